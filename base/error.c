@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sagabus/error.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct code_row {
+    const char *name;
+    bool retryable;
+    const char *text;
+    int http;
+} code_row_t;
+
+static const code_row_t codes[] = {
+#define SB_ROW(name, text, retry, long_text, http) [SB_##name] = {text, retry, long_text, http},
+    SB_CODE_MAP(SB_ROW)
+#undef SB_ROW
+};
+
+_Static_assert(sizeof codes / sizeof codes[0] == SB_CODE_COUNT, "one row per code");
+
+static const code_row_t *row_of(sb_code_t code)
+{
+    return &codes[(unsigned)code < SB_CODE_COUNT ? code : SB_INTERNAL];
+}
+
+const char *sb_code_name(sb_code_t code)
+{
+    return row_of(code)->name;
+}
+
+const char *sb_code_text(sb_code_t code)
+{
+    return row_of(code)->text;
+}
+
+int sb_code_http(sb_code_t code)
+{
+    return row_of(code)->http;
+}
+
+sb_code_t sb_vfail(sb_error_t *err, sb_code_t code, const char *format, va_list args)
+{
+    if (err) {
+        err->code = code;
+        err->retryable = row_of(code)->retryable;
+        err->origin[0] = '\0';
+        err->pointer[0] = '\0';
+        (void)vsnprintf(err->message, sizeof err->message, format, args);
+    }
+    return code;
+}
+
+sb_code_t sb_fail(sb_error_t *err, sb_code_t code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)sb_vfail(err, code, format, args);
+    va_end(args);
+    return code;
+}
+
+sb_code_t sb_fail_at(sb_error_t *err, sb_code_t code, const char *pointer, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)sb_vfail(err, code, format, args);
+    va_end(args);
+    if (err)
+        (void)snprintf(err->pointer, sizeof err->pointer, "%s", pointer);
+    return code;
+}
+
+sb_code_t sb_context(sb_error_t *err, sb_code_t code, const char *format, ...)
+{
+    if (!err)
+        return code;
+    char first[sizeof err->message];
+    (void)snprintf(first, sizeof first, "%s", err->message);
+    va_list args;
+    va_start(args, format);
+    int used = vsnprintf(err->message, sizeof err->message, format, args);
+    va_end(args);
+    if (used >= 0 && (size_t)used < sizeof err->message)
+        (void)snprintf(err->message + used, sizeof err->message - (size_t)used, ": %s", first);
+    return code;
+}
+
+void sb_error_clear(sb_error_t *err)
+{
+    if (err)
+        memset(err, 0, sizeof *err);
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sagabus/id.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <uuid/uuid.h>
+
+/* The 12 bits after the version hold a counter that starts at a random point below half of its range in
+ * each millisecond; when it overflows, the stored millisecond moves ahead of the clock by one. */
+#define COUNTER_MAX 0xfffu
+
+static pthread_mutex_t v7_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t v7_ms;
+static uint32_t v7_counter;
+
+static void fill_random(void *out, size_t length)
+{
+    uint8_t *at = out;
+    while (length > 0) {
+        ssize_t got = getrandom(at, length, 0);
+        if (got > 0) {
+            at += got;
+            length -= (size_t)got;
+        }
+    }
+}
+
+sb_uuid_t sb_uuid_v7(void)
+{
+    sb_uuid_t id;
+    uint16_t seed;
+    fill_random(&id.byte[8], 8);
+    memcpy(&seed, &id.byte[14], sizeof seed);
+
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t ms = (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+
+    (void)pthread_mutex_lock(&v7_lock);
+    if (ms > v7_ms) {
+        v7_ms = ms;
+        v7_counter = seed & (COUNTER_MAX >> 1);
+    } else if (++v7_counter > COUNTER_MAX) {
+        v7_ms++;
+        v7_counter = 0;
+    }
+    ms = v7_ms;
+    uint32_t counter = v7_counter;
+    (void)pthread_mutex_unlock(&v7_lock);
+
+    for (int i = 0; i < 6; i++)
+        id.byte[i] = (uint8_t)(ms >> (40 - 8 * i));
+    id.byte[6] = (uint8_t)(0x70u | (counter >> 8));
+    id.byte[7] = (uint8_t)(counter & 0xffu);
+    id.byte[8] = (uint8_t)(0x80u | (id.byte[8] & 0x3fu));
+    return id;
+}
+
+sb_uuid_t sb_uuid_v5(const sb_uuid_t *space, const void *name, size_t length)
+{
+    sb_uuid_t id;
+    uuid_generate_sha1(id.byte, space->byte, name, length);
+    return id;
+}
+
+bool sb_uuid_is_nil(const sb_uuid_t *id)
+{
+    static const sb_uuid_t nil = SB_UUID_NIL;
+    return memcmp(id, &nil, sizeof nil) == 0;
+}
+
+bool sb_uuid_equal(const sb_uuid_t *a, const sb_uuid_t *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+char *sb_uuid_format(const sb_uuid_t *id, char text[SB_UUID_TEXT])
+{
+    static const char digit[] = "0123456789abcdef";
+    char *at = text;
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *at++ = '-';
+        *at++ = digit[id->byte[i] >> 4];
+        *at++ = digit[id->byte[i] & 0xf];
+    }
+    *at = '\0';
+    return text;
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+bool sb_uuid_parse(const char *text, size_t length, sb_uuid_t *out)
+{
+    if (length != SB_UUID_TEXT - 1)
+        return false;
+    sb_uuid_t id;
+    size_t at = 0;
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            if (text[at++] != '-')
+                return false;
+        }
+        int high = hex_value(text[at]);
+        int low = hex_value(text[at + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        id.byte[i] = (uint8_t)(high << 4 | low);
+        at += 2;
+    }
+    *out = id;
+    return true;
+}

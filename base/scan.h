@@ -1,0 +1,58 @@
+/* scan - a validating JSON scanner that builds nothing: it walks bytes and hands out slices of them.
+ *
+ * For hot paths: fields of a body, headers kept as JSON, schema validation. It accepts exactly RFC 8259
+ * (UTF-8 checked, depth capped at SB_SCAN_DEPTH_MAX) and is fuzzed against jansson.
+ *
+ * Thread: any; a scanner is a value of its user.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BASE_SCAN_H
+#define SB_BASE_SCAN_H
+
+#include "base/buf.h"
+
+#include <stdint.h>
+
+#define SB_SCAN_DEPTH_MAX 32
+
+typedef enum sb_scan_kind {
+    SB_SCAN_INVALID,
+    SB_SCAN_NULL,
+    SB_SCAN_FALSE,
+    SB_SCAN_TRUE,
+    SB_SCAN_NUMBER,
+    SB_SCAN_STRING,
+    SB_SCAN_ARRAY,
+    SB_SCAN_OBJECT
+} sb_scan_kind_t;
+
+/* A value inside the scanned bytes: its kind and its exact text (a string with its quotes). */
+typedef struct sb_scan_value {
+    sb_scan_kind_t kind;
+    sb_slice_t text;
+    bool escaped; /* strings: has a backslash, so the text is not the value */
+} sb_scan_value_t;
+
+/* Checks that text is one JSON value with nothing but white space around it. *bad_at (may be NULL) gets the
+ * offset of the first fault. */
+bool sb_scan_valid(sb_slice_t text, size_t *bad_at);
+
+/* Finds the value at an RFC 6901 pointer without validating what it skips beyond structure. False: absent or
+ * malformed. The first of duplicate keys counts. */
+bool sb_scan_at(sb_slice_t text, sb_slice_t pointer, sb_scan_value_t *out);
+
+/* Member name of an object, first level only: the common case of sb_scan_at. */
+bool sb_scan_field(sb_slice_t object, const char *name, sb_scan_value_t *out);
+
+/* Iterates the members of an object or the items of an array: start with *at = 0; name is set for objects
+ * (quoted text). False at the end or at a fault (then *at is SIZE_MAX). */
+bool sb_scan_next(sb_slice_t container, size_t *at, sb_scan_value_t *name, sb_scan_value_t *value);
+
+/* The value of a string, unescaped into buf when it must be, else borrowed from the text. */
+sb_slice_t sb_scan_string(const sb_scan_value_t *value, sb_buf_t *scratch);
+
+/* True when the number is an integer that fits: no fraction, no exponent. */
+bool sb_scan_int64(const sb_scan_value_t *value, int64_t *out);
+bool sb_scan_double(const sb_scan_value_t *value, double *out);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/signal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+sb_code_t sb_signal_init(sb_signal_t *signal, sb_error_t *err)
+{
+    signal->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (signal->fd < 0)
+        return sb_fail(err, SB_UNAVAILABLE, "eventfd: %s", strerror(errno));
+    return SB_OK;
+}
+
+void sb_signal_fini(sb_signal_t *signal)
+{
+    if (signal->fd >= 0)
+        (void)close(signal->fd);
+    signal->fd = -1;
+}
+
+void sb_signal_raise(sb_signal_t *signal)
+{
+    if (!signal)
+        return;
+    uint64_t one = 1;
+    ssize_t ignored = write(signal->fd, &one, sizeof one); /* full = already raised */
+    (void)ignored;
+}
+
+void sb_signal_clear(sb_signal_t *signal)
+{
+    uint64_t count;
+    ssize_t ignored = read(signal->fd, &count, sizeof count);
+    (void)ignored;
+}
+
+bool sb_signal_wait(sb_signal_t *signal, int64_t timeout_ms)
+{
+    struct pollfd p = {.fd = signal->fd, .events = POLLIN};
+    int n = poll(&p, 1, timeout_ms < 0 ? -1 : (int)timeout_ms);
+    if (n <= 0)
+        return false;
+    sb_signal_clear(signal);
+    return true;
+}

@@ -1,0 +1,28 @@
+/* signal - a wake-up between threads: any thread raises it, its owner waits for it with a time limit.
+ *
+ * Raises that come while nobody waits are remembered as one. It is an eventfd, so an owner that sits in
+ * poll() can wait for it beside its sockets.
+ *
+ * Thread: raise from any thread or a POSIX signal handler; wait and clear from the owner only.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BASE_SIGNAL_H
+#define SB_BASE_SIGNAL_H
+
+#include "sagabus/error.h"
+
+#include <stdint.h>
+
+typedef struct sb_signal {
+    int fd; /* an eventfd; poll() it for reading */
+} sb_signal_t;
+
+SB_MUST_CHECK sb_code_t sb_signal_init(sb_signal_t *signal, sb_error_t *err);
+void sb_signal_fini(sb_signal_t *signal);
+void sb_signal_raise(sb_signal_t *signal); /* NULL is fine */
+void sb_signal_clear(sb_signal_t *signal);
+
+/* Waits up to timeout_ms for a raise and clears it; false on time-out. */
+bool sb_signal_wait(sb_signal_t *signal, int64_t timeout_ms);
+
+#endif

@@ -1,0 +1,5 @@
+-- Takeover. The UPDATE waits for the old owner's open transaction, then everything is read as it left it.
+INSERT INTO sagabus.lease AS l (role, owner, epoch) VALUES ($1::text, $2::text, 1)
+ON CONFLICT (role) DO UPDATE SET owner = excluded.owner, epoch = l.epoch + 1, beat = clock_timestamp(),
+    taken_at = clock_timestamp()
+RETURNING epoch, cursor, low, next, detail::text

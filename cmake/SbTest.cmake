@@ -1,0 +1,17 @@
+# sb_test(NAME LABEL SOURCES ...): one cmocka program, CTest name "<label>.<name>".
+# Labels: unit (needs nothing), mock (librdkafka's mock cluster), pg (a private server, started by
+# tests/support), kafka (a real broker), e2e (whole processes). A test that cannot run exits 77 = skipped.
+function(sb_test name label)
+    cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LINK" ${ARGN})
+    if(NOT T_SOURCES)
+        set(T_SOURCES ${label}/test_${name}.c)
+    endif()
+    if(NOT T_TIMEOUT)
+        set(T_TIMEOUT 120)
+    endif()
+    set(_target test_${label}_${name})
+    add_executable(${_target} ${T_SOURCES})
+    target_link_libraries(${_target} PRIVATE sb_test_support ${T_LINK})
+    add_test(NAME ${label}.${name} COMMAND ${_target})
+    set_tests_properties(${label}.${name} PROPERTIES LABELS ${label} TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77)
+endfunction()

@@ -1,0 +1,143 @@
+-- The store, the registry, and the leases. Everything runs with search_path = sagabus.
+
+-- One row: who this store is. The incarnation rises when a restored or forked database goes live.
+CREATE TABLE store (
+    id          int PRIMARY KEY CHECK (id = 1),
+    store_id    uuid NOT NULL DEFAULT gen_random_uuid(),
+    incarnation bigint NOT NULL DEFAULT 1,
+    shard_count int NOT NULL DEFAULT 1 CHECK (shard_count BETWEEN 1 AND 4096), -- fixed: a saga's number carries its shard
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO store (id) VALUES (1);
+
+-- Elected roles. Every transaction of a role updates its row first (lease_advance).
+CREATE TABLE lease (
+    role     text PRIMARY KEY,
+    owner    text,
+    epoch    bigint NOT NULL DEFAULT 0,
+    cursor   bigint NOT NULL DEFAULT 0,  -- sequencer: safe_seq; relay: acknowledged seq; view: folded seq; saga shard: next reply offset
+    low      bigint NOT NULL DEFAULT 0,  -- saga shard: number of the oldest open saga
+    next     bigint NOT NULL DEFAULT 1,  -- saga shard: next saga number; view: generation
+    detail   jsonb NOT NULL DEFAULT '{}',
+    taken_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    beat     timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0.02);
+INSERT INTO lease (role) VALUES ('sequencer'), ('relay');
+
+-- A late transaction of a replaced owner finds no row with its epoch and aborts: that is the fence.
+CREATE FUNCTION lease_advance(p_role text, p_epoch bigint, p_cursor bigint, p_low bigint, p_next bigint, p_detail jsonb)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE sagabus.lease
+    SET cursor = coalesce(p_cursor, cursor), low = coalesce(p_low, low), next = coalesce(p_next, next),
+        detail = coalesce(p_detail, detail), beat = clock_timestamp()
+    WHERE role = p_role AND epoch = p_epoch;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'lease %: epoch % is not in force, a newer instance took over', p_role, p_epoch
+            USING ERRCODE = 'SB001';
+    END IF;
+END $$;
+
+-- Registry: schemas, saga definitions and views, by canonical hash. A version is never edited once registered.
+CREATE TABLE artifact (
+    kind       text NOT NULL CHECK (kind IN ('event', 'saga', 'view')),
+    name       text NOT NULL COLLATE "C",
+    version    int NOT NULL CHECK (version > 0),
+    hash       bytea NOT NULL CHECK (length(hash) = 32),
+    body       bytea NOT NULL,                       -- canonical JSON
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (kind, name, version)
+);
+CREATE INDEX artifact_hash ON artifact (kind, hash);
+
+-- Small numbers for (type, schema version); rows never change, so clients cache them.
+CREATE TABLE event_type (
+    type_no int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name    text NOT NULL COLLATE "C",
+    version int NOT NULL CHECK (version > 0),
+    UNIQUE (name, version)
+);
+
+-- The point of optimistic concurrency of domain streams. Saga streams have no row here: the shard's lease
+-- orders their writers.
+CREATE TABLE stream (
+    stream_no     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    category      text NOT NULL COLLATE "C",
+    key           text NOT NULL COLLATE "C",
+    version       int NOT NULL DEFAULT 0,
+    first_version int NOT NULL DEFAULT 1,             -- older ones were detached
+    first_seq     bigint NOT NULL DEFAULT 0,          -- the range of seq it lives in, for partition pruning
+    last_seq      bigint NOT NULL DEFAULT 0,
+    UNIQUE (category, key)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+
+CREATE SEQUENCE event_seq CACHE 1;
+
+-- The log. Insert-only, written through this parent only (the sequencer watches its lock); partitioned by
+-- class (1 domain, 2 saga), then by range of seq. Eight-byte columns first.
+CREATE TABLE event (
+    seq       bigint NOT NULL DEFAULT nextval('sagabus.event_seq'),
+    stream_no bigint NOT NULL,                        -- stream.stream_no, or the saga's number
+    at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    version   int NOT NULL CHECK (version > 0),       -- position in the stream, from 1 without holes
+    type_no   int NOT NULL,
+    class     smallint NOT NULL,
+    id        uuid NOT NULL,                          -- the CloudEvents id: stored, not indexed
+    meta      bytea,                                  -- JSON object of further CloudEvents attributes
+    data      bytea NOT NULL,                         -- the body, as given
+    PRIMARY KEY (class, seq)
+) PARTITION BY LIST (class);
+CREATE TABLE event_domain PARTITION OF event FOR VALUES IN (1) PARTITION BY RANGE (seq);
+CREATE TABLE event_saga PARTITION OF event FOR VALUES IN (2) PARTITION BY RANGE (seq);
+
+-- Makes the leaf partitions that cover the next ahead values of seq, in ranges of width. Returns how many.
+CREATE FUNCTION event_partitions_ahead(ahead bigint, width bigint DEFAULT 20000000) RETURNS int
+LANGUAGE plpgsql AS $$
+DECLARE
+    parent text;
+    low    bigint;
+    leaf   text;
+    target bigint := (SELECT last_value FROM sagabus.event_seq) + ahead;
+    made   int := 0;
+BEGIN
+    FOREACH parent IN ARRAY ARRAY['event_domain', 'event_saga'] LOOP
+        low := 0;
+        SELECT coalesce(max(substring(c.relname FROM '_([0-9]+)$')::bigint), 0) INTO low
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = ('sagabus.' || parent)::regclass;
+        -- leaves are named by their upper bound, so the next one starts where the newest ends
+        WHILE low <= target LOOP
+            leaf := parent || '_' || (low + width);
+            EXECUTE format('CREATE TABLE sagabus.%I PARTITION OF sagabus.%I FOR VALUES FROM (%s) TO (%s) '
+                'WITH (fillfactor = 100, autovacuum_vacuum_insert_scale_factor = 0.05, toast_tuple_target = 4080)',
+                leaf, parent, low, low + width);
+            EXECUTE format('ALTER TABLE sagabus.%I ALTER COLUMN data SET COMPRESSION lz4', leaf);
+            EXECUTE format('CREATE UNIQUE INDEX ON sagabus.%I (stream_no, version)', leaf);
+            low := low + width;
+            made := made + 1;
+        END LOOP;
+    END LOOP;
+    RETURN made;
+END $$;
+SELECT event_partitions_ahead(1000000);
+
+-- History does not change, not even by its owner's hand.
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'sagabus: % on % is refused, history is append-only', TG_OP, TG_TABLE_NAME USING ERRCODE = '42501';
+END $$;
+CREATE TRIGGER event_no_truncate BEFORE TRUNCATE ON event FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_no_change BEFORE UPDATE OR DELETE ON event FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- What makes an append idempotent: the first answer, kept 7 days.
+CREATE TABLE append_command (
+    command_id uuid PRIMARY KEY,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    stream_no  bigint NOT NULL,
+    version    int NOT NULL,        -- of the stream after the append
+    first_seq  bigint NOT NULL,
+    last_seq   bigint NOT NULL,
+    event_count int NOT NULL,
+    request_hash bytea              -- of what was asked: the same id with other content is refused
+);
+CREATE INDEX append_command_at ON append_command (at);

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrations/list.h"
+
+#include "migrations_sql.h"
+
+const sb_migration_t sb_migrations[] = {
+    {"0001_core", sb_sql_0001_core},
+    {"0002_saga", sb_sql_0002_saga},
+    {NULL, NULL},
+};
+
+const sb_migration_t sb_client_migrations[] = {
+    {"0001_client", sb_sql_0001_client},
+    {NULL, NULL},
+};
