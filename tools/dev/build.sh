@@ -1,0 +1,38 @@
+# shellcheck shell=sh
+# Configure and build by the presets of CMakePresets.json.
+
+build_help() {
+    cat <<'END'
+usage: ./dev build [PRESET]
+
+Builds build/PRESET, only what changed. Presets: debug (default), asan, tsan, release, coverage.
+END
+}
+
+build_preset() { # build_preset PRESET; quiet unless it fails or takes a while
+    [ -f "$root/CMakePresets.json" ] || die "no CMakePresets.json in $root"
+    (
+        cd "$root" || exit 1
+        if [ ! -f "build/$1/build.ninja" ]; then
+            say "configuring build/$1"
+            mkdir -p build
+            cmake --preset "$1" >"build/configure-$1.log" 2>&1 9>&- || {
+                cat "build/configure-$1.log" >&2
+                exit 1
+            }
+        fi
+        say "building build/$1"
+        cmake --build --preset "$1" -j "$(nproc 2>/dev/null || echo 2)" >&2 9>&-
+    ) || die "the build of $1 failed"
+}
+
+build_command() {
+    case ${1:-} in
+    --help | -h) build_help && exit 0 ;;
+    '') preset=debug ;;
+    debug | asan | tsan | release | coverage) preset=$1 ;;
+    *) usage_error "build: unknown preset '$1'; there are debug asan tsan release coverage" ;;
+    esac
+    setup_quietly
+    build_preset "$preset"
+}

@@ -1,0 +1,191 @@
+# shellcheck shell=sh
+# A stack: a PostgreSQL cluster and a broker of its own, in build/run/NAME. Several stacks and several
+# checkouts run at once. Others find it through build/run/NAME/env, which a shell can source.
+#
+# A stack with a file `owner` is private to one run of ./dev (demo, test, bench). It goes away with its
+# run; if that run was killed, the next one sweeps it up.
+
+stack=dev
+stack_undo=
+preset=release
+
+stack_use() { # stack_use NAME
+    case $1 in
+    '' | .* | *[!A-Za-z0-9._-]*) usage_error "a stack's name is made of letters, digits, dot, dash and underscore" ;;
+    esac
+    stack=$1
+    stack_dir=$root/build/run/$stack
+    kafka_dir=$stack_dir/kafka
+}
+
+stack_lock() { # one change at a time; held until this process ends, and by none of its children
+    exec 9>"$stack_dir/lock"
+    flock -w 300 9 || die "another ./dev works on stack $stack"
+}
+
+# Runs a step that starts processes. Whatever ends us inside it (an interrupt, a failure) also runs
+# $stack_undo, so nothing half-started stays. Interrupts are held off while undoing.
+stack_guard() {
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap 'exit 129' HUP
+    trap 'stack_guard_undo $?' EXIT
+    "$@"
+    trap - INT TERM HUP EXIT
+}
+
+stack_guard_undo() {
+    trap - EXIT
+    trap '' INT TERM HUP
+    [ -z "$launching" ] || kill -s KILL "$!" 2>/dev/null || :
+    foreground_end
+    $stack_undo
+    exit "$1"
+}
+
+stack_write_env() {
+    (
+        umask 077
+        {
+            echo "export SAGABUS_STACK=$(quoted "$stack")"
+            echo "export SAGABUS_RUN_DIR=$(quoted "$stack_dir")"
+            echo "export SAGABUS_BROKER=$(quoted "$(broker_kind)")"
+            echo "export SAGABUS_KAFKA_BOOTSTRAP=$(quoted "$(broker_bootstrap)")"
+            echo "export SB_BROKER_CTL=$(quoted "$stack_dir/broker")"
+            if [ -f "$stack_dir/pg.ready" ]; then
+                echo "export SAGABUS_PG=$(quoted "$(pg_uri)")"
+                echo "export SB_TEST_PG_BIN=$(quoted "$(pg_bin)")"
+            fi
+        } >"$stack_dir/env.new"
+        mv "$stack_dir/env.new" "$stack_dir/env"
+    )
+    printf '#!/bin/sh\nexec %s broker --stack %s "$@"\n' "$(quoted "$root/dev")" "$stack" >"$stack_dir/broker"
+    chmod +x "$stack_dir/broker"
+}
+
+stack_up() { # stack_up kafka|dev: starts what does not run yet
+    mkdir -p "$stack_dir"
+    stack_lock
+    if [ -f "$stack_dir/broker.kind" ] && [ "$(broker_kind)" != "$1" ]; then
+        ! process_alive "$stack_dir/broker.pid" ||
+            die "stack $stack runs with the broker '$(broker_kind)': ./dev down --stack $stack first"
+        rm -rf "$kafka_dir"
+    fi
+    echo "$1" >"$stack_dir/broker.kind"
+    [ -n "$stack_undo" ] || stack_undo=stack_down_now
+    stack_guard stack_start_all
+}
+
+stack_start_all() {
+    [ -n "${stack_without_pg:-}" ] || pg_up
+    broker_start
+    stack_write_env
+}
+
+stack_down_now() {
+    broker_stop || say "cannot end the broker of stack $stack"
+    pg_down || say "cannot end PostgreSQL of stack $stack"
+}
+
+stack_wipe_now() {
+    broker_kill || say "cannot end the broker of stack $stack"
+    pg_wipe || say "cannot end PostgreSQL of stack $stack"
+    rm -rf "$stack_dir"
+}
+
+stack_is_up() {
+    process_alive "$stack_dir/broker.pid" || process_alive "$stack_dir/pg.pid"
+}
+
+stack_private() { # stack_private KIND: a stack that lives as long as this run
+    stack_sweep
+    stack_use "$1.$$"
+    rm -rf "$stack_dir"
+    mkdir -p "$stack_dir"
+    process_record "$stack_dir/owner" $$
+    stack_undo=stack_wipe_now
+}
+
+stack_sweep() { # private stacks of runs that were killed
+    for _owner in "$root"/build/run/*/owner; do
+        [ -f "$_owner" ] || continue
+        process_alive "$_owner" && continue
+        _dead=$(basename "$(dirname "$_owner")")
+        say "cleaning up after a killed run: $_dead"
+        (stack_use "$_dead" && stack_wipe_now)
+    done
+}
+
+up_help() {
+    cat <<'END'
+usage: ./dev up [--kafka] [--no-pg] [--stack NAME] [--preset PRESET]
+
+Starts a private PostgreSQL and a broker, and prints where their addresses are.
+  --kafka         Apache Kafka (fetched once) instead of the in-memory dev broker
+  --no-pg         only the broker
+  --stack NAME    one of several side by side (default: dev)
+  --preset NAME   whose build of the dev broker to use (default: release)
+
+Their data stays over ./dev down and ./dev up; ./dev down --wipe deletes it.
+END
+}
+
+up_command() {
+    _kind=dev
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --kafka) _kind=kafka ;;
+        --no-pg) stack_without_pg=yes ;;
+        --stack) need_value "$1" $# && stack=$2 && shift ;;
+        --preset) need_value "$1" $# && preset=$2 && shift ;;
+        --help | -h) up_help && exit 0 ;;
+        *) usage_error "up: unknown word '$1', see ./dev up --help" ;;
+        esac
+        shift
+    done
+    stack_use "$stack"
+    setup_quietly "$_kind"
+    [ "$_kind" = kafka ] || build_preset "$preset"
+    stack_up "$_kind"
+    say "stack $stack is up: . build/run/$stack/env"
+}
+
+down_help() {
+    cat <<'END'
+usage: ./dev down [--wipe] [--stack NAME | --all]
+
+Ends the processes of a stack (default: dev), or of all stacks of this checkout.
+  --wipe   deletes its data as well
+END
+}
+
+down_command() {
+    _wipe=
+    _all=
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --wipe) _wipe=yes ;;
+        --all) _all=yes ;;
+        --stack) need_value "$1" $# && stack=$2 && shift ;;
+        --help | -h) down_help && exit 0 ;;
+        *) usage_error "down: unknown word '$1', see ./dev down --help" ;;
+        esac
+        shift
+    done
+    if [ -z "$_all" ]; then
+        down_one "$stack" "$_wipe"
+        return
+    fi
+    for _dir in "$root"/build/run/*/; do
+        [ -d "$_dir" ] || continue
+        (down_one "$(basename "$_dir")" "$_wipe")
+    done
+}
+
+down_one() { # down_one NAME WIPE
+    stack_use "$1"
+    [ -d "$stack_dir" ] || return 0
+    stack_lock
+    if [ -n "$2" ]; then stack_wipe_now; else stack_down_now; fi
+    ! stack_is_up || die "stack $1 is not down"
+}
