@@ -1,0 +1,28 @@
+/* consumer - a member of a consumer group: batches of messages, offsets committed by the caller's word.
+ *
+ * The thin form under participants and `sagabus subscribe`: at-least-once, one thread that polls and handles.
+ * Nothing is committed before sb_consumer_commit.
+ *
+ * Thread: one; stop from any.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BUS_CONSUMER_H
+#define SB_BUS_CONSUMER_H
+
+#include "bus/reader.h"
+
+typedef struct sb_consumer sb_consumer_t;
+
+/* topics: names, or regular expressions that begin with '^'. */
+SB_MUST_CHECK sb_code_t sb_consumer_open(sb_consumer_t **out, const sb_config_t *config, const char *group,
+                                         const char *const *topics, size_t topic_count, sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms,
+                                         sb_message_fn on_message, void *context, int *count,
+                                         sb_error_t *err);
+/* Commits everything handed over so far, for the partitions still assigned. */
+SB_MUST_CHECK sb_code_t sb_consumer_commit(sb_consumer_t *consumer, sb_error_t *err);
+/* Hands over again from the last commit on (after a failed transaction). */
+SB_MUST_CHECK sb_code_t sb_consumer_rewind(sb_consumer_t *consumer, sb_error_t *err);
+void sb_consumer_close(sb_consumer_t **consumer, int timeout_ms); /* bounded, whatever the broker does */
+
+#endif

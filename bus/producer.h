@@ -1,0 +1,45 @@
+/* producer - sends records to topics; idempotent, acks=all, bounded.
+ *
+ * For commands and replies (events go through the relay). What failed for good is handed to on_failed from
+ * sb_producer_poll; delivered records are not reported one by one.
+ *
+ * Thread: send and poll from one thread.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BUS_PRODUCER_H
+#define SB_BUS_PRODUCER_H
+
+#include "base/config.h"
+
+#define SB_HEADERS_MAX 24
+
+typedef struct sb_header {
+    const char *name; /* static or borrowed for the call */
+    sb_slice_t value;
+} sb_header_t;
+
+typedef struct sb_record {
+    const char *topic;
+    int32_t partition; /* -1: by key, murmur2 */
+    sb_slice_t key;
+    sb_slice_t value; /* absent: a tombstone */
+    const sb_header_t *headers;
+    size_t header_count;
+    uint64_t tag; /* handed back to on_failed */
+} sb_record_t;
+
+typedef struct sb_producer sb_producer_t;
+typedef void (*sb_producer_failed_fn)(void *context, uint64_t tag, const sb_error_t *err);
+
+SB_MUST_CHECK sb_code_t sb_producer_open(sb_producer_t **out, const sb_config_t *config,
+                                         const char *client_id, sb_producer_failed_fn on_failed,
+                                         void *context, sb_error_t *err);
+/* Copies the record. SB_BUSY: the queue is full; poll and try again. */
+SB_MUST_CHECK sb_code_t sb_producer_send(sb_producer_t *producer, const sb_record_t *record, sb_error_t *err);
+/* Serves reports; waits up to timeout_ms for one. Makes a new handle after a fatal error. */
+void sb_producer_poll(sb_producer_t *producer, int timeout_ms);
+/* Waits until everything is out or the time is over; SB_TIMEOUT: not all. */
+SB_MUST_CHECK sb_code_t sb_producer_flush(sb_producer_t *producer, int timeout_ms, sb_error_t *err);
+void sb_producer_close(sb_producer_t **producer); /* purges what is not out */
+
+#endif

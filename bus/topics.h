@@ -1,0 +1,37 @@
+/* topics - which topics this installation needs, and making them.
+ *
+ * One events topic a category, one command topic a participant, one reply topic with a partition a saga
+ * shard.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BUS_TOPICS_H
+#define SB_BUS_TOPICS_H
+
+#include "base/config.h"
+#include "bus/topic.h"
+
+typedef struct sb_topic_want {
+    sb_topic_t name;
+    int32_t partitions;
+    int32_t found; /* partitions in the cluster; 0: the topic is not there */
+} sb_topic_want_t;
+
+typedef struct sb_topic_list {
+    sb_topic_want_t *item;
+    size_t count;
+    size_t cap;
+} sb_topic_list_t;
+
+void sb_topic_list_fini(sb_topic_list_t *list);
+SB_MUST_CHECK sb_code_t sb_topic_list_add(sb_topic_list_t *list, const char *name, int32_t partitions,
+                                          sb_error_t *err);
+
+/* Fills `found` from the cluster. Blocks up to timeout_ms. */
+SB_MUST_CHECK sb_code_t sb_topics_inspect(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms,
+                                          sb_error_t *err);
+/* Creates what is missing; never changes a partition count: a topic with another one is SB_MISMATCH. On the
+ * dev broker, which has no admin API, topics make themselves. */
+SB_MUST_CHECK sb_code_t sb_topics_apply(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms,
+                                        int *created, sb_error_t *err);
+
+#endif

@@ -1,0 +1,78 @@
+/* catalog - what this store knows: event types with their schemas, saga definitions, views.
+ *
+ * The files under schemas/ (events/<type>.v<version>.json, sagas/<name>.json, views/<name>.json) are
+ * registered in PostgreSQL by canonical hash (sb_catalog_apply) and loaded from there, never from the files.
+ * The same version with another hash is refused. Entries are never removed, so what the catalog hands out
+ * stays valid as long as the catalog.
+ *
+ * Thread: sb_catalog_load and sb_catalog_apply from one thread at a time; look-ups from any (a read lock
+ * inside).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_EVENTS_CATALOG_H
+#define SB_EVENTS_CATALOG_H
+
+#include "base/pg.h"
+#include "events/schema.h"
+#include "sagabus/event.h"
+
+typedef struct sb_catalog sb_catalog_t;
+
+typedef enum sb_artifact_kind {
+    SB_ARTIFACT_EVENT,
+    SB_ARTIFACT_SAGA,
+    SB_ARTIFACT_VIEW,
+    SB_ARTIFACT_KINDS
+} sb_artifact_kind_t;
+
+typedef struct sb_artifact {
+    sb_artifact_kind_t kind;
+    const char *name;
+    int version;
+    sb_hash_t hash;
+    const json_t *body; /* borrowed from the catalog */
+} sb_artifact_t;
+
+typedef struct sb_event_type {
+    int type_no;
+    const char *name;
+    int version;
+    const sb_schema_t *schema;
+} sb_event_type_t;
+
+SB_MUST_CHECK sb_code_t sb_catalog_new(sb_catalog_t **out, sb_error_t *err);
+void sb_catalog_free(sb_catalog_t **catalog);
+
+/* Reads everything registered that is not known yet. Cheap when nothing is new. */
+SB_MUST_CHECK sb_code_t sb_catalog_load(sb_catalog_t *catalog, sb_pg_t *pg, sb_error_t *err);
+
+/* version 0: the newest. NULL when unknown (load once more before giving up: another instance may know it).
+ */
+const sb_event_type_t *sb_catalog_type(const sb_catalog_t *catalog, sb_slice_t name, int version);
+const sb_event_type_t *sb_catalog_type_no(const sb_catalog_t *catalog, int type_no);
+const sb_artifact_t *sb_catalog_artifact(const sb_catalog_t *catalog, sb_artifact_kind_t kind,
+                                         sb_slice_t name, int version);
+const sb_artifact_t *sb_catalog_by_hash(const sb_catalog_t *catalog, sb_artifact_kind_t kind,
+                                        const sb_hash_t *hash);
+
+/* Calls visit for each artifact of a kind, in order of name and version. */
+typedef sb_code_t (*sb_artifact_fn)(void *context, const sb_artifact_t *artifact, sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_catalog_each(const sb_catalog_t *catalog, sb_artifact_kind_t kind,
+                                        sb_artifact_fn visit, void *context, sb_error_t *err);
+
+/* Checks one body of a kind beyond JSON; the saga and view rooms bring theirs. err->pointer at the fault. */
+typedef sb_code_t (*sb_artifact_check_fn)(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err);
+
+typedef struct sb_apply_report {
+    int added;
+    int unchanged;
+} sb_apply_report_t;
+
+/* Registers every file under dir, in one transaction: events first, then views and sagas, each checked
+ * (check[k] may be NULL). Errors name the file and the pointer. SB_MISMATCH: a registered version has another
+ * hash. Also makes sure that the built-in saga.* event types are there. Loads what it added. */
+SB_MUST_CHECK sb_code_t sb_catalog_apply(sb_catalog_t *catalog, sb_pg_t *pg, const char *dir,
+                                         const sb_artifact_check_fn check[SB_ARTIFACT_KINDS],
+                                         sb_apply_report_t *report, sb_error_t *err);
+
+#endif

@@ -1,0 +1,26 @@
+/* store (inner side) - how our own rooms get at the store of include/sagabus/store.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_EVENTS_STORE_H
+#define SB_EVENTS_STORE_H
+
+#include "events/catalog.h"
+#include "sagabus/store.h"
+
+/* A store over a connection and a catalog that outlive it; both borrowed. */
+SB_MUST_CHECK sb_code_t sb_store_new(sb_store_t **out, sb_pg_t *pg, sb_catalog_t *catalog, sb_error_t *err);
+
+/* The connection under a store: to reopen it after it broke. */
+sb_pg_t *sb_store_pg(sb_store_t *store);
+
+/* Fills *event from one row of the columns seq, stream_no, at, version, type_no, class, id, meta, data, key
+ * (key NULL for saga streams), as every reading statement of this room has them. scratch keeps unescaped
+ * text; it is reset by the call. */
+SB_MUST_CHECK sb_code_t sb_event_from_row(const sb_catalog_t *catalog, const sb_slice_t fields[10],
+                                          sb_buf_t *scratch, sb_event_t *event, sb_error_t *err);
+
+/* The JSON object kept in event.meta: source, correlationid, causationid, traceparent, partitionkey; what is
+ * absent is left out. */
+void sb_event_meta(const sb_event_t *event, sb_buf_t *out);
+
+#endif

@@ -1,0 +1,88 @@
+/* store - the event store: append with an expected version, and read back in order.
+ *
+ * An append is one round trip and one transaction; when it returns SB_OK with SB_APPENDED, the events are
+ * committed (synchronous_commit=on). `seq` is the order of the store: drawn while the stream's row is locked,
+ * so it rises with the version of each stream; numbers may be missing, events never are. Readers of many
+ * streams read up to the safe sequence number only, below which nothing will appear any more.
+ *
+ * Thread: a store handle belongs to one thread at a time; open one a thread.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SAGABUS_STORE_H
+#define SAGABUS_STORE_H
+
+#include "sagabus/event.h"
+
+typedef struct sb_store sb_store_t;
+
+typedef struct sb_store_config {
+    const char *pg_uri;           /* borrowed */
+    const char *application_name; /* NULL: "sagabus-client" */
+    const char *source;           /* CloudEvents source of events that name none; NULL: "/sagabus" */
+} sb_store_config_t;
+
+SB_API SB_MUST_CHECK sb_code_t sb_store_open(sb_store_t **out, const sb_store_config_t *config,
+                                             sb_error_t *err);
+SB_API void sb_store_close(sb_store_t **store); /* NULL is fine; sets NULL */
+
+/* What the stream's version must be for the append to happen. */
+typedef enum sb_expect { SB_EXPECT_ANY, SB_EXPECT_NONE, SB_EXPECT_EXISTS, SB_EXPECT_EXACT } sb_expect_t;
+
+#define SB_APPEND_EVENTS_MAX 10000
+
+typedef struct sb_append {
+    sb_slice_t category; /* must be the first label of every event's type */
+    sb_slice_t key;      /* 1 to SB_KEY_MAX bytes of UTF-8 */
+    sb_expect_t expect;
+    int expected_version; /* with SB_EXPECT_EXACT */
+    sb_uuid_t command_id; /* nil: none. The same id again within 7 days gives the first answer */
+    const sb_event_t *events;
+    size_t count;
+} sb_append_t;
+
+typedef enum sb_append_outcome { SB_APPENDED, SB_APPEND_CONFLICT, SB_APPEND_REPEATED } sb_append_outcome_t;
+
+typedef struct sb_append_result {
+    sb_append_outcome_t outcome;
+    int version;       /* of the stream now; with a conflict the actual one */
+    int64_t first_seq; /* 0 with a conflict */
+    int64_t last_seq;
+} sb_append_result_t;
+
+/* Validates every event against its schema, then appends all or none. A version conflict is an outcome, not
+ * an error. SB_INVALID: err->pointer names the fault ("/events/3/data/amount"). SB_TOO_LARGE: over
+ * SB_EVENT_BYTES_MAX or SB_APPEND_EVENTS_MAX. SB_MISMATCH: command_id came with other content before.
+ * SB_UNKNOWN_OUTCOME: the connection broke during the commit; ask again with the same command_id. */
+SB_API SB_MUST_CHECK sb_code_t sb_store_append(sb_store_t *store, const sb_append_t *append,
+                                               sb_append_result_t *result, sb_error_t *err);
+
+/* Called for each event read; the event is borrowed for the call. Not SB_OK stops the read and is returned.
+ */
+typedef sb_code_t (*sb_event_fn)(void *context, const sb_event_t *event, sb_error_t *err);
+
+/* Events of one stream from a version on (from 1), at most limit; backward: from that version down (0: the
+ * newest). SB_NOT_FOUND: no such stream; SB_GONE: from is below the first version still kept. */
+SB_API SB_MUST_CHECK sb_code_t sb_store_read_stream(sb_store_t *store, sb_slice_t category, sb_slice_t key,
+                                                    int from, bool backward, int limit, sb_event_fn on_event,
+                                                    void *context, sb_error_t *err);
+
+typedef struct sb_read_all {
+    int64_t after_seq;
+    int64_t to_seq; /* 0: the safe sequence number */
+    int limit;
+    sb_slice_t category;     /* absent: all */
+    const sb_slice_t *types; /* NULL: all */
+    size_t type_count;
+    bool domain_only; /* leave out the inner saga events */
+} sb_read_all_t;
+
+/* Events of the store in order of seq. *last_seq (may be NULL) is how far the read got, also past events that
+ * the filter left out: the next page starts there. */
+SB_API SB_MUST_CHECK sb_code_t sb_store_read_all(sb_store_t *store, const sb_read_all_t *read,
+                                                 sb_event_fn on_event, void *context, int64_t *last_seq,
+                                                 sb_error_t *err);
+
+/* The sequence number up to which everything is committed, durable and visible. */
+SB_API SB_MUST_CHECK sb_code_t sb_store_safe_seq(sb_store_t *store, int64_t *out, sb_error_t *err);
+
+#endif
