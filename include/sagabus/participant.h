@@ -1,0 +1,72 @@
+/* participant - takes part in sagas over Kafka, with effects that happen once and never after their undo.
+ *
+ * A participant handles commands of one topic. Each command is handled in ONE transaction of the
+ * participant's own database at READ COMMITTED: first the barrier's row is inserted, then the handler's own
+ * statements run on the same connection, then it commits, and only then is the reply sent. A repeated command
+ * gives the same reply without running the handler; an undo that arrives before (or without) its forward
+ * command is voided, and the forward command that comes late becomes a no-op.
+ *
+ * The handler uses the libpq connection it is given; it must not begin, commit or roll back.
+ *
+ * Thread: open, run and close from one thread; stop from any thread or a signal handler.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SAGABUS_PARTICIPANT_H
+#define SAGABUS_PARTICIPANT_H
+
+#include "sagabus/id.h"
+#include "sagabus/slice.h"
+
+#include <stdint.h>
+
+struct pg_conn; /* libpq's PGconn */
+
+typedef struct sb_command {
+    sb_uuid_t id; /* the same over all attempts: use it as the key of outside effects */
+    sb_uuid_t saga_id;
+    sb_slice_t type;   /* "payment.charge" */
+    sb_slice_t action; /* "charge" */
+    sb_slice_t step;
+    bool compensate;
+    sb_uuid_t forward_id; /* an undo: the command it undoes */
+    int attempt;
+    sb_slice_t input; /* JSON */
+    sb_slice_t correlation_id;
+} sb_command_t;
+
+typedef enum sb_reply_outcome {
+    SB_REPLY_SUCCESS,
+    SB_REPLY_FAILURE, /* a business refusal: what the handler wrote is rolled back, the refusal is kept */
+    SB_REPLY_ERROR    /* could not say: rolled back, nothing kept, the orchestrator tries again */
+} sb_reply_outcome_t;
+
+typedef struct sb_reply {
+    sb_reply_outcome_t outcome;
+    char *result;    /* JSON text, malloc'd by the handler, freed by the participant; NULL: {} */
+    char error[256]; /* for failure and error */
+} sb_reply_t;
+
+typedef void (*sb_command_fn)(void *context, struct pg_conn *conn, const sb_command_t *command,
+                              sb_reply_t *reply);
+
+typedef struct sb_participant_config {
+    const char *name; /* "payment": the topic is <prefix>cmd.payment, the group <prefix>payment */
+    const char *pg_uri;
+    const char *schema; /* where the barrier lives (`sagabus migrate --only client --schema …`); also the
+                           search_path */
+    const char *kafka_bootstrap;
+    const char *kafka_prefix; /* NULL: "" */
+    sb_command_fn on_command;
+    void *context;
+} sb_participant_config_t;
+
+typedef struct sb_participant sb_participant_t;
+
+SB_API SB_MUST_CHECK sb_code_t sb_participant_open(sb_participant_t **out,
+                                                   const sb_participant_config_t *config, sb_error_t *err);
+/* Handles commands until stopped; waits for PostgreSQL and Kafka by itself. */
+SB_API void sb_participant_run(sb_participant_t *participant);
+SB_API void sb_participant_stop(sb_participant_t *participant);
+SB_API void sb_participant_close(sb_participant_t **participant);
+
+#endif

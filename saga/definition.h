@@ -1,0 +1,69 @@
+/* definition - a saga's plan: its steps, compiled from one JSON file (schemas/sagas/<name>.json).
+ *
+ * A step names a participant, an action and (unless it has nothing to undo) a compensation; its input is a
+ * template whose strings that begin with "$." are JSON Pointers: "$.input/order_id" into the saga's input,
+ * "$.steps/<step>/result/…" into an earlier step's result. A running saga stays with its definition, by hash.
+ * schemas/definition.schema.json describes the file.
+ *
+ * Thread: a compiled definition is read-only and may be shared.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_SAGA_DEFINITION_H
+#define SB_SAGA_DEFINITION_H
+
+#include "base/json.h"
+#include "base/retry.h"
+#include "events/catalog.h"
+
+#define SB_STEPS_MAX     32
+#define SB_STEP_NAME_MAX 64
+
+typedef struct sb_step_definition {
+    const char *name;
+    const char *participant;
+    const char *action;       /* "reserve": the command's type is "<participant>.<action>" */
+    const char *compensation; /* "release"; NULL: nothing to undo */
+    const json_t *input;      /* template; NULL: the saga's whole input */
+    const json_t *undo_input; /* template of the compensation; NULL: the forward input */
+    const json_t *when;       /* {pointer, operator, value}; NULL: always */
+    int group;                /* steps of one group run in parallel; -1: alone */
+    bool pivot;               /* once it is done there is no way back: what follows is retried without end */
+    bool forward_only;        /* after the pivot: retried until it succeeds */
+    uint32_t timeout_ms;      /* of one attempt */
+    sb_retry_policy_t retry;
+    sb_retry_policy_t undo_retry; /* attempts_max is always 0: an undo has no failure outcome */
+} sb_step_definition_t;
+
+typedef struct sb_definition {
+    const char *name;
+    int version;
+    sb_hash_t hash;
+    uint32_t deadline_ms; /* of the whole saga, until the pivot; 0: none */
+    int step_count;
+    sb_step_definition_t step[SB_STEPS_MAX];
+    json_t *body; /* owned; all names and templates point into it */
+} sb_definition_t;
+
+/* Compiles and checks. The caller owns *out. SB_INVALID with err->pointer and the reason: an unknown member,
+ * a template that points at a later step, a step that cannot be undone before one that may fail, … */
+SB_MUST_CHECK sb_code_t sb_definition_compile(sb_definition_t **out, const json_t *body, sb_error_t *err);
+void sb_definition_free(sb_definition_t **definition);
+
+/* The check of the catalog's kind SB_ARTIFACT_SAGA. */
+sb_code_t sb_definition_check(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err);
+
+/* Index of a step by name; -1: none. */
+int sb_definition_step(const sb_definition_t *definition, sb_slice_t name);
+
+/* Renders the input of a step's command into out: the template with its pointers resolved. results[i] is the
+ * JSON text of step i's result, absent when it has none; a pointer to an absent value gives null in an undo
+ * (the participant finds its effect by the forward command's id) and SB_INVALID in a forward command. */
+SB_MUST_CHECK sb_code_t sb_definition_render(const sb_definition_t *definition, int step, bool undo,
+                                             sb_slice_t input, const sb_slice_t *results, sb_buf_t *out,
+                                             sb_error_t *err);
+
+/* Whether the step's `when` holds; true without one. */
+SB_MUST_CHECK sb_code_t sb_definition_when(const sb_definition_t *definition, int step, sb_slice_t input,
+                                           const sb_slice_t *results, bool *holds, sb_error_t *err);
+
+#endif

@@ -1,0 +1,201 @@
+/* machine - the saga's state machine: two pure functions and one transition table.
+ *
+ *   decide(definition, state, input, now) -> events + commands + the next deadline
+ *   evolve(definition, state, event)      -> state
+ *
+ * decide never changes the state: the orchestrator commits the events first, evolves by them, and sends the
+ * commands after the commit. A fold of a saga's events gives its state again, so a crash loses nothing: the
+ * open commands of a folded state are sent again under the same ids (sb_machine_open).
+ *
+ * Rules. Steps run in order, those of one group side by side. A definitive refusal (failure) by a participant
+ * starts the compensation; a timeout or error is retried by the step's policy and, when that is used up,
+ * leaves the outcome UNKNOWN, which starts the compensation and is compensated like a success. Every step
+ * whose outcome is success or unknown is compensated, newest first. An undo has no failure outcome: it is
+ * retried without end and raises `attention` after SB_UNDO_ATTENTION tries. After the pivot nothing is
+ * compensated; what follows is retried without end too. The first definitive answer of a round wins: late and
+ * contradictory ones are anomalies, recorded, never obeyed.
+ *
+ * No clock, no I/O, no allocation. Times are wall microseconds that the caller got from PostgreSQL.
+ *
+ * Thread: any.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_SAGA_MACHINE_H
+#define SB_SAGA_MACHINE_H
+
+#include "saga/definition.h"
+#include "sagabus/id.h"
+
+#define SB_MACHINE_VERSION 1 /* recorded in saga.started; rises when a fold of old events would differ */
+#define SB_UNDO_ATTENTION  5
+
+typedef enum sb_saga_status { /* the numbers are stored */
+                              SB_SAGA_NONE = 0,
+                              SB_SAGA_STARTED = 1,
+                              SB_SAGA_COMPLETED = 2,
+                              SB_SAGA_COMPENSATING = 3,
+                              SB_SAGA_COMPENSATED = 4,
+                              SB_SAGA_FAILED = 5 /* by an operator's act only */
+} sb_saga_status_t;
+
+typedef enum sb_step_status {
+    SB_STEP_PENDING,
+    SB_STEP_DISPATCHED,
+    SB_STEP_COMPLETED,
+    SB_STEP_FAILED,  /* refused: did nothing */
+    SB_STEP_UNKNOWN, /* gave up waiting: may have happened */
+    SB_STEP_COMPENSATING,
+    SB_STEP_COMPENSATED,
+    SB_STEP_SKIPPED
+} sb_step_status_t;
+
+typedef enum sb_direction { SB_FORWARD, SB_COMPENSATE } sb_direction_t;
+
+typedef struct sb_step_state {
+    sb_step_status_t status;
+    uint16_t round;   /* an operator's act on a closed round opens the next */
+    uint16_t attempt; /* tries of the round, the open one counted */
+    bool waiting;     /* between tries: wake_us is when the next goes out; else the open try's deadline */
+    bool was_unknown; /* compensating: the forward outcome is unknown */
+    int64_t wake_us;  /* 0: none */
+    int64_t since_us; /* when the step entered its status */
+} sb_step_state_t;
+
+typedef struct sb_saga_state {
+    sb_saga_status_t status;
+    bool paused;
+    bool attention;
+    bool past_pivot;
+    int version; /* of the stream: events folded */
+    int64_t started_us;
+    int failed_step; /* the one that turned it round; -1: none */
+    sb_step_state_t step[SB_STEPS_MAX];
+} sb_saga_state_t;
+
+/* ---- what happened to a saga: its events ---- */
+
+#define SB_SAGA_EVENT_MAP(ROW) /* kind, type, public: sent to Kafka */                                       \
+    ROW(STARTED, "saga.started", true)                                                                       \
+    ROW(STEP_COMPLETED, "saga.step.completed", true)                                                         \
+    ROW(STEP_FAILED, "saga.step.failed", true)                                                               \
+    ROW(STEP_RETRIED, "saga.step.retried", false)                                                            \
+    ROW(STEP_SKIPPED, "saga.step.skipped", false)                                                            \
+    ROW(STEP_COMPENSATED, "saga.step.compensated", false)                                                    \
+    ROW(COMPLETED, "saga.completed", true)                                                                   \
+    ROW(COMPENSATING, "saga.compensating", false)                                                            \
+    ROW(COMPENSATED, "saga.compensated", true)                                                               \
+    ROW(FAILED, "saga.failed", false)                                                                        \
+    ROW(PAUSED, "saga.paused", false)                                                                        \
+    ROW(RESUMED, "saga.resumed", false)                                                                      \
+    ROW(ATTENTION, "saga.attention", false)                                                                  \
+    ROW(ANOMALY, "saga.anomaly", false)
+
+typedef enum sb_saga_event_kind {
+#define SB_ROW(kind, type, is_public) SB_SAGA_EV_##kind,
+    SB_SAGA_EVENT_MAP(SB_ROW)
+#undef SB_ROW
+        SB_SAGA_EV_COUNT
+} sb_saga_event_kind_t;
+
+const char *sb_saga_event_type(sb_saga_event_kind_t kind);
+bool sb_saga_event_kind_of(sb_slice_t type, sb_saga_event_kind_t *out);
+
+typedef struct sb_saga_event {
+    sb_saga_event_kind_t kind;
+    int64_t at_us;
+    int step; /* -1: of the whole saga */
+    sb_direction_t direction;
+    uint16_t round;
+    uint16_t attempt;
+    bool unknown;      /* STEP_FAILED: the outcome is not known, it may have happened */
+    int64_t wake_us;   /* STEP_RETRIED: when the next try goes out */
+    sb_slice_t result; /* STEP_COMPLETED: JSON; borrowed from the input */
+    sb_slice_t error;  /* text; borrowed from the input or static */
+    sb_slice_t by;     /* operator; borrowed */
+    sb_slice_t reason;
+} sb_saga_event_t;
+
+/* ---- what comes in ---- */
+
+typedef enum sb_saga_input_kind {
+    SB_SAGA_IN_START,
+    SB_SAGA_IN_REPLY,
+    SB_SAGA_IN_TIMER, /* now is what counts */
+    SB_SAGA_IN_CANCEL,
+    SB_SAGA_IN_PAUSE,
+    SB_SAGA_IN_RESUME,
+    SB_SAGA_IN_RETRY,  /* the waiting or unknown step at once */
+    SB_SAGA_IN_SKIP,   /* step, result */
+    SB_SAGA_IN_RESOLVE /* operator closes it as failed */
+} sb_saga_input_kind_t;
+
+typedef enum sb_outcome {
+    SB_OUTCOME_SUCCESS,
+    SB_OUTCOME_FAILURE,
+    SB_OUTCOME_ERROR,
+    SB_OUTCOME_PENDING
+} sb_outcome_t;
+
+typedef struct sb_saga_input {
+    sb_saga_input_kind_t kind;
+    int step;
+    sb_direction_t direction;
+    uint16_t round;
+    sb_outcome_t outcome; /* of a reply */
+    sb_slice_t result;    /* JSON */
+    sb_slice_t error;
+    sb_slice_t by;
+    sb_slice_t reason;
+    uint64_t random;    /* for jitter; the caller's */
+    uint32_t skip_mask; /* START and REPLY: bit i set: step i's `when` does not hold, skip it (worked out by
+                           the caller) */
+} sb_saga_input_t;
+
+/* ---- what is to be done ---- */
+
+typedef struct sb_saga_order {
+    int step;
+    sb_direction_t direction;
+    uint16_t round;
+    uint16_t attempt;
+    bool forward_unknown; /* an undo whose forward outcome is unknown */
+} sb_saga_order_t;
+
+#define SB_DECISION_EVENTS_MAX (SB_STEPS_MAX + 8)
+
+typedef struct sb_decision {
+    int event_count;
+    sb_saga_event_t event[SB_DECISION_EVENTS_MAX];
+    int order_count;
+    sb_saga_order_t order[SB_STEPS_MAX]; /* commands to send after the commit */
+    int64_t wake_us;                     /* earliest deadline of the state after the events; 0: none */
+    bool refused; /* an operator's verb that does not fit the state: nothing was decided; say why: */
+    const char *refusal;
+} sb_decision_t;
+
+void sb_saga_state_init(sb_saga_state_t *state);
+
+/* Pure. out is filled anew. `after` (may be NULL) gets the state after the events, so callers need not
+ * evolve. */
+void sb_machine_decide(const sb_definition_t *definition, const sb_saga_state_t *state,
+                       const sb_saga_input_t *input, int64_t now_us, sb_decision_t *out,
+                       sb_saga_state_t *after);
+
+/* Folds one event into the state. SB_CORRUPT: the transition table does not know the move. */
+SB_MUST_CHECK sb_code_t sb_machine_evolve(const sb_definition_t *definition, sb_saga_state_t *state,
+                                          const sb_saga_event_t *event, sb_error_t *err);
+
+/* The commands that are out (or due) in this state: what to send again after a takeover. Gives the deadline
+ * too. */
+void sb_machine_open(const sb_definition_t *definition, const sb_saga_state_t *state, int64_t now_us,
+                     sb_decision_t *out);
+
+bool sb_saga_is_over(const sb_saga_state_t *state); /* completed, compensated or failed */
+const char *sb_saga_status_name(sb_saga_status_t status);
+const char *sb_step_status_name(sb_step_status_t status);
+
+/* UUIDv5 of (saga, step, direction, round): the same over all attempts of a round. */
+sb_uuid_t sb_saga_command_id(const sb_uuid_t *saga_id, const char *step, sb_direction_t direction,
+                             uint16_t round);
+
+#endif
