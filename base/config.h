@@ -4,7 +4,8 @@
  * `http.listen=` in sagabus.properties. Every setting has one row in the table of config.c (name, default,
  * meaning), from which help and docs/configuration.md grow; an unknown name in the file is refused with a
  * near match. Keys that begin with `kafka.` pass to librdkafka without the prefix, but for `kafka.prefix` and
- * `kafka.bootstrap`.
+ * `kafka.bootstrap`; keys that begin with `participant.` are free too, and judged by their reader.
+ * SAGABUS_PG is short for SAGABUS_PG_URI. The order of loading does not matter.
  *
  * Thread: read-only after loading.
  *
@@ -39,8 +40,12 @@ SB_MUST_CHECK sb_code_t sb_config_load_environment(sb_config_t *config, sb_error
 SB_MUST_CHECK sb_code_t sb_config_set(sb_config_t *config, const char *name, const char *value,
                                       sb_error_t *err);
 
-/* The value in force; never NULL. The name must be in the table (assert) or begin with "kafka.". */
+/* The value in force; never NULL. The name must be in the table (assert) or have a free prefix. Borrowed. */
 const char *sb_config_get(const sb_config_t *config, const char *name);
+/* Where it comes from: "default", "sagabus.properties:12", "environment SAGABUS_PG", "command line". */
+const char *sb_config_source(const sb_config_t *config, const char *name);
+/* Whether the value must be shown as ***; also knows kafka.sasl.password and its like. */
+bool sb_config_is_secret(const char *name);
 /* As a number with bounds; SB_INVALID names the setting, its value and where it came from. Accepts the units
  * ms, s, m, h for times when the name ends in _ms, and k, m for bytes when it ends in _bytes. */
 SB_MUST_CHECK sb_code_t sb_config_get_int(const sb_config_t *config, const char *name, int64_t low,
@@ -48,8 +53,11 @@ SB_MUST_CHECK sb_code_t sb_config_get_int(const sb_config_t *config, const char 
 SB_MUST_CHECK sb_code_t sb_config_get_bool(const sb_config_t *config, const char *name, bool *out,
                                            sb_error_t *err);
 
-/* Calls visit for every `kafka.*` setting that is librdkafka's, without the prefix. */
+/* Calls visit for every setting that was given under a free prefix ("participant."), without the prefix. */
 typedef sb_code_t (*sb_config_visit_fn)(void *context, const char *name, const char *value, sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_config_each(const sb_config_t *config, const char *prefix,
+                                       sb_config_visit_fn visit, void *context, sb_error_t *err);
+/* The `kafka.*` settings that are librdkafka's. */
 SB_MUST_CHECK sb_code_t sb_config_each_kafka(const sb_config_t *config, sb_config_visit_fn visit,
                                              void *context, sb_error_t *err);
 

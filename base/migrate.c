@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/migrate.h"
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base_sql.h"
+
+#include <stdlib.h>
+
+static int count_of(const sb_migration_t *list)
+{
+    int count = 0;
+    while (list[count].name)
+        count++;
+    return count;
+}
+
+static int number_of(const sb_migration_t *migration)
+{
+    return (int)strtol(migration->name, NULL, 10);
+}
+
+static sb_code_t run_for_schema(sb_pg_t *pg, const char *format, const char *schema, sb_error_t *err)
+{
+    sb_buf_t sql = SB_BUF_INIT;
+    sb_buf_add_text(&sql, format);
+    sb_pg_quote_name(&sql, sb_slice(schema));
+    sb_code_t code = sb_buf_failed(&sql) ? sb_fail(err, SB_NO_MEMORY, "migrate %s: out of memory", schema)
+                                         : sb_pg_script(pg, sb_buf_text(&sql), err);
+    sb_buf_fini(&sql);
+    return code;
+}
+
+static sb_code_t read_state(sb_pg_t *pg, const char *schema, bool *has_schema, bool *has_table,
+                            sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *result = NULL;
+    sb_pg_add_text(&params, schema);
+    sb_code_t code = sb_pg_query(pg, sb_sql_migrate_state, &params, &result, err);
+    if (code == SB_OK) {
+        *has_schema = sb_pg_get_bool(result, 0, 0);
+        *has_table = sb_pg_get_bool(result, 0, 1);
+    }
+    sb_pg_result_free(result);
+    return code;
+}
+
+/* The recorded migrations must be the first ones of our list. *in_force gets how many there are. */
+static sb_code_t compare(sb_pg_t *pg, const char *schema, const sb_migration_t *list, int *in_force,
+                         sb_error_t *err)
+{
+    sb_pg_result_t *result = NULL;
+    sb_code_t code = sb_pg_query(pg, sb_sql_migrate_list, NULL, &result, err);
+    int count = count_of(list);
+    for (int i = 0; code == SB_OK && i < sb_pg_rows(result); i++) {
+        const char *name = sb_pg_get_text(result, i, 0);
+        if (i >= count) {
+            code = sb_fail(err, SB_UNSUPPORTED,
+                           "schema %s has migration %s, this binary knows up to %s: run a newer one", schema,
+                           name, count ? list[count - 1].name : "none");
+            break;
+        }
+        sb_hash_t ours;
+        sb_hash_bytes(sb_slice(list[i].text), &ours);
+        if (strcmp(name, list[i].name) != 0)
+            code = sb_fail(err, SB_MISMATCH, "schema %s: migration %d is %s, ours is %s", schema, i + 1, name,
+                           list[i].name);
+        else if (!sb_slice_equal(sb_pg_get_slice(result, i, 1),
+                                 (sb_slice_t){(const char *)ours.byte, sizeof ours.byte}))
+            code = sb_fail(err, SB_MISMATCH, "schema %s: migration %s was applied with another text", schema,
+                           name);
+    }
+    if (code == SB_OK)
+        *in_force = sb_pg_rows(result);
+    sb_pg_result_free(result);
+    return code;
+}
+
+/* Opens the transaction of one step: no time limit, the lock, the schema and its table made when absent. */
+static sb_code_t enter(sb_pg_t *pg, const char *schema, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_add_text(&params, schema);
+    bool has_schema = false;
+    bool has_table = false;
+    sb_code_t code = sb_pg_begin(pg, err);
+    if (code == SB_OK)
+        code = sb_pg_script(pg, "SET LOCAL statement_timeout = 0", err);
+    if (code == SB_OK)
+        code = sb_pg_query(pg, sb_sql_migrate_lock, &params, NULL, err);
+    if (code == SB_OK)
+        code = read_state(pg, schema, &has_schema, &has_table, err);
+    if (code == SB_OK && !has_schema)
+        code = run_for_schema(pg, "CREATE SCHEMA ", schema, err);
+    if (code == SB_OK)
+        code = run_for_schema(pg, "SET LOCAL search_path = ", schema, err);
+    if (code == SB_OK && !has_table)
+        code = sb_pg_script(pg,
+                            "CREATE TABLE migration (name text PRIMARY KEY, hash bytea NOT NULL,"
+                            " applied_at timestamptz NOT NULL DEFAULT clock_timestamp())",
+                            err);
+    return code;
+}
+
+static sb_code_t apply(sb_pg_t *pg, const sb_migration_t *migration, sb_error_t *err)
+{
+    sb_hash_t hash;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_hash_bytes(sb_slice(migration->text), &hash);
+    sb_pg_add_text(&params, migration->name);
+    sb_pg_add_bytea(&params, (sb_slice_t){(const char *)hash.byte, sizeof hash.byte});
+    sb_code_t code = sb_pg_script(pg, migration->text, err);
+    if (code == SB_OK)
+        code = sb_pg_query(pg, sb_sql_migrate_record, &params, NULL, err);
+    return code == SB_OK ? SB_OK : sb_context(err, code, "migration %s", migration->name);
+}
+
+/* One transaction: whatever another runner has done meanwhile is read under the lock, so that two that start
+ * together share the work. *done: nothing is missing any more. */
+static sb_code_t step(sb_pg_t *pg, const char *schema, const sb_migration_t *list,
+                      sb_migrate_report_t *report, bool *done, sb_error_t *err)
+{
+    int in_force = 0;
+    sb_code_t code = enter(pg, schema, err);
+    if (code == SB_OK)
+        code = compare(pg, schema, list, &in_force, err);
+    *done = in_force == count_of(list);
+    if (code == SB_OK && !*done)
+        code = apply(pg, &list[in_force], err);
+    if (code == SB_OK)
+        code = sb_pg_commit(pg, err);
+    if (code != SB_OK) {
+        sb_pg_rollback(pg);
+        return code;
+    }
+    if (!*done) {
+        report->applied++;
+        sb_log(SB_LOG_INFO, "MIGRATED", "applied a migration|schema=%s name=%s", schema, list[in_force].name);
+        in_force++;
+    }
+    report->version = in_force ? number_of(&list[in_force - 1]) : 0;
+    return SB_OK;
+}
+
+sb_code_t sb_migrate(sb_pg_t *pg, const char *schema, const sb_migration_t *list, sb_migrate_report_t *report,
+                     sb_error_t *err)
+{
+    sb_migrate_report_t ignored;
+    if (!report)
+        report = &ignored;
+    *report = (sb_migrate_report_t){0, 0};
+    bool done = false;
+    sb_code_t code = SB_OK;
+    while (code == SB_OK && !done)
+        code = step(pg, schema, list, report, &done, err);
+    return code;
+}
+
+sb_code_t sb_migrate_check(sb_pg_t *pg, const char *schema, const sb_migration_t *list, sb_error_t *err)
+{
+    bool has_schema = false;
+    bool has_table = false;
+    int in_force = 0;
+    sb_code_t code = sb_pg_begin(pg, err);
+    if (code == SB_OK)
+        code = read_state(pg, schema, &has_schema, &has_table, err);
+    if (code == SB_OK && has_table) {
+        code = run_for_schema(pg, "SET LOCAL search_path = ", schema, err);
+        if (code == SB_OK)
+            code = compare(pg, schema, list, &in_force, err);
+    }
+    sb_pg_rollback(pg);
+    if (code == SB_OK && in_force < count_of(list))
+        code = sb_fail(err, SB_UNAVAILABLE, "schema %s lacks migration %s: run `sagabus migrate`", schema,
+                       list[in_force].name);
+    return code;
+}

@@ -1,0 +1,1 @@
+INSERT INTO migration (name, hash) VALUES ($1::text, $2::bytea)
