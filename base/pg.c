@@ -122,6 +122,16 @@ int sb_pg_socket(const sb_pg_t *pg)
     return sb_pg_is_open(pg) ? PQsocket(pg->conn) : -1;
 }
 
+struct pg_conn *sb_pg_raw(sb_pg_t *pg)
+{
+    return pg->conn;
+}
+
+bool sb_pg_is_aborted(const sb_pg_t *pg)
+{
+    return sb_pg_is_open(pg) && PQtransactionStatus(pg->conn) == PQTRANS_INERROR;
+}
+
 int sb_pg_backend_pid(const sb_pg_t *pg)
 {
     return sb_pg_is_open(pg) ? PQbackendPID(pg->conn) : 0;

@@ -42,6 +42,13 @@ bool sb_pg_is_open(const sb_pg_t *pg);
 int sb_pg_socket(const sb_pg_t *pg); /* for poll(); -1 when broken */
 int sb_pg_backend_pid(const sb_pg_t *pg);
 
+/* libpq's own handle, borrowed until the next reopen: for handlers of the public library, which run their own
+ * statements on it. Nobody else needs it. */
+struct pg_conn *sb_pg_raw(sb_pg_t *pg);
+
+/* Whether a statement of the open transaction failed, so that only a rollback will do. */
+bool sb_pg_is_aborted(const sb_pg_t *pg);
+
 /* ---- parameters ---- */
 
 /* Types of parameters and array elements: PostgreSQL's OIDs. */

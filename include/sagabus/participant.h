@@ -1,12 +1,14 @@
 /* participant - takes part in sagas over Kafka, with effects that happen once and never after their undo.
  *
- * A participant handles commands of one topic. Each command is handled in ONE transaction of the
- * participant's own database at READ COMMITTED: first the barrier's row is inserted, then the handler's own
- * statements run on the same connection, then it commits, and only then is the reply sent. A repeated command
- * gives the same reply without running the handler; an undo that arrives before (or without) its forward
- * command is voided, and the forward command that comes late becomes a no-op.
+ * A participant handles the commands of one topic in its own database, at READ COMMITTED. For each command
+ * the barrier's row is inserted first, then the handler's own statements run in the same transaction; only
+ * after the commit is the reply sent. Commands that wait together share one transaction, each in a savepoint
+ * of its own, so a busy participant pays one commit for many. A repeated command gives the same reply without
+ * running the handler; an undo that arrives before (or without) its forward command is voided, and the
+ * forward command that comes late becomes a no-op.
  *
- * The handler uses the libpq connection it is given; it must not begin, commit or roll back.
+ * The handler uses the libpq connection it is given; it must not begin, commit or roll back, and what it
+ * touches outside that transaction must be idempotent by the command's id.
  *
  * Thread: open, run and close from one thread; stop from any thread or a signal handler.
  *
@@ -14,8 +16,7 @@
 #ifndef SAGABUS_PARTICIPANT_H
 #define SAGABUS_PARTICIPANT_H
 
-#include "sagabus/id.h"
-#include "sagabus/slice.h"
+#include "sagabus/store.h"
 
 #include <stdint.h>
 
@@ -35,7 +36,7 @@ typedef struct sb_command {
 } sb_command_t;
 
 typedef enum sb_reply_outcome {
-    SB_REPLY_SUCCESS,
+    SB_REPLY_SUCCESS = 1,
     SB_REPLY_FAILURE, /* a business refusal: what the handler wrote is rolled back, the refusal is kept */
     SB_REPLY_ERROR    /* could not say: rolled back, nothing kept, the orchestrator tries again */
 } sb_reply_outcome_t;
@@ -67,6 +68,12 @@ SB_API SB_MUST_CHECK sb_code_t sb_participant_open(sb_participant_t **out,
 /* Handles commands until stopped; waits for PostgreSQL and Kafka by itself. */
 SB_API void sb_participant_run(sb_participant_t *participant);
 SB_API void sb_participant_stop(sb_participant_t *participant);
+
+/* Appends events to the event store in the command's own transaction: they are there exactly when its effect
+ * is (a transactional outbox). Only from on_command, and only where the participant's database is the
+ * store's. */
+SB_API SB_MUST_CHECK sb_code_t sb_participant_append(sb_participant_t *participant, const sb_append_t *append,
+                                                     sb_append_result_t *result, sb_error_t *err);
 SB_API void sb_participant_close(sb_participant_t **participant);
 
 #endif

@@ -1,18 +1,18 @@
 -- What a service needs in its own database, in a schema of its own (search_path): the barrier that makes
 -- effects happen once and never after their undo, and the position of its command consumer.
 
--- One row a saga step and direction of a participant. Inserted first, in the transaction of the effect.
+-- One row a command, inserted first in the transaction of its effect. An undo writes a row for its forward command
+-- too when there is none (voided), so that the forward command, coming late, finds that it must not run.
 CREATE TABLE barrier (
+    command_id uuid PRIMARY KEY,
     saga_id    uuid NOT NULL,
-    saga_no    bigint NOT NULL DEFAULT 0,       -- for purging below the mark of ended sagas
     step       text NOT NULL,
     direction  text NOT NULL CHECK (direction IN ('forward', 'compensate')),
-    command_id uuid NOT NULL,
-    outcome    text NOT NULL,                   -- success, failure, voided: what a repeat is told again
-    reply      bytea,                           -- the reply's body, the same bytes again
-    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (saga_id, step, direction, command_id)
-);
+    outcome    text NOT NULL CHECK (outcome IN ('success', 'failure', 'voided')),
+    reply      bytea,                           -- the reply's body: a repeat is told the same bytes again
+    error      text,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 80);
 CREATE INDEX barrier_at ON barrier (at);
 
 -- Where a consumer is: offsets move in the transaction of the effects they stand for.

@@ -1,0 +1,43 @@
+/* barrier - lets a command's effect happen once, and never after its undo.
+ *
+ * Everything runs in the caller's open transaction at READ COMMITTED (checked once a connection), in the
+ * schema that search_path names. sb_barrier_enter inserts first and looks second: the insert waits for a
+ * transaction that has the same command in hand, which a look-up would not.
+ *
+ * Thread: the connection's.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_SAGA_BARRIER_H
+#define SB_SAGA_BARRIER_H
+
+#include "base/pg.h"
+#include "sagabus/participant.h"
+
+typedef enum sb_barrier_verdict {
+    SB_BARRIER_RUN,     /* run the handler, then sb_barrier_keep or sb_barrier_forget */
+    SB_BARRIER_ANSWERED /* do not run it: the answer is in *answer */
+} sb_barrier_verdict_t;
+
+typedef struct sb_barrier_answer {
+    sb_reply_outcome_t outcome;
+    sb_buf_t result; /* JSON; empty: {} */
+    sb_buf_t error;
+} sb_barrier_answer_t;
+
+void sb_barrier_answer_init(sb_barrier_answer_t *answer);
+void sb_barrier_answer_fini(sb_barrier_answer_t *answer);
+
+/* forward_completed: an undo whose forward command is known to have succeeded. Such an undo without a forward
+ * row is answered with an error: this barrier has lost its memory, or was never asked. */
+SB_MUST_CHECK sb_code_t sb_barrier_enter(sb_pg_t *pg, const sb_command_t *command, bool forward_completed,
+                                         sb_barrier_verdict_t *verdict, sb_barrier_answer_t *answer,
+                                         sb_error_t *err);
+
+/* Keeps the handler's answer (success or failure). */
+SB_MUST_CHECK sb_code_t sb_barrier_keep(sb_pg_t *pg, const sb_command_t *command,
+                                        const sb_barrier_answer_t *answer, sb_error_t *err);
+
+/* Takes the row back: the next try runs the handler again. */
+SB_MUST_CHECK sb_code_t sb_barrier_forget(sb_pg_t *pg, const sb_command_t *command, sb_error_t *err);
+
+#endif

@@ -1,0 +1,347 @@
+/* The participant's loop: poll -> barrier and handler for each command, in one transaction -> commit ->
+ * replies -> offsets. A crash between any two of them makes commands come again, and the barrier answers
+ * those it knows.
+ *
+ * When a batch cannot be committed it is rewound and its commands are taken one at a time, so that one that
+ * breaks the transaction (a deadlock, a handler that ran into a statement error) does not hold up the others.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "sagabus/participant.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/retry.h"
+#include "bus/consumer.h"
+#include "bus/topic.h"
+#include "events/store.h"
+#include "saga/barrier.h"
+#include "saga/command.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BATCH_MAX       64
+#define POLL_MS         250
+#define FLUSH_MS        10000
+#define CLOSE_MS        3000
+#define REPLY_BYTES_MAX (512u * 1024u)
+
+struct sb_participant {
+    char *name;
+    char *pg_uri;
+    char *schema;
+    sb_config_t *config;
+    sb_topic_t topic;
+    char group[SB_TOPIC_MAX];
+    char source[SB_TOPIC_MAX];
+    sb_command_fn on_command;
+    void *context;
+    atomic_bool stopping;
+
+    sb_pg_t *pg;
+    sb_catalog_t *catalog; /* made at the first append */
+    sb_store_t *store;
+    sb_consumer_t *consumer;
+    sb_producer_t *producer;
+
+    sb_reply_out_t reply[BATCH_MAX]; /* of the open transaction */
+    int reply_count;
+    sb_barrier_answer_t answer;
+    bool in_transaction;
+    int alone; /* commands left to take one at a time after a batch failed */
+};
+
+/* ---- one command ---- */
+
+static sb_code_t add_reply(sb_participant_t *p, const sb_message_t *message, const sb_command_in_t *in,
+                           sb_reply_outcome_t outcome, sb_slice_t result, sb_slice_t error, sb_error_t *err)
+{
+    sb_code_t code =
+        sb_reply_make(&p->reply[p->reply_count], message, in, p->source, outcome, result, error, err);
+    if (code == SB_OK)
+        p->reply_count++;
+    return code;
+}
+
+/* Takes what the handler said into the answer. An undo has no failure outcome: a handler that refuses one is
+ * asked again. */
+static void take_reply(sb_participant_t *p, const sb_command_t *command, sb_reply_t *reply)
+{
+    sb_barrier_answer_t *answer = &p->answer;
+    sb_slice_t result = sb_slice(reply->result ? reply->result : "{}");
+    const char *fault = NULL;
+    if (sb_pg_is_aborted(p->pg) && reply->outcome == SB_REPLY_SUCCESS)
+        fault = "a statement of the handler failed";
+    else if (result.len > REPLY_BYTES_MAX)
+        fault = "the handler's result is larger than 512 KiB";
+    else if (reply->outcome < SB_REPLY_SUCCESS || reply->outcome > SB_REPLY_ERROR)
+        fault = "the handler gave no outcome";
+    bool refused_undo = command->compensate && reply->outcome == SB_REPLY_FAILURE;
+    answer->outcome = fault || refused_undo ? SB_REPLY_ERROR : reply->outcome;
+    sb_buf_reset(&answer->result);
+    sb_buf_reset(&answer->error);
+    if (answer->outcome != SB_REPLY_ERROR)
+        sb_buf_add_slice(&answer->result, result);
+    sb_buf_add_text(&answer->error, fault ? fault : reply->error);
+    free(reply->result);
+}
+
+/* Runs the handler between savepoints: a refusal or an error leaves nothing of what it wrote. */
+static sb_code_t run_handler(sb_participant_t *p, const sb_command_t *command, sb_error_t *err)
+{
+    sb_code_t code = sb_pg_script(p->pg, "SAVEPOINT handler", err);
+    if (code != SB_OK)
+        return code;
+    sb_reply_t reply = {.outcome = SB_REPLY_ERROR, .result = NULL, .error = ""};
+    p->on_command(p->context, sb_pg_raw(p->pg), command, &reply);
+    take_reply(p, command, &reply);
+    if (p->answer.outcome == SB_REPLY_SUCCESS)
+        code = sb_pg_script(p->pg, "RELEASE SAVEPOINT handler", err);
+    else
+        code = sb_pg_script(p->pg, "ROLLBACK TO SAVEPOINT handler; RELEASE SAVEPOINT handler", err);
+    if (code != SB_OK)
+        return code;
+    if (p->answer.outcome == SB_REPLY_ERROR)
+        return sb_barrier_forget(p->pg, command, err);
+    return sb_barrier_keep(p->pg, command, &p->answer, err);
+}
+
+static sb_code_t handle(sb_participant_t *p, const sb_message_t *message, const sb_command_in_t *in,
+                        sb_error_t *err)
+{
+    sb_barrier_verdict_t verdict;
+    sb_code_t code = sb_barrier_enter(p->pg, &in->command, in->forward_completed, &verdict, &p->answer, err);
+    if (code == SB_OK && verdict == SB_BARRIER_RUN)
+        code = run_handler(p, &in->command, err);
+    if (code != SB_OK)
+        return code;
+    return add_reply(p, message, in, p->answer.outcome, sb_buf_slice(&p->answer.result),
+                     sb_buf_slice(&p->answer.error), err);
+}
+
+static sb_code_t on_message(void *context, const sb_message_t *message, sb_error_t *err)
+{
+    sb_participant_t *p = context;
+    sb_command_in_t in;
+    sb_error_t fault = SB_ERROR_INIT;
+    bool answerable;
+    if (sb_command_read(message, &in, &answerable, &fault) != SB_OK) {
+        sb_log(SB_LOG_WARN, "PARTICIPANT-UNREADABLE", "%s|topic=%s partition=%d offset=%lld", fault.message,
+               message->topic, message->partition, (long long)message->offset);
+        if (!answerable)
+            return SB_OK;
+        return add_reply(p, message, &in, SB_REPLY_ERROR, SB_SLICE(""), sb_slice(fault.message), err);
+    }
+    if (!p->in_transaction) {
+        sb_code_t code = sb_pg_script(p->pg, "BEGIN ISOLATION LEVEL READ COMMITTED", err);
+        if (code != SB_OK)
+            return code;
+        p->in_transaction = true;
+    }
+    return handle(p, message, &in, err);
+}
+
+/* ---- one batch ---- */
+
+static sb_code_t send_replies(sb_participant_t *p, sb_error_t *err)
+{
+    sb_header_t headers[SB_HEADERS_MAX];
+    for (int i = 0; i < p->reply_count; i++) {
+        sb_record_t record;
+        sb_reply_record(&p->reply[i], headers, &record);
+        sb_code_t code;
+        while ((code = sb_producer_send(p->producer, &record, err)) == SB_BUSY && !atomic_load(&p->stopping))
+            sb_producer_poll(p->producer, 10);
+        if (code != SB_OK)
+            return code;
+    }
+    return p->reply_count ? sb_producer_flush(p->producer, FLUSH_MS, err) : SB_OK;
+}
+
+static sb_code_t finish_batch(sb_participant_t *p, sb_error_t *err)
+{
+    if (p->in_transaction) {
+        sb_code_t code = sb_pg_commit(p->pg, err);
+        p->in_transaction = false;
+        if (code != SB_OK)
+            return code;
+    }
+    sb_code_t code = send_replies(p, err);
+    if (code != SB_OK)
+        return code;
+    return sb_consumer_commit(p->consumer, err);
+}
+
+/* Takes one batch through. On failure nothing of it is committed here, or it is and its commands come again.
+ */
+static sb_code_t one_batch(sb_participant_t *p, sb_error_t *err)
+{
+    int count = 0;
+    p->reply_count = 0;
+    sb_code_t code =
+        sb_consumer_poll(p->consumer, p->alone > 0 ? 1 : BATCH_MAX, POLL_MS, on_message, p, &count, err);
+    if (code == SB_OK && count > 0)
+        code = finish_batch(p, err);
+    if (code == SB_OK) {
+        p->alone -= p->alone > 0 ? count : 0;
+        return SB_OK;
+    }
+    if (p->in_transaction)
+        sb_pg_rollback(p->pg);
+    p->in_transaction = false;
+    p->alone = BATCH_MAX;
+    sb_error_t ignored;
+    if (sb_consumer_rewind(p->consumer, &ignored) != SB_OK)
+        sb_consumer_close(&p->consumer, CLOSE_MS); /* opened anew at its last commit */
+    return code;
+}
+
+/* ---- opening and the loop ---- */
+
+static void on_reply_failed(void *context, uint64_t tag, const sb_error_t *err)
+{
+    (void)context;
+    (void)tag;
+    /* The command comes again: the orchestrator asks until it has an answer, and the barrier knows it. */
+    sb_log_error(SB_LOG_WARN, "PARTICIPANT-REPLY-LOST", err, "a reply was not delivered");
+}
+
+static sb_code_t ensure_open(sb_participant_t *p, sb_error_t *err)
+{
+    if (!sb_pg_is_open(p->pg)) {
+        sb_store_close(&p->store);
+        sb_catalog_free(&p->catalog);
+        sb_pg_close(&p->pg);
+        sb_pg_config_t pg = {.uri = p->pg_uri, .application_name = p->group, .search_path = p->schema};
+        sb_code_t code = sb_pg_open(&p->pg, &pg, err);
+        if (code != SB_OK)
+            return code;
+    }
+    if (!p->producer) {
+        sb_code_t code = sb_producer_open(&p->producer, p->config, p->group, on_reply_failed, p, err);
+        if (code != SB_OK)
+            return code;
+    }
+    if (!p->consumer) {
+        const char *topic = p->topic;
+        return sb_consumer_open(&p->consumer, p->config, p->group, &topic, 1, err);
+    }
+    return SB_OK;
+}
+
+void sb_participant_run(sb_participant_t *p)
+{
+    static const sb_retry_policy_t policy = {
+        .shape = SB_RETRY_EXPONENTIAL, .delay_ms = 50, .delay_max_ms = 2000, .jitter = true};
+    uint32_t failures = 0;
+    while (!atomic_load(&p->stopping)) {
+        sb_error_t err = SB_ERROR_INIT;
+        sb_code_t code = ensure_open(p, &err);
+        if (code == SB_OK)
+            code = one_batch(p, &err);
+        if (code == SB_OK) {
+            failures = 0;
+            continue;
+        }
+        failures++;
+        sb_log_error(SB_LOG_WARN, "PARTICIPANT-RETRY", &err, "a batch did not go through|participant=%s",
+                     p->name);
+        sb_sleep_ms(sb_retry_delay_ms(&policy, failures, (uint64_t)sb_mono_us()));
+    }
+    sb_consumer_close(&p->consumer, CLOSE_MS);
+}
+
+void sb_participant_stop(sb_participant_t *p)
+{
+    atomic_store(&p->stopping, true);
+}
+
+static sb_code_t configure(sb_participant_t *p, const sb_participant_config_t *config, sb_error_t *err)
+{
+    sb_code_t code = sb_config_new(&p->config, err);
+    if (code == SB_OK)
+        code = sb_config_load_environment(p->config, err);
+    if (code == SB_OK && config->kafka_bootstrap)
+        code = sb_config_set(p->config, "kafka.bootstrap", config->kafka_bootstrap, err);
+    if (code == SB_OK && config->kafka_prefix)
+        code = sb_config_set(p->config, "kafka.prefix", config->kafka_prefix, err);
+    if (code != SB_OK)
+        return code;
+    const char *prefix = sb_config_get(p->config, "kafka.prefix");
+    (void)snprintf(p->group, sizeof p->group, "%s%s", prefix, p->name);
+    (void)snprintf(p->source, sizeof p->source, "/participants/%s", p->name);
+    return sb_topic_commands(p->topic, prefix, sb_slice(p->name), err);
+}
+
+sb_code_t sb_participant_open(sb_participant_t **out, const sb_participant_config_t *config, sb_error_t *err)
+{
+    *out = NULL;
+    if (!config->name || !config->schema || !config->on_command)
+        return sb_fail(err, SB_INVALID, "participant: name, schema and on_command must be set");
+    sb_participant_t *p = calloc(1, sizeof *p);
+    if (!p)
+        return sb_fail(err, SB_NO_MEMORY, "participant %s: out of memory", config->name);
+    p->name = strdup(config->name);
+    p->pg_uri = strdup(config->pg_uri ? config->pg_uri : "");
+    p->schema = strdup(config->schema);
+    p->on_command = config->on_command;
+    p->context = config->context;
+    atomic_init(&p->stopping, false);
+    sb_barrier_answer_init(&p->answer);
+    sb_code_t code = p->name && p->pg_uri && p->schema
+                         ? configure(p, config, err)
+                         : sb_fail(err, SB_NO_MEMORY, "participant %s: out of memory", config->name);
+    if (code != SB_OK) {
+        sb_participant_close(&p);
+        return code;
+    }
+    *out = p;
+    return SB_OK;
+}
+
+void sb_participant_close(sb_participant_t **participant)
+{
+    sb_participant_t *p = *participant;
+    if (!p)
+        return;
+    sb_consumer_close(&p->consumer, CLOSE_MS);
+    sb_producer_close(&p->producer);
+    sb_store_close(&p->store);
+    sb_catalog_free(&p->catalog);
+    sb_pg_close(&p->pg);
+    for (int i = 0; i < BATCH_MAX; i++)
+        sb_reply_out_fini(&p->reply[i]);
+    sb_barrier_answer_fini(&p->answer);
+    sb_config_free(&p->config);
+    free(p->schema);
+    free(p->pg_uri);
+    free(p->name);
+    free(p);
+    *participant = NULL;
+}
+
+/* ---- events in the command's transaction ---- */
+
+static sb_code_t ensure_store(sb_participant_t *p, sb_error_t *err)
+{
+    if (p->store)
+        return SB_OK;
+    sb_code_t code = p->catalog ? SB_OK : sb_catalog_new(&p->catalog, err);
+    if (code == SB_OK)
+        code = sb_catalog_load(p->catalog, p->pg, err);
+    if (code == SB_OK)
+        code = sb_store_new(&p->store, p->pg, p->catalog, err);
+    return code;
+}
+
+sb_code_t sb_participant_append(sb_participant_t *p, const sb_append_t *append, sb_append_result_t *result,
+                                sb_error_t *err)
+{
+    if (!p->in_transaction)
+        return sb_fail(err, SB_INVALID, "participant %s: append is for on_command only", p->name);
+    sb_code_t code = ensure_store(p, err);
+    if (code != SB_OK)
+        return code;
+    return sb_store_append(p->store, append, result, err);
+}
