@@ -1,0 +1,178 @@
+/* view - read models: what a JSON file declares, kept up to date live and rebuilt by replay.
+ *
+ * A view (schemas/views/<name>.json, described by schemas/view.schema.json and docs/views.md) names tables,
+ * their keys and columns, and per event type a small closed algebra of changes. One fold carries it out, live
+ * and on replay, so both give the same bytes. A view has generations: generation N of table T is
+ * sagabus_view."T_gN", and people read the SQL view sagabus_view."T", which a replay switches over for all
+ * tables of the view in one transaction.
+ *
+ * Whose turn it is to write is the lease `view:NAME`; its cursor is the last sequence number folded and its
+ * `next` the live generation, so rows, checkpoint and generation move together or not at all.
+ *
+ * Thread: said per part.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_EVENTS_VIEW_H
+#define SB_EVENTS_VIEW_H
+
+#include "events/catalog.h"
+#include "events/progress.h"
+
+/* The check of the catalog's kind SB_ARTIFACT_VIEW: the definition itself, and that every field it reads
+ * exists in a registered schema of the event type. err->pointer at the fault. Thread: any. */
+sb_code_t sb_view_check(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err);
+
+/* ---- projector: keeps all live views up to date ---- */
+
+typedef struct sb_projector sb_projector_t;
+
+typedef struct sb_projector_config {
+    const char *pg_uri;
+    const char *owner;       /* this instance's name, for the lease rows */
+    sb_catalog_t *catalog;   /* borrowed; loaded again now and then for new views and types */
+    sb_progress_t *progress; /* borrowed; may be NULL: then the safe sequence number is polled */
+    uint32_t batch_events;   /* most events a transaction folds; 0: 1000 */
+    uint32_t idle_ms;        /* poll pace when nothing comes and progress is NULL; 0: 200 */
+    uint32_t refresh_ms;     /* how often registry and leases are looked at; 0: 2000 */
+    uint32_t overdue_ms;     /* 0: 10000 */
+} sb_projector_config_t;
+
+typedef struct sb_projector_stats { /* each read atomically */
+    int views;                      /* known */
+    int owned;                      /* whose lease this instance holds */
+    int stuck;                      /* owned and not moving: an unknown event version, or an error */
+    int64_t events;                 /* folded since open */
+    int64_t rows;                   /* written since open */
+    int64_t parked;                 /* keys parked since open */
+    int64_t lag_events;             /* of the owned view that is furthest behind, in sequence numbers */
+} sb_projector_stats_t;
+
+/* Opens no connection yet. Registers as a listener of progress: before the threads start. Thread: open, run
+ * and close from one thread; stop and stats from any. */
+SB_MUST_CHECK sb_code_t sb_projector_open(sb_projector_t **out, const sb_projector_config_t *config,
+                                          sb_error_t *err);
+/* Runs until stopped: takes the leases that are free, waits for those that are not, reconnects when
+ * PostgreSQL goes away. */
+void sb_projector_run(sb_projector_t *projector);
+void sb_projector_stop(sb_projector_t *projector);
+void sb_projector_close(sb_projector_t **projector); /* NULL is fine; sets NULL */
+void sb_projector_stats(const sb_projector_t *projector, sb_projector_stats_t *out);
+
+/* ---- replay: builds the next generation beside the live one, then switches ---- */
+
+typedef enum sb_replay_phase {
+    SB_REPLAY_READ,     /* history out of the store, folded in memory */
+    SB_REPLAY_LOAD,     /* rows into the tables of the next generation */
+    SB_REPLAY_CATCH_UP, /* what was appended meanwhile */
+    SB_REPLAY_SWITCH,   /* everything is ready; one transaction is left */
+    SB_REPLAY_DONE
+} sb_replay_phase_t;
+
+const char *sb_replay_phase_name(sb_replay_phase_t phase); /* "read", "load", … */
+
+typedef struct sb_replay_progress {
+    sb_replay_phase_t phase;
+    int64_t events;       /* folded so far: events, not sequence numbers */
+    int64_t events_total; /* estimate by the share of the history that is read; exact from LOAD on */
+    int64_t rows;         /* loaded so far */
+    int64_t seq;          /* how far the fold is */
+    int64_t seq_end;      /* where it is going */
+    double events_per_s;  /* over the whole READ phase so far */
+    double eta_s;         /* to the end of the phase; 0 when unknown */
+    int64_t lag_ms;       /* age of the event at seq */
+} sb_replay_progress_t;
+
+/* Called several times a second, and once at the start of each phase, from the replay's thread; not SB_OK
+ * stops the replay, which then leaves nothing behind but a table that the next one drops. */
+typedef sb_code_t (*sb_replay_fn)(void *context, const sb_replay_progress_t *progress, sb_error_t *err);
+
+typedef struct sb_replay_config {
+    const char *pg_uri;
+    const char *owner;
+    sb_catalog_t *catalog; /* borrowed; loaded by the replay */
+    const char *view;
+    int64_t range_seqs;       /* sequence numbers a COPY reads; 0: 1,000,000 */
+    int64_t memory_bytes;     /* cap of the rows in memory; 0: 256 MiB. Above it: SB_TOO_LARGE */
+    sb_replay_fn on_progress; /* may be NULL */
+    void *context;
+} sb_replay_config_t;
+
+typedef struct sb_replay_report {
+    int version;        /* of the view's definition */
+    int64_t generation; /* now live */
+    int64_t seq;        /* folded up to here at the switch */
+    int64_t events;
+    int64_t rows;
+    int64_t parked; /* keys */
+    double seconds;
+    double read_seconds; /* read and fold */
+    double events_per_s; /* of the whole rebuild */
+} sb_replay_report_t;
+
+/* Rebuilds a view from the store with its newest registered definition and switches readers over. The live
+ * view serves until the switch and stays as it is if anything fails before. SB_NOT_FOUND: no such view (the
+ * message names those there are). SB_BUSY: another replay of it is running. SB_CONFLICT: the new version's
+ * columns do not extend the old ones, so that the SQL view cannot be replaced. Blocks. */
+SB_MUST_CHECK sb_code_t sb_replay_run(const sb_replay_config_t *config, sb_replay_report_t *report,
+                                      sb_error_t *err);
+
+/* ---- reading; a reader belongs to the thread of its connection ---- */
+
+typedef struct sb_view_reader sb_view_reader_t;
+
+/* Over a connection and a catalog that outlive it; both borrowed. */
+SB_MUST_CHECK sb_code_t sb_view_reader_new(sb_view_reader_t **out, sb_pg_t *pg, sb_catalog_t *catalog,
+                                           sb_error_t *err);
+void sb_view_reader_free(sb_view_reader_t **reader);
+
+#define SB_VIEW_PAGE_MAX    500
+#define SB_VIEW_FILTERS_MAX 8
+
+typedef struct sb_view_filter {
+    sb_slice_t column; /* the key, or a column with "index": true */
+    sb_slice_t value;  /* as text: "1500", "true", "2026-11-21T05:19:35Z" */
+} sb_view_filter_t;
+
+typedef struct sb_view_query {
+    sb_slice_t view;
+    sb_slice_t table; /* absent: the view's first */
+    const sb_view_filter_t *filters;
+    size_t filter_count;
+    int limit;         /* 1 to SB_VIEW_PAGE_MAX */
+    sb_slice_t cursor; /* of the page before; absent: the first */
+} sb_view_query_t;
+
+/* Writes {"items": [{column: value, …}, …], "next_cursor": text|null, "view", "table", "generation", "seq"},
+ * rows in order of their key. "seq" is the event up to which the rows are right, or an older one. Columns
+ * come in the order of the definition; int8 as a number, timestamptz as RFC 3339 in UTC. SB_NOT_FOUND: no
+ * such view or table, or it was never projected. SB_INVALID: a bad filter, limit or cursor. */
+SB_MUST_CHECK sb_code_t sb_view_read(sb_view_reader_t *reader, const sb_view_query_t *query, sb_buf_t *out,
+                                     sb_error_t *err);
+
+/* Writes the row of one key as a JSON object. SB_NOT_FOUND. */
+SB_MUST_CHECK sb_code_t sb_view_read_key(sb_view_reader_t *reader, sb_slice_t view, sb_slice_t table,
+                                         sb_slice_t key, sb_buf_t *out, sb_error_t *err);
+
+typedef struct sb_view_info {
+    const char *name;
+    const char *title;   /* "" when it has none */
+    int version;         /* of the live generation; 0: never projected */
+    int newest_version;  /* registered; above version: a replay would bring it */
+    int64_t generation;  /* live */
+    int64_t seq;         /* folded */
+    int64_t lag_events;  /* safe sequence number minus seq, counted in sequence numbers */
+    int64_t lag_ms;      /* age of the oldest event not folded; 0 when there is none */
+    int64_t parked;      /* keys of the live generation */
+    const char *state;   /* "live", "waiting" (for a schema version), "failed", "ownerless", "new" */
+    const char *owner;   /* "" for none */
+    const char *problem; /* what it waits for or why it failed, "" for nothing */
+    bool replaying;      /* the next generation is being built */
+} sb_view_info_t;
+
+/* Calls visit for each registered view in order of name; info is borrowed for the call. name absent: all;
+ * SB_NOT_FOUND when a name was given and there is none. */
+typedef sb_code_t (*sb_view_info_fn)(void *context, const sb_view_info_t *info, sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_view_list(sb_view_reader_t *reader, sb_slice_t name, sb_view_info_fn visit,
+                                     void *context, sb_error_t *err);
+
+#endif
