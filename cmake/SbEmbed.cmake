@@ -12,5 +12,6 @@ function(sb_embed_sql room)
         COMMAND ${CMAKE_COMMAND} "-DFILES=${_files}" -DOUT=${_out} -DROOM=${room} -P ${SB_EMBED_SCRIPT}
         DEPENDS ${_files} ${SB_EMBED_SCRIPT} VERBATIM)
     target_sources(sb_${room} PRIVATE ${_out}.c ${_out}.h)
+    set_property(GLOBAL APPEND PROPERTY SB_SQL_ROOMS ${room})
     target_include_directories(sb_${room} PUBLIC ${CMAKE_CURRENT_BINARY_DIR})
 endfunction()

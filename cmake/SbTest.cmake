@@ -1,10 +1,11 @@
-# sb_test(NAME LABEL SOURCES ...): one cmocka program, CTest name "<label>.<name>".
+# sb_test(NAME LABEL [SOURCES ...] [LINK ...] [TIMEOUT s]): one cmocka program, CTest name "<label>.<name>",
+# from test_<name>.c of the calling directory. Called from tests/<label>/CMakeLists.txt.
 # Labels: unit (needs nothing), mock (librdkafka's mock cluster), pg (a private server, started by
 # tests/support), kafka (a real broker), e2e (whole processes). A test that cannot run exits 77 = skipped.
 function(sb_test name label)
     cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LINK" ${ARGN})
     if(NOT T_SOURCES)
-        set(T_SOURCES ${label}/test_${name}.c)
+        set(T_SOURCES test_${name}.c)
     endif()
     if(NOT T_TIMEOUT)
         set(T_TIMEOUT 120)

@@ -1,0 +1,44 @@
+/* assert - cmocka with its prerequisites, and asserts that print the message of an sb_error_t.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_TESTS_SUPPORT_ASSERT_H
+#define SB_TESTS_SUPPORT_ASSERT_H
+
+#include "sagabus/error.h"
+#include "sagabus/slice.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+/* The call must give SB_OK, or the wanted code; err may be NULL. */
+#define assert_ok(call, err)         sb_assert_code(SB_OK, (call), (err), #call, __FILE__, __LINE__)
+#define assert_code(want, call, err) sb_assert_code((want), (call), (err), #call, __FILE__, __LINE__)
+
+/* The slice must hold exactly this text. */
+#define assert_slice(slice, text) sb_assert_slice((slice), (text), __FILE__, __LINE__)
+
+/* The text must contain the other; both are printed if not. */
+#define assert_contains(text, part) sb_assert_contains((text), (part), __FILE__, __LINE__)
+
+/* Polls the condition every 10 ms until it holds; fails after timeout_ms. */
+#define assert_soon(condition, timeout_ms)                                                                   \
+    do {                                                                                                     \
+        int64_t sb_until_ = sb_test_mono_ms() + (timeout_ms);                                                \
+        while (!(condition) && sb_test_mono_ms() < sb_until_)                                                \
+            sb_test_sleep_ms(10);                                                                            \
+        if (!(condition))                                                                                    \
+            fail_msg("not within %d ms: %s", (int)(timeout_ms), #condition);                                 \
+    } while (0)
+
+void sb_assert_code(sb_code_t want, sb_code_t have, const sb_error_t *err, const char *call, const char *file,
+                    int line);
+void sb_assert_slice(sb_slice_t have, const char *want, const char *file, int line);
+void sb_assert_contains(const char *text, const char *part, const char *file, int line);
+int64_t sb_test_mono_ms(void);
+void sb_test_sleep_ms(int64_t ms);
+
+#endif

@@ -1,0 +1,25 @@
+/* kafka - a real broker for tests, given from outside.
+ *
+ * SB_TEST_KAFKA is its bootstrap address; SB_TEST_KAFKA_CTL a script that takes `kill`, `stop`, `start` or
+ * `wipe` as its argument and returns when that is done.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_TESTS_SUPPORT_KAFKA_H
+#define SB_TESTS_SUPPORT_KAFKA_H
+
+#include "sagabus/error.h"
+
+/* The bootstrap address; skips the program when there is none. */
+const char *sb_test_kafka(void);
+
+/* Whether the broker can be controlled. */
+bool sb_test_kafka_has_control(void);
+
+/* Runs the control script; fails the test when it fails. Skips the program when there is none. */
+void sb_test_kafka_control(const char *verb);
+
+/* A topic prefix that no other test has, ended by a dot: "t3f2a9c-1.". */
+#define SB_TEST_PREFIX 32
+char *sb_test_kafka_prefix(char prefix[SB_TEST_PREFIX]);
+
+#endif

@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/pg_server.h"
+
+#include "migrations/list.h"
+#include "tests/support/assert.h"
+#include "tests/support/process.h"
+#include "tests/support/skip.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PATH_SIZE   256
+#define START_MS    60000
+#define DIR_PREFIX  "/tmp/sagabus-pg-"
+#define SUPERUSER   "postgres"
+#define MAINTENANCE "postgres"
+
+static struct {
+    bool ready;
+    bool external;
+    bool has_template;
+    int count; /* of databases made */
+    int port;
+    pid_t owner; /* a fork of the test must not stop its parent's server */
+    sb_test_process_t process;
+    char bin[PATH_SIZE];
+    char dir[PATH_SIZE / 2];
+    char template_name[64];
+} server;
+
+/* ---- where and as whom ---- */
+
+static bool has_binaries(const char *directory)
+{
+    char path[PATH_SIZE + 16];
+    (void)snprintf(path, sizeof path, "%s/initdb", directory);
+    return access(path, X_OK) == 0;
+}
+
+static bool find_by_pg_config(char bin[PATH_SIZE])
+{
+    FILE *out = popen("pg_config --bindir 2>/dev/null", "r");
+    bool got = out && fgets(bin, PATH_SIZE, out);
+    if (out)
+        (void)pclose(out);
+    if (got)
+        bin[strcspn(bin, "\n")] = '\0';
+    return got && has_binaries(bin);
+}
+
+static bool find_installed(char bin[PATH_SIZE])
+{
+    glob_t found;
+    bool got = false;
+    if (glob("/usr/lib/postgresql/*/bin", 0, NULL, &found) == 0) {
+        for (size_t i = found.gl_pathc; i > 0 && !got; i--) { /* the newest sorts last */
+            (void)snprintf(bin, PATH_SIZE, "%s", found.gl_pathv[i - 1]);
+            got = has_binaries(bin);
+        }
+        globfree(&found);
+    }
+    return got;
+}
+
+static void find_binaries(void)
+{
+    const char *given = getenv("SB_TEST_PG_BIN");
+    if (given && given[0]) {
+        (void)snprintf(server.bin, sizeof server.bin, "%s", given);
+        if (!has_binaries(given))
+            sb_test_skip("pg", "no initdb in SB_TEST_PG_BIN=%s", given);
+        return;
+    }
+    if (!find_by_pg_config(server.bin) && !find_installed(server.bin))
+        sb_test_skip("pg", "no PostgreSQL server binaries (Debian: postgresql) and no SB_TEST_PG_URI");
+}
+
+/* PostgreSQL refuses to run as root. */
+static const struct passwd *server_user(void)
+{
+    if (geteuid() != 0)
+        return NULL;
+    const struct passwd *user = getpwnam("postgres");
+    return user ? user : getpwnam("nobody");
+}
+
+static void give_to_user(const char *path)
+{
+    const struct passwd *user = server_user();
+    if (user && chown(path, user->pw_uid, user->pw_gid) != 0)
+        fail_msg("chown %s: %s", path, strerror(errno));
+}
+
+/* Starts a server program as that user, in the private directory, output appended to its log. */
+static pid_t start_program(const char *const *argv, int death_signal)
+{
+    const struct passwd *user = server_user();
+    pid_t parent = getpid();
+    char log[PATH_SIZE];
+    (void)snprintf(log, sizeof log, "%s/log", server.dir);
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    if (user && (setgroups(0, NULL) != 0 || setgid(user->pw_gid) != 0 || setuid(user->pw_uid) != 0))
+        _exit(126);
+    (void)prctl(PR_SET_PDEATHSIG, death_signal); /* after setuid, which would forget it */
+    if (getppid() != parent || chdir(server.dir) != 0)
+        _exit(126);
+    int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (fd < 0)
+        _exit(126);
+    (void)dup2(fd, STDOUT_FILENO);
+    (void)dup2(fd, STDERR_FILENO);
+    (void)setsid(); /* a Ctrl-C at the terminal ends the test, which ends the server */
+    (void)execv(argv[0], (char *const *)(uintptr_t)argv);
+    _exit(127);
+}
+
+static void print_log(void)
+{
+    sb_test_process_t log = {.pid = 0};
+    (void)snprintf(log.output, sizeof log.output, "%s/log", server.dir);
+    char *text = sb_test_output(&log);
+    if (text)
+        print_error("%s\n", text);
+    free(text);
+}
+
+/* ---- the directory ---- */
+
+static void remove_if_orphan(const char *name)
+{
+    char path[PATH_SIZE];
+    int pid = 0;
+    (void)snprintf(path, sizeof path, "/tmp/%s/owner", name);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return;
+    bool got = fscanf(file, "%d", &pid) == 1;
+    (void)fclose(file);
+    if (!got || pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH)
+        return;
+    path[strlen(path) - strlen("/owner")] = '\0';
+    sb_test_remove_tree(path);
+}
+
+static void remove_orphans(void)
+{
+    DIR *tmp = opendir("/tmp");
+    struct dirent *entry;
+    while (tmp && (entry = readdir(tmp)) != NULL)
+        if (strncmp(entry->d_name, DIR_PREFIX + 5, strlen(DIR_PREFIX + 5)) == 0)
+            remove_if_orphan(entry->d_name);
+    if (tmp)
+        (void)closedir(tmp);
+}
+
+static void make_directory(void)
+{
+    (void)snprintf(server.dir, sizeof server.dir, DIR_PREFIX "XXXXXX");
+    if (!mkdtemp(server.dir))
+        fail_msg("mkdtemp %s: %s", server.dir, strerror(errno));
+    char path[PATH_SIZE];
+    (void)snprintf(path, sizeof path, "%s/owner", server.dir);
+    FILE *file = fopen(path, "we");
+    if (file) {
+        (void)fprintf(file, "%d\n", (int)getpid());
+        (void)fclose(file);
+    }
+    give_to_user(server.dir);
+}
+
+static void copy_tree(const char *from, const char *to)
+{
+    const char *const argv[] = {"cp", "-a", "--reflink=auto", from, to, NULL};
+    if (sb_test_run(argv, START_MS) != 0)
+        fail_msg("cp -a %s %s failed", from, to);
+}
+
+static void run_initdb(void)
+{
+    char program[PATH_SIZE + 16];
+    char data[PATH_SIZE];
+    (void)snprintf(program, sizeof program, "%s/initdb", server.bin);
+    (void)snprintf(data, sizeof data, "%s/data", server.dir);
+    const char *const argv[] = {program,     "-D", data,   "-A",         "trust",           "-U", SUPERUSER,
+                                "--no-sync", "-E", "UTF8", "--locale=C", "--wal-segsize=1", NULL};
+    sb_test_process_t process = {.pid = start_program(argv, SIGKILL)};
+    if (!sb_test_wait(&process, START_MS) || process.exit_code != 0) {
+        print_log();
+        fail_msg("initdb failed");
+    }
+}
+
+/* The cluster is made once a build directory and version of the binaries, then copied. */
+static void make_data(void)
+{
+    char cache[PATH_SIZE * 2];
+    char fresh[PATH_SIZE * 2 + 32];
+    char lock_path[PATH_SIZE * 2 + 8];
+    char data[PATH_SIZE];
+    size_t n = (size_t)snprintf(cache, sizeof cache, "%s/pg-template-u%d", SB_TEST_BUILD_DIR, (int)geteuid());
+    for (const char *c = server.bin; *c && n + 1 < sizeof cache; c++)
+        cache[n++] = *c == '/' ? '_' : *c;
+    cache[n] = '\0';
+    (void)snprintf(data, sizeof data, "%s/data", server.dir);
+    (void)snprintf(lock_path, sizeof lock_path, "%s.lock", cache);
+    int lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (lock >= 0)
+        (void)flock(lock, LOCK_EX);
+    if (access(cache, F_OK) != 0) {
+        run_initdb();
+        (void)snprintf(fresh, sizeof fresh, "%s.%d", cache, (int)getpid());
+        copy_tree(data, fresh);
+        if (rename(fresh, cache) != 0)
+            fail_msg("rename %s: %s", fresh, strerror(errno));
+    } else {
+        copy_tree(cache, data);
+    }
+    if (lock >= 0)
+        (void)close(lock);
+}
+
+/* ---- running ---- */
+
+static int free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool got = fd >= 0 && bind(fd, (struct sockaddr *)&address, length) == 0 &&
+               getsockname(fd, (struct sockaddr *)&address, &length) == 0;
+    if (fd >= 0)
+        (void)close(fd);
+    return got ? ntohs(address.sin_port) : 0;
+}
+
+static char *uri_of(const char *database, char uri[SB_TEST_URI])
+{
+    const char *external = getenv("SB_TEST_PG_URI");
+    if (!server.external)
+        (void)snprintf(uri, SB_TEST_URI, "host=%s port=%d user=%s dbname=%s", server.dir, server.port,
+                       SUPERUSER, database);
+    else if (strstr(external, "://"))
+        (void)snprintf(uri, SB_TEST_URI, "%s%cdbname=%s", external, strchr(external, '?') ? '&' : '?',
+                       database);
+    else
+        (void)snprintf(uri, SB_TEST_URI, "%s dbname=%s", external, database);
+    return uri;
+}
+
+static bool answers(void)
+{
+    char uri[SB_TEST_URI];
+    (void)uri_of(MAINTENANCE, uri);
+    sb_pg_t *pg = NULL;
+    sb_pg_config_t config = {.uri = uri};
+    bool up = sb_pg_open(&pg, &config, NULL) == SB_OK;
+    sb_pg_close(&pg);
+    return up;
+}
+
+/* Starts postgres and waits until it answers. False: it ended (the port was taken, or an old backend still
+ * holds the data). */
+static bool run_postgres(void)
+{
+    char program[PATH_SIZE + 16];
+    char data[PATH_SIZE];
+    char port[48];
+    char socket_dir[PATH_SIZE + 32];
+    (void)snprintf(program, sizeof program, "%s/postgres", server.bin);
+    (void)snprintf(data, sizeof data, "%s/data", server.dir);
+    (void)snprintf(port, sizeof port, "port=%d", server.port);
+    (void)snprintf(socket_dir, sizeof socket_dir, "unix_socket_directories=%s", server.dir);
+    const char *const argv[] = {program,
+                                "-D",
+                                data,
+                                "-c",
+                                port,
+                                "-c",
+                                socket_dir,
+                                "-c",
+                                "listen_addresses=127.0.0.1",
+                                "-c",
+                                "max_connections=200",
+                                "-c",
+                                "shared_buffers=32MB",
+                                "-c",
+                                "fsync=on",
+                                "-c",
+                                "max_wal_size=256MB",
+                                "-c",
+                                "log_line_prefix=%m [%p] %a ",
+                                NULL};
+    server.process = (sb_test_process_t){.pid = start_program(argv, SIGQUIT)};
+    int64_t until = sb_test_mono_ms() + START_MS;
+    while (sb_test_mono_ms() < until) {
+        if (sb_test_wait(&server.process, 0))
+            return false;
+        if (answers())
+            return true;
+        sb_test_sleep_ms(10);
+    }
+    print_log();
+    fail_msg("PostgreSQL does not answer after %d s", START_MS / 1000);
+    return false;
+}
+
+static void stop_at_exit(void)
+{
+    if (server.owner == getpid())
+        (void)sb_test_pg_stop(NULL);
+}
+
+static void start_private(void)
+{
+    find_binaries();
+    remove_orphans();
+    make_directory();
+    (void)atexit(stop_at_exit);
+    make_data();
+    for (int attempt = 0; attempt < 5; attempt++) {
+        server.port = free_port(); /* someone may take it before postgres does: try another */
+        if (run_postgres())
+            return;
+    }
+    print_log();
+    fail_msg("PostgreSQL does not start");
+}
+
+int sb_test_pg_start(void **state)
+{
+    (void)state;
+    if (server.ready)
+        return 0;
+    const char *external = getenv("SB_TEST_PG_URI");
+    server.owner = getpid();
+    server.external = external && external[0];
+    if (!server.external)
+        start_private();
+    else if (!answers())
+        sb_test_skip("pg", "SB_TEST_PG_URI does not answer");
+    else
+        (void)atexit(stop_at_exit);
+    server.ready = true;
+    return 0;
+}
+
+static void signal_and_wait(int signal)
+{
+    sb_test_signal(&server.process, signal);
+    if (!sb_test_wait(&server.process, 30000)) {
+        sb_test_signal(&server.process, SIGKILL);
+        (void)sb_test_wait(&server.process, 10000);
+    }
+}
+
+static void drop_databases(void)
+{
+    char uri[SB_TEST_URI];
+    char sql[160];
+    (void)uri_of(MAINTENANCE, uri);
+    sb_pg_t *pg = NULL;
+    sb_pg_config_t config = {.uri = uri};
+    if (sb_pg_open(&pg, &config, NULL) != SB_OK)
+        return;
+    for (int i = 0; i <= server.count; i++) {
+        (void)snprintf(sql, sizeof sql, "DROP DATABASE IF EXISTS sbt_%d_%d WITH (FORCE)", (int)getpid(), i);
+        sb_code_t ignored = sb_pg_script(pg, sql, NULL);
+        (void)ignored;
+    }
+    sb_pg_close(&pg);
+}
+
+int sb_test_pg_stop(void **state)
+{
+    (void)state;
+    if (server.external && server.ready)
+        drop_databases();
+    if (server.process.pid > 0)
+        signal_and_wait(SIGQUIT); /* nothing in it is worth a checkpoint */
+    if (server.dir[0])
+        sb_test_remove_tree(server.dir);
+    memset(&server, 0, sizeof server);
+    return 0;
+}
+
+/* ---- databases ---- */
+
+sb_pg_t *sb_test_pg_open(const char *uri)
+{
+    sb_pg_t *pg = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_config_t config = {.uri = uri, .application_name = "test"};
+    assert_ok(sb_pg_open(&pg, &config, &err), &err);
+    return pg;
+}
+
+void sb_test_pg_script(sb_pg_t *pg, const char *sql)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_pg_script(pg, sql, &err), &err);
+}
+
+int64_t sb_test_pg_int(sb_pg_t *pg, const char *sql)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_result_t *result = NULL;
+    assert_ok(sb_pg_query(pg, sql, NULL, &result, &err), &err);
+    assert_true(sb_pg_rows(result) > 0);
+    int64_t value = sb_pg_get_int(result, 0, 0);
+    sb_pg_result_free(result);
+    return value;
+}
+
+static void create_database(const char *name, const char *template_name)
+{
+    char uri[SB_TEST_URI];
+    char sql[256];
+    (void)uri_of(MAINTENANCE, uri);
+    sb_pg_t *pg = sb_test_pg_open(uri);
+    (void)snprintf(sql, sizeof sql, "CREATE DATABASE %s TEMPLATE %s", name, template_name);
+    sb_test_pg_script(pg, sql);
+    sb_pg_close(&pg);
+}
+
+static void make_template(void)
+{
+    char uri[SB_TEST_URI];
+    sb_error_t err = SB_ERROR_INIT;
+    (void)snprintf(server.template_name, sizeof server.template_name, "sbt_%d_0", (int)getpid());
+    create_database(server.template_name, "template0");
+    sb_pg_t *pg = sb_test_pg_open(uri_of(server.template_name, uri));
+    assert_ok(sb_migrate(pg, SB_SCHEMA, sb_migrations, NULL, &err), &err);
+    assert_ok(sb_migrate(pg, SB_TEST_CLIENT_SCHEMA, sb_client_migrations, NULL, &err), &err);
+    sb_pg_close(&pg);
+    server.has_template = true;
+}
+
+static char *create_from(const char *template_name, char uri[SB_TEST_URI])
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "sbt_%d_%d", (int)getpid(), ++server.count);
+    create_database(name, template_name);
+    return uri_of(name, uri);
+}
+
+char *sb_test_pg_fresh(char uri[SB_TEST_URI])
+{
+    (void)sb_test_pg_start(NULL);
+    if (!server.has_template)
+        make_template();
+    return create_from(server.template_name, uri);
+}
+
+char *sb_test_pg_empty(char uri[SB_TEST_URI])
+{
+    (void)sb_test_pg_start(NULL);
+    return create_from("template0", uri);
+}
+
+/* ---- accidents ---- */
+
+static void need_private(void)
+{
+    (void)sb_test_pg_start(NULL);
+    if (server.external)
+        sb_test_skip("pg", "the server of SB_TEST_PG_URI is not ours to stop");
+}
+
+void sb_test_pg_kill_postmaster(void)
+{
+    need_private();
+    signal_and_wait(SIGKILL);
+}
+
+/* The parent of a process, 0 when it is gone. */
+static pid_t parent_of(pid_t pid)
+{
+    char path[64];
+    int parent = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return 0;
+    if (fscanf(file, "%*d (%*[^)]) %*c %d", &parent) != 1)
+        parent = 0;
+    (void)fclose(file);
+    return parent;
+}
+
+/* A backend leads a session of its own, so a process group reaches none: they are found by their parent,
+ * which is stopped first so that it makes no more. */
+void sb_test_pg_kill_all(void)
+{
+    need_private();
+    pid_t children[512];
+    int count = 0;
+    sb_test_signal(&server.process, SIGSTOP);
+    DIR *proc = opendir("/proc");
+    struct dirent *entry;
+    while (proc && (entry = readdir(proc)) != NULL && count < 512) {
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+        if (pid > 0 && parent_of(pid) == server.process.pid)
+            children[count++] = pid;
+    }
+    if (proc)
+        (void)closedir(proc);
+    for (int i = 0; i < count; i++)
+        (void)kill(children[i], SIGKILL);
+    signal_and_wait(SIGKILL);
+    for (int i = 0; i < count; i++)
+        for (int turn = 0; turn < 500 && kill(children[i], 0) == 0; turn++)
+            sb_test_sleep_ms(10);
+}
+
+void sb_test_pg_stop_immediate(void)
+{
+    need_private();
+    signal_and_wait(SIGQUIT);
+}
+
+/* Backends that outlived their postmaster hold the data for a moment, so the start is tried again. */
+void sb_test_pg_restart(void)
+{
+    need_private();
+    if (server.process.pid > 0)
+        signal_and_wait(SIGINT);
+    int64_t until = sb_test_mono_ms() + START_MS;
+    while (!run_postgres()) {
+        if (sb_test_mono_ms() > until) {
+            print_log();
+            fail_msg("PostgreSQL does not start again");
+        }
+        sb_test_sleep_ms(100);
+    }
+}
+
+int sb_test_pg_port(void)
+{
+    need_private();
+    return server.port;
+}

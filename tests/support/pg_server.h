@@ -1,0 +1,49 @@
+/* pg_server - a private PostgreSQL for one test program, and a fresh, migrated database for each test.
+ *
+ * The first call that needs it starts it: initdb runs once a build and is copied afterwards; as root the
+ * server runs as user postgres (or nobody), which is why it lives in /tmp. It listens on a unix socket and on
+ * a free port of 127.0.0.1, with fsync on. It ends with the program, also when that crashes; what a crashed
+ * one left in /tmp the next one removes.
+ *
+ * SB_TEST_PG_URI names a server to use instead (with the right to create databases); what kills or stops the
+ * server skips then. SB_TEST_PG_BIN is the directory of initdb and postgres. Not there: the program skips.
+ *
+ * Thread: the main thread.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_TESTS_SUPPORT_PG_SERVER_H
+#define SB_TESTS_SUPPORT_PG_SERVER_H
+
+#include "base/pg.h"
+
+#define SB_TEST_URI 512
+
+/* The schema of the second migration list in a fresh database, as a service would have it. */
+#define SB_TEST_CLIENT_SCHEMA "service"
+
+/* Starts the server unless it runs; never needed, only to say when. Fits cmocka's group setup and teardown.
+ */
+int sb_test_pg_start(void **state);
+int sb_test_pg_stop(void **state);
+
+/* A new database, migrated (schemas sagabus and SB_TEST_CLIENT_SCHEMA), by way of a template: some 100 ms. */
+char *sb_test_pg_fresh(char uri[SB_TEST_URI]);
+/* A new database with nothing in it. */
+char *sb_test_pg_empty(char uri[SB_TEST_URI]);
+
+/* A connection as a superuser; the test fails when there is none. Closed by sb_pg_close. */
+sb_pg_t *sb_test_pg_open(const char *uri);
+/* Runs statements, or fails the test. */
+void sb_test_pg_script(sb_pg_t *pg, const char *sql);
+/* The first column of the first row as an integer, or fails the test. sql must be static text. */
+int64_t sb_test_pg_int(sb_pg_t *pg, const char *sql);
+
+/* ---- accidents ---- */
+
+void sb_test_pg_kill_postmaster(void); /* SIGKILL: its backends live on until they notice */
+void sb_test_pg_kill_all(void); /* SIGKILL to every process of the server: a power cut without the disk */
+void sb_test_pg_stop_immediate(void); /* SIGQUIT and wait */
+void sb_test_pg_restart(void);        /* after any of them: the same port, the same data */
+int sb_test_pg_port(void);            /* of 127.0.0.1 */
+
+#endif
