@@ -1,0 +1,274 @@
+/* The barrier: every order in which a command, its repeats and its undo can come.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/assert.h"
+#include "tests/support/pg_server.h"
+
+#include "saga/barrier.h"
+
+#include <pthread.h>
+#include <string.h>
+
+typedef struct fixture {
+    char uri[SB_TEST_URI];
+    sb_pg_t *a;
+    sb_pg_t *b;
+    sb_command_t forward;
+    sb_command_t undo;
+} fixture_t;
+
+static sb_pg_t *open_service(const char *uri)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_t *pg = NULL;
+    sb_pg_config_t config = {.uri = uri, .search_path = SB_TEST_CLIENT_SCHEMA};
+    assert_ok(sb_pg_open(&pg, &config, &err), &err);
+    return pg;
+}
+
+static int set_up(void **state)
+{
+    static fixture_t f;
+    memset(&f, 0, sizeof f);
+    (void)sb_test_pg_fresh(f.uri);
+    f.a = open_service(f.uri);
+    f.b = open_service(f.uri);
+    f.forward = (sb_command_t){.id = sb_uuid_v7(), .saga_id = sb_uuid_v7(), .step = SB_SLICE("charge")};
+    f.undo = f.forward;
+    f.undo.id = sb_uuid_v7();
+    f.undo.compensate = true;
+    f.undo.forward_id = f.forward.id;
+    *state = &f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture_t *f = *state;
+    sb_pg_close(&f->a);
+    sb_pg_close(&f->b);
+    return 0;
+}
+
+static void begin(sb_pg_t *pg)
+{
+    sb_test_pg_script(pg, "BEGIN ISOLATION LEVEL READ COMMITTED");
+}
+
+static void commit(sb_pg_t *pg)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_pg_commit(pg, &err), &err);
+}
+
+static sb_barrier_verdict_t enter(sb_pg_t *pg, const sb_command_t *command, bool completed,
+                                  sb_barrier_answer_t *answer)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_barrier_verdict_t verdict;
+    assert_ok(sb_barrier_enter(pg, command, completed, &verdict, answer, &err), &err);
+    return verdict;
+}
+
+static void keep(sb_pg_t *pg, const sb_command_t *command, sb_reply_outcome_t outcome, const char *result)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    answer.outcome = outcome;
+    sb_buf_add_text(&answer.result, result);
+    assert_ok(sb_barrier_keep(pg, command, &answer, &err), &err);
+    sb_barrier_answer_fini(&answer);
+}
+
+/* Enters in a transaction of its own that commits; the handler's part is a kept success. */
+static sb_barrier_verdict_t whole(sb_pg_t *pg, const sb_command_t *command, bool completed,
+                                  sb_barrier_answer_t *answer)
+{
+    begin(pg);
+    sb_barrier_verdict_t verdict = enter(pg, command, completed, answer);
+    if (verdict == SB_BARRIER_RUN)
+        keep(pg, command, SB_REPLY_SUCCESS, "{\"n\":1}");
+    commit(pg);
+    return verdict;
+}
+
+static void a_repeat_is_told_the_first_answer(void **state)
+{
+    fixture_t *f = *state;
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    assert_int_equal(whole(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
+    assert_int_equal(whole(f->b, &f->forward, false, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_SUCCESS);
+    assert_string_equal(sb_buf_text(&answer.result), "{\"n\":1}");
+    sb_barrier_answer_fini(&answer);
+}
+
+static void a_refusal_is_kept(void **state)
+{
+    fixture_t *f = *state;
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    begin(f->a);
+    assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
+    keep(f->a, &f->forward, SB_REPLY_FAILURE, "{}");
+    commit(f->a);
+    assert_int_equal(whole(f->a, &f->forward, false, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_FAILURE);
+    /* and its undo has nothing to do */
+    assert_int_equal(whole(f->a, &f->undo, false, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_SUCCESS);
+    sb_barrier_answer_fini(&answer);
+}
+
+static void an_undo_without_its_forward_is_voided_and_the_late_forward_does_nothing(void **state)
+{
+    fixture_t *f = *state;
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    assert_int_equal(whole(f->a, &f->undo, false, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_SUCCESS);
+    assert_contains(sb_buf_text(&answer.result), "voided");
+    assert_int_equal(whole(f->a, &f->forward, false, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_FAILURE);
+    assert_contains(sb_buf_text(&answer.error), "voided");
+    /* the undo again: the same answer, byte for byte */
+    assert_int_equal(whole(f->a, &f->undo, false, &answer), SB_BARRIER_ANSWERED);
+    assert_contains(sb_buf_text(&answer.result), "voided");
+    sb_barrier_answer_fini(&answer);
+}
+
+static void an_undo_of_a_done_forward_runs_once(void **state)
+{
+    fixture_t *f = *state;
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    assert_int_equal(whole(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
+    assert_int_equal(whole(f->a, &f->undo, true, &answer), SB_BARRIER_RUN);
+    assert_int_equal(whole(f->a, &f->undo, true, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_SUCCESS);
+    sb_barrier_answer_fini(&answer);
+}
+
+static void a_completed_forward_without_a_row_is_an_error_and_leaves_nothing(void **state)
+{
+    fixture_t *f = *state;
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    assert_int_equal(whole(f->a, &f->undo, true, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_ERROR);
+    assert_int_equal(sb_test_pg_int(f->a, "SELECT count(*) FROM barrier"), 0);
+    sb_barrier_answer_fini(&answer);
+}
+
+static void a_forgotten_command_runs_again(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    begin(f->a);
+    assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
+    assert_ok(sb_barrier_forget(f->a, &f->forward, &err), &err);
+    commit(f->a);
+    assert_int_equal(whole(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
+    sb_barrier_answer_fini(&answer);
+}
+
+/* ---- the undo overtakes a forward command in flight ---- */
+
+typedef struct racer {
+    fixture_t *f;
+    sb_barrier_verdict_t verdict;
+    sb_barrier_answer_t answer;
+} racer_t;
+
+static void *undo_in_a_thread(void *context)
+{
+    racer_t *racer = context;
+    racer->verdict = whole(racer->f->b, &racer->f->undo, false, &racer->answer);
+    return NULL;
+}
+
+static bool somebody_waits(sb_pg_t *pg)
+{
+    return sb_test_pg_int(pg, "SELECT count(*) FROM pg_locks WHERE NOT granted") > 0;
+}
+
+static void race(fixture_t *f, bool forward_commits, racer_t *racer)
+{
+    pthread_t thread;
+    sb_pg_t *watcher = sb_test_pg_open(f->uri);
+    racer->f = f;
+    sb_barrier_answer_init(&racer->answer);
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    begin(f->a);
+    assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
+    assert_int_equal(pthread_create(&thread, NULL, undo_in_a_thread, racer), 0);
+    assert_soon(somebody_waits(watcher), 5000); /* the undo's insert waits for the forward's transaction */
+    if (forward_commits) {
+        keep(f->a, &f->forward, SB_REPLY_SUCCESS, "{}");
+        commit(f->a);
+    } else {
+        sb_pg_rollback(f->a);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    sb_barrier_answer_fini(&answer);
+    sb_pg_close(&watcher);
+}
+
+static void an_undo_waits_for_the_forward_in_flight_and_runs_if_that_commits(void **state)
+{
+    racer_t racer;
+    race(*state, true, &racer);
+    assert_int_equal(racer.verdict, SB_BARRIER_RUN);
+    sb_barrier_answer_fini(&racer.answer);
+}
+
+static void an_undo_waits_for_the_forward_in_flight_and_voids_it_if_that_rolls_back(void **state)
+{
+    fixture_t *f = *state;
+    racer_t racer;
+    race(f, false, &racer);
+    assert_int_equal(racer.verdict, SB_BARRIER_ANSWERED);
+    assert_contains(sb_buf_text(&racer.answer.result), "voided");
+    assert_int_equal(whole(f->a, &f->forward, false, &racer.answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(racer.answer.outcome, SB_REPLY_FAILURE);
+    sb_barrier_answer_fini(&racer.answer);
+}
+
+/* The teeth: a barrier that looks first and inserts after lets the late forward run behind its undo. */
+static void the_known_wrong_barrier_is_caught(void **state)
+{
+    fixture_t *f = *state;
+    begin(f->a); /* the forward looks: nothing there */
+    int64_t seen = sb_test_pg_int(f->a, "SELECT count(*) FROM barrier");
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    assert_int_equal(whole(f->b, &f->undo, false, &answer),
+                     SB_BARRIER_ANSWERED); /* the undo comes and goes */
+    assert_int_equal(seen, 0); /* so the wrong barrier would run the forward now: an effect after its undo */
+    assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_ANSWERED); /* ours does not */
+    assert_int_equal(answer.outcome, SB_REPLY_FAILURE);
+    commit(f->a);
+    sb_barrier_answer_fini(&answer);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(a_repeat_is_told_the_first_answer),
+        CASE(a_refusal_is_kept),
+        CASE(an_undo_without_its_forward_is_voided_and_the_late_forward_does_nothing),
+        CASE(an_undo_of_a_done_forward_runs_once),
+        CASE(a_completed_forward_without_a_row_is_an_error_and_leaves_nothing),
+        CASE(a_forgotten_command_runs_again),
+        CASE(an_undo_waits_for_the_forward_in_flight_and_runs_if_that_commits),
+        CASE(an_undo_waits_for_the_forward_in_flight_and_voids_it_if_that_rolls_back),
+        CASE(the_known_wrong_barrier_is_caught),
+    };
+    return cmocka_run_group_tests_name("barrier", tests, sb_test_pg_start, sb_test_pg_stop);
+}
