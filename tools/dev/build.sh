@@ -17,7 +17,8 @@ build_preset() { # build_preset PRESET; quiet unless it fails or takes a while
             say "configuring build/$1"
             mkdir -p build
             cmake --preset "$1" >"build/configure-$1.log" 2>&1 9>&- || {
-                cat "build/configure-$1.log" >&2
+                sed -n '/CMake Error/,$p' "build/configure-$1.log" | head -n 30 >&2
+                say "the whole log is build/configure-$1.log"
                 exit 1
             }
         fi

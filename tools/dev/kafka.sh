@@ -113,7 +113,7 @@ kafka_launch() { # starts the node and waits for it; 1 = a port was taken
         if ! process_alive "$stack_dir/broker.pid"; then
             rm -f "$stack_dir/broker.pid"
             grep -qs 'Address already in use' "$kafka_dir/log" && return 1
-            die "Kafka ended at start: $(grep -E -m 3 'ERROR|FATAL|Exception' "$kafka_dir/log"), see $kafka_dir/log"
+            die "Kafka ended at start: $(grep -E -m 3 'ERROR|FATAL|Exception' "$kafka_dir/log" || echo 'no reason given'), see $kafka_dir/log"
         fi
         _left=$((_left - 1))
         [ "$_left" -gt 0 ] || die "Kafka is not ready after 120 s, see $kafka_dir/log"

@@ -66,11 +66,7 @@ stack_write_env() {
 stack_up() { # stack_up kafka|dev: starts what does not run yet
     mkdir -p "$stack_dir"
     stack_lock
-    if [ -f "$stack_dir/broker.kind" ] && [ "$(broker_kind)" != "$1" ]; then
-        ! process_alive "$stack_dir/broker.pid" ||
-            die "stack $stack runs with the broker '$(broker_kind)': ./dev down --stack $stack first"
-        rm -rf "$kafka_dir"
-    fi
+    if [ "$(cat "$stack_dir/broker.kind" 2>/dev/null)" != "$1" ]; then rm -rf "$kafka_dir"; fi
     echo "$1" >"$stack_dir/broker.kind"
     [ -n "$stack_undo" ] || stack_undo=stack_down_now
     stack_guard stack_start_all
@@ -144,6 +140,10 @@ up_command() {
         shift
     done
     stack_use "$stack"
+    _running=$(cat "$stack_dir/broker.kind" 2>/dev/null) || _running=$_kind
+    if [ "$_running" != "$_kind" ] && process_alive "$stack_dir/broker.pid"; then
+        die "stack $stack runs with the broker '$_running': ./dev down --stack $stack first"
+    fi
     setup_quietly "$_kind"
     [ "$_kind" = kafka ] || build_preset "$preset"
     stack_up "$_kind"
