@@ -1,4 +1,6 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # The broker of a stack, Apache Kafka or the dev broker, behind the same verbs. Tests use them too.
 
 broker_help() {

@@ -1,4 +1,6 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Configure and build by the presets of CMakePresets.json.
 
 build_help() {

@@ -1,4 +1,6 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # The dev broker of a stack: librdkafka's mock cluster in our own helper program. In memory and on a
 # random port, so a start after a stop is another, empty broker at another address.
 
@@ -18,7 +20,7 @@ devbroker_start() {
     rm -f "$stack_dir/devbroker.ready"
     launching=devbroker
     setsid "$_program" --ready-file "$stack_dir/devbroker.ready" \
-        ${SAGABUS_DEVBROKER_TOPICS:+--topics "$SAGABUS_DEVBROKER_TOPICS"} \
+        ${SB_DEVBROKER_TOPICS:+--topics "$SB_DEVBROKER_TOPICS"} \
         </dev/null >"$stack_dir/devbroker.log" 2>&1 9>&- &
     process_record "$stack_dir/broker.pid" $!
     launching=

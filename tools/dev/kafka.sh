@@ -1,4 +1,6 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # One Apache Kafka node (KRaft) of a stack. The jars come from Maven Central once, pinned in
 # kafka-pom.xml, into the user's cache. Data, ports and log are in the stack's folder, kafka/.
 #

@@ -1,4 +1,6 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Shared by every helper of ./dev: messages, and small things the shell lacks.
 # Sourced, never run. Callers have set `root`, the checkout's folder.
 

@@ -1,4 +1,6 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # What must be installed to build, test and run, and how: by apt-get on Debian and its children.
 # Every need is looked for by what it provides, not by asking the package manager: that takes
 # milliseconds, and a tool that was installed by hand counts too.

@@ -1,4 +1,6 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # A private PostgreSQL cluster of a stack: on a free port of 127.0.0.1 (with a password) and on a Unix
 # socket in a folder only its user may enter. The server refuses to run as root, so a root caller runs
 # it as `postgres` or `nobody`; if that user cannot reach the checkout, the data goes under /var/tmp.

@@ -1,4 +1,6 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Processes that outlive a command: each is known by a file "PID IDENTITY", never by its name.
 #
 # IDENTITY is the start time and the boot: a number that another process got later does not match, so a
@@ -78,6 +80,7 @@ foreground() {
     setsid env --default-signal=INT,QUIT "$@" <&8 8<&- 9>&- &
     foreground_pid=$!
     exec 8<&-
+    [ -z "${stack_dir:-}" ] || process_record "$stack_dir/foreground.pid" "$foreground_pid"
     _status=0
     wait "$foreground_pid" || _status=$?
     foreground_end

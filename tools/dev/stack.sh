@@ -1,4 +1,6 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # A stack: a PostgreSQL cluster and a broker of its own, in build/run/NAME. Several stacks and several
 # checkouts run at once. Others find it through build/run/NAME/env, which a shell can source.
 #
@@ -23,13 +25,17 @@ stack_lock() { # one change at a time; held until this process ends, and by none
     flock -w 300 9 || die "another ./dev works on stack $stack"
 }
 
-# Runs a step that starts processes. Whatever ends us inside it (an interrupt, a failure) also runs
-# $stack_undo, so nothing half-started stays. Interrupts are held off while undoing.
-stack_guard() {
+# Whatever ends us from here on (an interrupt, a failure, the end) runs $stack_undo first.
+stack_traps() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     trap 'exit 129' HUP
     trap 'stack_guard_undo $?' EXIT
+}
+
+# Runs a step that starts processes; only if it does not succeed, $stack_undo takes them back.
+stack_guard() {
+    stack_traps
     "$@"
     trap - INT TERM HUP EXIT
 }
@@ -47,9 +53,9 @@ stack_write_env() {
     (
         umask 077
         {
-            echo "export SAGABUS_STACK=$(quoted "$stack")"
-            echo "export SAGABUS_RUN_DIR=$(quoted "$stack_dir")"
-            echo "export SAGABUS_BROKER=$(quoted "$(broker_kind)")"
+            echo "export SB_STACK=$(quoted "$stack")"
+            echo "export SB_STACK_DIR=$(quoted "$stack_dir")"
+            echo "export SB_BROKER_KIND=$(quoted "$(broker_kind)")"
             echo "export SAGABUS_KAFKA_BOOTSTRAP=$(quoted "$(broker_bootstrap)")"
             echo "export SB_BROKER_CTL=$(quoted "$stack_dir/broker")"
             if [ -f "$stack_dir/pg.ready" ]; then
@@ -84,6 +90,8 @@ stack_down_now() {
 }
 
 stack_wipe_now() {
+    # What a killed run had in the foreground is still there, and leads a group of its own.
+    ! _pid=$(process_pid "$stack_dir/foreground.pid") || kill -s KILL -- "-$_pid" 2>/dev/null || :
     broker_kill || say "cannot end the broker of stack $stack"
     pg_wipe || say "cannot end PostgreSQL of stack $stack"
     rm -rf "$stack_dir"
@@ -93,13 +101,30 @@ stack_is_up() {
     process_alive "$stack_dir/broker.pid" || process_alive "$stack_dir/pg.pid"
 }
 
-stack_private() { # stack_private KIND: a stack that lives as long as this run
+# A stack that lives as long as this run and goes away with it, data and all.
+stack_private() { # stack_private PURPOSE kafka|dev
     stack_sweep
     stack_use "$1.$$"
     rm -rf "$stack_dir"
     mkdir -p "$stack_dir"
     process_record "$stack_dir/owner" $$
     stack_undo=stack_wipe_now
+    stack_traps
+    stack_lock
+    echo "$2" >"$stack_dir/broker.kind"
+}
+
+stack_private_start() {
+    stack_start_all
+    exec 9>&- # what we run may now stop and start the broker
+}
+
+stack_run() { # stack_run PROGRAM ARGS...: in the foreground, with the stack's addresses in the environment
+    # shellcheck source=/dev/null
+    . "$stack_dir/env"
+    export SAGABUS_BIN="$root/build/$preset/cli/sagabus"
+    export SB_BUILD_DIR="$root/build/$preset"
+    foreground "$@"
 }
 
 stack_sweep() { # private stacks of runs that were killed
@@ -162,6 +187,7 @@ END
 down_command() {
     _wipe=
     _all=
+    _failed=
     while [ $# -gt 0 ]; do
         case $1 in
         --wipe) _wipe=yes ;;
@@ -178,8 +204,9 @@ down_command() {
     fi
     for _dir in "$root"/build/run/*/; do
         [ -d "$_dir" ] || continue
-        (down_one "$(basename "$_dir")" "$_wipe")
+        (down_one "$(basename "$_dir")" "$_wipe") || _failed=yes
     done
+    [ -z "$_failed" ]
 }
 
 down_one() { # down_one NAME WIPE

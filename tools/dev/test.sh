@@ -1,0 +1,91 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds and runs the tests with CTest: unit and mock side by side, all others one after the other, with
+# one Apache Kafka for those labelled kafka or e2e. Tests start their own PostgreSQL.
+
+test_help() {
+    cat <<'END'
+usage: ./dev test [--long] [-L LABEL] [-R REGEX] [--preset PRESET]
+
+  --long          also the long stress and chaos tests (sets SB_TEST_LONG=1)
+  -L LABEL        only tests whose label matches: unit mock pg kafka e2e, or a regular expression of them
+  -R REGEX        only tests whose name (LABEL.NAME) matches
+  --preset NAME   debug (default), asan, tsan, release or coverage
+
+A test that cannot run here is skipped and named with its reason at the end. SAGABUS_REQUIRE=kafka (or
+kafka,pg) makes that a failure. SB_TEST_KAFKA=HOST:PORT takes a broker that runs already.
+END
+}
+
+test_command() {
+    preset=debug
+    test_label=.
+    test_regex=.
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --long) export SB_TEST_LONG=1 ;;
+        -L) need_value "$1" $# && test_label=$2 && shift ;;
+        -R) need_value "$1" $# && test_regex=$2 && shift ;;
+        --preset) need_value "$1" $# && preset=$2 && shift ;;
+        --help | -h) test_help && exit 0 ;;
+        *) usage_error "test: unknown word '$1', see ./dev test --help" ;;
+        esac
+        shift
+    done
+    case $preset in
+    debug | asan | tsan | release | coverage) ;;
+    *) usage_error "test: unknown preset '$preset'; there are debug asan tsan release coverage" ;;
+    esac
+    setup_quietly
+    build_preset "$preset"
+
+    # Processes of one run write beside each other, and two runs at once must not share a folder.
+    stack_without_pg=yes
+    stack_private test kafka
+    test_results=$stack_dir/results
+    mkdir -p "$test_results"
+    SB_TEST_PG_BIN=$(pg_bin)
+    export SB_TEST_PG_BIN
+    export SAGABUS_BIN="$root/build/$preset/cli/sagabus"
+    export SB_BUILD_DIR="$root/build/$preset"
+    test_kafka_up
+    exec 9>&-
+
+    cd "$root"
+    _started=$(date +%s)
+    test_group side-by-side -L '^(unit|mock)$' -j "$(nproc 2>/dev/null || echo 2)"
+    test_group one-by-one -LE '^(unit|mock)$' -j 1
+    _status=0
+    python3 "$root/tools/dev/summary.py" $(($(date +%s) - _started)) "$test_results"/*.xml || _status=$?
+    exit "$_status"
+}
+
+# The Kafka of this run, if a test that wants it is chosen.
+test_kafka_up() {
+    [ -z "${SB_TEST_KAFKA:-}" ] || return 0
+    _wanted=$(cd "$root" && ctest --preset "$preset" --no-tests=ignore -N -L '^(kafka|e2e|chaos)$' \
+        -L "$test_label" -R "$test_regex" 2>/dev/null | sed -n 's/^Total Tests: //p')
+    [ "${_wanted:-0}" -gt 0 ] || return 0
+    # In a subshell: what cannot be installed or fetched ends that, not the run.
+    if ! (trap - EXIT && setup_quietly kafka && kafka_fetch && kafka_java >/dev/null); then
+        case ${SAGABUS_REQUIRE:-} in
+        *kafka*) die "Kafka is required (SAGABUS_REQUIRE=$SAGABUS_REQUIRE) and is not to be had here" ;;
+        esac
+        say "Kafka is not to be had here: the tests that need it will be skipped"
+        return 0
+    fi
+    say "starting Apache Kafka $kafka_version for the tests"
+    stack_start_all
+    SB_TEST_KAFKA=$(broker_bootstrap)
+    export SB_TEST_KAFKA
+    export SB_TEST_KAFKA_CTL="$stack_dir/broker"
+}
+
+test_group() { # test_group NAME CTEST_ARGS...: results as JUnit XML; a failure shows in the summary
+    _name=$1
+    shift
+    foreground ctest --preset "$preset" --no-tests=ignore -L "$test_label" -R "$test_regex" \
+        --output-junit "$test_results/$_name.xml" "$@" || :
+    [ -f "$test_results/$_name.xml" ] || die "CTest wrote no results for the tests that run $_name"
+}
