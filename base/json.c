@@ -173,8 +173,7 @@ void sb_json_pointer_add_index(sb_buf_t *pointer, size_t index)
     sb_buf_printf(pointer, "/%zu", index);
 }
 
-/* An index is 0 or digits without a leading zero; false for "-", which names what is not there. */
-static bool parse_index(sb_slice_t token, size_t *out)
+bool sb_json_pointer_index(sb_slice_t token, size_t *out)
 {
     if (token.len == 0 || token.len > 9 || (token.len > 1 && token.ptr[0] == '0'))
         return false;
@@ -192,7 +191,7 @@ static json_t *child_of(const json_t *value, sb_slice_t token, sb_buf_t *key)
 {
     size_t index;
     if (json_is_array(value))
-        return parse_index(token, &index) ? json_array_get(value, index) : NULL;
+        return sb_json_pointer_index(token, &index) ? json_array_get(value, index) : NULL;
     if (!json_is_object(value))
         return NULL;
     sb_buf_reset(key);

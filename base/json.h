@@ -41,6 +41,9 @@ char *sb_hash_format(const sb_hash_t *hash, char text[SB_HASH_TEXT]);
 json_t *sb_json_at(const json_t *value, sb_slice_t pointer);
 /* Whether text is a well-formed JSON Pointer. */
 bool sb_json_pointer_ok(sb_slice_t text);
+/* The array index that a token names: 0, or digits without a leading zero. False for "-", which names what is
+ * not there. */
+bool sb_json_pointer_index(sb_slice_t token, size_t *out);
 /* Appends "/token" to a pointer under construction, escaped. */
 void sb_json_pointer_add(sb_buf_t *pointer, sb_slice_t token);
 void sb_json_pointer_add_index(sb_buf_t *pointer, size_t index);

@@ -1,7 +1,9 @@
 /* scan - a validating JSON scanner that builds nothing: it walks bytes and hands out slices of them.
  *
  * For hot paths: fields of a body, headers kept as JSON, schema validation. It accepts exactly RFC 8259
- * (UTF-8 checked, depth capped at SB_SCAN_DEPTH_MAX) and is fuzzed against jansson.
+ * (UTF-8 checked, depth capped at SB_SCAN_DEPTH_MAX) but for half of a surrogate pair, which has no UTF-8,
+ * and is fuzzed against jansson. Numbers have no limit here; duplicate members pass, and the first one
+ * counts.
  *
  * Thread: any; a scanner is a value of its user.
  *
@@ -37,18 +39,19 @@ typedef struct sb_scan_value {
  * offset of the first fault. */
 bool sb_scan_valid(sb_slice_t text, size_t *bad_at);
 
-/* Finds the value at an RFC 6901 pointer without validating what it skips beyond structure. False: absent or
- * malformed. The first of duplicate keys counts. */
+/* Finds the value at an RFC 6901 pointer. False: absent, or text is not valid as a whole. */
 bool sb_scan_at(sb_slice_t text, sb_slice_t pointer, sb_scan_value_t *out);
 
-/* Member name of an object, first level only: the common case of sb_scan_at. */
+/* Member name of an object, first level only: the common case of sb_scan_at. What follows the member is not
+ * looked at. */
 bool sb_scan_field(sb_slice_t object, const char *name, sb_scan_value_t *out);
 
 /* Iterates the members of an object or the items of an array: start with *at = 0; name is set for objects
  * (quoted text). False at the end or at a fault (then *at is SIZE_MAX). */
 bool sb_scan_next(sb_slice_t container, size_t *at, sb_scan_value_t *name, sb_scan_value_t *value);
 
-/* The value of a string, unescaped into buf when it must be, else borrowed from the text. */
+/* The value of a string, unescaped into scratch (its content is replaced) when it must be, else borrowed from
+ * the text. Absent when it is not a string or memory ran out. It may hold NUL (\u0000). */
 sb_slice_t sb_scan_string(const sb_scan_value_t *value, sb_buf_t *scratch);
 
 /* True when the number is an integer that fits: no fraction, no exponent. */
