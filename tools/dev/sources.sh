@@ -75,10 +75,14 @@ lint_command() {
     done)
     if [ -n "$_files" ]; then
         say "clang-tidy over $(echo "$_files" | wc -l) files"
-        # GCC's own flags in the compile commands are unknown to clang.
-        echo "$_files" | xargs -P "$(nproc 2>/dev/null || echo 2)" -n 4 "$(clang_tool clang-tidy)" -p build/debug \
-            --quiet --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-ignored-optimization-argument \
-            --extra-arg=-Qunused-arguments 2>build/lint.err || _status=1
+        # GCC's own flags in the compile commands are unknown to clang, or need a blessing. One file a
+        # process: version 14's va_list check carries state from one file into the next.
+        _rooms='(base|migrations|events|bus|saga|server|cli|include|examples|tests)'
+        echo "$_files" | xargs -P "$(nproc 2>/dev/null || echo 2)" -n 1 "$(clang_tool clang-tidy)" -p build/debug \
+            --quiet --header-filter="^$(printf '%s' "$root" | sed 's/[][().*+?^$|\\]/\\&/g')/$_rooms/" \
+            --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-ignored-optimization-argument \
+            --extra-arg=-enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang \
+            2>build/lint.err || _status=1
         grep -v 'warnings\? generated\|Suppressed\|Use -header-filter' build/lint.err >&2 || :
     fi
     [ "$_status" -eq 0 ] || die "lint: see the findings above"
