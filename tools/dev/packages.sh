@@ -7,10 +7,11 @@
 
 setup_help() {
     cat <<'END'
-usage: ./dev setup [--kafka] [--lint] [--list]
+usage: ./dev setup [--kafka] [--test] [--lint] [--list]
 
 Installs the missing packages on Debian or Ubuntu, with sudo when not root; elsewhere lists them.
   --kafka   also what Apache Kafka needs: Java 17, Maven; and fetches its jars
+  --test    also what the tests need: two Python modules
   --lint    also what ./dev fmt and ./dev lint need
   --list    only prints the missing packages
 END
@@ -38,13 +39,12 @@ clang_tool() { # clang_tool NAME: prints the program; version 14 is the one the 
     return 1
 }
 
-find_missing() { # find_missing [kafka] [lint]: sets `missing`
+find_missing() { # find_missing [kafka] [test] [lint]: sets `missing`
     missing=
     if ! have cc || ! have make; then missing=build-essential; fi
     need_program cmake cmake
     need_program ninja ninja-build
     need_program pkg-config pkg-config
-    need_program python3 python3
     need_program flock util-linux
     need_library rdkafka librdkafka-dev
     need_library jansson libjansson-dev
@@ -55,13 +55,17 @@ find_missing() { # find_missing [kafka] [lint]: sets `missing`
     need_library libcurl libcurl4-openssl-dev
     need_library libssl libssl-dev
     pg_bin >/dev/null || missing="$missing postgresql"
-    if have python3 && ! python3 -c 'import yaml' 2>/dev/null; then missing="$missing python3-yaml"; fi
-    have python3 || missing="$missing python3-yaml"
     for _for in "$@"; do
         case $_for in
         kafka)
             kafka_java >/dev/null || missing="$missing openjdk-17-jre-headless"
             [ -d "$kafka_jars" ] || need_program mvn maven
+            ;;
+        test) # any Python that has both modules
+            need_program python3 python3
+            python3 -c 'import yaml, jsonschema' 2>/dev/null ||
+                /usr/bin/python3 -c 'import yaml, jsonschema' 2>/dev/null ||
+                missing="$missing python3-yaml python3-jsonschema"
             ;;
         lint)
             clang_tool clang-format >/dev/null || missing="$missing clang-format-14"
@@ -112,7 +116,7 @@ install_missing() {
     [ -z "$missing" ] || die "still missing after apt-get:$missing"
 }
 
-setup_quietly() { # setup_quietly [dev|kafka] [lint]: before every command that needs it
+setup_quietly() { # setup_quietly [dev|kafka] [test] [lint]: before every command that needs it
     find_missing "$@"
     # To a log on standard error: what ./dev prints may be read by a program.
     [ -z "$missing" ] || install_missing "$@" >&2
@@ -124,6 +128,7 @@ setup_command() {
     while [ $# -gt 0 ]; do
         case $1 in
         --kafka) _for="$_for kafka" ;;
+        --test) _for="$_for test" ;;
         --lint) _for="$_for lint" ;;
         --list) _list=yes ;;
         --help | -h) setup_help && exit 0 ;;

@@ -49,6 +49,13 @@ stack_guard_undo() {
     exit "$1"
 }
 
+stack_http_port() { # where a `sagabus serve` of this stack listens: the default for one, free ones for others
+    if [ ! -f "$stack_dir/http.port" ]; then
+        if [ "$stack" = dev ] && ! port_in_use 8088; then echo 8088; else free_port; fi >"$stack_dir/http.port"
+    fi
+    cat "$stack_dir/http.port"
+}
+
 stack_write_env() {
     (
         umask 077
@@ -58,6 +65,9 @@ stack_write_env() {
             echo "export SB_BROKER_KIND=$(quoted "$(broker_kind)")"
             echo "export SAGABUS_KAFKA_BOOTSTRAP=$(quoted "$(broker_bootstrap)")"
             echo "export SB_BROKER_CTL=$(quoted "$stack_dir/broker")"
+            echo "export SAGABUS_HTTP_LISTEN=127.0.0.1:$(stack_http_port)"
+            echo "export SAGABUS_SERVER_URL=http://127.0.0.1:$(stack_http_port)"
+            echo "export SAGABUS_SCHEMAS_DIR=$(quoted "$root/schemas")"
             if [ -f "$stack_dir/pg.ready" ]; then
                 echo "export SAGABUS_PG=$(quoted "$(pg_uri)")"
                 echo "export SB_TEST_PG_BIN=$(quoted "$(pg_bin)")"
@@ -124,6 +134,7 @@ stack_run() { # stack_run PROGRAM ARGS...: in the foreground, with the stack's a
     . "$stack_dir/env"
     export SAGABUS_BIN="$root/build/$preset/cli/sagabus"
     export SB_BUILD_DIR="$root/build/$preset"
+    cd "$root"
     foreground "$@"
 }
 

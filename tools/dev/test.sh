@@ -37,7 +37,7 @@ test_command() {
     debug | asan | tsan | release | coverage) ;;
     *) usage_error "test: unknown preset '$preset'; there are debug asan tsan release coverage" ;;
     esac
-    setup_quietly
+    setup_quietly test
     build_preset "$preset"
 
     # Processes of one run write beside each other, and two runs at once must not share a folder.
@@ -68,7 +68,7 @@ test_kafka_up() {
         -L "$test_label" -R "$test_regex" 2>/dev/null | sed -n 's/^Total Tests: //p')
     [ "${_wanted:-0}" -gt 0 ] || return 0
     # In a subshell: what cannot be installed or fetched ends that, not the run.
-    if ! (trap - EXIT && setup_quietly kafka && kafka_fetch && kafka_java >/dev/null); then
+    if ! (trap - EXIT && setup_quietly test kafka && kafka_fetch && kafka_java >/dev/null); then
         case ${SAGABUS_REQUIRE:-} in
         *kafka*) die "Kafka is required (SAGABUS_REQUIRE=$SAGABUS_REQUIRE) and is not to be had here" ;;
         esac
