@@ -10,10 +10,19 @@
  * Rules. Steps run in order, those of one group side by side. A definitive refusal (failure) by a participant
  * starts the compensation; a timeout or error is retried by the step's policy and, when that is used up,
  * leaves the outcome UNKNOWN, which starts the compensation and is compensated like a success. Every step
- * whose outcome is success or unknown is compensated, newest first. An undo has no failure outcome: it is
- * retried without end and raises `attention` after SB_UNDO_ATTENTION tries. After the pivot nothing is
- * compensated; what follows is retried without end too. The first definitive answer of a round wins: late and
- * contradictory ones are anomalies, recorded, never obeyed.
+ * whose outcome is success or unknown is compensated, newest first, once no forward command is out any more:
+ * what is out when the saga turns back is waited for until its try ends, and not tried again. An undo has no
+ * failure outcome: it is retried without end and raises `attention` after SB_UNDO_ATTENTION tries.
+ *
+ * The pivot is the point of no return. It is tried until its outcome is known; once it is done nothing is
+ * compensated, and what follows is retried without end too. A refusal after the pivot closes its round (a
+ * participant keeps its answer) and waits, with `attention`, for an operator: retry opens the next round.
+ *
+ * The first definitive answer of a round wins: a later one that says otherwise is an anomaly, recorded once a
+ * step, never obeyed. One that says the same is a repeat and leaves no trace.
+ *
+ * Dispatch is implied by the event before it: a fold of saga.started dispatches the first step, and so on.
+ * Only a step with a `when` is dispatched (or skipped) by an event of its own, as the fold cannot know.
  *
  * No clock, no I/O, no allocation. Times are wall microseconds that the caller got from PostgreSQL.
  *
@@ -53,20 +62,27 @@ typedef enum sb_direction { SB_FORWARD, SB_COMPENSATE } sb_direction_t;
 
 typedef struct sb_step_state {
     sb_step_status_t status;
-    uint16_t round;   /* an operator's act on a closed round opens the next */
-    uint16_t attempt; /* tries of the round, the open one counted */
-    bool waiting;     /* between tries: wake_us is when the next goes out; else the open try's deadline */
-    bool was_unknown; /* compensating: the forward outcome is unknown */
-    int64_t wake_us;  /* 0: none */
+    uint16_t round;   /* 0: no command went out; an operator's act on a closed round opens the next. An undo
+                         has the round of what it undoes. */
+    uint16_t attempt; /* tries of the round and direction, the open one counted */
+    bool was_unknown; /* the outcome is (or was, before its undo) unknown; skipped: it was out by then */
+    bool attention;   /* an operator must act on this step */
+    bool anomaly;     /* one was recorded */
     int64_t since_us; /* when the step entered its status */
+
+    /* The step's clock. Decisions may set it without an event (a try goes out when its time has come, a
+     * participant says that it still works): a crash forgets that, which costs a repeated command, never an
+     * outcome. */
+    bool waiting;    /* between tries: wake_us is when the next goes out; else the open try's deadline */
+    int64_t wake_us; /* 0: none */
 } sb_step_state_t;
 
 typedef struct sb_saga_state {
     sb_saga_status_t status;
-    bool paused;
-    bool attention;
-    bool past_pivot;
-    int version; /* of the stream: events folded */
+    bool paused;     /* answers are taken, nothing is sent, no time runs out */
+    bool attention;  /* one of its steps wants an operator */
+    bool past_pivot; /* no way back */
+    int version;     /* of the stream: events folded */
     int64_t started_us;
     int failed_step; /* the one that turned it round; -1: none */
     sb_step_state_t step[SB_STEPS_MAX];
@@ -76,6 +92,7 @@ typedef struct sb_saga_state {
 
 #define SB_SAGA_EVENT_MAP(ROW) /* kind, type, public: sent to Kafka */                                       \
     ROW(STARTED, "saga.started", true)                                                                       \
+    ROW(STEP_DISPATCHED, "saga.step.dispatched", false)                                                      \
     ROW(STEP_COMPLETED, "saga.step.completed", true)                                                         \
     ROW(STEP_FAILED, "saga.step.failed", true)                                                               \
     ROW(STEP_RETRIED, "saga.step.retried", false)                                                            \
@@ -99,6 +116,7 @@ typedef enum sb_saga_event_kind {
 
 const char *sb_saga_event_type(sb_saga_event_kind_t kind);
 bool sb_saga_event_kind_of(sb_slice_t type, sb_saga_event_kind_t *out);
+bool sb_saga_event_is_public(sb_saga_event_kind_t kind);
 
 typedef struct sb_saga_event {
     sb_saga_event_kind_t kind;
@@ -109,7 +127,7 @@ typedef struct sb_saga_event {
     uint16_t attempt;
     bool unknown;      /* STEP_FAILED: the outcome is not known, it may have happened */
     int64_t wake_us;   /* STEP_RETRIED: when the next try goes out */
-    sb_slice_t result; /* STEP_COMPLETED: JSON; borrowed from the input */
+    sb_slice_t result; /* STEP_COMPLETED, STEP_SKIPPED: JSON; borrowed from the input */
     sb_slice_t error;  /* text; borrowed from the input or static */
     sb_slice_t by;     /* operator; borrowed */
     sb_slice_t reason;
@@ -124,8 +142,8 @@ typedef enum sb_saga_input_kind {
     SB_SAGA_IN_CANCEL,
     SB_SAGA_IN_PAUSE,
     SB_SAGA_IN_RESUME,
-    SB_SAGA_IN_RETRY,  /* the waiting or unknown step at once */
-    SB_SAGA_IN_SKIP,   /* step, result */
+    SB_SAGA_IN_RETRY,  /* step (-1: all it fits): next try at once; a refused one's next round */
+    SB_SAGA_IN_SKIP,   /* step, result; of an undo: taken as done */
     SB_SAGA_IN_RESOLVE /* operator closes it as failed */
 } sb_saga_input_kind_t;
 
@@ -141,14 +159,15 @@ typedef struct sb_saga_input {
     int step;
     sb_direction_t direction;
     uint16_t round;
+    uint16_t attempt;     /* of a reply: as echoed; 0: not said. Only the last try sent may fail a step. */
     sb_outcome_t outcome; /* of a reply */
     sb_slice_t result;    /* JSON */
     sb_slice_t error;
     sb_slice_t by;
     sb_slice_t reason;
     uint64_t random;    /* for jitter; the caller's */
-    uint32_t skip_mask; /* START and REPLY: bit i set: step i's `when` does not hold, skip it (worked out by
-                           the caller) */
+    uint32_t skip_mask; /* bit i set: step i's `when` does not hold, skip it. Worked out by the caller, for
+                           every kind of input, with a reply's result among the results. */
 } sb_saga_input_t;
 
 /* ---- what is to be done ---- */
@@ -156,12 +175,13 @@ typedef struct sb_saga_input {
 typedef struct sb_saga_order {
     int step;
     sb_direction_t direction;
-    uint16_t round;
+    uint16_t round; /* an undo's is that of the forward command it undoes */
     uint16_t attempt;
     bool forward_unknown; /* an undo whose forward outcome is unknown */
+    int64_t deadline_us;  /* when this try's answer is no longer waited for */
 } sb_saga_order_t;
 
-#define SB_DECISION_EVENTS_MAX (SB_STEPS_MAX + 8)
+#define SB_DECISION_EVENTS_MAX (2 * SB_STEPS_MAX + 8)
 
 typedef struct sb_decision {
     int event_count;
@@ -175,8 +195,8 @@ typedef struct sb_decision {
 
 void sb_saga_state_init(sb_saga_state_t *state);
 
-/* Pure. out is filled anew. `after` (may be NULL) gets the state after the events, so callers need not
- * evolve. */
+/* Pure. out is filled anew. `after` (may be NULL, must not be state) gets the state after the events: it is
+ * their fold over the state, but for the steps' clocks. It counts even when there is no event. */
 void sb_machine_decide(const sb_definition_t *definition, const sb_saga_state_t *state,
                        const sb_saga_input_t *input, int64_t now_us, sb_decision_t *out,
                        sb_saga_state_t *after);
@@ -185,10 +205,14 @@ void sb_machine_decide(const sb_definition_t *definition, const sb_saga_state_t 
 SB_MUST_CHECK sb_code_t sb_machine_evolve(const sb_definition_t *definition, sb_saga_state_t *state,
                                           const sb_saga_event_t *event, sb_error_t *err);
 
-/* The commands that are out (or due) in this state: what to send again after a takeover. Gives the deadline
- * too. */
+/* After a takeover: the commands that are out or due in this state, to be sent again, and the next deadline.
+ * `after` (may be NULL, must not be state) gets the state with the clocks of these commands started anew, so
+ * that time in which nobody could answer ends no try. */
 void sb_machine_open(const sb_definition_t *definition, const sb_saga_state_t *state, int64_t now_us,
-                     sb_decision_t *out);
+                     sb_decision_t *out, sb_saga_state_t *after);
+
+/* Whether two states are the same but for the clocks of their steps. */
+bool sb_saga_state_equal(const sb_saga_state_t *a, const sb_saga_state_t *b);
 
 bool sb_saga_is_over(const sb_saga_state_t *state); /* completed, compensated or failed */
 const char *sb_saga_status_name(sb_saga_status_t status);
