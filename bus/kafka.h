@@ -1,13 +1,16 @@
-/* kafka - settings and error codes of librdkafka, in one place for the whole room.
+/* kafka - settings, error codes and messages of librdkafka, in one place for the whole room.
  *
  * Inner header of bus/: the only one that shows librdkafka's types. Errors are translated in kafka_error.c,
- * with librdkafka's own word on retriable and fatal; err->origin keeps "kafka:-185".
+ * which also says what may be tried again; err->origin keeps "kafka:-185".
+ *
+ * Thread: any; nothing is shared.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SB_BUS_KAFKA_H
 #define SB_BUS_KAFKA_H
 
 #include "base/config.h"
+#include "bus/reader.h"
 
 #include <librdkafka/rdkafka.h>
 
@@ -21,14 +24,36 @@ typedef enum sb_kafka_use {
     SB_KAFKA_ADMIN
 } sb_kafka_use_t;
 
-/* *out is owned by the caller until rd_kafka_new consumes it. */
+/* *out is owned by the caller until rd_kafka_new consumes it. client_id NULL: "sagabus". For consumers
+ * it asks a loopback broker, for up to a second, whether it is the dev broker; `kafka.dev_broker` saves that.
+ */
 SB_MUST_CHECK sb_code_t sb_kafka_conf(rd_kafka_conf_t **out, const sb_config_t *config, sb_kafka_use_t use,
+                                      const char *client_id, sb_error_t *err);
+
+/* Makes a handle of conf, which is consumed, on failure too. */
+SB_MUST_CHECK sb_code_t sb_kafka_open(rd_kafka_t **out, rd_kafka_type_t type, rd_kafka_conf_t *conf,
                                       sb_error_t *err);
 
+/* Fills err from librdkafka's code: "doing: what it says". */
 SB_MUST_CHECK sb_code_t sb_kafka_fail(sb_error_t *err, rd_kafka_resp_err_t code, const char *doing, ...)
     SB_PRINTF(3, 4);
+/* Our code for one of librdkafka's. */
+sb_code_t sb_kafka_code(rd_kafka_resp_err_t code);
 
-/* Whether the brokers behind this configuration are the dev broker (librdkafka's mock cluster). */
-bool sb_kafka_is_dev_broker(rd_kafka_t *handle);
+/* Whether the brokers behind this handle are the dev broker (librdkafka's mock cluster), by the form of the
+ * cluster's id. Waits up to timeout_ms for it to be known; false when it is not. */
+bool sb_kafka_is_dev_broker(rd_kafka_t *handle, int timeout_ms);
+
+/* Whether the configuration leads to the dev broker: by `kafka.dev_broker`, else by asking, when every
+ * address is a loopback one (the mock listens nowhere else). False when it does not answer. */
+bool sb_kafka_leads_to_dev_broker(const sb_config_t *config);
+
+/* Our view of a message that librdkafka owns: borrowed from it. Headers beyond SB_HEADERS_MAX are left out.
+ */
+void sb_kafka_message(const rd_kafka_message_t *from, sb_message_t *out);
+
+/* Headers for rd_kafka_producev, which owns them when it succeeds. *out is NULL when count is 0. */
+SB_MUST_CHECK sb_code_t sb_kafka_headers(rd_kafka_headers_t **out, const sb_header_t *headers, size_t count,
+                                         sb_error_t *err);
 
 #endif

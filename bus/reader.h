@@ -32,7 +32,8 @@ typedef struct sb_reader sb_reader_t;
 SB_MUST_CHECK sb_code_t sb_reader_open(sb_reader_t **out, const sb_config_t *config, const char *client_id,
                                        sb_error_t *err);
 /* offset: the next one to read; -1: the beginning. cluster_id: the one the offset belongs to; "" or unequal:
- * read from the beginning. */
+ * read from the beginning. Does not block: reading starts in sb_reader_poll once the brokers have answered.
+ */
 SB_MUST_CHECK sb_code_t sb_reader_assign(sb_reader_t *reader, const char *topic, int32_t partition,
                                          int64_t offset, const char *cluster_id, sb_error_t *err);
 void sb_reader_unassign(sb_reader_t *reader, const char *topic, int32_t partition);
@@ -41,8 +42,10 @@ void sb_reader_unassign(sb_reader_t *reader, const char *topic, int32_t partitio
 sb_signal_t *sb_reader_signal(sb_reader_t *reader);
 
 /* Hands over what is there, at most max messages, waiting up to timeout_ms for the first. on_message gets
- * each in order, borrowed for the call. *count is how many. *reset is set when an offset was not to be had.
- */
+ * each in order, borrowed for the call; when it fails that is returned, and the message comes again with the
+ * next poll. *count is how many were taken. *reset is set when an offset was not to be had. Nothing is handed
+ * over while the brokers are away; that is SB_OK with 0. Clears the signal and raises it again when more is
+ * waiting. */
 typedef sb_code_t (*sb_message_fn)(void *context, const sb_message_t *message, sb_error_t *err);
 SB_MUST_CHECK sb_code_t sb_reader_poll(sb_reader_t *reader, int max, int timeout_ms, sb_message_fn on_message,
                                        void *context, int *count, bool *reset, sb_error_t *err);

@@ -1,0 +1,400 @@
+/* A rebalance is not acted on inside librdkafka's callback: it is put by, the batch ends, and the next poll
+ * acts on it. So the caller can commit the batch first, and an orderly rebalance repeats nothing. (The group
+ * waits for us as long as it would for a slow handler.)
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "bus/consumer.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "bus/kafka.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define GROUP_MAX            250
+#define SEEK_MS              5000
+#define CLOSE_SERVE_MS       50
+#define VERSION_SAFE_DESTROY 0x02030000
+
+/* How far we are in one assigned partition. */
+typedef struct progress {
+    char *topic;
+    int32_t partition;
+    int64_t committed; /* the next offset as last committed, or the first one handed over */
+    int64_t next;      /* after the last one handed over */
+} progress_t;
+
+struct sb_consumer {
+    rd_kafka_t *handle;
+    progress_t *progress;
+    size_t progress_count;
+    size_t progress_last;                       /* index of the last hit: messages come in runs */
+    rd_kafka_message_t *refused;                /* on_message failed on it: comes first in the next poll */
+    rd_kafka_topic_partition_list_t *rebalance; /* put by */
+    rd_kafka_resp_err_t rebalance_kind;
+    bool rewind;       /* a rewind is owed: nothing is handed over before */
+    bool was_assigned; /* ever */
+    bool closing;
+};
+
+/* ---- progress ---- */
+
+static progress_t *find_progress(sb_consumer_t *consumer, const char *topic, int32_t partition)
+{
+    for (size_t i = 0; i < consumer->progress_count; i++) {
+        size_t at = (consumer->progress_last + i) % consumer->progress_count;
+        progress_t *p = &consumer->progress[at];
+        if (p->partition == partition && strcmp(p->topic, topic) == 0) {
+            consumer->progress_last = at;
+            return p;
+        }
+    }
+    return NULL;
+}
+
+static progress_t *add_progress(sb_consumer_t *consumer, const char *topic, int32_t partition, int64_t first)
+{
+    progress_t *grown = realloc(consumer->progress, (consumer->progress_count + 1) * sizeof *grown);
+    char *name = strdup(topic);
+    if (grown)
+        consumer->progress = grown;
+    if (!grown || !name) {
+        free(name);
+        return NULL;
+    }
+    progress_t *p = &consumer->progress[consumer->progress_count++];
+    *p = (progress_t){name, partition, first, first};
+    return p;
+}
+
+static void drop_progress(sb_consumer_t *consumer, const char *topic, int32_t partition)
+{
+    progress_t *p = find_progress(consumer, topic, partition);
+    if (!p)
+        return;
+    free(p->topic);
+    *p = consumer->progress[--consumer->progress_count];
+    consumer->progress_last = 0;
+}
+
+static void drop_refused(sb_consumer_t *consumer)
+{
+    if (consumer->refused)
+        rd_kafka_message_destroy(consumer->refused);
+    consumer->refused = NULL;
+}
+
+/* ---- rebalance ---- */
+
+static void apply_assignment(sb_consumer_t *consumer, rd_kafka_resp_err_t kind,
+                             const rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_t *handle = consumer->handle;
+    bool cooperative = strcmp(rd_kafka_rebalance_protocol(handle), "COOPERATIVE") == 0;
+    bool assign = kind == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    rd_kafka_error_t *error = NULL;
+    if (cooperative)
+        error =
+            assign ? rd_kafka_incremental_assign(handle, list) : rd_kafka_incremental_unassign(handle, list);
+    else if (rd_kafka_assign(handle, assign ? list : NULL) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        sb_log(SB_LOG_ERROR, "CONSUMER-ASSIGN", "librdkafka refused the assignment|handle=%s",
+               rd_kafka_name(handle));
+    if (!error)
+        return;
+    sb_log(SB_LOG_ERROR, "CONSUMER-ASSIGN", "%s|handle=%s", rd_kafka_error_string(error),
+           rd_kafka_name(handle));
+    rd_kafka_error_destroy(error);
+}
+
+static void act_on_rebalance(sb_consumer_t *consumer)
+{
+    rd_kafka_topic_partition_list_t *list = consumer->rebalance;
+    if (!list)
+        return;
+    bool assign = consumer->rebalance_kind == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    bool lost = rd_kafka_assignment_lost(consumer->handle) != 0;
+    sb_log(SB_LOG_INFO, "CONSUMER-REBALANCE", "%s|partitions=%d handle=%s",
+           assign ? "assigned" : (lost ? "lost" : "revoked"), list->cnt, rd_kafka_name(consumer->handle));
+    /* An assignment, too, begins without progress: the first message says where the partition stands. */
+    for (int i = 0; i < list->cnt; i++)
+        drop_progress(consumer, list->elems[i].topic, list->elems[i].partition);
+    if (consumer->refused &&
+        rd_kafka_topic_partition_list_find(list, rd_kafka_topic_name(consumer->refused->rkt),
+                                           consumer->refused->partition))
+        drop_refused(consumer);
+    apply_assignment(consumer, consumer->rebalance_kind, list);
+    consumer->was_assigned = consumer->was_assigned || assign;
+    consumer->rebalance = NULL;
+    rd_kafka_topic_partition_list_destroy(list); /* one that is kept makes rd_kafka_destroy hang */
+}
+
+static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t *list,
+                         void *opaque)
+{
+    (void)handle;
+    sb_consumer_t *consumer = opaque;
+    act_on_rebalance(consumer); /* librdkafka sends one at a time; were there two, order matters */
+    consumer->rebalance_kind = kind;
+    consumer->rebalance = rd_kafka_topic_partition_list_copy(list);
+    if (consumer->closing)
+        act_on_rebalance(consumer);
+}
+
+/* ---- opening ---- */
+
+static sb_code_t subscribe(sb_consumer_t *consumer, const char *const *topics, size_t count, sb_error_t *err)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
+    for (size_t i = 0; i < count; i++)
+        (void)rd_kafka_topic_partition_list_add(list, topics[i], RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t error = rd_kafka_subscribe(consumer->handle, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "subscribe");
+}
+
+static sb_code_t open_handle(sb_consumer_t *consumer, const sb_config_t *config, const char *group,
+                             sb_error_t *err)
+{
+    char id[GROUP_MAX];
+    char text[256];
+    rd_kafka_conf_t *conf = NULL;
+    sb_code_t code = sb_kafka_conf(&conf, config, SB_KAFKA_GROUP, NULL, err);
+    if (code != SB_OK)
+        return code;
+    int n = snprintf(id, sizeof id, "%s%s", sb_config_get(config, "kafka.prefix"), group);
+    if (n >= (int)sizeof id || rd_kafka_conf_set(conf, "group.id", id, text, sizeof text)) {
+        rd_kafka_conf_destroy(conf);
+        return sb_fail(err, SB_INVALID, "consumer group %.200s: not a name that Kafka takes", group);
+    }
+    rd_kafka_conf_set_opaque(conf, consumer);
+    rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    code = sb_kafka_open(&consumer->handle, RD_KAFKA_CONSUMER, conf, err);
+    if (code == SB_OK)
+        (void)rd_kafka_poll_set_consumer(consumer->handle);
+    return code;
+}
+
+sb_code_t sb_consumer_open(sb_consumer_t **out, const sb_config_t *config, const char *group,
+                           const char *const *topics, size_t topic_count, sb_error_t *err)
+{
+    *out = NULL;
+    sb_consumer_t *consumer = calloc(1, sizeof *consumer);
+    if (!consumer)
+        return sb_fail(err, SB_NO_MEMORY, "consumer: out of memory");
+    sb_code_t code = open_handle(consumer, config, group, err);
+    if (code == SB_OK)
+        code = subscribe(consumer, topics, topic_count, err);
+    if (code == SB_OK)
+        *out = consumer;
+    else
+        sb_consumer_close(&consumer, 0);
+    return code;
+}
+
+/* ---- messages ---- */
+
+/* What is no message: errors that librdkafka mends by itself are logged, others end the poll. */
+static sb_code_t on_message_error(const rd_kafka_message_t *message, sb_error_t *err)
+{
+    sb_code_t code = sb_kafka_fail(err, message->err, "consume%s%s", message->rkt ? " " : "",
+                                   message->rkt ? rd_kafka_topic_name(message->rkt) : "");
+    if (code == SB_DENIED || message->err == RD_KAFKA_RESP_ERR__FATAL)
+        return code;
+    sb_log(SB_LOG_WARN, "CONSUMER-ERROR", "%s|code=%d topic=%s", rd_kafka_message_errstr(message),
+           (int)message->err, message->rkt ? rd_kafka_topic_name(message->rkt) : "");
+    if (err)
+        sb_error_clear(err);
+    return SB_OK;
+}
+
+/* Consumes from, keeping it when the handler refuses it. */
+static sb_code_t hand_over(sb_consumer_t *consumer, rd_kafka_message_t *from, sb_message_fn on_message,
+                           void *context, int *count, sb_error_t *err)
+{
+    const char *topic = rd_kafka_topic_name(from->rkt);
+    progress_t *p = find_progress(consumer, topic, from->partition);
+    if (!p)
+        p = add_progress(consumer, topic, from->partition, from->offset);
+    sb_message_t message;
+    sb_kafka_message(from, &message);
+    sb_code_t code = p ? on_message(context, &message, err)
+                       : sb_fail(err, SB_NO_MEMORY, "consume %s: out of memory", topic);
+    if (code != SB_OK) {
+        consumer->refused = from;
+        return code;
+    }
+    p->next = from->offset + 1;
+    ++*count;
+    rd_kafka_message_destroy(from);
+    return SB_OK;
+}
+
+sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_message_fn on_message,
+                           void *context, int *count, sb_error_t *err)
+{
+    *count = 0;
+    act_on_rebalance(consumer);
+    sb_code_t code = consumer->rewind ? sb_consumer_rewind(consumer, err) : SB_OK;
+    if (code == SB_OK && consumer->refused) {
+        rd_kafka_message_t *again = consumer->refused;
+        consumer->refused = NULL;
+        code = hand_over(consumer, again, on_message, context, count, err);
+    }
+    while (code == SB_OK && *count < max) {
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, *count > 0 ? 0 : timeout_ms);
+        if (!message)
+            break;
+        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            code = on_message_error(message, err);
+            rd_kafka_message_destroy(message);
+        } else {
+            code = hand_over(consumer, message, on_message, context, count, err);
+        }
+        if (consumer->rebalance) /* the caller commits first */
+            break;
+    }
+    if (*count == 0)
+        act_on_rebalance(consumer); /* nothing to commit */
+    return code;
+}
+
+/* ---- commit and rewind ---- */
+
+static rd_kafka_topic_partition_list_t *uncommitted(const sb_consumer_t *consumer)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)consumer->progress_count);
+    for (size_t i = 0; i < consumer->progress_count; i++) {
+        const progress_t *p = &consumer->progress[i];
+        if (p->next > p->committed)
+            rd_kafka_topic_partition_list_add(list, p->topic, p->partition)->offset = p->next;
+    }
+    return list;
+}
+
+sb_code_t sb_consumer_commit(sb_consumer_t *consumer, sb_error_t *err)
+{
+    rd_kafka_topic_partition_list_t *list = uncommitted(consumer);
+    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (list->cnt > 0)
+        error = rd_kafka_commit(consumer->handle, list, 0);
+    for (int i = 0; i < list->cnt && error == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+        error = list->elems[i].err;
+    for (int i = 0; i < list->cnt; i++) {
+        progress_t *p = find_progress(consumer, list->elems[i].topic, list->elems[i].partition);
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR && p)
+            p->committed = p->next;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "commit offsets");
+}
+
+static bool refused_in(const sb_consumer_t *consumer, const progress_t *p)
+{
+    return consumer->refused && consumer->refused->partition == p->partition &&
+           strcmp(rd_kafka_topic_name(consumer->refused->rkt), p->topic) == 0;
+}
+
+static rd_kafka_resp_err_t seek_back(sb_consumer_t *consumer, const progress_t *p)
+{
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(consumer->handle, p->topic, NULL);
+    if (!topic)
+        return rd_kafka_last_error();
+    /* One by one: rd_kafka_seek_partitions of 2.0.2 waits a thousandth of its time-out. */
+    rd_kafka_resp_err_t error = rd_kafka_seek(topic, p->partition, p->committed, SEEK_MS);
+    rd_kafka_topic_destroy(topic);
+    return error;
+}
+
+sb_code_t sb_consumer_rewind(sb_consumer_t *consumer, sb_error_t *err)
+{
+    consumer->rewind = true;
+    for (size_t i = 0; i < consumer->progress_count; i++) {
+        progress_t *p = &consumer->progress[i];
+        if (p->next == p->committed && !refused_in(consumer, p))
+            continue;
+        rd_kafka_resp_err_t error = seek_back(consumer, p);
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return sb_kafka_fail(err, error, "rewind %s %d", p->topic, p->partition);
+        p->next = p->committed;
+    }
+    drop_refused(consumer);
+    consumer->rewind = false;
+    return SB_OK;
+}
+
+/* ---- closing ---- */
+
+/* Before 2.3.0 (#4381) librdkafka aborts when a cooperative member is destroyed between joining and its first
+ * assignment. So a member that has an id but never saw an assignment polls on for a while. */
+static bool destroy_is_safe(const sb_consumer_t *consumer)
+{
+    if (consumer->was_assigned || rd_kafka_version() >= VERSION_SAFE_DESTROY)
+        return true;
+    char *member = rd_kafka_memberid(consumer->handle);
+    bool joined = member && member[0];
+    if (member)
+        rd_kafka_mem_free(consumer->handle, member);
+    return !joined;
+}
+
+static void wait_until_safe(sb_consumer_t *consumer, int64_t until_us)
+{
+    while (!destroy_is_safe(consumer) && sb_mono_us() < until_us) {
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, CLOSE_SERVE_MS);
+        if (message)
+            rd_kafka_message_destroy(message);
+    }
+}
+
+/* Leaves the group in order, unless that takes longer than it may. */
+static bool leave(sb_consumer_t *consumer, int64_t until_us)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(consumer->handle);
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(consumer->handle, queue);
+    bool closing = !error;
+    if (error)
+        rd_kafka_error_destroy(error);
+    while (closing && !rd_kafka_consumer_closed(consumer->handle) && sb_mono_us() < until_us) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CLOSE_SERVE_MS);
+        /* Not by the callback here: this queue hands it out as an event. */
+        if (event && rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE)
+            on_rebalance(consumer->handle, rd_kafka_event_error(event),
+                         rd_kafka_event_topic_partition_list(event), consumer);
+        if (event)
+            rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+    return rd_kafka_consumer_closed(consumer->handle) != 0;
+}
+
+void sb_consumer_close(sb_consumer_t **consumer, int timeout_ms)
+{
+    sb_consumer_t *c = *consumer;
+    if (!c)
+        return;
+    *consumer = NULL;
+    if (c->handle) {
+        int64_t until = sb_mono_us() + (int64_t)timeout_ms * 1000;
+        c->closing = true;
+        act_on_rebalance(c);
+        drop_refused(c);
+        wait_until_safe(c, until);
+        if (!destroy_is_safe(c)) {
+            sb_log(SB_LOG_WARN, "CONSUMER-LEAK",
+                   "a member without an assignment cannot be destroyed with this "
+                   "librdkafka; it is left behind|version=%s",
+                   rd_kafka_version_str());
+            return; /* the callback keeps pointing at us, so we stay too */
+        }
+        bool left = leave(c, until);
+        if (!left)
+            sb_log(SB_LOG_WARN, "CONSUMER-CLOSE", "the group was not left in time|handle=%s",
+                   rd_kafka_name(c->handle));
+        rd_kafka_destroy_flags(c->handle, left ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    }
+    for (size_t i = 0; i < c->progress_count; i++)
+        free(c->progress[i].topic);
+    free(c->progress);
+    free(c);
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/topics.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "bus/kafka.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_AGAIN_MS 100 /* a topic that was just made takes a moment to show */
+
+void sb_topic_list_fini(sb_topic_list_t *list)
+{
+    free(list->item);
+    *list = (sb_topic_list_t){NULL, 0, 0};
+}
+
+sb_code_t sb_topic_list_add(sb_topic_list_t *list, const char *name, int32_t partitions, sb_error_t *err)
+{
+    if (strlen(name) >= SB_TOPIC_MAX || partitions < 1)
+        return sb_fail(err, SB_INVALID, "topic %.250s with %d partitions", name, partitions);
+    if (list->count == list->cap) {
+        size_t cap = list->cap ? list->cap * 2 : 16;
+        sb_topic_want_t *grown = realloc(list->item, cap * sizeof *grown);
+        if (!grown)
+            return sb_fail(err, SB_NO_MEMORY, "topic %s: out of memory", name);
+        list->item = grown;
+        list->cap = cap;
+    }
+    sb_topic_want_t *item = &list->item[list->count++];
+    (void)snprintf(item->name, sizeof item->name, "%s", name);
+    item->partitions = partitions;
+    item->found = 0;
+    return SB_OK;
+}
+
+static sb_code_t open_admin(rd_kafka_t **out, const sb_config_t *config, sb_error_t *err)
+{
+    rd_kafka_conf_t *conf = NULL;
+    *out = NULL;
+    sb_code_t code = sb_kafka_conf(&conf, config, SB_KAFKA_ADMIN, NULL, err);
+    return code == SB_OK ? sb_kafka_open(out, RD_KAFKA_PRODUCER, conf, err) : code;
+}
+
+static int left_ms(int64_t until_us)
+{
+    int64_t left = (until_us - sb_mono_us()) / 1000;
+    return left < 1 ? 1 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+static sb_code_t inspect(rd_kafka_t *handle, sb_topic_list_t *list, int64_t until_us, sb_error_t *err)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 1, NULL, &metadata, left_ms(until_us));
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return sb_kafka_fail(err, error, "ask Kafka for its topics");
+    for (size_t i = 0; i < list->count; i++) {
+        list->item[i].found = 0;
+        for (int t = 0; t < metadata->topic_cnt; t++)
+            if (strcmp(metadata->topics[t].topic, list->item[i].name) == 0)
+                list->item[i].found = metadata->topics[t].partition_cnt;
+    }
+    rd_kafka_metadata_destroy(metadata);
+    return SB_OK;
+}
+
+sb_code_t sb_topics_inspect(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms, sb_error_t *err)
+{
+    rd_kafka_t *handle = NULL;
+    sb_code_t code = open_admin(&handle, config, err);
+    if (code == SB_OK)
+        code = inspect(handle, list, sb_mono_us() + (int64_t)timeout_ms * 1000, err);
+    if (handle)
+        rd_kafka_destroy(handle);
+    return code;
+}
+
+/* ---- making them ---- */
+
+static const sb_topic_want_t *first_missing(const sb_topic_list_t *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->item[i].found == 0)
+            return &list->item[i];
+    return NULL;
+}
+
+/* The mock makes a topic when it is asked about it, with 4 partitions. */
+static sb_code_t make_on_dev_broker(rd_kafka_t *handle, const char *name, int64_t until_us, sb_error_t *err)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(handle, name, NULL);
+    if (!topic)
+        return sb_kafka_fail(err, rd_kafka_last_error(), "topic %s", name);
+    rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 0, topic, &metadata, left_ms(until_us));
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+        rd_kafka_metadata_destroy(metadata);
+    rd_kafka_topic_destroy(topic);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "make topic %s", name);
+}
+
+static sb_code_t make_all_on_dev_broker(rd_kafka_t *handle, const sb_topic_list_t *list, int64_t until_us,
+                                        sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    for (size_t i = 0; i < list->count && code == SB_OK; i++)
+        if (list->item[i].found == 0)
+            code = make_on_dev_broker(handle, list->item[i].name, until_us, err);
+    return code;
+}
+
+static sb_code_t check_created(rd_kafka_event_t *event, sb_error_t *err)
+{
+    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return sb_kafka_fail(err, rd_kafka_event_error(event), "create topics");
+    size_t count = 0;
+    const rd_kafka_topic_result_t **results =
+        rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+    for (size_t i = 0; i < count; i++) {
+        rd_kafka_resp_err_t error = rd_kafka_topic_result_error(results[i]);
+        /* Another instance may have made it meanwhile: what counts is what is found afterwards. */
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR && error != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+            const char *says = rd_kafka_topic_result_error_string(results[i]);
+            return sb_kafka_fail(err, error, "create topic %s%s%s%s", rd_kafka_topic_result_name(results[i]),
+                                 says ? " (" : "", says ? says : "", says ? ")" : "");
+        }
+    }
+    return SB_OK;
+}
+
+static sb_code_t request(rd_kafka_t *handle, rd_kafka_NewTopic_t **topics, size_t count, int64_t until_us,
+                         sb_error_t *err)
+{
+    char text[256];
+    sb_code_t code = SB_OK;
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    rd_kafka_resp_err_t error =
+        rd_kafka_AdminOptions_set_request_timeout(options, left_ms(until_us), text, sizeof text);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+        error = rd_kafka_AdminOptions_set_operation_timeout(options, left_ms(until_us), text, sizeof text);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        code = sb_kafka_fail(err, error, "create topics: %s", text);
+    } else {
+        rd_kafka_CreateTopics(handle, topics, count, options, queue);
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, -1); /* comes at the request's time-out */
+        code = event ? check_created(event, err) : sb_fail(err, SB_INTERNAL, "create topics: no result");
+        if (event)
+            rd_kafka_event_destroy(event);
+    }
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_queue_destroy(queue);
+    return code;
+}
+
+static sb_code_t make_all(rd_kafka_t *handle, const sb_config_t *config, const sb_topic_list_t *list,
+                          int64_t until_us, sb_error_t *err)
+{
+    int64_t replicas = 1;
+    sb_code_t code = sb_config_get_int(config, "topics.replication", 1, 100, &replicas, err);
+    if (code != SB_OK)
+        return code;
+    rd_kafka_NewTopic_t **topics = calloc(list->count, sizeof(rd_kafka_NewTopic_t *));
+    if (!topics)
+        return sb_fail(err, SB_NO_MEMORY, "create topics: out of memory");
+    size_t count = 0;
+    char text[256];
+    for (size_t i = 0; i < list->count && code == SB_OK; i++) {
+        if (list->item[i].found > 0)
+            continue;
+        topics[count] = rd_kafka_NewTopic_new(list->item[i].name, list->item[i].partitions, (int)replicas,
+                                              text, sizeof text);
+        if (topics[count])
+            count++;
+        else
+            code = sb_fail(err, SB_INVALID, "topic %s: %s", list->item[i].name, text);
+    }
+    if (code == SB_OK)
+        code = request(handle, topics, count, until_us, err);
+    rd_kafka_NewTopic_destroy_array(topics, count);
+    free(topics);
+    return code;
+}
+
+/* On the dev broker partition counts are what they are, here they must be ours. */
+static sb_code_t compare(const sb_topic_list_t *list, bool dev_broker, sb_error_t *err)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const sb_topic_want_t *item = &list->item[i];
+        if (item->found == 0 || item->found == item->partitions)
+            continue;
+        if (!dev_broker)
+            return sb_fail(
+                err, SB_MISMATCH,
+                "topic %s has %d partitions, wanted %d: a changed count would send keys elsewhere; "
+                "set the wanted count to what is there, or move to a new topic",
+                item->name, item->found, item->partitions);
+        sb_log(SB_LOG_INFO, "TOPIC-ADOPTED",
+               "the dev broker's partition count is taken|topic=%s found=%d wanted=%d", item->name,
+               item->found, item->partitions);
+    }
+    return SB_OK;
+}
+
+static sb_code_t wait_for_all(rd_kafka_t *handle, sb_topic_list_t *list, int64_t until_us, sb_error_t *err)
+{
+    for (;;) {
+        sb_code_t code = inspect(handle, list, until_us, err);
+        const sb_topic_want_t *missing = first_missing(list);
+        if (code != SB_OK || !missing)
+            return code;
+        if (sb_mono_us() >= until_us)
+            return sb_fail(err, SB_TIMEOUT, "topic %s was created but does not show", missing->name);
+        sb_sleep_ms(LOOK_AGAIN_MS);
+    }
+}
+
+static sb_code_t apply(rd_kafka_t *handle, const sb_config_t *config, sb_topic_list_t *list, int64_t until_us,
+                       int *created, sb_error_t *err)
+{
+    sb_code_t code = inspect(handle, list, until_us, err);
+    if (code != SB_OK)
+        return code;
+    bool dev_broker = sb_kafka_is_dev_broker(handle, 0);
+    code = compare(list, dev_broker, err);
+    if (code != SB_OK || !first_missing(list))
+        return code;
+    int missing = 0;
+    for (size_t i = 0; i < list->count; i++)
+        missing += list->item[i].found == 0;
+    code = dev_broker ? make_all_on_dev_broker(handle, list, until_us, err)
+                      : make_all(handle, config, list, until_us, err);
+    if (code == SB_OK)
+        code = wait_for_all(handle, list, until_us, err);
+    if (code == SB_OK)
+        *created = missing;
+    return code == SB_OK ? compare(list, dev_broker, err) : code;
+}
+
+sb_code_t sb_topics_apply(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms, int *created,
+                          sb_error_t *err)
+{
+    rd_kafka_t *handle = NULL;
+    *created = 0;
+    sb_code_t code = open_admin(&handle, config, err);
+    if (code == SB_OK)
+        code = apply(handle, config, list, sb_mono_us() + (int64_t)timeout_ms * 1000, created, err);
+    if (handle)
+        rd_kafka_destroy(handle);
+    return code;
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/topic.h"
+#include "tests/support/assert.h"
+#include "tests/support/messages.h"
+#include "tests/support/mock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PRODUCE_KEY 0 /* Kafka's number of the Produce request */
+#define FAILED_MAX  64
+
+typedef struct fixture {
+    sb_test_mock_t mock;
+    sb_config_t *config;
+    sb_producer_t *producer;
+    sb_test_messages_t got;
+    sb_error_t err;
+    uint64_t failed[FAILED_MAX];
+    int failed_count;
+    sb_error_t failure;
+} fixture_t;
+
+static fixture_t fixture;
+
+static int setup(void **state)
+{
+    fixture = (fixture_t){.config = NULL};
+    sb_test_mock_open(&fixture.mock, 1);
+    sb_test_mock_topic(&fixture.mock, "t", 1);
+    sb_test_mock_topic(&fixture.mock, "t4", 4);
+    fixture.config = sb_test_bus_config(fixture.mock.bootstrap, NULL);
+    *state = &fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *f = *state;
+    sb_producer_close(&f->producer);
+    sb_test_messages_free(&f->got);
+    sb_config_free(&f->config);
+    sb_test_mock_close(&f->mock);
+    return 0;
+}
+
+static void on_failed(void *context, uint64_t tag, const sb_error_t *err)
+{
+    fixture_t *f = context;
+    if (f->failed_count < FAILED_MAX)
+        f->failed[f->failed_count] = tag;
+    f->failed_count++;
+    f->failure = *err;
+}
+
+static void open_producer(fixture_t *f)
+{
+    assert_ok(sb_producer_open(&f->producer, f->config, "test", on_failed, f, &f->err), &f->err);
+}
+
+static sb_code_t send_text(fixture_t *f, const char *topic, int32_t partition, const char *text, uint64_t tag)
+{
+    const sb_header_t header = {"ce_type", SB_SLICE("test.sent")};
+    sb_record_t record = {.topic = topic,
+                          .partition = partition,
+                          .key = sb_slice(text),
+                          .value = sb_slice(text),
+                          .headers = &header,
+                          .header_count = 1,
+                          .tag = tag};
+    return sb_producer_send(f->producer, &record, &f->err);
+}
+
+static void read_partition(fixture_t *f, const char *topic, int32_t partition, size_t count)
+{
+    sb_reader_t *reader = NULL;
+    assert_ok(sb_reader_open(&reader, f->config, "test", &f->err), &f->err);
+    assert_ok(sb_reader_assign(reader, topic, partition, -1, "", &f->err), &f->err);
+    sb_test_read(reader, &f->got, count, 10000);
+    sb_reader_close(&reader);
+}
+
+static void sends_a_key_where_the_java_client_would(void **state)
+{
+    fixture_t *f = *state;
+    const char *const keys[] = {"o-1", "o-2", "o-3", "o-4", "o-5", "o-6"};
+    open_producer(f);
+    for (size_t i = 0; i < 6; i++)
+        assert_ok(send_text(f, "t4", -1, keys[i], 0), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 10000, &f->err), &f->err);
+    for (size_t i = 0; i < 6; i++) {
+        int32_t partition = sb_topic_partition(sb_slice(keys[i]), 4);
+        sb_test_messages_clear(&f->got);
+        read_partition(f, "t4", partition, 1);
+        bool found = false;
+        for (size_t m = 0; m < f->got.count; m++)
+            found = found || strcmp(f->got.item[m].key, keys[i]) == 0;
+        assert_true(found);
+        assert_string_equal(f->got.item[0].type, "test.sent");
+    }
+}
+
+static void keeps_order_when_the_broker_is_not_the_leader_for_a_while(void **state)
+{
+    fixture_t *f = *state;
+    rd_kafka_mock_push_request_errors(
+        f->mock.cluster, PRODUCE_KEY, 3, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
+    open_producer(f);
+    for (int i = 0; i < 200; i++) {
+        char text[16];
+        (void)snprintf(text, sizeof text, "%d", i);
+        assert_ok(send_text(f, "t", 0, text, (uint64_t)i), &f->err);
+    }
+    assert_ok(sb_producer_flush(f->producer, 20000, &f->err), &f->err);
+    assert_int_equal(f->failed_count, 0);
+    read_partition(f, "t", 0, 200);
+    /* The mock does not drop the repeats of an idempotent producer, so repeats are allowed, gaps are not. */
+    int next = 0;
+    for (size_t m = 0; m < f->got.count; m++) {
+        char text[16];
+        (void)snprintf(text, sizeof text, "%d", next);
+        next += strcmp(f->got.item[m].value, text) == 0;
+    }
+    assert_int_equal(next, 200);
+}
+
+static void says_busy_when_its_queue_is_full(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_bus_set(f->config, "kafka.queue.buffering.max.messages", "10");
+    open_producer(f);
+    (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
+    sb_code_t code = SB_OK;
+    int sent = 0;
+    while (sent < 20 && (code = send_text(f, "t", 0, "x", 0)) == SB_OK)
+        sent++;
+    assert_code(SB_BUSY, code, &f->err);
+    assert_int_equal(sent, 10);
+    assert_true(f->err.retryable);
+    assert_string_equal(f->err.origin, "kafka:-184");
+
+    (void)rd_kafka_mock_broker_set_up(f->mock.cluster, 1);
+    assert_ok(sb_producer_flush(f->producer, 20000, &f->err), &f->err);
+    assert_ok(send_text(f, "t", 0, "y", 0), &f->err);
+}
+
+static void hands_back_the_tags_of_what_failed(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_bus_set(f->config, "kafka.message.timeout.ms", "500");
+    open_producer(f);
+    (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
+    assert_ok(send_text(f, "t", 0, "x", 7), &f->err);
+    assert_ok(send_text(f, "t", 0, "y", UINT64_MAX), &f->err);
+    for (int i = 0; i < 100 && f->failed_count < 2; i++)
+        sb_producer_poll(f->producer, 100);
+    assert_int_equal(f->failed_count, 2);
+    assert_int_equal(f->failed[0], 7);
+    assert_true(f->failed[1] == UINT64_MAX);
+    assert_int_equal(f->failure.code, SB_TIMEOUT);
+}
+
+static void goes_on_with_a_new_handle_after_a_fatal_error(void **state)
+{
+    fixture_t *f = *state;
+    open_producer(f);
+    assert_ok(send_text(f, "t", 0, "before", 1), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 10000, &f->err), &f->err);
+    rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 1,
+                                      RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_ok(send_text(f, "t", 0, "hit", 2), &f->err);
+    for (int i = 0; i < 100 && f->failed_count == 0; i++)
+        sb_producer_poll(f->producer, 100);
+    assert_int_equal(f->failed_count, 1);
+    assert_int_equal(f->failed[0], 2);
+    sb_producer_poll(f->producer, 0);
+    assert_ok(send_text(f, "t", 0, "after", 3), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 10000, &f->err), &f->err);
+    assert_int_equal(f->failed_count, 1);
+    read_partition(f, "t", 0, 2);
+    assert_string_equal(f->got.item[f->got.count - 1].value, "after");
+}
+
+static void reports_nothing_and_hangs_nowhere_when_closed_with_a_full_queue(void **state)
+{
+    fixture_t *f = *state;
+    open_producer(f);
+    (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
+    for (int i = 0; i < 100; i++)
+        assert_ok(send_text(f, "t", 0, "x", 1), &f->err);
+    int64_t before = sb_test_mono_ms();
+    sb_producer_close(&f->producer);
+    assert_true(sb_test_mono_ms() - before < 3000);
+    assert_int_equal(f->failed_count, 0);
+}
+
+static void refuses_settings_that_break_a_guarantee(void **state)
+{
+    fixture_t *f = *state;
+    static const struct {
+        const char *name;
+        const char *value;
+    } bad[] = {{"kafka.acks", "1"},
+               {"kafka.enable.idempotence", "false"},
+               {"kafka.partitioner", "consistent"},
+               {"kafka.transactional.id", "x"},
+               {"kafka.bootstrap.servers", "elsewhere:9092"},
+               {"kafka.enable.auto.commit", "true"},
+               {"kafka.no.such.setting", "1"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        sb_config_t *config = sb_test_bus_config(f->mock.bootstrap, NULL);
+        sb_test_bus_set(config, bad[i].name, bad[i].value);
+        assert_code(SB_INVALID, sb_producer_open(&f->producer, config, NULL, NULL, NULL, &f->err), &f->err);
+        assert_null(f->producer);
+        assert_contains(f->err.message, bad[i].name);
+        sb_config_free(&config);
+    }
+    sb_test_bus_set(f->config, "kafka.acks", "-1");
+    sb_test_bus_set(f->config, "kafka.compression.codec", "lz4");
+    open_producer(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(sends_a_key_where_the_java_client_would, setup, teardown),
+        cmocka_unit_test_setup_teardown(keeps_order_when_the_broker_is_not_the_leader_for_a_while, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(says_busy_when_its_queue_is_full, setup, teardown),
+        cmocka_unit_test_setup_teardown(hands_back_the_tags_of_what_failed, setup, teardown),
+        cmocka_unit_test_setup_teardown(goes_on_with_a_new_handle_after_a_fatal_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(reports_nothing_and_hangs_nowhere_when_closed_with_a_full_queue,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_settings_that_break_a_guarantee, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/topics.h"
+#include "tests/support/assert.h"
+#include "tests/support/mock.h"
+
+typedef struct fixture {
+    sb_test_mock_t mock;
+    sb_config_t *config;
+    sb_topic_list_t list;
+    sb_error_t err;
+} fixture_t;
+
+static fixture_t fixture;
+
+static int setup(void **state)
+{
+    fixture = (fixture_t){.config = NULL};
+    sb_test_mock_open(&fixture.mock, 1);
+    fixture.config = sb_test_bus_config(fixture.mock.bootstrap, NULL);
+    *state = &fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *f = *state;
+    sb_topic_list_fini(&f->list);
+    sb_config_free(&f->config);
+    sb_test_mock_close(&f->mock);
+    return 0;
+}
+
+static void sees_what_is_there_and_makes_nothing(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_mock_topic(&f->mock, "order.events", 3);
+    assert_ok(sb_topic_list_add(&f->list, "order.events", 1, &f->err), &f->err);
+    assert_ok(sb_topic_list_add(&f->list, "saga.events", 1, &f->err), &f->err);
+    for (int i = 0; i < 2; i++) {
+        assert_ok(sb_topics_inspect(f->config, &f->list, 5000, &f->err), &f->err);
+        assert_int_equal(f->list.item[0].found, 3);
+        assert_int_equal(f->list.item[1].found, 0);
+    }
+}
+
+static void makes_what_is_missing_and_takes_the_dev_brokers_counts(void **state)
+{
+    fixture_t *f = *state;
+    int created = -1;
+    sb_test_mock_topic(&f->mock, "order.events", 3);
+    assert_ok(sb_topic_list_add(&f->list, "order.events", 1, &f->err), &f->err);
+    assert_ok(sb_topic_list_add(&f->list, "saga.events", 1, &f->err), &f->err);
+    assert_ok(sb_topics_apply(f->config, &f->list, 5000, &created, &f->err), &f->err);
+    assert_int_equal(created, 1);
+    assert_int_equal(f->list.item[0].found, 3);
+    assert_true(f->list.item[1].found > 0);
+    assert_ok(sb_topics_apply(f->config, &f->list, 5000, &created, &f->err), &f->err);
+    assert_int_equal(created, 0);
+}
+
+static void says_that_the_broker_is_not_there(void **state)
+{
+    fixture_t *f = *state;
+    int created = 0;
+    assert_ok(sb_topic_list_add(&f->list, "order.events", 1, &f->err), &f->err);
+    (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
+    sb_code_t code = sb_topics_apply(f->config, &f->list, 500, &created, &f->err);
+    assert_true(code == SB_UNAVAILABLE || code == SB_TIMEOUT);
+    assert_true(f->err.retryable);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(sees_what_is_there_and_makes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(makes_what_is_missing_and_takes_the_dev_brokers_counts, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(says_that_the_broker_is_not_there, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
