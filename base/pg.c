@@ -36,6 +36,7 @@ static sb_code_t connect_now(sb_pg_t *pg, sb_error_t *err)
         return sb_fail(err, SB_UNAVAILABLE, "connect to PostgreSQL: %s", text);
     }
     (void)PQsetNoticeReceiver(pg->conn, quiet_notice, NULL);
+    pg->dead = false;
     pg->prepared_count = 0;
     if (pg->prepared)
         memset(pg->prepared, 0, pg->prepared_cap * sizeof *pg->prepared);
@@ -114,7 +115,7 @@ sb_code_t sb_pg_reopen(sb_pg_t *pg, sb_error_t *err)
 
 bool sb_pg_is_open(const sb_pg_t *pg)
 {
-    return pg && pg->conn && PQstatus(pg->conn) == CONNECTION_OK;
+    return pg && pg->conn && !pg->dead && PQstatus(pg->conn) == CONNECTION_OK;
 }
 
 int sb_pg_socket(const sb_pg_t *pg)

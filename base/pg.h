@@ -146,7 +146,7 @@ void sb_pg_batch_add(sb_pg_batch_t *batch, const char *sql, const sb_pg_params_t
 
 /* All or nothing. results: room for batch->count owned pointers, or NULL. On failure none is set and
  * *failed_at (may be NULL) is the index of the statement that failed, -1 when the connection broke, which is
- * SB_UNKNOWN_OUTCOME. */
+ * SB_UNKNOWN_OUTCOME unless the server could still say that it ended the session before the commit. */
 SB_MUST_CHECK sb_code_t sb_pg_batch_run(sb_pg_t *pg, const sb_pg_batch_t *batch, sb_pg_result_t **results,
                                         int *failed_at, sb_error_t *err);
 

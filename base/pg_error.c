@@ -57,16 +57,21 @@ static void set_message(sb_error_t *err, const char *text)
 sb_code_t sb_pg_result_error(sb_pg_t *pg, const PGresult *result, bool committing, sb_error_t *err)
 {
     const char *sqlstate = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
-    bool broken = PQstatus(pg->conn) != CONNECTION_OK;
+    const char *severity = result ? PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED) : NULL;
     sb_error_t local;
     if (!err)
         err = &local;
     sb_error_clear(err);
 
-    if (!sqlstate) {
-        err->code = broken && committing ? SB_UNKNOWN_OUTCOME : SB_UNAVAILABLE;
+    /* After a FATAL the server closes; an error of libpq's own (a failed write, no memory for the result)
+     * leaves the two ends out of step. Neither need show in PQstatus yet. */
+    bool fatal = !severity || strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0;
+    if (fatal)
+        pg->dead = true;
+    if (!sqlstate || (fatal && strncmp(sqlstate, "08", 2) == 0)) { /* 08: a pooler that lost its server */
+        err->code = committing ? SB_UNKNOWN_OUTCOME : SB_UNAVAILABLE;
         err->retryable = err->code == SB_UNAVAILABLE;
-        (void)snprintf(err->origin, sizeof err->origin, "pg:08006");
+        (void)snprintf(err->origin, sizeof err->origin, "pg:%.5s", sqlstate ? sqlstate : "08006");
         set_message(err, result ? PQresultErrorMessage(result) : PQerrorMessage(pg->conn));
         return err->code;
     }

@@ -391,6 +391,20 @@ static void a_backend_ended_in_a_batch_did_not_commit(void **state)
     assert_int_equal(sb_test_pg_int(f->pg, count_sql), 2);
 }
 
+static void a_server_gone_between_calls_is_unknown_or_unavailable(void **state)
+{
+    fixture_t *f = *state;
+    assert_ok(insert(f, 1, "x"), &f->err); /* prepared: the next one goes out unanswered */
+    sb_test_pg_stop_immediate();
+    sb_code_t code = insert(f, 2, "x");
+    assert_true(code == SB_UNKNOWN_OUTCOME || code == SB_UNAVAILABLE);
+    assert_false(sb_pg_is_open(f->pg));
+    assert_code(SB_UNAVAILABLE, sb_pg_reopen(f->pg, &f->err), &f->err);
+    assert_code(SB_UNAVAILABLE, insert(f, 2, "x"), &f->err);
+    sb_test_pg_restart();
+    assert_usable_after_reopen(f);
+}
+
 static void killed_servers_come_back_with_what_was_committed(void **state)
 {
     fixture_t *f = *state;
@@ -552,6 +566,7 @@ int main(void)
         CASE(a_large_batch_flows),
         CASE(a_backend_killed_in_a_batch_leaves_the_outcome_unknown),
         CASE(a_backend_ended_in_a_batch_did_not_commit),
+        CASE(a_server_gone_between_calls_is_unknown_or_unavailable),
         CASE(killed_servers_come_back_with_what_was_committed),
         CASE(a_commit_without_an_answer_is_unknown),
         CASE(copy_goes_both_ways),
