@@ -555,18 +555,25 @@ static sb_code_t read_batch(sb_pg_t *pg, const sb_pg_batch_t *batch, sb_pg_resul
 }
 
 /* The sync's own answer says that the implicit transaction committed. A COMMIT that fails (a deferred
- * constraint, a lost connection) arrives here. */
+ * constraint, a lost connection) arrives here: as an error, a NULL, and then the sync, which must be read
+ * too, or the connection stays in the pipeline. */
 static sb_code_t read_sync(sb_pg_t *pg, sb_error_t *err)
 {
-    PGresult *result = PQgetResult(pg->conn);
     sb_code_t code = SB_OK;
-    if (PQresultStatus(result) != PGRES_PIPELINE_SYNC)
-        code = sb_pg_result_error(pg, result, true, err);
-    while (result && PQresultStatus(result) != PGRES_PIPELINE_SYNC && sb_pg_is_open(pg)) {
+    int nulls = 0;
+    while (!pg->dead) {
+        PGresult *result = PQgetResult(pg->conn);
+        ExecStatusType status = PQresultStatus(result);
+        if (status == PGRES_PIPELINE_SYNC) {
+            PQclear(result);
+            return code;
+        }
+        if (!result && ++nulls > 1)
+            pg->dead = true; /* out of step with libpq */
+        if (code == SB_OK && (result || pg->dead))
+            code = sb_pg_result_error(pg, result, true, err);
         PQclear(result);
-        result = PQgetResult(pg->conn);
     }
-    PQclear(result);
     return code;
 }
 
@@ -601,8 +608,8 @@ sb_code_t sb_pg_batch_run(sb_pg_t *pg, const sb_pg_batch_t *batch, sb_pg_result_
                 code = sync;
         }
     }
-    if (sb_pg_is_open(pg))
-        (void)PQexitPipelineMode(pg->conn);
+    if (sb_pg_is_open(pg) && !PQexitPipelineMode(pg->conn))
+        pg->dead = true;
     if (code != SB_OK && results) {
         for (int i = 0; i < batch->count; i++) {
             sb_pg_result_free(results[i]);

@@ -306,6 +306,27 @@ static void a_statement_that_cannot_be_prepared_fails_its_batch(void **state)
     assert_int_equal(sb_test_pg_int(f->pg, count_sql), 0);
 }
 
+/* The commit itself fails: every statement had succeeded. */
+static void a_batch_whose_commit_fails_leaves_nothing(void **state)
+{
+    static const char sql[] = "INSERT INTO child VALUES ($1)";
+    fixture_t *f = *state;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *results[2];
+    int failed_at = 99;
+    sb_test_pg_script(f->pg, "CREATE TABLE child (a int REFERENCES t DEFERRABLE INITIALLY DEFERRED)");
+    sb_pg_add_int4(&params, 5);
+    sb_pg_batch_t batch = {.count = 0};
+    sb_pg_batch_add(&batch, sql, &params);
+    sb_pg_batch_add(&batch, count_sql, NULL);
+    assert_code(SB_CONFLICT, sb_pg_batch_run(f->pg, &batch, results, &failed_at, &f->err), &f->err);
+    assert_string_equal(f->err.origin, "pg:23503");
+    assert_null(results[0]);
+    assert_null(results[1]);
+    assert_ok(insert(f, 5, "x"), &f->err); /* the connection left the pipeline */
+    assert_ok(sb_pg_batch_run(f->pg, &batch, NULL, NULL, &f->err), &f->err);
+}
+
 /* Megabytes both ways at once must not deadlock the two ends. */
 static void a_large_batch_flows(void **state)
 {
@@ -563,6 +584,7 @@ int main(void)
         CASE(a_batch_gives_each_result),
         CASE(a_failure_in_the_middle_leaves_nothing),
         CASE(a_statement_that_cannot_be_prepared_fails_its_batch),
+        CASE(a_batch_whose_commit_fails_leaves_nothing),
         CASE(a_large_batch_flows),
         CASE(a_backend_killed_in_a_batch_leaves_the_outcome_unknown),
         CASE(a_backend_ended_in_a_batch_did_not_commit),
