@@ -678,7 +678,7 @@ int64_t sb_pg_read_int(sb_slice_t field)
 
 int64_t sb_pg_read_time(sb_slice_t field)
 {
-    return sb_pg_read_int(field) + SB_PG_EPOCH_US;
+    return field.ptr ? sb_pg_read_int(field) + SB_PG_EPOCH_US : 0;
 }
 
 int64_t sb_pg_get_int(const sb_pg_result_t *result, int row, int column)

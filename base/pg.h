@@ -161,7 +161,7 @@ int64_t sb_pg_get_int(const sb_pg_result_t *result, int row, int column);      /
 sb_slice_t sb_pg_get_slice(const sb_pg_result_t *result, int row, int column); /* borrowed from result */
 const char *sb_pg_get_text(const sb_pg_result_t *result, int row, int column); /* NUL-ended; NULL for NULL */
 sb_uuid_t sb_pg_get_uuid(const sb_pg_result_t *result, int row, int column);
-int64_t sb_pg_get_time(const sb_pg_result_t *result, int row, int column); /* wall microseconds */
+int64_t sb_pg_get_time(const sb_pg_result_t *result, int row, int column); /* wall microseconds; NULL: 0 */
 
 /* ---- COPY (pg_copy.c) ---- */
 

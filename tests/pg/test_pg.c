@@ -81,6 +81,7 @@ static void values_of_each_type_come_back(void **state)
         assert_true(sb_pg_is_null(r, 0, column));
         assert_null(sb_pg_get_text(r, 0, column));
         assert_int_equal(sb_pg_get_int(r, 0, column), 0);
+        assert_int_equal(sb_pg_get_time(r, 0, column), 0);
     }
     sb_pg_result_free(r);
 }
