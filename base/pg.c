@@ -20,10 +20,12 @@ static void quiet_notice(void *context, const PGresult *result)
 
 static sb_code_t connect_now(sb_pg_t *pg, sb_error_t *err)
 {
-    const char *keys[] = {"dbname",          "fallback_application_name", "application_name", "options",
-                          "connect_timeout", "keepalives_idle",           "tcp_user_timeout", NULL};
-    const char *values[] = {pg->uri, "sagabus", pg->application_name, pg->options, pg->connect_timeout, "10",
-                            "15000", NULL};
+    const char *keys[] = {"dbname",           "fallback_application_name", "application_name",
+                          "options",          "connect_timeout",           "keepalives_idle",
+                          "tcp_user_timeout", "client_encoding",           NULL};
+    const char *values[] = {
+        pg->uri, "sagabus", pg->application_name, pg->options, pg->connect_timeout, "10", "15000",
+        "UTF8",  NULL};
     pg->conn = PQconnectdbParams(keys, values, 1);
     if (!pg->conn)
         return sb_fail(err, SB_NO_MEMORY, "connect to PostgreSQL: out of memory");
@@ -43,6 +45,26 @@ static sb_code_t connect_now(sb_pg_t *pg, sb_error_t *err)
     return SB_OK;
 }
 
+/* In `options` a space ends a setting unless a backslash is before it. */
+static void add_escaped(sb_buf_t *buf, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == ' ' || *text == '\\')
+            sb_buf_add_char(buf, '\\');
+        sb_buf_add_char(buf, *text);
+    }
+}
+
+/* What the URI asks for stays in force: our own `options` would replace it as a whole. */
+static void add_options_of_uri(sb_buf_t *buf, const char *uri)
+{
+    PQconninfoOption *list = PQconninfoParse(uri, NULL); /* NULL when malformed: connecting will say so */
+    for (PQconninfoOption *at = list; at && at->keyword; at++)
+        if (strcmp(at->keyword, "options") == 0 && at->val)
+            sb_buf_printf(buf, " %s", at->val);
+    PQconninfoFree(list);
+}
+
 static sb_code_t make_options(sb_pg_t *pg, const sb_pg_config_t *config, sb_error_t *err)
 {
     sb_buf_t buf = SB_BUF_INIT;
@@ -51,10 +73,13 @@ static sb_code_t make_options(sb_pg_t *pg, const sb_pg_config_t *config, sb_erro
     sb_buf_printf(&buf, "-c client_min_messages=warning -c idle_in_transaction_session_timeout=%u", idle);
     if (statement != UINT32_MAX)
         sb_buf_printf(&buf, " -c statement_timeout=%u", statement);
-    if (config->search_path)
-        sb_buf_printf(&buf, " -c search_path=%s", config->search_path);
+    if (config->search_path) {
+        sb_buf_add_text(&buf, " -c search_path=");
+        add_escaped(&buf, config->search_path);
+    }
     if (config->generic_plans)
         sb_buf_add_text(&buf, " -c plan_cache_mode=force_generic_plan");
+    add_options_of_uri(&buf, pg->uri);
     if (sb_buf_failed(&buf)) {
         sb_buf_fini(&buf);
         return sb_fail(err, SB_NO_MEMORY, "connect to PostgreSQL: out of memory");

@@ -167,6 +167,26 @@ static void an_empty_array_is_not_null(void **state)
 
 /* ---- connection ---- */
 
+static void settings_of_the_uri_stay(void **state)
+{
+    static const char show[] =
+        "SELECT current_setting('work_mem') || ' ' || current_setting('search_path') || ' ' || "
+        "current_setting('client_encoding')";
+    fixture_t *f = *state;
+    char uri[SB_TEST_URI + 64];
+    sb_pg_t *pg = NULL;
+    sb_pg_result_t *r = NULL;
+    (void)snprintf(uri, sizeof uri, "%s options='-c work_mem=5MB'", f->uri);
+    (void)setenv("PGCLIENTENCODING", "LATIN1", 1);
+    sb_pg_config_t config = {.uri = uri, .search_path = "\"a b\", public"};
+    assert_ok(sb_pg_open(&pg, &config, &f->err), &f->err);
+    (void)unsetenv("PGCLIENTENCODING");
+    assert_ok(sb_pg_query(pg, show, NULL, &r, &f->err), &f->err);
+    assert_string_equal(sb_pg_get_text(r, 0, 0), "5MB \"a b\", public UTF8");
+    sb_pg_result_free(r);
+    sb_pg_close(&pg);
+}
+
 static void a_server_that_is_not_there_is_named(void **state)
 {
     fixture_t *f = *state;
@@ -577,6 +597,7 @@ int main(void)
         CASE(values_of_each_type_come_back),
         CASE(arrays_of_each_type_arrive),
         CASE(an_empty_array_is_not_null),
+        CASE(settings_of_the_uri_stay),
         CASE(a_server_that_is_not_there_is_named),
         CASE(statements_are_prepared_again_after_reopen),
         CASE(many_statements_fit_the_cache),
