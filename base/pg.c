@@ -490,21 +490,26 @@ sb_code_t sb_pg_query(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params
     return code;
 }
 
-sb_code_t sb_pg_script(sb_pg_t *pg, const char *sql, sb_error_t *err)
+static sb_code_t run_text(sb_pg_t *pg, const char *sql, bool may_commit, sb_error_t *err)
 {
     if (!sb_pg_is_open(pg))
         return broken(err);
     PGresult *result = PQexec(pg->conn, sql);
     sb_code_t code = SB_OK;
     if (!is_success(result) && PQresultStatus(result) != PGRES_EMPTY_QUERY)
-        code = sb_pg_result_error(pg, result, false, err);
+        code = sb_pg_result_error(pg, result, may_commit, err);
     PQclear(result);
     return code;
 }
 
+sb_code_t sb_pg_script(sb_pg_t *pg, const char *sql, sb_error_t *err)
+{
+    return run_text(pg, sql, PQtransactionStatus(pg->conn) == PQTRANS_IDLE, err);
+}
+
 sb_code_t sb_pg_begin(sb_pg_t *pg, sb_error_t *err)
 {
-    return sb_pg_script(pg, "BEGIN", err);
+    return run_text(pg, "BEGIN", false, err);
 }
 
 sb_code_t sb_pg_commit(sb_pg_t *pg, sb_error_t *err)

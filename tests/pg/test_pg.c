@@ -472,6 +472,16 @@ static void a_commit_without_an_answer_is_unknown(void **state)
     assert_soon(sb_test_pg_int(f->pg, count_sql) == 1, 5000); /* and here it did happen */
 }
 
+static void a_script_without_an_answer_is_unknown(void **state)
+{
+    fixture_t *f = *state;
+    (void)shutdown(sb_pg_socket(f->pg), SHUT_RD);
+    assert_code(SB_UNKNOWN_OUTCOME, sb_pg_script(f->pg, "INSERT INTO t VALUES (1, 'x')", &f->err), &f->err);
+    assert_soon(sb_pg_reopen(f->pg, NULL) == SB_OK, 5000);
+    (void)shutdown(sb_pg_socket(f->pg), SHUT_RD);
+    assert_code(SB_UNAVAILABLE, sb_pg_begin(f->pg, &f->err), &f->err); /* nothing can have been committed */
+}
+
 /* ---- COPY ---- */
 
 typedef struct sum {
@@ -613,6 +623,7 @@ int main(void)
         CASE(a_server_gone_between_calls_is_unknown_or_unavailable),
         CASE(killed_servers_come_back_with_what_was_committed),
         CASE(a_commit_without_an_answer_is_unknown),
+        CASE(a_script_without_an_answer_is_unknown),
         CASE(copy_goes_both_ways),
         CASE(copy_of_nothing),
         CASE(a_copy_that_is_stopped_leaves_the_connection_usable),
