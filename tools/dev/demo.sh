@@ -25,6 +25,7 @@ demo_command() {
     done
     preset=release
     setup_quietly "$_kind"
+    [ "$_kind" = dev ] || kafka_fetch || exit 1
     build_preset release
     stack_private demo "$_kind"
     stack_private_start

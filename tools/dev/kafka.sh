@@ -38,9 +38,10 @@ kafka_fetch() { # into the cache; 1 when Maven or Maven Central is not there
         rm -rf "$kafka_jars".new.*
         _new=$(mktemp -d "$kafka_jars.new.XXXXXX")
         # Maven keeps what it has: an interrupted fetch goes on where it stopped.
-        mvn -B -q -Dstyle.color=never -f "$root/tools/dev/kafka-pom.xml" dependency:copy-dependencies \
-            -DincludeScope=runtime -DoutputDirectory="$_new/libs" >"$_new/maven.log" 2>&1 7>&- 9>&- || {
-            say "Maven could not fetch Kafka: $(grep -m 1 ERROR "$_new/maven.log" | cut -c1-300)"
+        mvn -B -q -Dstyle.color=never -f "$root/tools/dev/kafka-pom.xml" \
+            org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies -DincludeScope=runtime \
+            -DoutputDirectory="$_new/libs" >"$_new/maven.log" 2>&1 7>&- 9>&- || {
+            say "Maven could not fetch Kafka: $(grep -m 1 'ERROR' "$_new/maven.log" | sed 's/.*ERROR. //' | cut -c1-600)"
             rm -rf "$_new"
             exit 1
         }

@@ -95,13 +95,14 @@ install_missing() {
     say "installing by apt-get$(is_root || echo ' (with sudo)'):$missing"
     # Ours is a private cluster. The package makes a system one and starts it; if it is the package we
     # asked for that made it, it is taken away again.
-    _before=$(have pg_lsclusters && pg_lsclusters -h | wc -l)
+    _before=0
+    if have pg_lsclusters; then _before=$(pg_lsclusters -h | wc -l); fi
     apt_get update -q || die "apt-get update failed"
     # shellcheck disable=SC2086 # a list of packages
     apt_get install -y -q --no-install-recommends $missing || die "apt-get install failed"
     case " $missing " in
     *' postgresql '*)
-        if [ "${_before:-0}" -eq 0 ]; then
+        if [ "$_before" -eq 0 ]; then
             pg_lsclusters -h | while read -r _version _cluster _; do
                 say "removing the empty system cluster $_version/$_cluster that the package made"
                 if is_root; then pg_dropcluster --stop "$_version" "$_cluster"; else

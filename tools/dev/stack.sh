@@ -181,7 +181,7 @@ up_command() {
         die "stack $stack runs with the broker '$_running': ./dev down --stack $stack first"
     fi
     setup_quietly "$_kind"
-    [ "$_kind" = kafka ] || build_preset "$preset"
+    if [ "$_kind" = kafka ]; then kafka_fetch || exit 1; else build_preset "$preset"; fi
     stack_up "$_kind"
     say "stack $stack is up: . build/run/$stack/env"
 }
