@@ -1,0 +1,1 @@
+SELECT shard_count FROM sagabus.store WHERE id = 1
