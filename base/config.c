@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/config.h"
 
+#include "base/near.h"
+
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
@@ -19,7 +21,13 @@ const sb_config_row_t sb_config_table[] = {
     {"http.tls_cert", "", "file of the certificate chain (PEM)", false},
     {"http.tls_key", "", "file of the private key (PEM)", false},
     {"http.body_max_bytes", "1m", "largest request body", false},
+    {"http.header_max_bytes", "16k", "largest request head: request line and headers", false},
     {"http.idle_timeout_ms", "60s", "a connection that is silent for so long is closed", false},
+    {"http.wait_max_ms", "60s", "longest wait that a request may ask for", false},
+    {"http.connections_max", "512", "open connections; the next one is closed at once", false},
+    {"http.workers", "4", "threads that read and append for requests, each with a PostgreSQL connection",
+     false},
+    {"http.queue_max", "1024", "requests that wait for a worker; the next one is answered 429", false},
     {"log.level", "info", "debug, info, warn, error or off", false},
     {"schemas.dir", "schemas", "directory of events/, sagas/ and views/", false},
     {"schemas.apply", "true", "register the files of schemas.dir when serve starts (development)", false},
@@ -34,6 +42,9 @@ const sb_config_row_t sb_config_table[] = {
     {"store.retention_command_ms", "168h", "how long an append is idempotent by its command id", false},
     {"views.batch", "1000", "events a view folds in one transaction", false},
     {"server.url", "http://127.0.0.1:8088", "the server that the command line talks to", false},
+    {"server.token", "", "the key that the command line shows the server", true},
+    {"server.token_file", "", "a file that holds that key", false},
+    {"server.ca_file", "", "certificates (PEM) that the command line trusts, instead of the system's", false},
     {NULL, NULL, NULL, false},
 };
 
@@ -124,48 +135,13 @@ static const setting_t *find_free(const sb_config_t *config, const char *name)
     return NULL;
 }
 
-#define NEAR_NAME_MAX 48
-
-/* Levenshtein's distance; long names are simply far. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[NEAR_NAME_MAX + 1];
-    size_t a_len = strlen(a);
-    size_t b_len = strlen(b);
-    if (a_len > NEAR_NAME_MAX || b_len > NEAR_NAME_MAX)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= b_len; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a_len; i++) {
-        size_t corner = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_len; j++) {
-            size_t above = row[j];
-            size_t best = corner + (a[i - 1] == b[j - 1] ? 0 : 1);
-            if (above + 1 < best)
-                best = above + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-            corner = above;
-        }
-    }
-    return row[b_len];
-}
-
 static sb_code_t unknown_name(const char *name, sb_error_t *err)
 {
-    const char *near_name = NULL;
-    size_t best = 4;
-    for (size_t i = 0; i < TABLE_ROWS; i++) {
-        size_t d = distance(name, sb_config_table[i].name);
-        if (d < best) {
-            best = d;
-            near_name = sb_config_table[i].name;
-        }
-    }
-    if (near_name)
-        return sb_fail(err, SB_INVALID, "there is no setting %s; did you mean %s?", name, near_name);
+    sb_near_t near_name = {NULL, 4};
+    for (size_t i = 0; i < TABLE_ROWS; i++)
+        sb_near_offer(&near_name, name, sb_config_table[i].name);
+    if (near_name.word)
+        return sb_fail(err, SB_INVALID, "there is no setting %s; did you mean %s?", name, near_name.word);
     return sb_fail(err, SB_INVALID, "there is no setting %s", name);
 }
 
