@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/message.h"
+
+#include "base/scan.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define FRAME_BYTES 5 /* Confluent: a zero, then four bytes of schema id */
+
+/* ---- writing ---- */
+
+static void put(sb_message_headers_t *out, const char *name, sb_slice_t value)
+{
+    if (value.ptr)
+        out->header[out->count++] = (sb_header_t){name, value};
+}
+
+sb_slice_t sb_message_key(const sb_event_t *event)
+{
+    return event->partition_key.ptr ? event->partition_key : event->subject;
+}
+
+static sb_slice_t schema_name(const sb_event_t *event, char *text, size_t size)
+{
+    if (event->schema_version <= 0)
+        return SB_SLICE_NONE;
+    int n = snprintf(text, size, "%.*s.v%d", SB_SLICE_ARG(event->type), event->schema_version);
+    return (sb_slice_t){text, n < (int)size ? (size_t)n : size - 1};
+}
+
+void sb_message_encode(const sb_event_t *event, const sb_position_t *position, sb_message_headers_t *out)
+{
+    out->count = 0;
+    put(out, "ce_specversion", SB_SLICE("1.0"));
+    put(out, "ce_id", (sb_slice_t){sb_uuid_format(&event->id, out->id), SB_UUID_TEXT - 1});
+    put(out, "ce_type", event->type);
+    put(out, "ce_source", event->source.ptr ? event->source : SB_SLICE("/sagabus"));
+    put(out, "ce_subject", event->subject);
+    put(out, "ce_time", sb_slice(sb_time_format(event->time_us, out->time)));
+    put(out, "ce_dataschema", schema_name(event, out->schema, sizeof out->schema));
+    put(out, "ce_correlationid", event->correlation_id);
+    put(out, "ce_causationid", event->causation_id);
+    if (event->partition_key.ptr && !sb_slice_equal(event->partition_key, event->subject))
+        put(out, "ce_partitionkey", event->partition_key);
+    put(out, "traceparent", event->traceparent);
+    put(out, "content-type", SB_SLICE("application/json"));
+    if (position)
+        put(out, SB_POSITION_HEADER,
+            (sb_slice_t){out->position, sb_position_format(position, out->position)});
+}
+
+/* ---- reading ---- */
+
+/* Ids of others need not be UUIDs; the same source and id always give the same one. */
+static sb_uuid_t uuid_of(sb_slice_t source, sb_slice_t id, sb_buf_t *scratch)
+{
+    static const sb_uuid_t space = {
+        {0x5a, 0x67, 0xab, 0x05, 0x0c, 0xe1, 0x4d, 0x11, 0x9b, 0x1d, 0x5a, 0x67, 0xab, 0x05, 0x0c, 0xe1}};
+    sb_uuid_t uuid = SB_UUID_NIL;
+    if (sb_uuid_parse(id.ptr, id.len, &uuid))
+        return uuid;
+    size_t start = scratch->len;
+    sb_buf_add_slice(scratch, source);
+    sb_buf_add_char(scratch, '\n');
+    sb_buf_add_slice(scratch, id);
+    if (!sb_buf_failed(scratch))
+        uuid = sb_uuid_v5(&space, scratch->ptr + start, scratch->len - start);
+    return uuid;
+}
+
+/* "order.created.v2" for type "order.created" is 2; also at the end of a URI. 0: not of that form. */
+static int version_of(sb_slice_t schema, sb_slice_t type)
+{
+    size_t at = schema.len;
+    int version = 0;
+    int scale = 1;
+    while (at > 0 && schema.ptr[at - 1] >= '0' && schema.ptr[at - 1] <= '9' && scale <= 100000) {
+        version += (schema.ptr[--at] - '0') * scale;
+        scale *= 10;
+    }
+    if (scale == 1 || at < 2 || schema.ptr[at - 1] != 'v' || schema.ptr[at - 2] != '.')
+        return 0;
+    sb_slice_t name = {schema.ptr, at - 2};
+    if (name.len < type.len)
+        return 0;
+    sb_slice_t tail = {name.ptr + name.len - type.len, type.len};
+    bool whole = name.len == type.len || tail.ptr[-1] == '/' || tail.ptr[-1] == ':' || tail.ptr[-1] == '#';
+    return whole && sb_slice_equal(tail, type) ? version : 0;
+}
+
+static sb_slice_t first_of(sb_slice_t a, sb_slice_t b)
+{
+    return a.ptr ? a : b;
+}
+
+/* What both modes end with. */
+static sb_code_t finish(const sb_message_t *message, sb_slice_t time, sb_buf_t *scratch, sb_event_t *event,
+                        sb_message_info_t *info, sb_error_t *err)
+{
+    if (!info->id.len)
+        return sb_fail(err, SB_INVALID, "%s %d@%lld is no event: it has no id", message->topic,
+                       message->partition, (long long)message->offset);
+    if (!event->type.len)
+        return sb_fail(err, SB_INVALID, "%s %d@%lld is no event: it has no type", message->topic,
+                       message->partition, (long long)message->offset);
+    event->source = first_of(event->source, sb_slice(message->topic));
+    event->subject = first_of(event->subject, message->key);
+    event->schema_version = version_of(info->data_schema, event->type);
+    if (!time.ptr || !sb_time_parse(time, &event->time_us))
+        event->time_us = message->time_ms * 1000;
+    info->has_position = sb_position_parse(sb_message_header(message, SB_POSITION_HEADER), &info->position);
+    event->id = uuid_of(event->source, info->id, scratch);
+    return sb_buf_failed(scratch) ? sb_fail(err, SB_NO_MEMORY, "event from %s: out of memory", message->topic)
+                                  : SB_OK;
+}
+
+static sb_slice_t unframed(sb_slice_t value, sb_message_info_t *info)
+{
+    if (value.len < FRAME_BYTES || value.ptr[0] != '\0') /* no JSON begins with a zero byte */
+        return value;
+    const uint8_t *at = (const uint8_t *)value.ptr;
+    info->framed = true;
+    info->frame_schema = (uint32_t)at[1] << 24 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 8 | at[4];
+    return (sb_slice_t){value.ptr + FRAME_BYTES, value.len - FRAME_BYTES};
+}
+
+static sb_code_t decode_binary(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
+                               sb_message_info_t *info, sb_error_t *err)
+{
+    info->id = first_of(sb_message_header(message, "ce_id"), sb_message_header(message, "id"));
+    info->data_schema = sb_message_header(message, "ce_dataschema");
+    event->type = first_of(sb_message_header(message, "ce_type"), sb_message_header(message, "eventType"));
+    event->source = sb_message_header(message, "ce_source");
+    event->subject = sb_message_header(message, "ce_subject");
+    event->correlation_id = sb_message_header(message, "ce_correlationid");
+    event->causation_id = sb_message_header(message, "ce_causationid");
+    event->partition_key = sb_message_header(message, "ce_partitionkey");
+    event->traceparent =
+        first_of(sb_message_header(message, "traceparent"), sb_message_header(message, "ce_traceparent"));
+    event->data = message->value.ptr ? unframed(message->value, info) : SB_SLICE_NONE;
+    return finish(message, sb_message_header(message, "ce_time"), scratch, event, info, err);
+}
+
+/* The text of a string member, unescaped into scratch, which has room for all of them: an unescaped string
+ * is never longer than its text. */
+static sb_slice_t text_member(sb_slice_t object, const char *name, sb_buf_t *scratch, sb_buf_t *one)
+{
+    sb_scan_value_t value;
+    if (!sb_scan_field(object, name, &value) || value.kind != SB_SCAN_STRING)
+        return SB_SLICE_NONE;
+    sb_slice_t text = sb_scan_string(&value, one);
+    if (!value.escaped || !text.ptr)
+        return text;
+    size_t start = scratch->len;
+    sb_buf_add_slice(scratch, text);
+    return sb_buf_failed(scratch) ? SB_SLICE_NONE : (sb_slice_t){scratch->ptr + start, text.len};
+}
+
+static sb_code_t decode_structured(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
+                                   sb_message_info_t *info, sb_error_t *err)
+{
+    sb_slice_t object = message->value;
+    sb_buf_t one = SB_BUF_INIT;
+    sb_scan_value_t data;
+    info->structured = true;
+    if (!object.ptr || !sb_scan_valid(object, NULL))
+        return sb_fail(err, SB_INVALID, "%s %d@%lld: the value is not JSON", message->topic,
+                       message->partition, (long long)message->offset);
+    if (sb_scan_field(object, "data_base64", &data))
+        return sb_fail(err, SB_UNSUPPORTED, "%s %d@%lld: data_base64 is not read", message->topic,
+                       message->partition, (long long)message->offset);
+    /* Borrowed slices must not move: room for all text, and for the name that an id is made from. */
+    (void)sb_buf_reserve(scratch, 2 * object.len + strlen(message->topic) + 1);
+    info->id = text_member(object, "id", scratch, &one);
+    info->data_schema = text_member(object, "dataschema", scratch, &one);
+    event->type = text_member(object, "type", scratch, &one);
+    event->source = text_member(object, "source", scratch, &one);
+    event->subject = text_member(object, "subject", scratch, &one);
+    event->correlation_id = text_member(object, "correlationid", scratch, &one);
+    event->causation_id = text_member(object, "causationid", scratch, &one);
+    event->partition_key = text_member(object, "partitionkey", scratch, &one);
+    event->traceparent = first_of(sb_message_header(message, "traceparent"),
+                                  text_member(object, "traceparent", scratch, &one));
+    event->data = sb_scan_field(object, "data", &data) ? data.text : SB_SLICE_NONE;
+    sb_slice_t time = text_member(object, "time", scratch, &one);
+    sb_code_t code = finish(message, time, scratch, event, info, err);
+    sb_buf_fini(&one);
+    return code;
+}
+
+sb_code_t sb_message_decode(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
+                            sb_message_info_t *info, sb_error_t *err)
+{
+    static const char structured[] = "application/cloudevents";
+    sb_slice_t content = sb_message_header(message, "content-type");
+    *event = (sb_event_t){.event_class = SB_CLASS_DOMAIN};
+    *info = (sb_message_info_t){.structured = false};
+    sb_buf_reset(scratch);
+    if (content.len >= sizeof structured - 1 &&
+        strncasecmp(content.ptr, structured, sizeof structured - 1) == 0)
+        return decode_structured(message, scratch, event, info, err);
+    return decode_binary(message, scratch, event, info, err);
+}

@@ -1,0 +1,52 @@
+/* message - an event as a Kafka record and back, by the CloudEvents Kafka binding.
+ *
+ * Written in binary mode: the value is the body, the attributes are headers ce_<name>, `content-type` is
+ * application/json, `traceparent` goes under its own name, and `sb-pos` (bus/position.h) says where the
+ * record stands. Read in binary and structured mode (content-type application/cloudevents+json), and as
+ * Debezium's outbox writes it (headers `id` and `eventType`). docs/contract.md is the reader's side of this.
+ *
+ * Thread: any.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BUS_MESSAGE_H
+#define SB_BUS_MESSAGE_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "bus/position.h"
+#include "bus/reader.h"
+#include "sagabus/event.h"
+
+/* The headers of one record, with room for those that must be written out. */
+typedef struct sb_message_headers {
+    sb_header_t header[SB_HEADERS_MAX];
+    size_t count;
+    char id[SB_UUID_TEXT];
+    char time[SB_TIME_TEXT];
+    char schema[SB_TYPE_MAX + 16];
+    char position[SB_POSITION_TEXT];
+} sb_message_headers_t;
+
+/* Fills *out for event; the headers borrow from both, so *out must not be copied. position NULL: no sb-pos.
+ */
+void sb_message_encode(const sb_event_t *event, const sb_position_t *position, sb_message_headers_t *out);
+
+/* The record key of an event: its partition key, else its subject. */
+sb_slice_t sb_message_key(const sb_event_t *event);
+
+typedef struct sb_message_info {
+    sb_slice_t id;          /* as given; event.id is its UUID, or one made from source and id (version 5) */
+    sb_slice_t data_schema; /* as given; event.schema_version is 0 when it is not <type>.v<n> */
+    bool has_position;
+    sb_position_t position;
+    bool structured;       /* the whole event was in the value */
+    bool framed;           /* the value began with Confluent's magic byte and schema id, left out of data */
+    uint32_t frame_schema; /* that id */
+} sb_message_info_t;
+
+/* Reads a record. The slices of *event and *info borrow from the message and from scratch, which is reset. A
+ * tombstone has absent data. SB_INVALID: it is no event, and the message says what is missing. */
+SB_MUST_CHECK sb_code_t sb_message_decode(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
+                                          sb_message_info_t *info, sb_error_t *err);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/message.h"
+#include "tests/support/assert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char id_text[] = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+static sb_event_t sample(void)
+{
+    sb_event_t event = {.type = SB_SLICE("order.created"),
+                        .schema_version = 2,
+                        .source = SB_SLICE("/shop"),
+                        .subject = SB_SLICE("o-1"),
+                        .time_us = 1700000000123456,
+                        .correlation_id = SB_SLICE("c-1"),
+                        .causation_id = SB_SLICE("k-1"),
+                        .traceparent = SB_SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+                        .partition_key = SB_SLICE("customer-7"),
+                        .data = SB_SLICE("{\"total\":1}")};
+    assert_true(sb_uuid_parse(id_text, 36, &event.id));
+    return event;
+}
+
+/* A message whose content ends at the last byte of its memory, so that reading past it is seen. */
+static sb_message_t message_of(const sb_message_headers_t *headers, sb_slice_t key, sb_slice_t value)
+{
+    sb_message_t message = {
+        .topic = "order.events", .partition = 1, .offset = 9, .time_ms = 1500, .key = key, .value = value};
+    for (size_t i = 0; headers && i < headers->count; i++)
+        message.headers[message.header_count++] = headers->header[i];
+    return message;
+}
+
+static void comes_back_as_it_went(void **state)
+{
+    (void)state;
+    sb_event_t event = sample();
+    sb_event_t back;
+    sb_position_t position = {3, 7, 1000, 990};
+    sb_message_headers_t headers;
+    sb_message_info_t info;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_message_encode(&event, &position, &headers);
+    sb_message_t message = message_of(&headers, sb_message_key(&event), event.data);
+    assert_slice(message.key, "customer-7");
+    assert_slice(sb_message_header(&message, "ce_id"), id_text);
+    assert_slice(sb_message_header(&message, "ce_dataschema"), "order.created.v2");
+    assert_slice(sb_message_header(&message, "ce_time"), "2023-11-14T22:13:20.123456Z");
+    assert_slice(sb_message_header(&message, "sb-pos"), "3.7.1000.990");
+    assert_slice(sb_message_header(&message, "content-type"), "application/json");
+
+    assert_ok(sb_message_decode(&message, &scratch, &back, &info, &err), &err);
+    assert_true(sb_uuid_equal(&event.id, &back.id));
+    assert_true(sb_slice_equal(event.type, back.type));
+    assert_int_equal(back.schema_version, 2);
+    assert_true(sb_slice_equal(event.source, back.source));
+    assert_true(sb_slice_equal(event.subject, back.subject));
+    assert_true(event.time_us == back.time_us);
+    assert_true(sb_slice_equal(event.correlation_id, back.correlation_id));
+    assert_true(sb_slice_equal(event.causation_id, back.causation_id));
+    assert_true(sb_slice_equal(event.traceparent, back.traceparent));
+    assert_true(sb_slice_equal(event.partition_key, back.partition_key));
+    assert_true(sb_slice_equal(event.data, back.data));
+    assert_true(info.has_position && info.position.prev == 990);
+    assert_false(info.structured);
+    sb_buf_fini(&scratch);
+}
+
+static void writes_only_what_is_there(void **state)
+{
+    (void)state;
+    sb_event_t event = {.type = SB_SLICE("order.created"), .subject = SB_SLICE("o-1")};
+    event.partition_key = SB_SLICE("o-1");
+    sb_message_headers_t headers;
+    sb_message_encode(&event, NULL, &headers);
+    assert_int_equal(headers.count, 7);
+    sb_message_t message = message_of(&headers, SB_SLICE_NONE, SB_SLICE_NONE);
+    assert_null(sb_message_header(&message, "ce_partitionkey").ptr);
+    assert_null(sb_message_header(&message, "sb-pos").ptr);
+    assert_slice(sb_message_header(&message, "ce_source"), "/sagabus");
+}
+
+static void reads_structured_mode(void **state)
+{
+    (void)state;
+    sb_message_headers_t headers = {
+        .header = {{"content-type", SB_SLICE("Application/CloudEvents+json; charset=UTF-8")}}, .count = 1};
+    sb_event_t event;
+    sb_message_info_t info;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_message_t message = message_of(
+        &headers, SB_SLICE("k"),
+        SB_SLICE(
+            "{\"specversion\":\"1.0\",\"id\":\"a\\u0031\",\"source\":\"/\\u00e4\",\"type\":\"order.paid\","
+            "\"subject\":\"o\\n1\",\"time\":\"2023-11-14T22:13:20Z\",\"dataschema\":\"https://x/"
+            "order.paid.v12\","
+            "\"data\": {\"a\": [1, 2]} }"));
+    assert_ok(sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    assert_true(info.structured);
+    assert_slice(info.id, "a1");
+    assert_slice(event.source, "/\xc3\xa4");
+    assert_slice(event.subject, "o\n1");
+    assert_slice(event.data, "{\"a\": [1, 2]}");
+    assert_int_equal(event.schema_version, 12);
+    assert_true(event.time_us == 1700000000000000);
+    assert_false(sb_uuid_is_nil(&event.id));
+
+    message.value = SB_SLICE("{\"id\":");
+    assert_code(SB_INVALID, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    message.value = SB_SLICE_NONE;
+    assert_code(SB_INVALID, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    message.value = SB_SLICE("{\"id\":\"1\",\"type\":\"a.b\",\"data_base64\":\"AA==\"}");
+    assert_code(SB_UNSUPPORTED, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    sb_buf_fini(&scratch);
+}
+
+static void reads_what_debezium_writes(void **state)
+{
+    (void)state;
+    sb_message_headers_t headers = {
+        .header = {{"id", SB_SLICE("77")}, {"eventType", SB_SLICE("OrderCreated")}}, .count = 2};
+    sb_event_t event;
+    sb_event_t again;
+    sb_message_info_t info;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_message_t message = message_of(&headers, SB_SLICE("o-9"), SB_SLICE("{}"));
+    assert_ok(sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    assert_slice(event.type, "OrderCreated");
+    assert_slice(event.subject, "o-9");
+    assert_slice(event.source, "order.events");
+    assert_int_equal(event.schema_version, 0);
+    assert_true(event.time_us == 1500000);
+    /* An id that is no UUID gives the same UUID each time, and another one for another source. */
+    assert_ok(sb_message_decode(&message, &scratch, &again, &info, &err), &err);
+    assert_true(sb_uuid_equal(&event.id, &again.id));
+    message.topic = "other.events";
+    assert_ok(sb_message_decode(&message, &scratch, &again, &info, &err), &err);
+    assert_false(sb_uuid_equal(&event.id, &again.id));
+    sb_buf_fini(&scratch);
+}
+
+static void leaves_out_confluents_frame_and_keeps_a_tombstone(void **state)
+{
+    (void)state;
+    sb_event_t event = sample();
+    sb_event_t back;
+    sb_message_headers_t headers;
+    sb_message_info_t info;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_message_encode(&event, NULL, &headers);
+    sb_message_t message = message_of(&headers, SB_SLICE("k"), SB_SLICE("\0\0\0\1\2{}"));
+    assert_ok(sb_message_decode(&message, &scratch, &back, &info, &err), &err);
+    assert_true(info.framed);
+    assert_int_equal(info.frame_schema, 258);
+    assert_slice(back.data, "{}");
+    message.value = SB_SLICE_NONE;
+    assert_ok(sb_message_decode(&message, &scratch, &back, &info, &err), &err);
+    assert_null(back.data.ptr);
+    assert_false(info.framed);
+    sb_buf_fini(&scratch);
+}
+
+static void says_what_is_missing(void **state)
+{
+    (void)state;
+    sb_event_t event;
+    sb_message_info_t info;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_message_headers_t headers = {.header = {{"ce_type", SB_SLICE("a.b")}}, .count = 1};
+    sb_message_t message = message_of(&headers, SB_SLICE("k"), SB_SLICE("{}"));
+    assert_code(SB_INVALID, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    assert_contains(err.message, "order.events 1@9");
+    assert_contains(err.message, "no id");
+    message.headers[0] = (sb_header_t){"ce_id", SB_SLICE("1")};
+    assert_code(SB_INVALID, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    assert_contains(err.message, "no type");
+    message.headers[0] = (sb_header_t){"ce_id", SB_SLICE_NONE};
+    assert_code(SB_INVALID, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    sb_buf_fini(&scratch);
+}
+
+static void positions_are_parsed_strictly(void **state)
+{
+    (void)state;
+    char text[SB_POSITION_TEXT];
+    sb_position_t p = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+    sb_position_t back = {0, 0, 0, 0};
+    size_t n = sb_position_format(&p, text);
+    assert_true(n < sizeof text && text[n] == '\0');
+    assert_true(sb_position_parse((sb_slice_t){text, n}, &back));
+    assert_memory_equal(&p, &back, sizeof p);
+    const char *const bad[] = {"",         "1.2.3",    "1.2.3.4.5", "1.2.3.",  ".2.3.4",
+                               "1.2.3.4 ", "1.2.-3.4", "1..3.4",    "a.2.3.4", "1.2.3.9223372036854775808"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(sb_position_parse(sb_slice(bad[i]), &back));
+    assert_false(sb_position_parse(SB_SLICE_NONE, &back));
+}
+
+static void positions_tell_repeats_and_gaps(void **state)
+{
+    (void)state;
+    sb_position_t record = {2, 5, 100, 90};
+    assert_int_equal(sb_position_compare(&record, 2, 90), SB_POSITION_NEXT);
+    assert_int_equal(sb_position_compare(&record, 2, 95), SB_POSITION_NEXT);
+    assert_int_equal(sb_position_compare(&record, 2, 89), SB_POSITION_GAP);
+    assert_int_equal(sb_position_compare(&record, 2, 100), SB_POSITION_REPEAT);
+    assert_int_equal(sb_position_compare(&record, 2, 200), SB_POSITION_REPEAT);
+    assert_int_equal(sb_position_compare(&record, 1, 200), SB_POSITION_NEXT);
+    assert_int_equal(sb_position_compare(&record, 3, 0), SB_POSITION_REPEAT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(comes_back_as_it_went),
+        cmocka_unit_test(writes_only_what_is_there),
+        cmocka_unit_test(reads_structured_mode),
+        cmocka_unit_test(reads_what_debezium_writes),
+        cmocka_unit_test(leaves_out_confluents_frame_and_keeps_a_tombstone),
+        cmocka_unit_test(says_what_is_missing),
+        cmocka_unit_test(positions_are_parsed_strictly),
+        cmocka_unit_test(positions_tell_repeats_and_gaps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
