@@ -28,9 +28,10 @@
 #define assert_soon(condition, timeout_ms)                                                                   \
     do {                                                                                                     \
         int64_t sb_until_ = sb_test_mono_ms() + (timeout_ms);                                                \
-        while (!(condition) && sb_test_mono_ms() < sb_until_)                                                \
+        bool sb_met_ = false;                                                                                \
+        while (!(sb_met_ = (condition)) && sb_test_mono_ms() < sb_until_)                                    \
             sb_test_sleep_ms(10);                                                                            \
-        if (!(condition))                                                                                    \
+        if (!sb_met_)                                                                                        \
             fail_msg("not within %d ms: %s", (int)(timeout_ms), #condition);                                 \
     } while (0)
 
