@@ -1,1 +1,1 @@
-SELECT pg_advisory_unlock(1935763458, hashtext($1::text))
+SELECT pg_advisory_unlock(hashtextextended($1::text, 1935763458))

@@ -312,6 +312,25 @@ static void a_new_role_needs_no_row(void **state)
     assert_ok(write_guarded(f->a, &f->la, 1, NULL, &f->err), &f->err);
 }
 
+/* Two views whose names have the same 32-bit hash would share one lock: the second could never start, and
+ * would end the first one's backend again and again. */
+static void roles_whose_names_collide_do_not_meet(void **state)
+{
+    static const char find[] =
+        "SELECT min(n), max(n) FROM (SELECT 'view:v' || g AS n, hashtext('view:v' || g) AS h "
+        "FROM generate_series(1, 400000) g) s GROUP BY h HAVING count(*) > 1 LIMIT 1";
+    fixture_t *f = *state;
+    sb_pg_result_t *r = NULL;
+    assert_ok(sb_pg_query(f->a, find, NULL, &r, &f->err), &f->err);
+    assert_int_equal(sb_pg_rows(r), 1);
+    sb_lease_init(&f->la, sb_pg_get_text(r, 0, 0));
+    sb_lease_init(&f->lb, sb_pg_get_text(r, 0, 1));
+    sb_pg_result_free(r);
+    assert_ok(sb_lease_acquire(&f->la, f->a, "a", 60000, &f->err), &f->err);
+    assert_ok(sb_lease_acquire(&f->lb, f->b, "b", 60000, &f->err), &f->err);
+    assert_ok(sb_lease_beat(&f->la, f->a, &f->err), &f->err);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -327,6 +346,7 @@ int main(void)
         CASE(beats_keep_the_lease),
         CASE(contenders_never_overlap),
         CASE(a_new_role_needs_no_row),
+        CASE(roles_whose_names_collide_do_not_meet),
     };
     return cmocka_run_group_tests_name("lease", tests, sb_test_pg_start, sb_test_pg_stop);
 }
