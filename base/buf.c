@@ -27,6 +27,10 @@ char *sb_buf_reserve(sb_buf_t *buf, size_t length)
 {
     if (buf->failed)
         return NULL;
+    if (length > SIZE_MAX / 4 - buf->len) { /* no memory is that large, and doubling would overflow */
+        buf->failed = true;
+        return NULL;
+    }
     if (buf->cap - buf->len <= length) { /* one byte stays for the NUL */
         size_t want = buf->cap ? buf->cap * 2 : 128;
         while (want - buf->len <= length)
@@ -76,7 +80,9 @@ void sb_buf_printf(sb_buf_t *buf, const char *format, ...)
     va_copy(again, args);
     int need = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    char *at = need < 0 ? NULL : sb_buf_reserve(buf, (size_t)need);
+    if (need < 0)
+        buf->failed = true;
+    char *at = sb_buf_reserve(buf, need < 0 ? 0 : (size_t)need);
     if (at) {
         (void)vsnprintf(at, (size_t)need + 1, format, again);
         buf->len += (size_t)need;
@@ -87,6 +93,8 @@ void sb_buf_printf(sb_buf_t *buf, const char *format, ...)
 void sb_buf_add_json(sb_buf_t *buf, sb_slice_t text)
 {
     sb_buf_add_char(buf, '"');
+    if (!text.ptr)
+        text = SB_SLICE("");
     size_t from = 0;
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
