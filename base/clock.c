@@ -53,10 +53,9 @@ char *sb_time_format(int64_t wall_us, char text[SB_TIME_TEXT])
     }
     time_t t = (time_t)seconds;
     struct tm tm;
-    char head[24];
     (void)gmtime_r(&t, &tm);
-    (void)strftime(head, sizeof head, "%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(text, SB_TIME_TEXT, "%s.%06dZ", head, (int)us);
+    (void)snprintf(text, SB_TIME_TEXT, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year + 1900,
+                   tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)us);
     return text;
 }
 
@@ -79,7 +78,7 @@ static bool take_digits(sb_slice_t *at, int count, int *out)
 
 static bool take_char(sb_slice_t *at, const char *any_of)
 {
-    if (at->len == 0 || !strchr(any_of, at->ptr[0]))
+    if (at->len == 0 || at->ptr[0] == '\0' || !strchr(any_of, at->ptr[0]))
         return false;
     at->ptr++;
     at->len--;
@@ -105,6 +104,13 @@ static bool take_fraction(sb_slice_t *at, int *us)
     return true;
 }
 
+static int days_of(int year, int month)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    return days[month - 1] + (month == 2 && leap);
+}
+
 bool sb_time_parse(sb_slice_t text, int64_t *out_us)
 {
     struct tm tm = {0};
@@ -115,8 +121,8 @@ bool sb_time_parse(sb_slice_t text, int64_t *out_us)
         !take_char(&text, ":") || !take_digits(&text, 2, &tm.tm_sec) || !take_fraction(&text, &us) ||
         text.len == 0)
         return false;
-    if (month < 1 || month > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 ||
-        tm.tm_sec > 60)
+    if (month < 1 || month > 12 || tm.tm_mday < 1 || tm.tm_mday > days_of(year, month) || tm.tm_hour > 23 ||
+        tm.tm_min > 59 || tm.tm_sec > 60)
         return false;
     if (!take_char(&text, "Zz")) {
         sign = text.ptr[0] == '-' ? -1 : 1;
