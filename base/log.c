@@ -59,7 +59,10 @@ static void write_line(sb_log_level_t level, const char *id, const char *body, c
     put_quoted(line, sizeof line, &at, body, bar ? (size_t)(bar - body) : strlen(body));
     if (bar && at + 2 < sizeof line) {
         int n = snprintf(line + at, sizeof line - at, " %s", bar + 1);
-        at = at + (size_t)n < sizeof line ? at + (size_t)n : sizeof line - 1;
+        size_t end = at + (size_t)n < sizeof line ? at + (size_t)n : sizeof line - 1;
+        for (; at < end; at++) /* a value from outside must not begin a line of its own */
+            if ((unsigned char)line[at] < 0x20)
+                line[at] = ' ';
     }
     if (err && at + 40 < sizeof line) {
         int n = snprintf(line + at, sizeof line - at, " code=%s%s%s error=", sb_code_name(err->code),
