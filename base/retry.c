@@ -4,6 +4,8 @@
 static uint64_t plain_delay(const sb_retry_policy_t *policy, uint32_t attempt)
 {
     uint64_t delay = policy->delay_ms;
+    if (delay == 0)
+        return 0;
     switch (policy->shape) {
     case SB_RETRY_FIXED:
         return delay;
