@@ -2,6 +2,7 @@
 #include "base/signal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -41,7 +42,7 @@ void sb_signal_clear(sb_signal_t *signal)
 bool sb_signal_wait(sb_signal_t *signal, int64_t timeout_ms)
 {
     struct pollfd p = {.fd = signal->fd, .events = POLLIN};
-    int n = poll(&p, 1, timeout_ms < 0 ? -1 : (int)timeout_ms);
+    int n = poll(&p, 1, timeout_ms < 0 ? -1 : timeout_ms > INT_MAX ? INT_MAX : (int)timeout_ms);
     if (n <= 0)
         return false;
     sb_signal_clear(signal);
