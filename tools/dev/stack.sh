@@ -30,6 +30,7 @@ stack_traps() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     trap 'exit 129' HUP
+    trap 'exit 131' QUIT
     trap 'stack_guard_undo $?' EXIT
 }
 
@@ -37,12 +38,12 @@ stack_traps() {
 stack_guard() {
     stack_traps
     "$@"
-    trap - INT TERM HUP EXIT
+    trap - INT TERM HUP QUIT EXIT
 }
 
 stack_guard_undo() {
     trap - EXIT
-    trap '' INT TERM HUP
+    trap '' INT TERM HUP QUIT
     [ -z "$launching" ] || kill -s KILL "$!" 2>/dev/null || :
     foreground_end
     $stack_undo
