@@ -1,9 +1,12 @@
 /* definition - a saga's plan: its steps, compiled from one JSON file (schemas/sagas/<name>.json).
  *
- * A step names a participant, an action and (unless it has nothing to undo) a compensation; its input is a
- * template whose strings that begin with "$." are JSON Pointers: "$.input/order_id" into the saga's input,
- * "$.steps/<step>/result/…" into an earlier step's result. A running saga stays with its definition, by hash.
+ * A step names a participant, an action and a compensation; its input is a template (saga/template.h) over
+ * the saga's input and the results of the steps before it. A running saga stays with its definition, by hash.
  * schemas/definition.schema.json describes the file.
+ *
+ * What a definition promises, because it is checked: whatever may have to be undone can be. A step has a
+ * compensation, or declares `no_effect` (it only looks), or is the `pivot` (the point of no return: tried
+ * until its outcome is known) or comes after it (`forward_only`: tried until it succeeds).
  *
  * Thread: a compiled definition is read-only and may be shared.
  *
@@ -11,32 +14,36 @@
 #ifndef SB_SAGA_DEFINITION_H
 #define SB_SAGA_DEFINITION_H
 
-#include "base/json.h"
 #include "base/retry.h"
 #include "events/catalog.h"
+#include "saga/condition.h"
+#include "saga/template.h"
 
 #define SB_STEPS_MAX     32
 #define SB_STEP_NAME_MAX 64
 
 typedef struct sb_step_definition {
     const char *name;
+    const char *title; /* for people; NULL: none */
     const char *participant;
-    const char *action;       /* "reserve": the command's type is "<participant>.<action>" */
-    const char *compensation; /* "release"; NULL: nothing to undo */
-    const json_t *input;      /* template; NULL: the saga's whole input */
-    const json_t *undo_input; /* template of the compensation; NULL: the forward input */
-    const json_t *when;       /* {pointer, operator, value}; NULL: always */
-    int group;                /* steps of one group run in parallel; -1: alone */
-    bool pivot;               /* once it is done there is no way back: what follows is retried without end */
-    bool forward_only;        /* after the pivot: retried until it succeeds */
-    uint32_t timeout_ms;      /* of one attempt */
-    sb_retry_policy_t retry;
+    const char *action;           /* "reserve": the command's type is "<participant>.<action>" */
+    const char *compensation;     /* "release"; NULL: nothing to undo, or no way to */
+    sb_template_t *input;         /* NULL: the saga's whole input */
+    sb_template_t *undo_input;    /* of the compensation; NULL: the forward input */
+    sb_condition_t *when;         /* NULL: always */
+    int group;                    /* steps of one group run side by side; -1: alone */
+    bool no_effect;               /* it changes nothing */
+    bool pivot;                   /* once it is done there is no way back */
+    bool forward_only;            /* after the pivot */
+    uint32_t timeout_ms;          /* of one try */
+    sb_retry_policy_t retry;      /* its attempts_max does not bind the pivot and what follows */
     sb_retry_policy_t undo_retry; /* attempts_max is always 0: an undo has no failure outcome */
 } sb_step_definition_t;
 
 typedef struct sb_definition {
     const char *name;
     int version;
+    const char *title; /* NULL: none */
     sb_hash_t hash;
     uint32_t deadline_ms; /* of the whole saga, until the pivot; 0: none */
     int step_count;
@@ -44,8 +51,8 @@ typedef struct sb_definition {
     json_t *body; /* owned; all names and templates point into it */
 } sb_definition_t;
 
-/* Compiles and checks. The caller owns *out. SB_INVALID with err->pointer and the reason: an unknown member,
- * a template that points at a later step, a step that cannot be undone before one that may fail, … */
+/* Compiles and checks; body is copied. The caller owns *out. SB_INVALID with err->pointer and the reason: an
+ * unknown member, a template that points at a later step, a step that cannot be undone, … */
 SB_MUST_CHECK sb_code_t sb_definition_compile(sb_definition_t **out, const json_t *body, sb_error_t *err);
 void sb_definition_free(sb_definition_t **definition);
 
@@ -55,9 +62,15 @@ sb_code_t sb_definition_check(const json_t *body, const sb_catalog_t *catalog, s
 /* Index of a step by name; -1: none. */
 int sb_definition_step(const sb_definition_t *definition, sb_slice_t name);
 
-/* Renders the input of a step's command into out: the template with its pointers resolved. results[i] is the
- * JSON text of step i's result, absent when it has none; a pointer to an absent value gives null in an undo
- * (the participant finds its effect by the forward command's id) and SB_INVALID in a forward command. */
+/* Whether a saga can be started with this input: it must be an object with every value that a command must
+ * have. SB_INVALID with err->pointer into the input. */
+SB_MUST_CHECK sb_code_t sb_definition_accepts(const sb_definition_t *definition, sb_slice_t input,
+                                              sb_error_t *err);
+
+/* Renders the input of a step's command into out: the template with its references resolved. results[i] is
+ * the JSON text of step i's result, absent when it has none; a reference to an absent value gives null in an
+ * undo (the participant finds its effect by the forward command's id) and SB_INVALID in a forward command:
+ * such a command was never sent, so its step may be taken as refused. */
 SB_MUST_CHECK sb_code_t sb_definition_render(const sb_definition_t *definition, int step, bool undo,
                                              sb_slice_t input, const sb_slice_t *results, sb_buf_t *out,
                                              sb_error_t *err);

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "saga/definition.h"
+#include "tests/support/assert.h"
+
+static json_t *parse(const char *text)
+{
+    json_t *value = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_json_parse(&value, sb_slice(text), "text", &err), &err);
+    return value;
+}
+
+static sb_definition_t *compile(const char *text)
+{
+    sb_definition_t *out = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    json_t *body = parse(text);
+    assert_ok(sb_definition_compile(&out, body, &err), &err);
+    json_decref(body);
+    return out;
+}
+
+static void assert_refused(const char *text, const char *pointer, const char *part)
+{
+    sb_definition_t *out = (sb_definition_t *)1;
+    sb_error_t err = SB_ERROR_INIT;
+    json_t *body = parse(text);
+    assert_code(SB_INVALID, sb_definition_compile(&out, body, &err), &err);
+    assert_null(out);
+    assert_contains(err.message, part);
+    assert_string_equal(err.pointer, pointer);
+    assert_int_equal(sb_definition_compile(&out, body, NULL), SB_INVALID);
+    json_decref(body);
+}
+
+/* Steps a, b, … with what is given of each, in a definition that is right otherwise. */
+#define SAGA(steps) "{\"saga\":\"s\",\"version\":1,\"steps\":[" steps "]}"
+#define STEP(name, more)                                                                                     \
+    "{\"name\":\"" name "\",\"participant\":\"p\",\"action\":\"do\",\"compensation\":\"undo\"" more "}"
+#define STEP_PLAIN(name, more) "{\"name\":\"" name "\",\"participant\":\"p\",\"action\":\"do\"" more "}"
+
+static void the_order_saga_compiles(void **state)
+{
+    (void)state;
+    json_t *body = NULL;
+    sb_definition_t *order = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_json_read_file(&body, SB_TEST_ORDER, NULL, &err), &err);
+    assert_ok(sb_definition_check(body, NULL, &err), &err);
+    assert_ok(sb_definition_compile(&order, body, &err), &err);
+    json_decref(body);
+    assert_string_equal(order->name, "order");
+    assert_int_equal(order->deadline_ms, 600000);
+    assert_int_equal(order->step_count, 5);
+    assert_true(order->step[0].no_effect);
+    assert_null(order->step[0].compensation);
+    assert_string_equal(order->step[1].compensation, "release");
+    assert_int_equal(order->step[2].timeout_ms, 15000);
+    assert_int_equal(order->step[2].retry.delay_max_ms, 10000);
+    assert_int_equal(order->step[2].undo_retry.attempts_max, 0);
+    assert_int_equal(sb_definition_step(order, SB_SLICE("create_order")), 3);
+    assert_int_equal(sb_definition_step(order, SB_SLICE("create")), -1);
+    assert_ok(sb_definition_accepts(order,
+                                    SB_SLICE("{\"order_id\":\"o\",\"customer_id\":\"c\",\"amount\":5,"
+                                             "\"currency\":\"EUR\",\"items\":[]}"),
+                                    &err),
+              &err);
+    assert_code(SB_INVALID,
+                sb_definition_accepts(order, SB_SLICE("{\"order_id\":\"o\",\"customer_id\":\"c\"}"), &err),
+                &err);
+    assert_string_equal(err.pointer, "/amount");
+    assert_code(SB_INVALID, sb_definition_accepts(order, SB_SLICE("[1]"), &err), &err);
+    sb_definition_free(&order);
+    assert_null(order);
+}
+
+static void has_defaults(void **state)
+{
+    (void)state;
+    sb_definition_t *d = compile(SAGA(STEP("a", "")));
+    assert_int_equal(d->deadline_ms, 0);
+    assert_int_equal(d->step[0].timeout_ms, 10000);
+    assert_int_equal(d->step[0].group, -1);
+    assert_int_equal(d->step[0].retry.attempts_max, 5);
+    assert_true(d->step[0].undo_retry.delay_max_ms > 0);
+    sb_definition_free(&d);
+}
+
+static void refuses_what_it_does_not_know(void **state)
+{
+    (void)state;
+    assert_refused("{\"saga\":\"s\",\"version\":1,\"step\":[]}", "/step", "did you mean steps?");
+    assert_refused(SAGA(STEP("a", ",\"timeuot\":\"1s\"")), "/steps/0/timeuot", "did you mean timeout?");
+    assert_refused(SAGA(STEP("a", ",\"colour\":\"red\"")), "/steps/0/colour", "no member colour");
+    assert_refused(SAGA(STEP("a", ",\"retry\":{\"atempts\":3}")), "/steps/0/retry/atempts",
+                   "did you mean attempts?");
+}
+
+static void refuses_wrong_values(void **state)
+{
+    (void)state;
+    assert_refused("[]", "", "must be an object");
+    assert_refused("{\"version\":1,\"steps\":[]}", "", "saga is missing");
+    assert_refused("{\"saga\":\"S p\",\"version\":1,\"steps\":[]}", "/saga", "must begin with a-z");
+    assert_refused("{\"saga\":\"s\",\"steps\":[]}", "", "version is missing");
+    assert_refused("{\"saga\":\"s\",\"version\":0,\"steps\":[]}", "/version", "from 1");
+    assert_refused("{\"saga\":\"s\",\"version\":1}", "", "steps are missing");
+    assert_refused(SAGA(""), "/steps", "1 to 32");
+    assert_refused(SAGA("3"), "/steps/0", "must be an object");
+    assert_refused(SAGA("{\"name\":\"a\"}"), "/steps/0", "participant is missing");
+    assert_refused(SAGA(STEP("a", "") "," STEP("a", "")), "/steps/1/name", "step 1 is called a too");
+    assert_refused(SAGA(STEP("a", ",\"timeout\":\"10 s\"")), "/steps/0/timeout", "must be a time");
+    assert_refused(SAGA(STEP("a", ",\"timeout\":\"-1s\"")), "/steps/0/timeout", "must be a time");
+    assert_refused(SAGA(STEP("a", ",\"timeout\":0")), "/steps/0/timeout", "must be a time");
+    assert_refused(SAGA(STEP("a", ",\"timeout\":\"31d\"")), "/steps/0/timeout", "30d");
+    assert_refused(SAGA(STEP("a", ",\"timeout\":\"99999999999999999999h\"")), "/steps/0/timeout", "30d");
+    assert_refused(SAGA(STEP("a", ",\"retry\":{\"shape\":\"cubic\"}")), "/steps/0/retry/shape", "linear");
+    assert_refused(SAGA(STEP("a", ",\"retry\":{\"attempts\":0}")), "/steps/0/retry/attempts", "from 1");
+    assert_refused(SAGA(STEP("a", ",\"retry\":{\"delay\":\"2s\",\"max\":\"1s\"}")), "/steps/0/retry/max",
+                   "shorter");
+    assert_refused(SAGA(STEP("a", ",\"undo_retry\":{\"attempts\":3}")), "/steps/0/undo_retry/attempts",
+                   "not counted");
+    assert_refused(SAGA(STEP("a", ",\"input\":\"$.input\"")), "/steps/0/input", "must be an object");
+    assert_refused(SAGA(STEP("a", ",\"pivot\":1")), "/steps/0/pivot", "true or false");
+}
+
+static void what_may_have_to_be_undone_can_be(void **state)
+{
+    (void)state;
+    assert_refused(SAGA(STEP_PLAIN("a", "") "," STEP("b", "")), "/steps/0", "cannot be undone");
+    assert_refused(SAGA(STEP("a", "") "," STEP_PLAIN("b", "")), "/steps/1", "cannot be undone");
+    assert_refused(SAGA(STEP("a", ",\"no_effect\":true")), "/steps/0/no_effect", "has an effect");
+    assert_refused(SAGA(STEP_PLAIN("a", ",\"no_effect\":true,\"undo_input\":{}")), "/steps/0/undo_input",
+                   "no compensation");
+    sb_definition_t *d = compile(SAGA(STEP_PLAIN("a", ",\"no_effect\":true") "," STEP("b", "") "," STEP_PLAIN(
+        "c", ",\"pivot\":true") "," STEP_PLAIN("d", "")));
+    assert_true(d->step[2].pivot);
+    assert_false(d->step[2].forward_only);
+    assert_true(d->step[3].forward_only);
+    sb_definition_free(&d);
+}
+
+static void a_pivot_is_one_and_alone(void **state)
+{
+    (void)state;
+    assert_refused(SAGA(STEP("a", ",\"pivot\":true") "," STEP("b", ",\"pivot\":true")), "/steps/1/pivot",
+                   "already");
+    assert_refused(SAGA(STEP("a", ",\"pivot\":true,\"parallel\":\"g\"")), "/steps/0/pivot", "group");
+    assert_refused(SAGA(STEP("a", ",\"forward_only\":true")), "/steps/0/forward_only", "after the pivot");
+    assert_refused(SAGA(STEP("a", ",\"pivot\":true,\"retry\":{\"attempts\":2}")), "/steps/0/retry/attempts",
+                   "not counted");
+}
+
+static void groups_are_neighbours(void **state)
+{
+    (void)state;
+    sb_definition_t *d = compile(SAGA(STEP("a", "") "," STEP("b", ",\"parallel\":\"g\"") "," STEP(
+        "c", ",\"parallel\":\"g\"") "," STEP("d", ",\"parallel\":\"h\"")));
+    assert_int_equal(d->step[0].group, -1);
+    assert_int_equal(d->step[1].group, 1);
+    assert_int_equal(d->step[2].group, 1);
+    assert_int_equal(d->step[3].group, 3);
+    sb_definition_free(&d);
+    assert_refused(
+        SAGA(STEP("a", ",\"parallel\":\"g\"") "," STEP("b", "") "," STEP("c", ",\"parallel\":\"g\"")),
+        "/steps/2/parallel", "follow one another");
+}
+
+#define INPUT(text) ",\"input\":{\"x\":{\"y\":[1,\"" text "\"]}}"
+
+static void references_lead_to_what_is_known(void **state)
+{
+    (void)state;
+    assert_refused(SAGA(STEP("a", INPUT("$.inptu/x"))), "/steps/0/input/x/y/1", "leads nowhere");
+    assert_refused(SAGA(STEP("a", INPUT("$.input/~2"))), "/steps/0/input/x/y/1", "leads nowhere");
+    assert_refused(SAGA(STEP("a", INPUT("$.inputs"))), "/steps/0/input/x/y/1", "leads nowhere");
+    assert_refused(SAGA(STEP("a", INPUT("$.steps/a/result/id"))), "/steps/0/input/x/y/1", "not come before");
+    assert_refused(SAGA(STEP("a", INPUT("$.steps/b/result/id")) "," STEP("b", "")), "/steps/0/input/x/y/1",
+                   "not come before");
+    assert_refused(SAGA(STEP("first", "") "," STEP("b", INPUT("$.steps/frist/result"))),
+                   "/steps/1/input/x/y/1", "did you mean first?");
+    assert_refused(SAGA(STEP("a", "") "," STEP("b", INPUT("$.steps/a/error"))), "/steps/1/input/x/y/1",
+                   "only a step's result");
+    assert_refused(
+        SAGA(STEP("a", ",\"parallel\":\"g\"") "," STEP("b", ",\"parallel\":\"g\"" INPUT("$.steps/a/result"))),
+        "/steps/1/input/x/y/1", "not come before");
+    assert_refused(SAGA(STEP("a", ",\"when\":{\"pointer\":\"$.input/x\",\"operator\":\"exists\"}") "," STEP(
+                       "b", INPUT("$.steps/a/result"))),
+                   "/steps/1/input/x/y/1", "may be skipped");
+    sb_definition_t *d = compile(SAGA(STEP(
+        "a", ",\"when\":{\"pointer\":\"$.input/x\",\"operator\":\"exists\"}"
+             ",\"undo_input\":{\"id\":\"$.steps/a/result/id\"}") "," STEP("b", INPUT("$?.steps/a/result"))));
+    sb_definition_free(&d);
+}
+
+static sb_code_t render(const sb_definition_t *d, int step, bool undo, const char *input, const char *first,
+                        const char *want)
+{
+    sb_buf_t out = SB_BUF_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_slice_t results[SB_STEPS_MAX] = {sb_slice(first)};
+    sb_code_t code = sb_definition_render(d, step, undo, sb_slice(input), results, &out, &err);
+    if (code == SB_OK)
+        assert_string_equal(sb_buf_text(&out), want);
+    else
+        assert_contains(err.message, want);
+    sb_buf_fini(&out);
+    return code;
+}
+
+static void renders_templates(void **state)
+{
+    (void)state;
+    sb_definition_t *d = compile(SAGA(STEP("a", ",\"undo_input\":{\"id\":\"$.steps/a/result/id\"}") "," STEP(
+        "b",
+        ",\"input\":{\"id\":\"$.input/o\",\"all\":\"$.input\",\"n\":[1,2.5,true,null,{},[]],"
+        "\"r\":{\"s\":\"$.steps/a/result/s\"},\"opt\":\"$?.input/none\",\"plain\":\"$$.x \\\"q\\\"\"}")));
+    assert_int_equal(render(d, 0, false, "{\"o\":1}", NULL, "{\"o\":1}"), SB_OK);
+    assert_int_equal(render(d, 1, false, "{\"o\": \"1\\n\"}", "{\"s\":[ 1 ]}",
+                            "{\"id\":\"1\\n\",\"all\":{\"o\": \"1\\n\"},\"n\":[1,2.5,true,null,{},[]],"
+                            "\"r\":{\"s\":[ 1 ]},\"opt\":null,\"plain\":\"$.x \\\"q\\\"\"}"),
+                     SB_OK);
+    assert_int_equal(render(d, 1, false, "{\"o\":1}", "{}", "step b: the result of step 1 has no /s"),
+                     SB_INVALID);
+    assert_int_equal(render(d, 1, false, "{}", "{\"s\":1}", "the saga's input has no /o"), SB_INVALID);
+    assert_int_equal(render(d, 0, true, "{}", "{\"id\":7}", "{\"id\":7}"), SB_OK);
+    assert_int_equal(render(d, 0, true, "{}", NULL, "{\"id\":null}"), SB_OK);
+    assert_int_equal(render(d, 1, true, "{}", NULL,
+                            "{\"id\":null,\"all\":{},\"n\":[1,2.5,true,null,{},[]],\"r\":{\"s\":null},"
+                            "\"opt\":null,\"plain\":\"$.x \\\"q\\\"\"}"),
+                     SB_OK);
+    sb_definition_free(&d);
+}
+
+static bool holds(const char *op, const char *value, const char *found)
+{
+    char text[400];
+    (void)snprintf(text, sizeof text,
+                   SAGA(STEP("a", ",\"when\":{\"pointer\":\"$.input/v\",\"operator\":\"%s\"%s%s}")), op,
+                   value ? ",\"value\":" : "", value ? value : "");
+    sb_definition_t *d = compile(text);
+    char input[100];
+    (void)snprintf(input, sizeof input, found ? "{\"v\":%s}" : "{}", found);
+    bool answer = false;
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_definition_when(d, 0, sb_slice(input), NULL, &answer, &err), &err);
+    sb_definition_free(&d);
+    return answer;
+}
+
+static void conditions_always_have_an_answer(void **state)
+{
+    (void)state;
+    assert_true(holds("==", "5", "5"));
+    assert_false(holds("==", "5", "\"5\""));
+    assert_true(holds("!=", "5", "\"5\""));
+    assert_true(holds("!=", "5", NULL));
+    assert_false(holds("==", "null", NULL));
+    assert_true(holds("==", "null", "null"));
+    assert_true(holds("==", "true", "true"));
+    assert_false(holds("==", "true", "false"));
+    assert_true(holds(">", "9007199254740992", "9007199254740993"));
+    assert_true(holds(">=", "1.5", "2"));
+    assert_false(holds("<", "1.5", "2"));
+    assert_false(holds("<", "5", "\"a\""));
+    assert_false(holds(">=", "5", NULL));
+    assert_true(holds("<=", "\"2026-02\"", "\"2026-01-31\""));
+    assert_true(holds("<", "\"ab\"", "\"a\""));
+    assert_true(holds("==", "\"a\\nb\"", "\"a\\u000ab\""));
+    assert_true(holds("in", "[1,\"x\",null]", "\"x\""));
+    assert_false(holds("in", "[1,\"x\"]", NULL));
+    assert_true(holds("exists", NULL, "null"));
+    assert_true(holds("absent", NULL, NULL));
+}
+
+#define WHEN(text) SAGA(STEP("a", ",\"when\":" text))
+
+static void conditions_are_checked(void **state)
+{
+    (void)state;
+    assert_refused(WHEN("true"), "/steps/0/when", "is an object");
+    assert_refused(WHEN("{\"pointer\":\"/v\",\"operator\":\"==\",\"value\":1}"), "/steps/0/when",
+                   "pointer must be");
+    assert_refused(WHEN("{\"pointer\":\"$.steps/a/result\",\"operator\":\"exists\"}"), "/steps/0/when",
+                   "not come before");
+    assert_refused(WHEN("{\"pointer\":\"$.input\",\"operator\":\"=\",\"value\":1}"), "/steps/0/when",
+                   "one of");
+    assert_refused(WHEN("{\"pointer\":\"$.input\",\"operator\":\"==\"}"), "/steps/0/when", "needs a value");
+    assert_refused(WHEN("{\"pointer\":\"$.input\",\"operator\":\"==\",\"value\":{}}"), "/steps/0/when",
+                   "needs a value");
+    assert_refused(WHEN("{\"pointer\":\"$.input\",\"operator\":\"in\",\"value\":[]}"), "/steps/0/when",
+                   "list");
+    assert_refused(WHEN("{\"pointer\":\"$.input\",\"operator\":\"exists\",\"value\":1}"), "/steps/0/when",
+                   "no value");
+    assert_refused(WHEN("{\"pointer\":\"$.input\",\"op\":\"exists\"}"), "/steps/0/when", "not op");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_order_saga_compiles),
+        cmocka_unit_test(has_defaults),
+        cmocka_unit_test(refuses_what_it_does_not_know),
+        cmocka_unit_test(refuses_wrong_values),
+        cmocka_unit_test(what_may_have_to_be_undone_can_be),
+        cmocka_unit_test(a_pivot_is_one_and_alone),
+        cmocka_unit_test(groups_are_neighbours),
+        cmocka_unit_test(references_lead_to_what_is_known),
+        cmocka_unit_test(renders_templates),
+        cmocka_unit_test(conditions_always_have_an_answer),
+        cmocka_unit_test(conditions_are_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
