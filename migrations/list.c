@@ -6,6 +6,7 @@
 const sb_migration_t sb_migrations[] = {
     {"0001_core", sb_sql_0001_core},
     {"0002_saga", sb_sql_0002_saga},
+    {"0003_view", sb_sql_0003_view},
     {"0004_access", sb_sql_0004_access},
     {NULL, NULL},
 };
