@@ -74,7 +74,7 @@ typedef struct sb_replay_progress {
     sb_replay_phase_t phase;
     int64_t events;       /* folded so far: events, not sequence numbers */
     int64_t events_total; /* estimate by the share of the history that is read; exact from LOAD on */
-    int64_t rows;         /* loaded so far */
+    int64_t rows;         /* written so far */
     int64_t seq;          /* how far the fold is */
     int64_t seq_end;      /* where it is going */
     double events_per_s;  /* over the whole READ phase so far */
