@@ -68,6 +68,10 @@ static sb_code_t take(sb_lease_t *lease, sb_pg_t *pg, const char *owner, sb_erro
     sb_buf_reset(&lease->detail);
     sb_buf_add_slice(&lease->detail, sb_pg_get_slice(result, 0, 4));
     sb_pg_result_free(result);
+    if (sb_buf_failed(&lease->detail)) {
+        lease->epoch = 0;
+        return sb_fail(err, SB_NO_MEMORY, "lease %s: out of memory", lease->role);
+    }
     sb_log(SB_LOG_INFO, "LEASE-TAKEN", "took the lease|role=%s epoch=%lld cursor=%lld", lease->role,
            (long long)lease->epoch, (long long)lease->cursor);
     return SB_OK;

@@ -281,7 +281,8 @@ static uint32_t array_type(uint32_t element)
 void sb_pg_add_array(sb_pg_params_t *params, const sb_pg_array_t *array)
 {
     uint8_t *head = (uint8_t *)array->buf.ptr;
-    if (!head) {
+    if (sb_pg_array_failed(array)) { /* as a NULL, unnest() would take it for no rows and succeed */
+        params->failed = true;
         sb_pg_add_null(params, array_type(array->element));
         return;
     }
@@ -398,7 +399,8 @@ static bool is_prepared(const sb_pg_t *pg, const char *sql)
     return pg->prepared_cap > 0 && pg->prepared[slot_of(pg, sql)] == sql;
 }
 
-static bool remember_prepared(sb_pg_t *pg, const char *sql)
+/* Makes room for one more, before the server knows of it: else the statement would be prepared twice. */
+static bool reserve_prepared(sb_pg_t *pg)
 {
     if ((pg->prepared_count + 1) * 2 > pg->prepared_cap) {
         sb_pg_t grown = *pg;
@@ -413,8 +415,6 @@ static bool remember_prepared(sb_pg_t *pg, const char *sql)
         pg->prepared = grown.prepared;
         pg->prepared_cap = grown.prepared_cap;
     }
-    pg->prepared[slot_of(pg, sql)] = sql;
-    pg->prepared_count++;
     return true;
 }
 
@@ -430,17 +430,23 @@ static sb_code_t broken(sb_error_t *err)
 
 static sb_code_t ensure_prepared(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params, sb_error_t *err)
 {
+    if (params && params->failed)
+        return sb_fail(err, SB_NO_MEMORY, "PostgreSQL: out of memory for a parameter");
     if (is_prepared(pg, sql))
         return SB_OK;
+    if (!reserve_prepared(pg))
+        return sb_fail(err, SB_NO_MEMORY, "prepare a statement: out of memory");
     char name[24];
     statement_name(sql, name);
     PGresult *result =
         PQprepare(pg->conn, name, sql, params ? params->count : 0, params ? params->type : NULL);
     sb_code_t code = SB_OK;
-    if (PQresultStatus(result) != PGRES_COMMAND_OK)
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
         code = sb_pg_result_error(pg, result, false, err);
-    else if (!remember_prepared(pg, sql))
-        code = sb_fail(err, SB_NO_MEMORY, "prepare a statement: out of memory");
+    } else {
+        pg->prepared[slot_of(pg, sql)] = sql;
+        pg->prepared_count++;
+    }
     PQclear(result);
     return code;
 }

@@ -75,6 +75,7 @@ typedef struct sb_pg_params {
     int length[SB_PG_PARAMS_MAX];
     char small[SB_PG_PARAMS_MAX][16];
     bool is_small[SB_PG_PARAMS_MAX];
+    bool failed; /* an array that ran out of memory: every use of the list is SB_NO_MEMORY */
 } sb_pg_params_t;
 
 #define SB_PG_PARAMS_INIT                                                                                    \
