@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
 
+#include "base/scan.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/sha.h>
@@ -33,6 +35,17 @@ static bool is_too_deep(sb_slice_t text)
     return false;
 }
 
+/* Without memory jansson gives no text, or calls a good text wrong: a client would be told never to send it
+ * again. */
+static bool ran_out_of_memory(sb_slice_t text, const json_error_t *fault)
+{
+    enum json_error_code code = json_error_code(fault);
+    bool blames_syntax = code == json_error_invalid_syntax || code == json_error_premature_end_of_input ||
+                         code == json_error_end_of_input_expected || code == json_error_invalid_utf8;
+    return code == json_error_out_of_memory || (fault->text[0] == '\0' && text.len > 0) ||
+           (blames_syntax && sb_scan_valid(text, NULL));
+}
+
 sb_code_t sb_json_parse(json_t **out, sb_slice_t text, const char *what, sb_error_t *err)
 {
     *out = NULL;
@@ -45,7 +58,7 @@ sb_code_t sb_json_parse(json_t **out, sb_slice_t text, const char *what, sb_erro
     json_t *value =
         json_loadb(text.ptr ? text.ptr : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
     if (!value) {
-        if (json_error_code(&fault) == json_error_out_of_memory)
+        if (ran_out_of_memory(text, &fault))
             return sb_fail(err, SB_NO_MEMORY, "%s: out of memory", what);
         return sb_fail(err, SB_INVALID, "%s, line %d, column %d: %s", what, fault.line, fault.column,
                        fault.text);

@@ -1,0 +1,159 @@
+/* Base without memory: an error, no leak, and never half a result taken for a whole one.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/oom.h"
+
+#include "base/config.h"
+#include "base/json.h"
+#include "base/pg.h"
+#include "base/queue.h"
+#include "base/scan.h"
+#include "tests/support/assert.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static sb_code_t json_body(void *context, sb_error_t *err)
+{
+    (void)context;
+    static const char text[] = "{\"b\":[1,2.5,{\"c/d\":\"x\\ny\"}],\"a\":true,\"e\":null}";
+    json_t *value = NULL;
+    sb_hash_t hash;
+    sb_buf_t out = SB_BUF_INIT;
+    sb_code_t code = sb_json_parse(&value, SB_SLICE(text), "text", err);
+    if (code == SB_OK)
+        code = sb_json_hash(value, &hash, err);
+    if (code == SB_OK) {
+        json_t *found = sb_json_at(value, SB_SLICE("/b/2/c~1d"));
+        sb_json_dump(value, &out);
+        if (!found || sb_buf_failed(&out))
+            code = sb_fail(err, SB_NO_MEMORY, "dump");
+        else
+            assert_string_equal(sb_buf_text(&out),
+                                "{\"a\":true,\"b\":[1,2.5,{\"c/d\":\"x\\ny\"}],\"e\":null}");
+    }
+    sb_buf_fini(&out);
+    json_decref(value);
+    return code;
+}
+
+static sb_code_t file_body(void *context, sb_error_t *err)
+{
+    json_t *value = NULL;
+    sb_code_t code = sb_json_read_file(&value, context, NULL, err);
+    if (code == SB_OK)
+        assert_int_equal(json_array_size(value), 2);
+    json_decref(value);
+    return code;
+}
+
+static sb_code_t config_body(void *context, sb_error_t *err)
+{
+    sb_config_t *config = NULL;
+    sb_code_t code = sb_config_new(&config, err);
+    if (code == SB_OK)
+        code = sb_config_load_file(config, context, err);
+    if (code == SB_OK)
+        code = sb_config_load_environment(config, err);
+    if (code == SB_OK)
+        code = sb_config_set(config, "kafka.acks", "all", err);
+    if (code == SB_OK) {
+        assert_string_equal(sb_config_get(config, "log.level"), "warn");
+        assert_string_equal(sb_config_get(config, "kafka.linger.ms"), "5");
+        assert_string_equal(sb_config_get(config, "kafka.acks"), "all");
+    }
+    sb_config_free(&config);
+    return code;
+}
+
+static sb_code_t array_body(void *context, sb_error_t *err)
+{
+    (void)context;
+    sb_pg_array_t array;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_array_init(&array, SB_PG_TEXT);
+    for (int i = 0; i < 100; i++)
+        sb_pg_array_add_slice(&array, SB_SLICE("some text"));
+    sb_pg_add_array(&params, &array);
+    assert_int_equal(params.failed, sb_pg_array_failed(&array));
+    sb_code_t code = params.failed ? sb_fail(err, SB_NO_MEMORY, "array") : SB_OK;
+    if (code == SB_OK)
+        assert_int_equal(params.length[0], 20 + 100 * 13);
+    sb_pg_array_fini(&array);
+    return code;
+}
+
+static sb_code_t scan_body(void *context, sb_error_t *err)
+{
+    (void)context;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_scan_value_t value;
+    assert_true(sb_scan_field(SB_SLICE("{\"a\":\"x\\ny\"}"), "a", &value));
+    sb_slice_t text = sb_scan_string(&value, &scratch);
+    sb_code_t code = text.ptr ? SB_OK : sb_fail(err, SB_NO_MEMORY, "scan");
+    if (code == SB_OK)
+        assert_slice(text, "x\ny");
+    sb_buf_fini(&scratch);
+    return code;
+}
+
+static sb_code_t queue_body(void *context, sb_error_t *err)
+{
+    (void)context;
+    sb_queue_t *queue = NULL;
+    sb_code_t code = sb_queue_new(&queue, 10, NULL, err);
+    sb_queue_free(&queue);
+    return code;
+}
+
+static void write_file(char *path, const char *text)
+{
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    (void)close(fd);
+}
+
+static void json(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/sagabus-oom-XXXXXX";
+    write_file(path, "[1,{}]");
+    assert_true(sb_test_oom_sweep(json_body, NULL) > 10);
+    assert_true(sb_test_oom_sweep(file_body, path) > 3);
+    (void)unlink(path);
+}
+
+static void config(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/sagabus-oom-XXXXXX";
+    write_file(path, "log.level=info\nlog.level=warn\nkafka.linger.ms=5\nparticipant.pay.url=x\n");
+    assert_true(sb_test_oom_sweep(config_body, path) > 10);
+    (void)unlink(path);
+}
+
+static void arrays(void **state)
+{
+    (void)state;
+    assert_true(sb_test_oom_sweep(array_body, NULL) > 3);
+}
+
+static void scan_and_queue(void **state)
+{
+    (void)state;
+    assert_true(sb_test_oom_sweep(scan_body, NULL) > 0);
+    assert_true(sb_test_oom_sweep(queue_body, NULL) > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(json),
+        cmocka_unit_test(config),
+        cmocka_unit_test(arrays),
+        cmocka_unit_test(scan_and_queue),
+    };
+    return cmocka_run_group_tests_name("oom", tests, NULL, NULL);
+}
