@@ -2,7 +2,6 @@
 #include "events/view_definition.h"
 
 #include "base/json.h"
-#include "events/view.h"
 #include "sagabus/event.h"
 
 #include <stdarg.h>
@@ -315,7 +314,7 @@ static sb_code_t compile_source(compiler_t *c, int event, sb_view_type_t type, c
 static sb_code_t compile_when(compiler_t *c, int event, const json_t *body, sb_view_when_t *when)
 {
     static const char *const members[] = {"pointer", "operator", "value", NULL};
-    static const char *const operators[] = {"==", "!=", "<", "<=", ">", ">=", "exists", NULL};
+    static const char *const operators[] = {"==", "!=", "<", "<=", ">", ">=", "exists", "absent", NULL};
     const char *pointer = NULL;
     const char *operator= NULL;
     sb_code_t code = only_members(c, body, members);
@@ -331,12 +330,12 @@ static sb_code_t compile_when(compiler_t *c, int event, const json_t *body, sb_v
     while (operators[at] && strcmp(operators[at], operator) != 0)
         at++;
     if (!operators[at])
-        return refuse_at(c, "operator", "is none of ==, !=, <, <=, >, >=, exists");
+        return refuse_at(c, "operator", "is none of ==, !=, <, <=, >, >=, exists, absent");
     when->given = true;
     when->compare = (sb_view_compare_t)at;
     const json_t *value = json_object_get(body, "value");
-    if (when->compare == SB_VIEW_EXISTS)
-        return value ? refuse_at(c, "value", "has no use with exists") : SB_OK;
+    if (when->compare >= SB_VIEW_EXISTS)
+        return value ? refuse_at(c, "value", "has no use with exists and absent") : SB_OK;
     if (!json_is_string(value) && !json_is_integer(value) && !json_is_boolean(value))
         return value ? refuse_at(c, "value", "must be a string, an integer, true or false")
                      : refuse(c, "\"value\" is missing");
@@ -658,82 +657,4 @@ int sb_view_table_column(const sb_view_table_t *table, sb_slice_t name)
     while (at >= 0 && !sb_slice_is(name, table->column[at].name))
         at--;
     return at;
-}
-
-/* ---- the check against the catalog ---- */
-
-/* Whether some version of the event type has the field: old versions count, because their events are read. */
-static bool some_version_has(const sb_catalog_t *catalog, const sb_event_type_t *newest, sb_slice_t pointer)
-{
-    for (int version = newest->version; version >= 1; version--) {
-        const sb_event_type_t *type = sb_catalog_type(catalog, sb_slice(newest->name), version);
-        if (type && sb_schema_has(type->schema, pointer))
-            return true;
-    }
-    return false;
-}
-
-/* Where the file names the event type first, for the error. */
-static void event_pointer(const sb_view_definition_t *view, int event, sb_buf_t *out)
-{
-    for (int t = 0; t < view->table_count; t++)
-        for (int i = 0; i < view->table[t].on_count; i++)
-            if (view->table[t].on[i].event == event) {
-                sb_buf_printf(out, "/tables/%d/on", t);
-                sb_json_pointer_add(out, sb_slice(view->event[event].name));
-                return;
-            }
-}
-
-static sb_code_t check_event(const sb_view_definition_t *view, int event, const sb_catalog_t *catalog,
-                             sb_error_t *err)
-{
-    const sb_view_event_type_t *type = &view->event[event];
-    const sb_event_type_t *newest = sb_catalog_type(catalog, sb_slice(type->name), 0);
-    sb_buf_t at = SB_BUF_INIT;
-    sb_code_t code = SB_OK;
-    event_pointer(view, event, &at);
-    if (!newest)
-        code = sb_fail_at(err, SB_INVALID, sb_buf_text(&at), "no event type %s is registered", type->name);
-    for (int i = 0; code == SB_OK && i < type->field_count; i++)
-        if (!some_version_has(catalog, newest, type->field[i].pointer))
-            code = sb_fail_at(err, SB_INVALID, sb_buf_text(&at), "no schema of %s has the field %.*s",
-                              type->name, SB_SLICE_ARG(type->field[i].pointer));
-    sb_buf_fini(&at);
-    return code;
-}
-
-typedef struct claim {
-    const sb_view_definition_t *view;
-} claim_t;
-
-/* Another view that declares a table of the same name. */
-static sb_code_t check_claim(void *context, const sb_artifact_t *artifact, sb_error_t *err)
-{
-    const sb_view_definition_t *view = ((const claim_t *)context)->view;
-    if (strcmp(artifact->name, view->name) == 0)
-        return SB_OK;
-    const json_t *tables = json_object_get(artifact->body, "tables");
-    for (size_t i = 0; i < json_array_size(tables); i++) {
-        const char *name = json_string_value(json_object_get(json_array_get(tables, i), "name"));
-        int at = name ? sb_view_definition_table(view, sb_slice(name)) : -1;
-        char pointer[64];
-        (void)snprintf(pointer, sizeof pointer, "/tables/%d/name", at);
-        if (at >= 0)
-            return sb_fail_at(err, SB_INVALID, pointer, "table %s is view %s's", name, artifact->name);
-    }
-    return SB_OK;
-}
-
-sb_code_t sb_view_check(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err)
-{
-    sb_view_definition_t *view = NULL;
-    sb_code_t code = sb_view_definition_new(&view, body, err);
-    for (int i = 0; code == SB_OK && i < view->event_count; i++)
-        code = check_event(view, i, catalog, err);
-    claim_t claim = {view};
-    if (code == SB_OK)
-        code = sb_catalog_each(catalog, SB_ARTIFACT_VIEW, check_claim, &claim, err);
-    sb_view_definition_free(&view);
-    return code;
 }

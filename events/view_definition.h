@@ -55,11 +55,12 @@ typedef enum sb_view_compare {
     SB_VIEW_LE,
     SB_VIEW_GT,
     SB_VIEW_GE,
-    SB_VIEW_EXISTS
+    SB_VIEW_EXISTS,
+    SB_VIEW_ABSENT
 } sb_view_compare_t;
 
-/* When a rule applies: a field compared with a text, an integer or a bool. An absent or null field, or one of
- * another kind, differs from everything and is neither below nor above. */
+/* When a rule applies: a field compared with a text, an integer or a bool. A null field is absent; an absent
+ * one, or one of another kind, differs from everything and is neither below nor above. */
 typedef struct sb_view_when {
     bool given;
     int field;

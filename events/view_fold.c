@@ -286,9 +286,9 @@ static bool holds(sb_view_fold_t *fold, const sb_view_when_t *when)
 {
     if (!when->given)
         return true;
-    if (when->compare == SB_VIEW_EXISTS)
-        return fold->field[when->field].kind != SB_SCAN_INVALID &&
-               fold->field[when->field].kind != SB_SCAN_NULL;
+    sb_scan_kind_t kind = fold->field[when->field].kind;
+    if (when->compare >= SB_VIEW_EXISTS)
+        return (kind != SB_SCAN_INVALID && kind != SB_SCAN_NULL) == (when->compare == SB_VIEW_EXISTS);
     int order = 0;
     if (!compare_field(fold, when, &order))
         return when->compare == SB_VIEW_NE;
@@ -306,6 +306,7 @@ static bool holds(sb_view_fold_t *fold, const sb_view_when_t *when)
     case SB_VIEW_GE:
         return order >= 0;
     case SB_VIEW_EXISTS:
+    case SB_VIEW_ABSENT:
         break;
     }
     return false;

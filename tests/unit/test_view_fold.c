@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/json.h"
+#include "events/view_fold.h"
+#include "tests/support/assert.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MIB ((size_t)1 << 20)
+
+typedef struct folding {
+    sb_view_definition_t *view;
+    sb_view_fold_t *fold;
+    int64_t seq;
+} folding_t;
+
+static const char definition[] =
+    "{\"view\":\"v\",\"version\":1,\"tables\":[{\"name\":\"t\","
+    "\"key\":{\"column\":\"id\",\"type\":\"text\",\"from\":\"/id\"},\"columns\":["
+    "{\"name\":\"n\",\"type\":\"int8\",\"default\":0},{\"name\":\"s\",\"type\":\"text\"},"
+    "{\"name\":\"low\",\"type\":\"int8\"},{\"name\":\"high\",\"type\":\"text\"},{\"name\":\"at\",\"type\":"
+    "\"timestamptz\"},"
+    "{\"name\":\"j\",\"type\":\"jsonb\"},{\"name\":\"small\",\"type\":\"int4\"},{\"name\":\"b\",\"type\":"
+    "\"bool\"}],"
+    "\"on\":{"
+    "\"x.add\":{\"add\":{\"n\":\"/n\"},\"min\":{\"low\":\"/n\"},\"max\":{\"high\":\"/"
+    "s\"},\"set\":{\"at\":\"$time\"}},"
+    "\"x.sub\":{\"sub\":{\"n\":\"/n\"}},"
+    "\"x.set\":{\"set\":{\"s\":\"/s\",\"j\":\"/deep/j\",\"b\":\"/b\",\"small\":\"/small\"}},"
+    "\"x.count\":[{\"when\":{\"pointer\":\"/n\",\"operator\":\">=\",\"value\":10},\"count\":[\"n\"]},"
+    "{\"when\":{\"pointer\":\"/s\",\"operator\":\"exists\"},\"set\":{\"s\":{\"const\":\"seen\"}}}],"
+    "\"x.gone\":{\"delete\":true},"
+    "\"x.both\":[{\"key\":\"/from\",\"sub\":{\"n\":\"/n\"}},{\"key\":\"/to\",\"add\":{\"n\":\"/n\"}}]}}]}";
+
+static void open_fold(folding_t *f, size_t bytes_max)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    json_t *body = NULL;
+    *f = (folding_t){NULL, NULL, 0};
+    assert_ok(sb_json_parse(&body, sb_slice(definition), "view", &err), &err);
+    assert_ok(sb_view_definition_new(&f->view, body, &err), &err);
+    assert_ok(sb_view_fold_new(&f->fold, f->view, bytes_max, &err), &err);
+    json_decref(body);
+}
+
+static void close_fold(folding_t *f)
+{
+    sb_view_fold_free(&f->fold);
+    sb_view_definition_free(&f->view);
+}
+
+static sb_code_t try_apply(folding_t *f, const char *type, const char *data, sb_error_t *err)
+{
+    sb_view_input_t input = {.event = sb_view_definition_event(f->view, sb_slice(type)),
+                             .seq = ++f->seq,
+                             .time_us = f->seq * 1000000,
+                             .data = sb_slice(data)};
+    assert_true(input.event >= 0);
+    return sb_view_fold_apply(f->fold, &input, err);
+}
+
+static void apply(folding_t *f, const char *type, const char *data)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(try_apply(f, type, data, &err), &err);
+}
+
+/* The row of a key as JSON values joined by blanks; "-" when there is none. */
+static const char *row_text(const folding_t *f, const char *key, sb_buf_t *out)
+{
+    const sb_view_rows_t *rows = sb_view_fold_rows(f->fold, 0);
+    sb_view_value_t value = {false, 0, sb_slice(key)};
+    const sb_view_row_t *row = sb_view_rows_find(rows, &value);
+    sb_buf_reset(out);
+    if (!row || !row->present)
+        return "-";
+    for (int i = 1; i < rows->table->column_count; i++) {
+        value = sb_view_rows_value(rows, row, i);
+        sb_buf_add_text(out, i > 1 ? " " : "");
+        sb_view_value_json(rows->table->column[i].type, &value, out);
+    }
+    return sb_buf_text(out);
+}
+
+static void assert_row(const folding_t *f, const char *key, const char *want)
+{
+    sb_buf_t text = SB_BUF_INIT;
+    assert_string_equal(row_text(f, key, &text), want);
+    sb_buf_fini(&text);
+}
+
+static void assert_parked(const folding_t *f, size_t i, const char *key, int64_t seq, const char *error)
+{
+    assert_true(i < sb_view_fold_parked_count(f->fold));
+    const sb_view_parked_t *parked = sb_view_fold_parked(f->fold, i);
+    if (key)
+        assert_string_equal(parked->key, key);
+    else
+        assert_null(parked->key);
+    assert_int_equal(parked->seq, seq);
+    assert_contains(parked->error, error);
+}
+
+static void each_operation_does_what_it_says(void **state)
+{
+    (void)state;
+    folding_t f;
+    open_fold(&f, MIB);
+    apply(&f, "x.add", "{\"id\":\"a\",\"n\":5,\"s\":\"m\"}");
+    assert_row(&f, "a", "5 null 5 \"m\" \"1970-01-01T00:00:01.000000Z\" null null null");
+    apply(&f, "x.add", "{\"id\":\"a\",\"n\":-7,\"s\":\"k\"}");
+    assert_row(&f, "a", "-2 null -7 \"m\" \"1970-01-01T00:00:02.000000Z\" null null null");
+    apply(&f, "x.sub", "{\"n\":8,\"id\":\"a\"}");
+    apply(&f, "x.set",
+          "{\"deep\":{\"j\":[1, 2]},\"id\":\"a\",\"b\":true,\"small\":-2147483648,\"s\":\"\\u00e9\\n\"}");
+    assert_row(&f, "a",
+               "-10 \"\xc3\xa9\\n\" -7 \"m\" \"1970-01-01T00:00:02.000000Z\" [1, 2] -2147483648 true");
+    apply(&f, "x.gone", "{\"id\":\"a\"}");
+    assert_row(&f, "a", "-");
+    apply(&f, "x.add", "{\"id\":\"a\",\"n\":1}"); /* a new row: nothing of the old one comes back */
+    assert_row(&f, "a", "1 null 1 null \"1970-01-01T00:00:06.000000Z\" null null null");
+    assert_int_equal(sb_view_fold_parked_count(f.fold), 0);
+    close_fold(&f);
+}
+
+static void an_absent_field_changes_nothing_and_null_is_null(void **state)
+{
+    (void)state;
+    folding_t f;
+    open_fold(&f, MIB);
+    apply(&f, "x.set", "{\"id\":\"a\",\"s\":\"x\",\"b\":false}");
+    apply(&f, "x.set", "{\"id\":\"a\",\"b\":null}");
+    assert_row(&f, "a", "0 \"x\" null null null null null null");
+    apply(&f, "x.add", "{\"id\":\"a\",\"n\":null}");
+    assert_row(&f, "a", "0 \"x\" null null \"1970-01-01T00:00:03.000000Z\" null null null");
+    apply(&f, "x.add", "{\"n\":1}");             /* no key: not about this table */
+    apply(&f, "x.add", "{\"id\":null,\"n\":1}"); /* nor this */
+    assert_int_equal(sb_view_fold_rows(f.fold, 0)->count, 1);
+    assert_int_equal(sb_view_fold_parked_count(f.fold), 0);
+    close_fold(&f);
+}
+
+static void conditions_choose_rules(void **state)
+{
+    (void)state;
+    folding_t f;
+    open_fold(&f, MIB);
+    apply(&f, "x.count", "{\"id\":\"a\",\"n\":9}");
+    assert_row(&f, "a", "-");
+    apply(&f, "x.count", "{\"id\":\"a\",\"n\":10}");
+    apply(&f, "x.count", "{\"id\":\"a\",\"n\":\"10\",\"s\":\"y\"}"); /* another kind is not above */
+    assert_row(&f, "a", "1 \"seen\" null null null null null null");
+    apply(&f, "x.both", "{\"from\":\"p\",\"to\":\"q\",\"n\":4}");
+    assert_row(&f, "p", "-4 null null null null null null null");
+    assert_row(&f, "q", "4 null null null null null null null");
+    close_fold(&f);
+}
+
+static void poison_parks_its_key_and_nothing_else(void **state)
+{
+    (void)state;
+    folding_t f;
+    open_fold(&f, MIB);
+    apply(&f, "x.add", "{\"id\":\"a\",\"n\":9223372036854775807,\"s\":\"z\"}");
+    apply(&f, "x.add",
+          "{\"id\":\"a\",\"n\":1,\"s\":\"zz\"}"); /* overflows: the rule as a whole does not happen */
+    apply(&f, "x.set", "{\"id\":\"a\",\"s\":\"later\"}");
+    assert_row(
+        &f, "a",
+        "9223372036854775807 null 9223372036854775807 \"z\" \"1970-01-01T00:00:01.000000Z\" null null null");
+    assert_parked(&f, 0, "a", 2, "n overflows");
+    apply(&f, "x.add", "{\"id\":\"b\",\"n\":1.5}");
+    assert_parked(&f, 1, "b", 4, "not an integer");
+    assert_row(&f, "b", "-");
+    apply(&f, "x.add", "{\"id\":7,\"n\":1}");
+    assert_parked(&f, 2, NULL, 5, "/id is not a string");
+    apply(&f, "x.set", "{\"id\":\"c\",\"s\":\"a\\u0000b\"}");
+    assert_parked(&f, 3, "c", 6, "\\u0000");
+    apply(&f, "x.set", "{\"id\":\"d\",\"deep\":{\"j\":\"\\ud800\"}}");
+    assert_parked(&f, 4, NULL, 7, "not JSON"); /* which no append lets in */
+    apply(&f, "x.set",
+          "{\"id\":\"e\",\"deep\":{\"j\":\"\\\\u0000 \\ud83d\\ude00\"}}"); /* neither NUL nor half */
+    apply(&f, "x.set", "{\"id\":\"f\",\"deep\":{\"j\":1e99999}}");
+    assert_parked(&f, 5, "f", 9, "number");
+    apply(&f, "x.set", "{\"id\":\"g\",\"small\":2147483648}");
+    assert_parked(&f, 6, "g", 10, "32 bits");
+    apply(&f, "x.add", "{\"id\":\"ok\",\"n\":1}");
+    assert_row(&f, "ok", "1 null 1 null \"1970-01-01T00:00:11.000000Z\" null null null");
+    assert_int_equal(sb_view_fold_parked_count(f.fold), 7);
+    sb_view_fold_reset(f.fold);
+    assert_int_equal(sb_view_fold_parked_count(f.fold), 0);
+    apply(&f, "x.add", "{\"id\":\"a\",\"n\":-1}"); /* still parked in the next batch */
+    assert_row(&f, "a", "-");
+    close_fold(&f);
+}
+
+static void a_body_that_is_no_object_is_survived(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {"[1,2]",          "\"text\"", "12", "{\"id\":\"a\",",
+                                         "{\"id\" \"a\"}", "",         "nul"};
+    folding_t f;
+    open_fold(&f, MIB);
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
+        apply(&f, "x.set", bodies[i]);
+    assert_int_equal(sb_view_fold_rows(f.fold, 0)->count, 0);
+    close_fold(&f);
+}
+
+static void a_key_that_is_too_long_is_parked(void **state)
+{
+    (void)state;
+    folding_t f;
+    char body[SB_VIEW_KEY_BYTES_MAX + 64];
+    open_fold(&f, MIB);
+    (void)snprintf(body, sizeof body, "{\"id\":\"%0*d\",\"n\":1}", SB_VIEW_KEY_BYTES_MAX, 0);
+    apply(&f, "x.add", body);
+    assert_int_equal(sb_view_fold_parked_count(f.fold), 0);
+    (void)snprintf(body, sizeof body, "{\"id\":\"%0*d\",\"n\":1}", SB_VIEW_KEY_BYTES_MAX + 1, 0);
+    apply(&f, "x.add", body);
+    assert_parked(&f, 0, NULL, 2, "too long");
+    close_fold(&f);
+}
+
+static void memory_is_bounded(void **state)
+{
+    (void)state;
+    folding_t f;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_code_t code = SB_OK;
+    open_fold(&f, MIB);
+    for (int i = 0; i < 100000 && code == SB_OK; i++) {
+        char body[64];
+        (void)snprintf(body, sizeof body, "{\"id\":\"key-%d\",\"n\":1}", i);
+        code = try_apply(&f, "x.add", body, &err);
+    }
+    assert_code(SB_TOO_LARGE, code, &err);
+    assert_contains(err.message, "1 MiB");
+    assert_true(sb_view_fold_rows(f.fold, 0)->count > 1000);
+    close_fold(&f);
+}
+
+/* Many keys, growing and shrinking texts, against what plain arithmetic says. */
+static void many_rows_keep_their_values(void **state)
+{
+    (void)state;
+    enum { KEYS = 20000, ROUNDS = 3 };
+    folding_t f;
+    open_fold(&f, 64 * MIB);
+    for (int round = 1; round <= ROUNDS; round++)
+        for (int i = 0; i < KEYS; i++) {
+            char body[256];
+            (void)snprintf(body, sizeof body, "{\"id\":\"key-%d\",\"n\":%d,\"s\":\"%0*d\"}", i, i,
+                           (i * round) % 90 + 1, round);
+            apply(&f, round == 2 ? "x.set" : "x.add", body);
+        }
+    const sb_view_rows_t *rows = sb_view_fold_rows(f.fold, 0);
+    assert_int_equal(rows->count, KEYS);
+    for (int i = 0; i < KEYS; i++) {
+        const sb_view_row_t *row = sb_view_rows_at(rows, (size_t)i);
+        char want[128];
+        (void)snprintf(want, sizeof want, "key-%d", i);
+        assert_slice(sb_view_rows_value(rows, row, 0).bytes, want);
+        assert_int_equal(sb_view_rows_value(rows, row, 1).integer, 2 * i);
+        (void)snprintf(want, sizeof want, "%0*d", (i * 2) % 90 + 1, 2);
+        assert_slice(sb_view_rows_value(rows, row, 2).bytes, want);
+    }
+    close_fold(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_operation_does_what_it_says),
+        cmocka_unit_test(an_absent_field_changes_nothing_and_null_is_null),
+        cmocka_unit_test(conditions_choose_rules),
+        cmocka_unit_test(poison_parks_its_key_and_nothing_else),
+        cmocka_unit_test(a_body_that_is_no_object_is_survived),
+        cmocka_unit_test(a_key_that_is_too_long_is_parked),
+        cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(many_rows_keep_their_values),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
