@@ -24,7 +24,6 @@ const sb_config_row_t sb_config_table[] = {
     {"http.header_max_bytes", "16k", "largest request head: request line and headers", false},
     {"http.idle_timeout_ms", "60s", "a connection that is silent for so long is closed", false},
     {"http.wait_max_ms", "60s", "longest wait that a request may ask for", false},
-    {"http.connections_max", "512", "open connections; the next one is closed at once", false},
     {"http.workers", "4", "threads that read and append for requests, each with a PostgreSQL connection",
      false},
     {"http.queue_max", "1024", "requests that wait for a worker; the next one is answered 429", false},

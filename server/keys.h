@@ -12,16 +12,16 @@
 
 #include "base/pg.h"
 
-typedef enum sb_scope {
+typedef enum sb_key_scope {
     SB_SCOPE_NONE = 0, /* open to all: /livez */
     SB_SCOPE_READ = 1,
     SB_SCOPE_WRITE = 2,
     SB_SCOPE_ADMIN = 4
-} sb_scope_t;
+} sb_key_scope_t;
 
 /* "read,write,admin" to a mask; SB_INVALID names the part that is no scope. */
 SB_MUST_CHECK sb_code_t sb_scope_parse(const char *text, int *mask, sb_error_t *err);
-const char *sb_scope_name(sb_scope_t scope);
+const char *sb_scope_name(sb_key_scope_t scope);
 
 #define SB_KEY_TEXT 64
 
@@ -43,7 +43,7 @@ int sb_keys_count(sb_keys_t *keys);
 /* authorization: the header's value, absent when there is none. *name gets the key's name. SB_DENIED with
  * `retryable` false: no or an unknown key (401) when *name is empty, a key without the scope (403) else.
  * Takes the same time whether the key is unknown or wrong. */
-SB_MUST_CHECK sb_code_t sb_keys_check(sb_keys_t *keys, sb_slice_t authorization, sb_scope_t scope,
+SB_MUST_CHECK sb_code_t sb_keys_check(sb_keys_t *keys, sb_slice_t authorization, sb_key_scope_t scope,
                                       char name[64], sb_error_t *err);
 
 #endif

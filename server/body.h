@@ -1,0 +1,27 @@
+/* body - reading the members of a JSON request body by the field scanner, so that nested JSON keeps its
+ * bytes.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_SERVER_BODY_H
+#define SB_SERVER_BODY_H
+
+#include "base/scan.h"
+#include "server/request.h"
+
+/* One member that the body may have. value is absent (kind SB_SCAN_INVALID) when it is not there. */
+typedef struct sb_member {
+    const char *name;
+    const char *kinds; /* what it may be: s string, n number, b boolean, o object, a array, * anything */
+    sb_scan_value_t value;
+} sb_member_t;
+
+/* Fills the values of list (ended by a NULL name). SB_INVALID: the content type, no JSON object, an unknown
+ * or repeated member (with those there are), or one of the wrong kind; err->pointer at the fault. */
+SB_MUST_CHECK sb_code_t sb_body_read(const sb_request_t *request, sb_member_t *list, sb_error_t *err);
+
+/* The text of a string member, absent when it is not there. Unescaped text is kept in scratch, which must not
+ * be reset while the slice is in use: one scratch a member. */
+sb_slice_t sb_member_text(const sb_member_t *member, sb_buf_t *scratch);
+bool sb_member_is_there(const sb_member_t *member);
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/engine.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+sb_code_t sb_engine_init(sb_engine_t *engine, const sb_config_t *config, sb_error_t *err)
+{
+    char host[48] = "";
+    char id[SB_UUID_TEXT];
+    sb_uuid_t random = sb_uuid_v7();
+    memset(engine, 0, sizeof *engine);
+    (void)gethostname(host, sizeof host - 1);
+    (void)snprintf(engine->owner, sizeof engine->owner, "%s:%d:%s", host, (int)getpid(),
+                   sb_uuid_format(&random, id) + 28);
+    engine->config = config;
+    engine->pg_uri = sb_config_get(config, "pg.uri");
+    engine->started_us = sb_wall_us();
+    atomic_init(&engine->running, false);
+    atomic_init(&engine->draining, false);
+    sb_progress_init(&engine->progress);
+    (void)pthread_mutex_init(&engine->lock, NULL);
+    sb_code_t code = sb_catalog_new(&engine->catalog, err);
+    return code == SB_OK ? sb_keys_new(&engine->keys, err) : code;
+}
+
+void sb_engine_fini(sb_engine_t *engine)
+{
+    sb_orchestrator_close(&engine->orchestrator);
+    sb_projector_close(&engine->projector);
+    sb_relay_close(&engine->relay);
+    sb_sequencer_close(&engine->sequencer);
+    sb_keys_free(&engine->keys);
+    sb_catalog_free(&engine->catalog);
+    (void)pthread_mutex_destroy(&engine->lock);
+}
+
+/* ---- parts and threads ---- */
+
+static sb_code_t setting(const sb_config_t *config, const char *name, uint32_t *out, sb_error_t *err)
+{
+    int64_t value = 0;
+    sb_code_t code = sb_config_get_int(config, name, 0, 86400000, &value, err);
+    *out = (uint32_t)value;
+    return code;
+}
+
+static sb_code_t open_sequencer(sb_engine_t *engine, sb_error_t *err)
+{
+    sb_sequencer_config_t c = {
+        .pg_uri = engine->pg_uri, .owner = engine->owner, .progress = &engine->progress};
+    sb_code_t code = setting(engine->config, "sequencer.tick_ms", &c.tick_ms, err);
+    if (code == SB_OK)
+        code = setting(engine->config, "sequencer.idle_ms", &c.idle_ms, err);
+    if (code == SB_OK)
+        code = setting(engine->config, "lease.overdue_ms", &c.overdue_ms, err);
+    return code == SB_OK ? sb_sequencer_open(&engine->sequencer, &c, err) : code;
+}
+
+static sb_code_t open_projector(sb_engine_t *engine, sb_error_t *err)
+{
+    sb_projector_config_t c = {.pg_uri = engine->pg_uri,
+                               .owner = engine->owner,
+                               .catalog = engine->catalog,
+                               .progress = &engine->progress};
+    sb_code_t code = setting(engine->config, "views.batch", &c.batch_events, err);
+    if (code == SB_OK)
+        code = setting(engine->config, "lease.overdue_ms", &c.overdue_ms, err);
+    return code == SB_OK ? sb_projector_open(&engine->projector, &c, err) : code;
+}
+
+static sb_code_t open_parts(sb_engine_t *engine, sb_error_t *err)
+{
+    sb_relay_config_t relay = {.config = engine->config,
+                               .pg_uri = engine->pg_uri,
+                               .owner = engine->owner,
+                               .catalog = engine->catalog,
+                               .progress = &engine->progress};
+    sb_orchestrator_config_t orchestrator = {.config = engine->config,
+                                             .pg_uri = engine->pg_uri,
+                                             .owner = engine->owner,
+                                             .catalog = engine->catalog,
+                                             .progress = &engine->progress};
+    sb_code_t code = open_sequencer(engine, err);
+    if (code == SB_OK)
+        code = sb_relay_open(&engine->relay, &relay, err);
+    if (code == SB_OK)
+        code = open_projector(engine, err);
+    return code == SB_OK ? sb_orchestrator_open(&engine->orchestrator, &orchestrator, err) : code;
+}
+
+static void *run_sequencer(void *context)
+{
+    sb_sequencer_run(((sb_engine_t *)context)->sequencer);
+    return NULL;
+}
+
+static void *run_relay(void *context)
+{
+    sb_relay_run(((sb_engine_t *)context)->relay);
+    return NULL;
+}
+
+static void *run_projector(void *context)
+{
+    sb_projector_run(((sb_engine_t *)context)->projector);
+    return NULL;
+}
+
+static void *run_orchestrator(void *context)
+{
+    sb_orchestrator_run(((sb_engine_t *)context)->orchestrator);
+    return NULL;
+}
+
+sb_code_t sb_engine_start(sb_engine_t *engine, sb_error_t *err)
+{
+    static void *(*const run[4])(void *) = {run_sequencer, run_relay, run_projector, run_orchestrator};
+    sb_code_t code = open_parts(engine, err);
+    for (int i = 0; i < 4 && code == SB_OK; i++) {
+        if (pthread_create(&engine->thread[i], NULL, run[i], engine) != 0)
+            code = sb_fail(err, SB_UNAVAILABLE, "cannot start a thread");
+        else
+            engine->thread_count++;
+    }
+    if (code != SB_OK) {
+        sb_engine_stop(engine);
+        return code;
+    }
+    atomic_store(&engine->running, true);
+    return SB_OK;
+}
+
+void sb_engine_stop(sb_engine_t *engine)
+{
+    atomic_store(&engine->running, false);
+    for (int i = engine->thread_count - 1; i >= 0; i--) {
+        switch (i) {
+        case 3:
+            sb_orchestrator_stop(engine->orchestrator);
+            break;
+        case 2:
+            sb_projector_stop(engine->projector);
+            break;
+        case 1:
+            sb_relay_stop(engine->relay);
+            break;
+        default:
+            sb_sequencer_stop(engine->sequencer);
+        }
+        (void)pthread_join(engine->thread[i], NULL);
+    }
+    engine->thread_count = 0;
+}
+
+/* ---- readiness ---- */
+
+void sb_engine_set_check(sb_engine_t *engine, const char *name, const char *why)
+{
+    (void)pthread_mutex_lock(&engine->lock);
+    int i = 0;
+    while (i < engine->check_count && strcmp(engine->check[i].name, name) != 0)
+        i++;
+    if (i < SB_CHECKS_MAX) {
+        if (i == engine->check_count)
+            engine->check_count++;
+        else if (engine->check[i].ok != (why == NULL))
+            sb_log(why ? SB_LOG_WARN : SB_LOG_INFO, "READY-CHECK", "%s: %s", name, why ? why : "ok");
+        engine->check[i].name = name;
+        engine->check[i].ok = why == NULL;
+        (void)snprintf(engine->check[i].why, sizeof engine->check[i].why, "%s", why ? why : "");
+    }
+    (void)pthread_mutex_unlock(&engine->lock);
+}
+
+bool sb_engine_is_ready(sb_engine_t *engine, sb_check_t out[SB_CHECKS_MAX], int *count)
+{
+    bool ready = atomic_load(&engine->running) && !atomic_load(&engine->draining);
+    (void)pthread_mutex_lock(&engine->lock);
+    *count = engine->check_count;
+    memcpy(out, engine->check, sizeof engine->check);
+    (void)pthread_mutex_unlock(&engine->lock);
+    for (int i = 0; i < *count; i++)
+        ready = ready && out[i].ok;
+    return ready;
+}

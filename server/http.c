@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/http.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/signal.h"
+#include "sagabus/id.h"
+#include "server/problem.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent_ssl.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define IN_HAND_MAX 4096 /* more than that are answered 429 at once */
+
+const int sb_http_bucket_ms[11] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000};
+
+struct sb_http {
+    struct event_base *base;
+    struct evhttp *server;
+    SSL_CTX *tls;
+    struct event *wake;
+    sb_signal_t signal;
+    sb_http_fn on_request;
+    void *context;
+    char address[96];
+    bool loopback;
+    atomic_bool stopping;
+
+    pthread_mutex_t lock; /* of the inbox and the stats */
+    sb_request_t *done_first, *done_last;
+    sb_note_t *note_first, *note_last;
+    sb_http_stats_t stats;
+};
+
+struct sb_http_timer {
+    struct event *event;
+    void (*fn)(void *context);
+    void *context;
+};
+
+/* ---- requests ---- */
+
+static void free_request(sb_request_t *request)
+{
+    free(request->path);
+    free(request->query_text);
+    sb_buf_fini(&request->body);
+    sb_buf_fini(&request->out);
+    free(request);
+}
+
+/* The client went away while we had its request in hand. */
+static void on_gone(struct evhttp_connection *connection, void *context)
+{
+    (void)connection;
+    sb_request_t *request = context;
+    request->connection = NULL;
+}
+
+static void copy_header(char *out, size_t cap, struct evkeyvalq *headers, const char *name)
+{
+    const char *value = evhttp_find_header(headers, name);
+    (void)snprintf(out, cap, "%s", value ? value : "");
+}
+
+/* A request id of ours unless the client's is harmless: it goes into logs and answers. */
+static void set_request_id(sb_request_t *request, struct evkeyvalq *headers)
+{
+    const char *given = evhttp_find_header(headers, "X-Request-Id");
+    size_t length = given ? strlen(given) : 0;
+    static const char fine[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+    if (length > 0 && length <= 64 && strspn(given, fine) == length) {
+        (void)snprintf(request->request_id, sizeof request->request_id, "%s", given);
+        return;
+    }
+    sb_uuid_t id = sb_uuid_v7();
+    (void)sb_uuid_format(&id, request->request_id);
+}
+
+static void split_query(sb_request_t *request, const char *query)
+{
+    request->query_text = query ? strdup(query) : NULL;
+    char *at = request->query_text;
+    char *save = NULL;
+    for (char *pair = at ? strtok_r(at, "&", &save) : NULL; pair && request->query_count < SB_QUERY_MAX;
+         pair = strtok_r(NULL, "&", &save)) {
+        char *equals = strchr(pair, '=');
+        if (equals)
+            *equals++ = '\0';
+        char *parts[2] = {pair, equals};
+        for (int i = 0; i < 2 && parts[i]; i++) { /* decoded in place: it only gets shorter */
+            char *decoded = evhttp_uridecode(parts[i], 1, NULL);
+            if (decoded)
+                memcpy(parts[i], decoded, strlen(decoded) + 1);
+            free(decoded);
+        }
+        request->query[request->query_count++] = (sb_query_pair_t){pair, equals ? equals : ""};
+    }
+}
+
+static const char *method_name(enum evhttp_cmd_type type)
+{
+    switch (type) {
+    case EVHTTP_REQ_GET:
+    case EVHTTP_REQ_HEAD:
+        return "GET";
+    case EVHTTP_REQ_POST:
+        return "POST";
+    case EVHTTP_REQ_PUT:
+        return "PUT";
+    case EVHTTP_REQ_DELETE:
+        return "DELETE";
+    case EVHTTP_REQ_PATCH:
+        return "PATCH";
+    default:
+        return "OTHER";
+    }
+}
+
+static sb_request_t *read_request(sb_http_t *http, struct evhttp_request *raw)
+{
+    sb_request_t *request = calloc(1, sizeof *request);
+    if (!request)
+        return NULL;
+    struct evkeyvalq *headers = evhttp_request_get_input_headers(raw);
+    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(raw);
+    const char *path = evhttp_uri_get_path(uri);
+    request->http = http;
+    request->connection = raw;
+    request->started_us = sb_mono_us();
+    request->status = 200;
+    request->head_only = evhttp_request_get_command(raw) == EVHTTP_REQ_HEAD;
+    (void)snprintf(request->method, sizeof request->method, "%s",
+                   method_name(evhttp_request_get_command(raw)));
+    request->path = evhttp_uridecode(path && path[0] ? path : "/", 0, NULL);
+    split_query(request, evhttp_uri_get_query(uri));
+    set_request_id(request, headers);
+    copy_header(request->traceparent, sizeof request->traceparent, headers, "traceparent");
+    copy_header(request->idempotency_key, sizeof request->idempotency_key, headers, "Idempotency-Key");
+    copy_header(request->authorization, sizeof request->authorization, headers, "Authorization");
+    copy_header(request->content_type, sizeof request->content_type, headers, "Content-Type");
+    struct evbuffer *input = evhttp_request_get_input_buffer(raw);
+    size_t length = evbuffer_get_length(input);
+    char *room = sb_buf_reserve(&request->body, length);
+    if (!room || !request->path) {
+        free_request(request);
+        return NULL;
+    }
+    (void)evbuffer_remove(input, room, length);
+    request->body.len = length;
+    room[length] = '\0';
+    return request;
+}
+
+static void count_request(sb_http_t *http, const sb_request_t *request)
+{
+    int64_t us = sb_mono_us() - request->started_us;
+    int bucket = 0;
+    while (bucket < 11 && us > (int64_t)sb_http_bucket_ms[bucket] * 1000)
+        bucket++;
+    (void)pthread_mutex_lock(&http->lock);
+    http->stats.in_hand--;
+    http->stats.bucket[bucket]++;
+    http->stats.seconds += (double)us / 1e6;
+    if (request->status >= 100 && request->status < 600)
+        http->stats.by_class[request->status / 100]++;
+    (void)pthread_mutex_unlock(&http->lock);
+}
+
+static const char *reason(int status)
+{
+    switch (status) {
+    case 200:
+        return "OK";
+    case 201:
+        return "Created";
+    case 202:
+        return "Accepted";
+    case 204:
+        return "No Content";
+    default:
+        return status < 400 ? "OK" : "Problem";
+    }
+}
+
+static void send_answer(sb_request_t *request)
+{
+    struct evhttp_request *raw = request->connection;
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(raw);
+    char number[24];
+    (void)evhttp_add_header(headers, "Content-Type",
+                            request->answer_type ? request->answer_type : "application/json");
+    (void)evhttp_add_header(headers, "X-Request-Id", request->request_id);
+    (void)evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
+    (void)evhttp_add_header(headers, "Cache-Control", "no-store");
+    if (request->location[0])
+        (void)evhttp_add_header(headers, "Location", request->location);
+    if (request->status == 405)
+        (void)evhttp_add_header(headers, "Allow", request->allow);
+    if (request->status == 401)
+        (void)evhttp_add_header(headers, "WWW-Authenticate", "Bearer");
+    if (request->retry_after_s > 0) {
+        (void)snprintf(number, sizeof number, "%d", request->retry_after_s);
+        (void)evhttp_add_header(headers, "Retry-After", number);
+    }
+    struct evbuffer *body = evhttp_request_get_output_buffer(raw);
+    if (!request->head_only)
+        (void)evbuffer_add(body, sb_buf_text(&request->out), request->out.len);
+    evhttp_connection_set_closecb(evhttp_request_get_connection(raw), NULL, NULL);
+    evhttp_send_reply(raw, request->status, reason(request->status), NULL);
+}
+
+static void finish(sb_http_t *http, sb_request_t *request)
+{
+    if (sb_buf_failed(&request->out)) {
+        sb_error_t err;
+        (void)sb_fail(&err, SB_NO_MEMORY, "the answer did not fit into memory");
+        sb_buf_fini(&request->out);
+        sb_problem(request, &err);
+    }
+    count_request(http, request);
+    if (request->connection)
+        send_answer(request);
+    free_request(request);
+}
+
+static void on_raw_request(struct evhttp_request *raw, void *context)
+{
+    sb_http_t *http = context;
+    sb_request_t *request = read_request(http, raw);
+    if (!request) {
+        evhttp_send_error(raw, 503, "out of memory");
+        return;
+    }
+    evhttp_connection_set_closecb(evhttp_request_get_connection(raw), on_gone, request);
+    (void)pthread_mutex_lock(&http->lock);
+    http->stats.requests++;
+    bool full = http->stats.in_hand++ >= IN_HAND_MAX;
+    (void)pthread_mutex_unlock(&http->lock);
+    if (full || atomic_load(&http->stopping)) {
+        sb_error_t err;
+        (void)sb_fail(&err, full ? SB_BUSY : SB_STOPPED, full ? "%d requests are in hand" : "stopping",
+                      IN_HAND_MAX);
+        sb_problem(request, &err);
+        sb_http_done(request);
+        return;
+    }
+    http->on_request(http->context, request);
+}
+
+/* ---- inbox ---- */
+
+void sb_http_done(sb_request_t *request)
+{
+    sb_http_t *http = request->http;
+    (void)pthread_mutex_lock(&http->lock);
+    request->done = true;
+    request->next = NULL;
+    if (http->done_last)
+        http->done_last->next = request;
+    else
+        http->done_first = request;
+    http->done_last = request;
+    (void)pthread_mutex_unlock(&http->lock);
+    sb_signal_raise(&http->signal);
+}
+
+void sb_http_post(sb_http_t *http, sb_note_t *note)
+{
+    (void)pthread_mutex_lock(&http->lock);
+    note->next = NULL;
+    if (http->note_last)
+        http->note_last->next = note;
+    else
+        http->note_first = note;
+    http->note_last = note;
+    (void)pthread_mutex_unlock(&http->lock);
+    sb_signal_raise(&http->signal);
+}
+
+static void on_wake(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    sb_http_t *http = context;
+    sb_signal_clear(&http->signal);
+    (void)pthread_mutex_lock(&http->lock);
+    sb_request_t *request = http->done_first;
+    sb_note_t *note = http->note_first;
+    http->done_first = http->done_last = NULL;
+    http->note_first = http->note_last = NULL;
+    (void)pthread_mutex_unlock(&http->lock);
+    while (note) {
+        sb_note_t *next = note->next;
+        note->fn(note->context);
+        note = next;
+    }
+    while (request) {
+        sb_request_t *next = request->next;
+        finish(http, request);
+        request = next;
+    }
+    if (atomic_load(&http->stopping))
+        (void)event_base_loopbreak(http->base);
+}
+
+/* ---- timers ---- */
+
+static void on_timer(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    sb_http_timer_t *timer = context;
+    timer->fn(timer->context);
+}
+
+sb_http_timer_t *sb_http_timer_new(sb_http_t *http, int64_t ms, void (*fn)(void *context), void *context)
+{
+    sb_http_timer_t *timer = calloc(1, sizeof *timer);
+    if (!timer)
+        return NULL;
+    timer->fn = fn;
+    timer->context = context;
+    timer->event = evtimer_new(http->base, on_timer, timer);
+    struct timeval delay = {ms / 1000, (ms % 1000) * 1000};
+    if (!timer->event || evtimer_add(timer->event, &delay) != 0) {
+        sb_http_timer_free(timer);
+        return NULL;
+    }
+    return timer;
+}
+
+void sb_http_timer_free(sb_http_timer_t *timer)
+{
+    if (!timer)
+        return;
+    if (timer->event)
+        event_free(timer->event);
+    free(timer);
+}
+
+/* ---- opening ---- */
+
+static sb_code_t split_address(const char *listen, char host[64], int *port, sb_error_t *err)
+{
+    const char *colon = strrchr(listen, ':');
+    char *end;
+    if (!colon || colon == listen || (size_t)(colon - listen) >= 64)
+        return sb_fail(err, SB_INVALID, "http.listen=%s: address:port is wanted, as 127.0.0.1:8088", listen);
+    (void)snprintf(host, 64, "%.*s", (int)(colon - listen), listen);
+    long value = strtol(colon + 1, &end, 10);
+    if (*end || end == colon + 1 || value < 0 || value > 65535)
+        return sb_fail(err, SB_INVALID, "http.listen=%s: %s is not a port", listen, colon + 1);
+    *port = (int)value;
+    return SB_OK;
+}
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
+}
+
+static struct bufferevent *tls_bufferevent(struct event_base *base, void *context)
+{
+    SSL *ssl = SSL_new(context);
+    return bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING,
+                                          BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+}
+
+static sb_code_t open_tls(sb_http_t *http, const char *cert, const char *key, sb_error_t *err)
+{
+    http->tls = SSL_CTX_new(TLS_server_method());
+    if (!http->tls)
+        return sb_fail(err, SB_NO_MEMORY, "TLS: out of memory");
+    (void)SSL_CTX_set_min_proto_version(http->tls, TLS1_2_VERSION);
+    if (SSL_CTX_use_certificate_chain_file(http->tls, cert) != 1)
+        return sb_fail(err, SB_INVALID, "http.tls_cert=%s: %s", cert,
+                       ERR_reason_error_string(ERR_get_error()));
+    if (SSL_CTX_use_PrivateKey_file(http->tls, key, SSL_FILETYPE_PEM) != 1)
+        return sb_fail(err, SB_INVALID, "http.tls_key=%s: %s", key, ERR_reason_error_string(ERR_get_error()));
+    evhttp_set_bevcb(http->server, tls_bufferevent, http->tls);
+    return SB_OK;
+}
+
+/* What listens beyond this machine must be encrypted, or be asked for by name. */
+static sb_code_t check_exposure(const sb_config_t *config, const char *listen, bool loopback, bool tls,
+                                sb_error_t *err)
+{
+    bool insecure = false;
+    sb_code_t code = sb_config_get_bool(config, "http.insecure_listen", &insecure, err);
+    if (code != SB_OK || loopback || tls)
+        return code;
+    if (!insecure)
+        return sb_fail(err, SB_DENIED,
+                       "http.listen=%s is not loopback: set http.tls_cert and http.tls_key (and make a key "
+                       "with `sagabus "
+                       "key create`), or say http.insecure_listen=true",
+                       listen);
+    sb_log(SB_LOG_WARN, "HTTP-INSECURE", "listening beyond this machine without TLS|address=%s", listen);
+    return SB_OK;
+}
+
+static sb_code_t bind_server(sb_http_t *http, const char *host, int port, bool tls, sb_error_t *err)
+{
+    struct evhttp_bound_socket *bound = evhttp_bind_socket_with_handle(http->server, host, (uint16_t)port);
+    if (!bound)
+        return sb_fail(err, SB_UNAVAILABLE, "cannot listen on %s:%d: %s", host, port, strerror(errno));
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    int fd = evhttp_bound_socket_get_fd(bound);
+    if (port == 0 && getsockname(fd, (struct sockaddr *)&address, &length) == 0)
+        port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                                   : ((struct sockaddr_in *)&address)->sin_port);
+    (void)snprintf(http->address, sizeof http->address, "%s://%s:%d", tls ? "https" : "http", host, port);
+    return SB_OK;
+}
+
+static sb_code_t configure(sb_http_t *http, const sb_config_t *config, sb_error_t *err)
+{
+    int64_t body_max = 0, head_max = 0, idle_ms = 0;
+    char host[64];
+    int port = 0;
+    const char *listen = sb_config_get(config, "http.listen");
+    const char *cert = sb_config_get(config, "http.tls_cert");
+    const char *key = sb_config_get(config, "http.tls_key");
+    bool tls = cert[0] && key[0];
+    sb_code_t code = split_address(listen, host, &port, err);
+    if (code == SB_OK)
+        code = sb_config_get_int(config, "http.body_max_bytes", 1024, 64 << 20, &body_max, err);
+    if (code == SB_OK)
+        code = sb_config_get_int(config, "http.header_max_bytes", 1024, 1 << 20, &head_max, err);
+    if (code == SB_OK)
+        code = sb_config_get_int(config, "http.idle_timeout_ms", 1000, 3600000, &idle_ms, err);
+    if (code != SB_OK)
+        return code;
+    http->loopback = is_loopback(host);
+    code = check_exposure(config, listen, http->loopback, tls, err);
+    if (code == SB_OK && tls)
+        code = open_tls(http, cert, key, err);
+    if (code != SB_OK)
+        return code;
+    evhttp_set_max_body_size(http->server, (ev_ssize_t)body_max);
+    evhttp_set_max_headers_size(http->server, (ev_ssize_t)head_max);
+    evhttp_set_timeout(http->server, (int)(idle_ms / 1000));
+    evhttp_set_allowed_methods(http->server, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
+                                                 EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_PATCH |
+                                                 EVHTTP_REQ_OPTIONS);
+    evhttp_set_gencb(http->server, on_raw_request, http);
+    return bind_server(http, host, port, tls, err);
+}
+
+sb_code_t sb_http_open(sb_http_t **out, const sb_config_t *config, sb_http_fn on_request, void *context,
+                       sb_error_t *err)
+{
+    *out = NULL;
+    sb_http_t *http = calloc(1, sizeof *http);
+    if (!http)
+        return sb_fail(err, SB_NO_MEMORY, "open the HTTP server: out of memory");
+    http->on_request = on_request;
+    http->context = context;
+    http->signal.fd = -1;
+    (void)pthread_mutex_init(&http->lock, NULL);
+    sb_code_t code = sb_signal_init(&http->signal, err);
+    if (code == SB_OK) {
+        http->base = event_base_new();
+        http->server = http->base ? evhttp_new(http->base) : NULL;
+        http->wake =
+            http->server ? event_new(http->base, http->signal.fd, EV_READ | EV_PERSIST, on_wake, http) : NULL;
+        if (!http->wake || event_add(http->wake, NULL) != 0)
+            code = sb_fail(err, SB_NO_MEMORY, "open the HTTP server: out of memory");
+    }
+    if (code == SB_OK)
+        code = configure(http, config, err);
+    if (code != SB_OK) {
+        sb_http_close(&http);
+        return code;
+    }
+    *out = http;
+    return SB_OK;
+}
+
+bool sb_http_is_loopback(const sb_http_t *http)
+{
+    return http->loopback;
+}
+
+const char *sb_http_address(const sb_http_t *http)
+{
+    return http->address;
+}
+
+void sb_http_run(sb_http_t *http)
+{
+    (void)event_base_dispatch(http->base);
+}
+
+void sb_http_stop(sb_http_t *http)
+{
+    atomic_store(&http->stopping, true);
+    sb_signal_raise(&http->signal);
+}
+
+void sb_http_close(sb_http_t **http)
+{
+    sb_http_t *h = *http;
+    if (!h)
+        return;
+    if (h->server)
+        evhttp_free(h->server); /* tells requests in hand that their client is gone */
+    while (h->done_first) {
+        sb_request_t *request = h->done_first;
+        h->done_first = request->next;
+        free_request(request);
+    }
+    if (h->wake)
+        event_free(h->wake);
+    if (h->base)
+        event_base_free(h->base);
+    SSL_CTX_free(h->tls);
+    sb_signal_fini(&h->signal);
+    (void)pthread_mutex_destroy(&h->lock);
+    free(h);
+    *http = NULL;
+}
+
+void sb_http_stats(sb_http_t *http, sb_http_stats_t *out)
+{
+    (void)pthread_mutex_lock(&http->lock);
+    *out = http->stats;
+    (void)pthread_mutex_unlock(&http->lock);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/monitor.h"
+
+#include "base/log.h"
+#include "migrations/list.h"
+#include "saga/topology.h"
+#include "server_sql.h"
+
+#define ROUND_MS  1000
+#define TOPICS_MS 3000
+
+sb_code_t sb_monitor_init(sb_monitor_t *monitor, sb_engine_t *engine, sb_error_t *err)
+{
+    *monitor = (sb_monitor_t){.engine = engine};
+    atomic_init(&monitor->stopping, false);
+    return sb_signal_init(&monitor->signal, err);
+}
+
+void sb_monitor_fini(sb_monitor_t *monitor)
+{
+    sb_pg_close(&monitor->pg);
+    sb_signal_fini(&monitor->signal);
+}
+
+/* ---- what is looked at ---- */
+
+static sb_code_t check_postgres(sb_monitor_t *m, sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    if (!m->pg) {
+        sb_pg_config_t config = {.uri = m->engine->pg_uri, .application_name = "sagabus monitor"};
+        code = sb_pg_open(&m->pg, &config, err);
+    } else if (!sb_pg_is_open(m->pg)) {
+        code = sb_pg_reopen(m->pg, err);
+    }
+    if (code == SB_OK)
+        code = sb_pg_query(m->pg, sb_sql_monitor_ping, NULL, NULL, err);
+    sb_engine_set_check(m->engine, "postgres", code == SB_OK ? NULL : err->message);
+    return code;
+}
+
+static sb_code_t check_topics(sb_monitor_t *m, sb_error_t *err)
+{
+    bool manage = true;
+    int created = 0;
+    sb_topic_list_t list = {0};
+    sb_code_t code = sb_config_get_bool(m->engine->config, "topics.manage", &manage, err);
+    if (code == SB_OK)
+        code = sb_topology(m->engine->config, m->pg, m->engine->catalog, &list, err);
+    if (code == SB_OK)
+        code = manage ? sb_topics_apply(m->engine->config, &list, TOPICS_MS, &created, err)
+                      : sb_topics_inspect(m->engine->config, &list, TOPICS_MS, err);
+    for (size_t i = 0; i < list.count && code == SB_OK; i++)
+        if (!manage && list.item[i].found == 0)
+            code =
+                sb_fail(err, SB_NOT_FOUND, "topic %s is missing; `sagabus topics plan` lists what is needed",
+                        list.item[i].name);
+    if (created > 0)
+        sb_log(SB_LOG_INFO, "TOPICS-CREATED", "created what was missing|topics=%d", created);
+    sb_topic_list_fini(&list);
+    return code;
+}
+
+static void check_kafka(sb_monitor_t *m)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_orchestrator_stats_t saga;
+    if (!m->topics_done) {
+        m->topics_done = check_topics(m, &err) == SB_OK;
+        sb_engine_set_check(m->engine, "topics", m->topics_done ? NULL : err.message);
+    }
+    sb_orchestrator_stats(m->engine->orchestrator, &saga);
+    sb_engine_set_check(m->engine, "kafka",
+                        saga.kafka_ok ? NULL : (saga.error[0] ? saga.error : "the brokers do not answer"));
+}
+
+/* Someone drives every role: this instance, or another. */
+static void check_parts(sb_monitor_t *m)
+{
+    sb_relay_stats_t relay;
+    sb_orchestrator_stats_t saga;
+    sb_relay_stats(m->engine->relay, &relay);
+    sb_orchestrator_stats(m->engine->orchestrator, &saga);
+    sb_engine_set_check(m->engine, "relay", relay.error[0] ? relay.error : NULL);
+    const char *why =
+        saga.shards > 0 ? NULL : "no shard yet: another instance drives them all, or they are being taken";
+    sb_engine_set_check(m->engine, "sagas", why);
+}
+
+static void load_keys(sb_monitor_t *m)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_keys_load(m->engine->keys, m->pg, &err) != SB_OK)
+        sb_log_error(SB_LOG_WARN, "KEYS-LOAD", &err, "the API keys could not be read");
+    else if (!sb_http_is_loopback(m->engine->http) && sb_keys_count(m->engine->keys) == 0 &&
+             !m->warned_open) {
+        m->warned_open = true;
+        sb_log(SB_LOG_WARN, "KEYS-NONE",
+               "listening beyond this machine without a key: every request is refused until "
+               "`sagabus key create` has made one");
+    }
+}
+
+/* ---- coming up ---- */
+
+static sb_code_t apply_schemas(sb_monitor_t *m, sb_error_t *err)
+{
+    static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {
+        [SB_ARTIFACT_SAGA] = sb_definition_check, [SB_ARTIFACT_VIEW] = sb_view_check};
+    bool apply = true;
+    sb_apply_report_t report;
+    sb_code_t code = sb_config_get_bool(m->engine->config, "schemas.apply", &apply, err);
+    if (code != SB_OK || !apply)
+        return code;
+    code = sb_catalog_apply(m->engine->catalog, m->pg, sb_config_get(m->engine->config, "schemas.dir"),
+                            checks, &report, err);
+    if (code == SB_OK && report.added > 0)
+        sb_log(SB_LOG_INFO, "SCHEMAS-APPLIED", "registered new schemas, sagas or views|added=%d",
+               report.added);
+    return code;
+}
+
+static sb_code_t bring_up(sb_monitor_t *m, sb_error_t *err)
+{
+    sb_code_t code = sb_migrate_check(m->pg, SB_SCHEMA, sb_migrations, err);
+    sb_engine_set_check(m->engine, "schema", code == SB_OK ? NULL : err->message);
+    if (code == SB_OK)
+        code = sb_catalog_load(m->engine->catalog, m->pg, err);
+    if (code == SB_OK)
+        code = apply_schemas(m, err);
+    if (code == SB_OK)
+        load_keys(m);
+    return code == SB_OK ? sb_engine_start(m->engine, err) : code;
+}
+
+/* Whether waiting may mend it: the connection broke, or the server is at a limit. Everything else ends serve.
+ */
+static bool may_pass(const sb_monitor_t *m, const sb_error_t *err)
+{
+    return !sb_pg_is_open(m->pg) || (err->retryable && err->origin[0]) || err->code == SB_UNKNOWN_OUTCOME;
+}
+
+static void one_round(sb_monitor_t *m)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    if (check_postgres(m, &err) != SB_OK)
+        return;
+    if (!atomic_load(&m->engine->running)) {
+        sb_code_t code = bring_up(m, &err);
+        if (code != SB_OK && !may_pass(m, &err)) {
+            m->code = code;
+            m->err = err;
+            atomic_store(&m->stopping, true);
+        }
+        if (code != SB_OK)
+            return;
+    }
+    load_keys(m);
+    if (sb_catalog_load(m->engine->catalog, m->pg, &err) != SB_OK)
+        sb_log_error(SB_LOG_WARN, "CATALOG-LOAD", &err, "the registry could not be read");
+    check_kafka(m);
+    check_parts(m);
+}
+
+void sb_monitor_run(sb_monitor_t *m)
+{
+    while (!atomic_load(&m->stopping)) {
+        one_round(m);
+        sb_check_t ignored[SB_CHECKS_MAX];
+        int count;
+        bool ready = sb_engine_is_ready(m->engine, ignored, &count);
+        if (!atomic_load(&m->stopping))
+            (void)sb_signal_wait(&m->signal, ready ? ROUND_MS : 100);
+    }
+    if (m->code != SB_OK && m->on_fatal)
+        m->on_fatal(m->context);
+}
+
+void sb_monitor_stop(sb_monitor_t *m)
+{
+    atomic_store(&m->stopping, true);
+    sb_signal_raise(&m->signal);
+}

@@ -1,0 +1,75 @@
+/* request - one HTTP request in hand: what came, and the answer being made.
+ *
+ * It is made and freed by the HTTP loop's thread. A worker or the orchestrator's callback that has it in hand
+ * fills the answer and hands it back by sb_http_done; the client may be gone by then, which the loop alone
+ * knows.
+ *
+ * Thread: one at a time: the loop's, or that of whoever it was handed to.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_SERVER_REQUEST_H
+#define SB_SERVER_REQUEST_H
+
+#include "base/buf.h"
+
+#include <stdint.h>
+
+#define SB_QUERY_MAX 24
+#define SB_PARAM_MAX 2
+
+typedef struct sb_route sb_route_t;
+typedef struct sb_http sb_http_t;
+
+typedef struct sb_query_pair {
+    const char *name; /* decoded, NUL-ended */
+    const char *value;
+} sb_query_pair_t;
+
+typedef struct sb_request {
+    sb_http_t *http;
+    const sb_route_t *route; /* NULL: no route matched */
+    void *connection;        /* the loop's; NULL: the client is gone */
+    struct sb_request *next; /* the loop's inbox */
+    bool done;               /* in the inbox or answered */
+    bool head_only;          /* HEAD: no body goes out */
+    int64_t started_us;      /* monotonic */
+
+    char method[8];
+    char *path;                     /* decoded, without the query */
+    sb_slice_t param[SB_PARAM_MAX]; /* {id}, {key} of the route, in order */
+    char *query_text;
+    sb_query_pair_t query[SB_QUERY_MAX];
+    int query_count;
+    sb_buf_t body;
+    char request_id[72];
+    char traceparent[64];
+    char idempotency_key[256];
+    char content_type[96];
+    char authorization[96];
+    char caller[64]; /* name of the key, "" without */
+
+    int status;
+    const char *answer_type; /* NULL: application/json */
+    char location[160];
+    char allow[64];
+    int retry_after_s; /* 0: none */
+    sb_buf_t out;
+
+    void *state; /* of the handler */
+} sb_request_t;
+
+/* The decoded value of a query parameter; NULL when it is not there. */
+const char *sb_request_query(const sb_request_t *request, const char *name);
+
+/* A whole number from the query within bounds; otherwise when it is not there: fallback. SB_INVALID names it.
+ */
+SB_MUST_CHECK sb_code_t sb_request_query_int(const sb_request_t *request, const char *name, int64_t low,
+                                             int64_t high, int64_t fallback, int64_t *out, sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_request_query_bool(const sb_request_t *request, const char *name, bool *out,
+                                              sb_error_t *err);
+
+/* Refuses query parameters that are not in the list (ended by NULL), with the list. */
+SB_MUST_CHECK sb_code_t sb_request_query_only(const sb_request_t *request, const char *const *known,
+                                              sb_error_t *err);
+
+#endif

@@ -1,0 +1,70 @@
+/* The table. A row is all it takes: dispatch, the scope and the OpenAPI document follow from it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "server/handlers.h"
+
+#define READ  SB_SCOPE_READ
+#define WRITE SB_SCOPE_WRITE
+#define ADMIN SB_SCOPE_ADMIN
+
+#define PAGE "limit:rows a page, 1 to 500 (default 50);cursor:next_cursor of the page before"
+
+const sb_route_t sb_routes[] = {
+    {"GET", "/livez", SB_SCOPE_NONE, sb_get_livez, NULL, "The process runs. Never looks at anything else.",
+     "system", "", NULL, NULL, 200},
+    {"GET", "/readyz", SB_SCOPE_NONE, sb_get_readyz, NULL,
+     "Whether it can serve: PostgreSQL, Kafka, topics, shards. 503 names what is missing.", "system",
+     "verbose:a line for each check", NULL, NULL, 200},
+    {"GET", "/metrics", READ, sb_get_metrics, NULL, "Prometheus text, names in docs/metrics.md.", "system",
+     "", NULL, NULL, 200},
+    {"GET", "/openapi.json", SB_SCOPE_NONE, sb_get_openapi, NULL, "This document.", "system", "", NULL, "Any",
+     200},
+    {"GET", "/version", SB_SCOPE_NONE, sb_get_version, NULL, "Version of the server.", "system", "", NULL,
+     "Any", 200},
+
+    {"POST", "/v1/sagas", WRITE, sb_post_saga, NULL,
+     "Start a saga; answered after the commit. 200 with the first saga when its key is there already with "
+     "the same input, "
+     "422 with another one.",
+     "sagas", "wait:answer when it is over, or 202 after this long (30s; at most http.wait_max_ms)",
+     "SagaStart", "SagaBrief", 201},
+    {"GET", "/v1/sagas", READ, NULL, sb_get_sagas, "A page of sagas, newest first.", "sagas",
+     "status:started, completed, compensating, compensated or failed;type:saga type;attention:true: only "
+     "those that wait "
+     "for an operator;sort:newest or oldest;" PAGE,
+     NULL, "SagaPage", 200},
+    {"GET", "/v1/sagas/{id}", READ, NULL, sb_get_saga, "A saga with its steps and history.", "sagas",
+     "history:false leaves the history out", NULL, "Saga", 200},
+    {"POST", "/v1/sagas/{id}/cancel", ADMIN, NULL, sb_post_saga_verb,
+     "Compensate what was done; before the pivot only.", "sagas", "", "Verb", "Accepted", 202},
+    {"POST", "/v1/sagas/{id}/pause", ADMIN, NULL, sb_post_saga_verb,
+     "Send no more commands until it is resumed.", "sagas", "", "Verb", "Accepted", 202},
+    {"POST", "/v1/sagas/{id}/resume", ADMIN, NULL, sb_post_saga_verb, "Go on after a pause.", "sagas", "",
+     "Verb", "Accepted", 202},
+    {"POST", "/v1/sagas/{id}/retry", ADMIN, NULL, sb_post_saga_verb, "Try the waiting step again now.",
+     "sagas", "", "Verb", "Accepted", 202},
+    {"POST", "/v1/sagas/{id}/skip", ADMIN, NULL, sb_post_saga_verb,
+     "Take a step as done, with a given result.", "sagas", "", "VerbSkip", "Accepted", 202},
+    {"POST", "/v1/sagas/{id}/resolve", ADMIN, NULL, sb_post_saga_verb, "Close it as failed: settled by hand.",
+     "sagas", "", "Verb", "Accepted", 202},
+
+    {"POST", "/v1/events", WRITE, NULL, sb_post_event,
+     "Append one event (CloudEvents structured form); answered after the commit.", "events", "",
+     "EventAppend", "Appended", 201},
+    {"GET", "/v1/events", READ, NULL, sb_get_events,
+     "Events of the store in order, up to the safe sequence number.", "events",
+     "after:seq to start behind;types:comma-separated;category:of the type;limit:1 to 1000 (default 100)",
+     NULL, "EventPage", 200},
+    {"GET", "/v1/streams/{category}/{key+}", READ, NULL, sb_get_stream, "Events of one stream.", "events",
+     "from:version to start at;backward:true: newest first;limit:1 to 1000 (default 100)", NULL, "EventPage",
+     200},
+
+    {"GET", "/v1/views", READ, NULL, sb_get_views, "The read models, with their lag.", "views", "", NULL,
+     "Any", 200},
+    {"GET", "/v1/views/{view}", READ, NULL, sb_get_view,
+     "A page of rows. Any other parameter filters by that column.", "views",
+     "table:of the view, its first by default;" PAGE, NULL, "Page", 200},
+    {"GET", "/v1/views/{view}/{key+}", READ, NULL, sb_get_view_row, "The row of one key.", "views", "", NULL,
+     "Any", 200},
+    {NULL, NULL, SB_SCOPE_NONE, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0},
+};

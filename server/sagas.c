@@ -1,0 +1,370 @@
+/* Starting, showing and steering sagas.
+ *
+ * A start stays on the HTTP loop: it is handed to the orchestrator, whose callback comes back as a note on
+ * the loop. The call outlives its request when the client goes away, and ends only when no callback can come
+ * any more.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "saga/number.h"
+#include "saga/query.h"
+#include "server/body.h"
+#include "server/handlers.h"
+#include "server/problem.h"
+#include "server_sql.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- POST /v1/sagas ---- */
+
+typedef struct start_call {
+    sb_engine_t *engine;
+    sb_request_t *request; /* NULL once it was answered */
+    sb_note_t note;        /* from the orchestrator's thread to the loop */
+    sb_note_t last_note;   /* the loop's own, behind any note that a callback may have posted */
+    sb_http_timer_t *timer;
+    int64_t wait_ms; /* 0: answer the start itself */
+    bool watching;
+    bool abandoned; /* given up waiting: the last note frees it */
+    char type[SB_TYPE_MAX + 1];
+    char key[SB_KEY_MAX + 1];
+    sb_saga_answer_t answer;
+    sb_error_t err;
+} start_call_t;
+
+static void write_brief(start_call_t *call)
+{
+    char id[SB_UUID_TEXT];
+    sb_buf_t *out = &call->request->out;
+    (void)sb_uuid_format(&call->answer.id, id);
+    (void)snprintf(call->request->location, sizeof call->request->location, "/v1/sagas/%s", id);
+    sb_buf_printf(out, "{\"id\":\"%s\",\"type\":", id);
+    sb_buf_add_json(out, sb_slice(call->type));
+    sb_buf_add_text(out, ",\"key\":");
+    sb_buf_add_json(out, sb_slice(call->key[0] ? call->key : id));
+    sb_buf_printf(out, ",\"status\":\"%s\",\"repeated\":%s,\"links\":{\"self\":\"/v1/sagas/%s\"}}\n",
+                  sb_saga_status_name(call->answer.status), call->answer.repeated ? "true" : "false", id);
+}
+
+static void answer_request(start_call_t *call, int status)
+{
+    if (!call->request)
+        return;
+    if (status == 0) {
+        sb_problem(call->request, &call->err);
+    } else {
+        call->request->status = status;
+        write_brief(call);
+    }
+    sb_http_done(call->request);
+    call->request = NULL;
+}
+
+static void free_call(void *context)
+{
+    start_call_t *call = context;
+    sb_http_timer_free(call->timer);
+    free(call);
+}
+
+/* On the orchestrator's thread: only keeps the answer and wakes the loop. */
+static void keep_answer(start_call_t *call, const sb_saga_answer_t *answer, void (*fn)(void *context))
+{
+    bool repeated = call->answer.repeated || answer->repeated;
+    call->answer = *answer;
+    call->answer.repeated = repeated;
+    call->answer.err = NULL;
+    if (answer->err)
+        call->err = *answer->err;
+    else if (answer->code != SB_OK)
+        (void)sb_fail(&call->err, answer->code, "%s", sb_code_text(answer->code));
+    call->note.fn = fn;
+    call->note.context = call;
+    sb_http_post(call->engine->http, &call->note);
+}
+
+static void over_on_loop(void *context)
+{
+    start_call_t *call = context;
+    if (call->abandoned)
+        return; /* its last note is behind this one */
+    answer_request(call, call->answer.code == SB_OK ? 200 : 0);
+    free_call(call);
+}
+
+static void on_over(void *context, const sb_saga_answer_t *answer)
+{
+    keep_answer(context, answer, over_on_loop);
+}
+
+/* The client's patience is over; the saga goes on. */
+static void on_patience_over(void *context)
+{
+    start_call_t *call = context;
+    call->abandoned = true;
+    sb_orchestrator_unwatch(call->engine->orchestrator, &call->answer.id, call);
+    answer_request(call, 202);
+    call->last_note.fn = free_call;
+    call->last_note.context = call;
+    sb_http_post(call->engine->http, &call->last_note);
+}
+
+static bool status_is_over(sb_saga_status_t status)
+{
+    return status == SB_SAGA_COMPLETED || status == SB_SAGA_COMPENSATED || status == SB_SAGA_FAILED;
+}
+
+static void started_on_loop(void *context)
+{
+    start_call_t *call = context;
+    bool over = status_is_over(call->answer.status);
+    int status = call->answer.repeated ? 200 : 201;
+    if (call->answer.code != SB_OK || call->wait_ms == 0 || over || !call->request) {
+        answer_request(call, call->answer.code == SB_OK ? status : 0);
+        free_call(call);
+        return;
+    }
+    sb_uuid_t id = call->answer.id;
+    call->timer = sb_http_timer_new(call->engine->http, call->wait_ms, on_patience_over, call);
+    if (!call->timer ||
+        sb_orchestrator_watch(call->engine->orchestrator, &id, on_over, call, &call->err) != SB_OK) {
+        answer_request(call, 202); /* started all the same */
+        free_call(call);
+    }
+}
+
+static void on_started(void *context, const sb_saga_answer_t *answer)
+{
+    keep_answer(context, answer, started_on_loop);
+}
+
+/* "30s", "1500ms", "30": how long the client waits. */
+static sb_code_t read_wait(const sb_engine_t *engine, const sb_request_t *request, int64_t *out,
+                           sb_error_t *err)
+{
+    const char *text = sb_request_query(request, "wait");
+    *out = 0;
+    if (!text)
+        return SB_OK;
+    int64_t wait_max = 0;
+    sb_code_t code = sb_config_get_int(engine->config, "http.wait_max_ms", 0, 3600000, &wait_max, err);
+    if (code != SB_OK)
+        return code;
+    char *end;
+    long long value = strtoll(text, &end, 10);
+    int64_t unit = 1000;
+    if (strcmp(end, "ms") == 0)
+        unit = 1;
+    else if (strcmp(end, "m") == 0)
+        unit = 60000;
+    else if (strcmp(end, "s") != 0 && *end)
+        unit = 0;
+    if (end == text || unit == 0 || value < 0 || value > wait_max / unit)
+        return sb_fail(err, SB_INVALID,
+                       "query parameter wait=%s: a time up to %llds is wanted, as 30s or 1500ms", text,
+                       (long long)wait_max / 1000);
+    *out = value * unit;
+    return SB_OK;
+}
+
+/* Idempotency-Key may come quoted, as the draft standard writes it. */
+static sb_slice_t unquoted(const char *header)
+{
+    sb_slice_t text = sb_slice(header);
+    if (text.len >= 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"') {
+        text.ptr++;
+        text.len -= 2;
+    }
+    return text;
+}
+
+static sb_code_t choose_key(const sb_request_t *request, sb_slice_t key, char out[SB_KEY_MAX + 1],
+                            sb_error_t *err)
+{
+    sb_slice_t header = unquoted(request->idempotency_key);
+    if (key.ptr && header.len && !sb_slice_equal(key, header))
+        return sb_fail_at(err, SB_INVALID, "/key",
+                          "key and the header Idempotency-Key differ; give one, or both alike");
+    sb_slice_t chosen = key.ptr ? key : header;
+    if (key.ptr && key.len == 0)
+        return sb_fail_at(err, SB_INVALID, "/key", "key is empty");
+    if (chosen.len > SB_KEY_MAX)
+        return sb_fail_at(err, SB_TOO_LARGE, "/key", "key has %zu bytes, %u are the limit", chosen.len,
+                          SB_KEY_MAX);
+    (void)snprintf(out, SB_KEY_MAX + 1, "%.*s", SB_SLICE_ARG(chosen));
+    return SB_OK;
+}
+
+static sb_code_t start_saga(start_call_t *call, sb_request_t *request, sb_error_t *err)
+{
+    static const char *const query[] = {"wait", NULL};
+    enum { TYPE, KEY, INPUT, CORRELATION };
+    sb_member_t member[] = {
+        {"type", "s", {0}}, {"key", "s", {0}}, {"input", "o", {0}}, {"correlation_id", "s", {0}}, {0}};
+    sb_buf_t scratch[3] = {SB_BUF_INIT, SB_BUF_INIT, SB_BUF_INIT};
+    sb_code_t code = sb_request_query_only(request, query, err);
+    if (code == SB_OK)
+        code = read_wait(call->engine, request, &call->wait_ms, err);
+    if (code == SB_OK)
+        code = sb_body_read(request, member, err);
+    if (code == SB_OK && !sb_member_is_there(&member[TYPE]))
+        code = sb_fail_at(err, SB_INVALID, "/type", "type is missing: the name of the saga's definition");
+    if (code == SB_OK && !sb_member_is_there(&member[INPUT]))
+        code = sb_fail_at(err, SB_INVALID, "/input", "input is missing: a JSON object");
+    if (code == SB_OK)
+        code = choose_key(request, sb_member_text(&member[KEY], &scratch[0]), call->key, err);
+    if (code == SB_OK) {
+        sb_saga_start_t start = {
+            .type = sb_member_text(&member[TYPE], &scratch[1]),
+            .key = call->key[0] ? sb_slice(call->key) : SB_SLICE_NONE,
+            .input = member[INPUT].value.text,
+            .correlation_id = sb_member_text(&member[CORRELATION], &scratch[2]),
+            .traceparent = request->traceparent[0] ? sb_slice(request->traceparent) : SB_SLICE_NONE,
+        };
+        if (!start.correlation_id.ptr)
+            start.correlation_id = sb_slice(request->request_id);
+        (void)snprintf(call->type, sizeof call->type, "%.*s", SB_SLICE_ARG(start.type));
+        code = sb_orchestrator_start(call->engine->orchestrator, &start, on_started, call, err);
+    }
+    for (int i = 0; i < 3; i++)
+        sb_buf_fini(&scratch[i]);
+    return code;
+}
+
+void sb_post_saga(sb_engine_t *engine, sb_request_t *request)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    start_call_t *call = calloc(1, sizeof *call);
+    sb_code_t code = call ? SB_OK : sb_fail(&err, SB_NO_MEMORY, "start a saga: out of memory");
+    if (code == SB_OK) {
+        call->engine = engine;
+        call->request = request;
+        code = start_saga(call, request, &err);
+    }
+    if (code != SB_OK) { /* nothing was queued: no callback comes */
+        free(call);
+        sb_problem(request, &err);
+        sb_http_done(request);
+    }
+}
+
+/* ---- reading ---- */
+
+static sb_code_t saga_id(const sb_request_t *request, sb_uuid_t *id, int64_t *number, sb_error_t *err)
+{
+    if (!sb_uuid_parse(request->param[0].ptr, request->param[0].len, id) || !sb_saga_number_of(id, number))
+        return sb_fail(err, SB_NOT_FOUND, "no saga has the id %.*s", SB_SLICE_ARG(request->param[0]));
+    return SB_OK;
+}
+
+sb_code_t sb_get_saga(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
+{
+    static const char *const query[] = {"history", NULL};
+    sb_uuid_t id;
+    int64_t number = 0;
+    const char *history = sb_request_query(request, "history");
+    sb_code_t code = sb_request_query_only(request, query, err);
+    if (code == SB_OK)
+        code = saga_id(request, &id, &number, err);
+    if (code != SB_OK)
+        return code;
+    return sb_saga_show(worker->pg, worker->engine->catalog, &id, !history || strcmp(history, "false") != 0,
+                        &request->out, err);
+}
+
+static sb_code_t read_status(const char *text, int *out, sb_error_t *err)
+{
+    *out = 0;
+    if (!text)
+        return SB_OK;
+    for (int s = SB_SAGA_STARTED; s <= SB_SAGA_FAILED; s++) {
+        if (strcmp(text, sb_saga_status_name((sb_saga_status_t)s)) == 0) {
+            *out = s;
+            return SB_OK;
+        }
+    }
+    return sb_fail(
+        err, SB_INVALID,
+        "query parameter status=%s: started, completed, compensating, compensated or failed is wanted", text);
+}
+
+sb_code_t sb_get_sagas(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
+{
+    static const char *const query[] = {"status", "type", "attention", "sort", "limit", "cursor", NULL};
+    const char *type = sb_request_query(request, "type");
+    const char *cursor = sb_request_query(request, "cursor");
+    const char *sort = sb_request_query(request, "sort");
+    sb_saga_page_t page = {.type = sb_slice(type), .cursor = sb_slice(cursor)};
+    int64_t limit = 0;
+    sb_code_t code = sb_request_query_only(request, query, err);
+    if (code == SB_OK)
+        code = read_status(sb_request_query(request, "status"), &page.status, err);
+    if (code == SB_OK)
+        code = sb_request_query_bool(request, "attention", &page.attention_only, err);
+    if (code == SB_OK)
+        code = sb_request_query_int(request, "limit", 1, 500, 50, &limit, err);
+    if (code == SB_OK && sort && strcmp(sort, "oldest") != 0 && strcmp(sort, "newest") != 0)
+        code = sb_fail(err, SB_INVALID, "query parameter sort=%s: newest or oldest is wanted", sort);
+    if (code != SB_OK)
+        return code;
+    page.oldest_first = sort && strcmp(sort, "oldest") == 0;
+    page.limit = (int)limit;
+    return sb_saga_list(worker->pg, &page, &request->out, err);
+}
+
+/* ---- operators' verbs ---- */
+
+static sb_code_t add_verb(sb_worker_t *worker, sb_request_t *request, const char *verb, const sb_uuid_t *id,
+                          int64_t number, sb_slice_t body, sb_slice_t reason, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *result = NULL;
+    sb_pg_add_int8(&params, number);
+    sb_pg_add_uuid(&params, id);
+    sb_pg_add_text(&params, verb);
+    sb_pg_add_slice(&params, body);
+    sb_pg_add_text(&params, request->caller[0] ? request->caller : "anonymous");
+    sb_pg_add_slice(&params, reason);
+    sb_code_t code = sb_pg_query(worker->pg, sb_sql_saga_verb_add, &params, &result, err);
+    if (code == SB_OK && sb_pg_rows(result) == 0)
+        code = sb_fail(err, SB_NOT_FOUND, "no saga has the id %.*s", SB_SLICE_ARG(request->param[0]));
+    if (code == SB_OK)
+        sb_buf_printf(&request->out, "{\"command\":%lld,\"links\":{\"saga\":\"/v1/sagas/%.*s\"}}\n",
+                      (long long)sb_pg_get_int(result, 0, 0), SB_SLICE_ARG(request->param[0]));
+    sb_pg_result_free(result);
+    return code;
+}
+
+sb_code_t sb_post_saga_verb(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
+{
+    enum { REASON, STEP, RESULT };
+    const char *verb = strrchr(request->route->pattern, '/') + 1;
+    bool skip = strcmp(verb, "skip") == 0;
+    sb_member_t member[] = {
+        {"reason", "s", {0}}, {skip ? "step" : NULL, "s", {0}}, {"result", "o", {0}}, {0}};
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_buf_t body = SB_BUF_INIT;
+    sb_uuid_t id;
+    int64_t number = 0;
+    sb_code_t code = saga_id(request, &id, &number, err);
+    if (code == SB_OK)
+        code = sb_body_read(request, member, err);
+    sb_slice_t reason = code == SB_OK ? sb_member_text(&member[REASON], &scratch) : SB_SLICE_NONE;
+    if (code == SB_OK && reason.len == 0)
+        code = sb_fail_at(err, SB_INVALID, "/reason",
+                          "reason is missing: the record of who did what also says why");
+    if (code == SB_OK && skip && !sb_member_is_there(&member[STEP]))
+        code = sb_fail_at(err, SB_INVALID, "/step", "step is missing: which one to skip");
+    if (code == SB_OK) {
+        sb_buf_add_char(&body, '{');
+        if (skip)
+            sb_buf_printf(&body, "\"step\":%.*s,\"result\":%.*s", SB_SLICE_ARG(member[STEP].value.text),
+                          sb_member_is_there(&member[RESULT]) ? (int)member[RESULT].value.text.len : 2,
+                          sb_member_is_there(&member[RESULT]) ? member[RESULT].value.text.ptr : "{}");
+        sb_buf_add_char(&body, '}');
+        code = add_verb(worker, request, verb, &id, number, sb_buf_slice(&body), reason, err);
+    }
+    sb_buf_fini(&body);
+    sb_buf_fini(&scratch);
+    return code;
+}
