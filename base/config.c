@@ -31,6 +31,7 @@ const sb_config_row_t sb_config_table[] = {
     {"schemas.dir", "schemas", "directory of events/, sagas/ and views/", false},
     {"schemas.apply", "true", "register the files of schemas.dir when serve starts (development)", false},
     {"saga.open_max", "4000", "open sagas of an instance; past it a start is answered 429", false},
+    {"saga.resend_per_second", "2000", "sagas a second whose open commands are sent again after a takeover", false},
     {"saga.home_shard", "auto", "the shard that this instance takes first, or auto", false},
     {"topics.manage", "true", "create missing topics; false where the cluster is someone else's", false},
     {"topics.partitions", "1", "partitions of a topic that we create", false},

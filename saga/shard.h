@@ -1,0 +1,47 @@
+/* shard - one partition of sagas that this instance owns by a lease: its counters, its open sagas, its place
+ * in the reply topic, and what waits to be decided.
+ *
+ * Thread: the orchestrator's.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_SAGA_SHARD_H
+#define SB_SAGA_SHARD_H
+
+#include "base/lease.h"
+#include "saga/batch.h"
+#include "saga/open_saga.h"
+
+#define SB_CLUSTER_MAX 64
+
+typedef struct sb_shard {
+    int number;
+    sb_lease_t lease;
+    int64_t next; /* counter of the next saga */
+    int64_t low;  /* low-water mark as it stands in the lease row */
+
+    int64_t cursor;               /* next reply to read, as it stands in the lease row */
+    int64_t read_to;              /* next reply to read, as read */
+    char cluster[SB_CLUSTER_MAX]; /* the brokers that cursor belongs to, as in the lease row */
+
+    int64_t guard_us;    /* monotonic: when the last guard that held was sent */
+    int64_t commands_us; /* monotonic: when saga_command is looked at next */
+    sb_saga_list_t sagas;
+    sb_item_list_t items;
+} sb_shard_t;
+
+/* Tries to take a shard over: lease, fold of its open sagas, place in the reply topic. On success it is in
+ * o->shard. SB_BUSY: someone else has it. */
+SB_MUST_CHECK sb_code_t sb_shard_take(sb_orchestrator_t *o, int number, sb_error_t *err);
+
+/* Forgets a shard and all that was in memory of it; release: gives the lease back too. */
+void sb_shard_drop(sb_orchestrator_t *o, sb_shard_t *shard, bool release);
+
+sb_shard_t *sb_shard_find(const sb_orchestrator_t *o, int number);
+
+/* Whether the lease can be counted on for a while yet, by the monotonic clock: nothing is sent otherwise. */
+bool sb_shard_is_fresh(const sb_orchestrator_t *o, const sb_shard_t *shard);
+
+/* The first number the low-water mark must not pass. */
+int64_t sb_shard_low(const sb_shard_t *shard);
+
+#endif
