@@ -1,0 +1,13 @@
+# Writes OUT: the files of FILES as the strings of sb_builtin_schemas.
+set(_c "/* Generated from schemas/events. */\n#include \"events/builtin.h\"\n\n#include <stddef.h>\n")
+set(_list "")
+set(_number 0)
+foreach(_file IN LISTS FILES)
+    file(READ ${_file} _hex HEX)
+    string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\\\x\\1'," _bytes "${_hex}")
+    string(APPEND _c "\nstatic const char schema_${_number}[] = {${_bytes}0};\n")
+    string(APPEND _list "    schema_${_number},\n")
+    math(EXPR _number "${_number} + 1")
+endforeach()
+string(APPEND _c "\nconst char *const sb_builtin_schemas[] = {\n${_list}    NULL};\n")
+file(WRITE ${OUT} "${_c}")
