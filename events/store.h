@@ -20,7 +20,7 @@ SB_MUST_CHECK sb_code_t sb_event_from_row(const sb_catalog_t *catalog, const sb_
                                           sb_buf_t *scratch, sb_event_t *event, sb_error_t *err);
 
 /* The JSON object kept in event.meta: source, correlationid, causationid, traceparent, partitionkey; what is
- * absent is left out. */
+ * absent (or the default source) is left out, and nothing is written when nothing is left: store NULL. */
 void sb_event_meta(const sb_event_t *event, sb_buf_t *out);
 
 #endif

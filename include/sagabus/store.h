@@ -29,6 +29,7 @@ SB_API void sb_store_close(sb_store_t **store); /* NULL is fine; sets NULL */
 typedef enum sb_expect { SB_EXPECT_ANY, SB_EXPECT_NONE, SB_EXPECT_EXISTS, SB_EXPECT_EXACT } sb_expect_t;
 
 #define SB_APPEND_EVENTS_MAX 10000
+#define SB_APPEND_BYTES_MAX  (64u << 20) /* of all bodies together */
 
 typedef struct sb_append {
     sb_slice_t category; /* must be the first label of every event's type */
@@ -51,8 +52,9 @@ typedef struct sb_append_result {
 
 /* Validates every event against its schema, then appends all or none. A version conflict is an outcome, not
  * an error. SB_INVALID: err->pointer names the fault ("/events/3/data/amount"). SB_TOO_LARGE: over
- * SB_EVENT_BYTES_MAX or SB_APPEND_EVENTS_MAX. SB_MISMATCH: command_id came with other content before.
- * SB_UNKNOWN_OUTCOME: the connection broke during the commit; ask again with the same command_id. */
+ * SB_EVENT_BYTES_MAX, SB_APPEND_EVENTS_MAX or SB_APPEND_BYTES_MAX. SB_MISMATCH: command_id came with other
+ * content before. SB_UNKNOWN_OUTCOME: the connection broke during the commit; ask again with the same
+ * command_id. */
 SB_API SB_MUST_CHECK sb_code_t sb_store_append(sb_store_t *store, const sb_append_t *append,
                                                sb_append_result_t *result, sb_error_t *err);
 
