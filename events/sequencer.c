@@ -1,0 +1,416 @@
+/* One elected sequencer feeds the rule (sequencer_rule.c) and writes its result to the lease row. A tick is
+ * two statements in this order, what was drawn and then who holds the lock, and a third only when safe_seq
+ * moves. While nothing is drawn a tick is the first statement alone.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "events/sequencer.h"
+
+#include "base/clock.h"
+#include "base/lease.h"
+#include "base/log.h"
+#include "base/retry.h"
+#include "events/sequencer_rule.h"
+#include "events_sql.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PARTITIONS_AHEAD   INT64_C(20000000) /* one whole range to spare */
+#define UPKEEP_MS          30000
+#define UPKEEP_AGAIN_MS    1000 /* when there is more to delete */
+#define COMMANDS_PER_BATCH 1000
+#define BEHIND_WAIT_MAX_MS 10
+#define BLOCKER_AFTER_MS   50 /* a holder of less is an appender at work */
+#define BLOCKER_EVERY_MS   250
+
+struct sb_sequencer {
+    char *uri;
+    char *owner;
+    sb_progress_t *progress;
+    uint32_t tick_ms, idle_ms, overdue_ms;
+    sb_signal_t wake; /* poked by appenders; raised by stop */
+    _Atomic bool stopping;
+    sb_pg_t *pg;
+    sb_lease_t lease;
+    sb_sequencer_rule_t rule;
+    uint32_t wait_ms;                          /* until the next tick */
+    int64_t written_us, upkeep_us, blocker_us; /* last written; next due */
+    pthread_mutex_t lock;                      /* of the two below */
+    sb_sequencer_stats_t stats;
+    int64_t behind_since_us; /* 0: safe_seq is not behind */
+};
+
+/* ---- open, stop, close ---- */
+
+sb_code_t sb_sequencer_open(sb_sequencer_t **out, const sb_sequencer_config_t *config, sb_error_t *err)
+{
+    *out = NULL;
+    sb_sequencer_t *sequencer = calloc(1, sizeof *sequencer);
+    if (!sequencer)
+        return sb_fail(err, SB_NO_MEMORY, "sequencer: out of memory");
+    sequencer->wake.fd = -1;
+    sb_code_t code = sb_signal_init(&sequencer->wake, err);
+    if (code != SB_OK) {
+        free(sequencer);
+        return code;
+    }
+    (void)pthread_mutex_init(&sequencer->lock, NULL);
+    sb_lease_init(&sequencer->lease, "sequencer");
+    sb_rule_init(&sequencer->rule);
+    sequencer->uri = strdup(config->pg_uri);
+    sequencer->owner = strdup(config->owner);
+    sequencer->tick_ms = config->tick_ms ? config->tick_ms : 1;
+    sequencer->idle_ms = config->idle_ms ? config->idle_ms : 50;
+    sequencer->overdue_ms = config->overdue_ms ? config->overdue_ms : 10000;
+    sequencer->progress = config->progress;
+    if (!sequencer->uri || !sequencer->owner) {
+        sb_sequencer_close(&sequencer);
+        return sb_fail(err, SB_NO_MEMORY, "sequencer: out of memory");
+    }
+    if (sequencer->progress)
+        sequencer->progress->poke = &sequencer->wake;
+    *out = sequencer;
+    return SB_OK;
+}
+
+void sb_sequencer_stop(sb_sequencer_t *sequencer)
+{
+    atomic_store(&sequencer->stopping, true);
+    sb_signal_raise(&sequencer->wake);
+}
+
+void sb_sequencer_close(sb_sequencer_t **sequencer)
+{
+    sb_sequencer_t *s = *sequencer;
+    if (!s)
+        return;
+    if (s->progress && s->progress->poke == &s->wake)
+        s->progress->poke = NULL;
+    sb_lease_fini(&s->lease);
+    sb_rule_fini(&s->rule);
+    sb_pg_close(&s->pg);
+    sb_signal_fini(&s->wake);
+    (void)pthread_mutex_destroy(&s->lock);
+    free(s->owner);
+    free(s->uri);
+    free(s);
+    *sequencer = NULL;
+}
+
+static bool is_stopping(sb_sequencer_t *sequencer)
+{
+    return atomic_load(&sequencer->stopping);
+}
+
+/* ---- stats ---- */
+
+void sb_sequencer_stats(const sb_sequencer_t *sequencer, sb_sequencer_stats_t *out)
+{
+    pthread_mutex_t *lock = &((sb_sequencer_t *)(uintptr_t)sequencer)->lock;
+    (void)pthread_mutex_lock(lock);
+    *out = sequencer->stats;
+    if (sequencer->behind_since_us)
+        out->lag_ms = (sb_mono_us() - sequencer->behind_since_us) / 1000;
+    (void)pthread_mutex_unlock(lock);
+}
+
+static void note_leader(sb_sequencer_t *sequencer, bool leader)
+{
+    (void)pthread_mutex_lock(&sequencer->lock);
+    sequencer->stats = (sb_sequencer_stats_t){.leader = leader, .safe_seq = sequencer->rule.safe};
+    sequencer->behind_since_us = 0;
+    (void)pthread_mutex_unlock(&sequencer->lock);
+}
+
+static void note_tick(sb_sequencer_t *sequencer, int64_t drawn, bool moved)
+{
+    int64_t lag = drawn - sequencer->rule.safe;
+    (void)pthread_mutex_lock(&sequencer->lock);
+    sequencer->stats.safe_seq = sequencer->rule.safe;
+    sequencer->stats.lag_events = lag;
+    if (lag == 0)
+        sequencer->behind_since_us = 0;
+    else if (moved || sequencer->behind_since_us == 0)
+        sequencer->behind_since_us = sb_mono_us();
+    if (lag == 0 || moved) {
+        sequencer->stats.blocker_pid = 0;
+        sequencer->stats.blocker_name[0] = '\0';
+    }
+    (void)pthread_mutex_unlock(&sequencer->lock);
+}
+
+/* Who holds safe_seq back, once that lasts. */
+static sb_code_t name_blocker(sb_sequencer_t *sequencer, sb_error_t *err)
+{
+    int64_t now = sb_mono_us();
+    const sb_holder_t *blocker = sb_rule_blocker(&sequencer->rule);
+    if (!blocker || sequencer->behind_since_us == 0 || now < sequencer->blocker_us ||
+        now - sequencer->behind_since_us < BLOCKER_AFTER_MS * 1000)
+        return SB_OK;
+    sequencer->blocker_us = now + BLOCKER_EVERY_MS * 1000;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_add_int4(&params, blocker->pid);
+    sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_sequencer_blocker, &params, &rows, err);
+    if (code != SB_OK)
+        return code;
+    const char *name = sb_pg_rows(rows) ? sb_pg_get_text(rows, 0, 0) : "(prepared transaction)";
+    (void)pthread_mutex_lock(&sequencer->lock);
+    sequencer->stats.blocker_pid = blocker->pid;
+    (void)snprintf(sequencer->stats.blocker_name, sizeof sequencer->stats.blocker_name, "%s", name);
+    (void)pthread_mutex_unlock(&sequencer->lock);
+    sb_pg_result_free(rows);
+    return SB_OK;
+}
+
+/* ---- one tick ---- */
+
+static sb_code_t read_drawn(sb_sequencer_t *sequencer, int64_t *drawn, sb_error_t *err)
+{
+    sb_pg_result_t *rows = NULL;
+    sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_sequencer_last, NULL, &rows, err);
+    if (code == SB_OK)
+        *drawn = sb_pg_get_int(rows, 0, 0);
+    sb_pg_result_free(rows);
+    return code;
+}
+
+static sb_code_t feed_rule(sb_sequencer_t *sequencer, int64_t drawn, const sb_pg_result_t *rows,
+                           sb_error_t *err)
+{
+    int count = sb_pg_rows(rows);
+    sb_holder_t *holders = calloc((size_t)count + 1, sizeof *holders);
+    if (!holders)
+        return sb_fail(err, SB_NO_MEMORY, "sequencer: out of memory");
+    sb_code_t code = SB_OK;
+    for (int i = 0; i < count && code == SB_OK; i++) {
+        const char *text = sb_pg_get_text(rows, i, 0);
+        holders[i].pid = (int)sb_pg_get_int(rows, i, 1);
+        if (!text || !sb_holder_parse(text, &holders[i].transaction))
+            code =
+                sb_fail(err, SB_INTERNAL, "sequencer: pg_locks names a transaction %s", text ? text : "NULL");
+    }
+    if (code == SB_OK)
+        code = sb_rule_tick(&sequencer->rule, drawn, holders, count, err);
+    free(holders);
+    return code;
+}
+
+static sb_code_t look(sb_sequencer_t *sequencer, int64_t *drawn, sb_error_t *err)
+{
+    sb_code_t code = read_drawn(sequencer, drawn, err); /* (1) before (2): the rule rests on it */
+    if (code != SB_OK)
+        return code;
+    if (*drawn == sequencer->rule.safe) {
+        sb_rule_rest(&sequencer->rule, *drawn);
+        return SB_OK;
+    }
+    sb_pg_result_t *rows = NULL;
+    code = sb_pg_query(sequencer->pg, sb_sql_sequencer_holders, NULL, &rows, err); /* (2) */
+    if (code == SB_OK)
+        code = feed_rule(sequencer, *drawn, rows, err);
+    sb_pg_result_free(rows);
+    return code;
+}
+
+static void add_guard(const sb_sequencer_t *sequencer, sb_pg_params_t *params, const int64_t *cursor)
+{
+    sb_pg_add_text(params, sequencer->lease.role);
+    sb_pg_add_int8(params, sequencer->lease.epoch);
+    if (cursor)
+        sb_pg_add_int8(params, *cursor);
+    else
+        sb_pg_add_null(params, SB_PG_INT8);
+    sb_pg_add_null(params, SB_PG_INT8);
+    sb_pg_add_null(params, SB_PG_INT8);
+    sb_pg_add_null(params, SB_PG_TEXT);
+}
+
+/* The log is sequential: once this row is on disk, so is every event it covers. Only then others hear of it.
+ */
+static sb_code_t publish(sb_sequencer_t *sequencer, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    add_guard(sequencer, &params, &sequencer->rule.safe);
+    sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_lease_advance, &params, NULL, err);
+    if (code != SB_OK)
+        return code;
+    sequencer->lease.cursor = sequencer->rule.safe;
+    sequencer->written_us = sb_mono_us();
+    if (sequencer->progress)
+        sb_progress_publish_safe(sequencer->progress, sequencer->lease.cursor);
+    return SB_OK;
+}
+
+static sb_code_t tick(sb_sequencer_t *sequencer, bool *moved, bool *behind, sb_error_t *err)
+{
+    int64_t drawn = 0;
+    sb_code_t code = look(sequencer, &drawn, err);
+    if (code != SB_OK)
+        return code;
+    *moved = sequencer->rule.safe > sequencer->lease.cursor;
+    *behind = drawn > sequencer->rule.safe;
+    if (*moved)
+        code = publish(sequencer, err);
+    if (code == SB_OK)
+        note_tick(sequencer, drawn, *moved);
+    if (code == SB_OK && *behind)
+        code = name_blocker(sequencer, err);
+    return code;
+}
+
+/* ---- what an idle leader does beside ---- */
+
+static sb_code_t beat(sb_sequencer_t *sequencer, sb_error_t *err)
+{
+    int64_t now = sb_mono_us();
+    if (now - sequencer->written_us < (int64_t)sequencer->overdue_ms * 1000 / 4)
+        return SB_OK;
+    sequencer->written_us = now;
+    return sb_lease_beat(&sequencer->lease, sequencer->pg, err);
+}
+
+/* Guarded as all writes of the role; a partition or a row less is made or deleted next time. */
+static sb_code_t run_upkeep(sb_sequencer_t *sequencer, int64_t *deleted, sb_error_t *err)
+{
+    sb_pg_params_t guard = SB_PG_PARAMS_INIT;
+    sb_pg_params_t ahead = SB_PG_PARAMS_INIT;
+    sb_pg_params_t commands = SB_PG_PARAMS_INIT;
+    sb_pg_batch_t batch = {.count = 0};
+    sb_pg_result_t *results[3];
+    add_guard(sequencer, &guard, NULL);
+    sb_pg_add_int8(&ahead, PARTITIONS_AHEAD);
+    sb_pg_add_int4(&commands, COMMANDS_PER_BATCH);
+    sb_pg_batch_add(&batch, sb_sql_lease_advance, &guard);
+    sb_pg_batch_add(&batch, sb_sql_upkeep_partitions, &ahead);
+    sb_pg_batch_add(&batch, sb_sql_upkeep_commands, &commands);
+    sb_code_t code = sb_pg_batch_run(sequencer->pg, &batch, results, NULL, err);
+    if (code != SB_OK)
+        return code;
+    *deleted = sb_pg_affected(results[2]);
+    for (int i = 0; i < 3; i++)
+        sb_pg_result_free(results[i]);
+    return SB_OK;
+}
+
+static sb_code_t upkeep(sb_sequencer_t *sequencer, sb_error_t *err)
+{
+    int64_t now = sb_mono_us();
+    int64_t deleted = 0;
+    if (now < sequencer->upkeep_us)
+        return SB_OK;
+    sequencer->upkeep_us = now + UPKEEP_MS * INT64_C(1000);
+    sb_code_t code = run_upkeep(sequencer, &deleted, err);
+    if (deleted == COMMANDS_PER_BATCH)
+        sequencer->upkeep_us = now + UPKEEP_AGAIN_MS * INT64_C(1000);
+    if (code == SB_OK || code == SB_FENCED || !sb_pg_is_open(sequencer->pg))
+        return code;
+    sb_log_error(SB_LOG_WARN, "SEQ-UPKEEP", err, "upkeep of the event table is tried again later");
+    return SB_OK;
+}
+
+/* ---- the loop ---- */
+
+/* While events come the pace is fixed, so that each append's poke does not cost a tick of its own; then the
+ * pause doubles, and a poke ends it. */
+static void pause_between(sb_sequencer_t *sequencer, bool moved, bool behind)
+{
+    if (moved) {
+        sequencer->wait_ms = sequencer->tick_ms;
+        sb_sleep_ms(sequencer->tick_ms);
+        return;
+    }
+    uint32_t longest =
+        behind && sequencer->idle_ms > BEHIND_WAIT_MAX_MS ? BEHIND_WAIT_MAX_MS : sequencer->idle_ms;
+    sequencer->wait_ms = sequencer->wait_ms * 2 < longest ? sequencer->wait_ms * 2 : longest;
+    if (sb_signal_wait(&sequencer->wake, sequencer->wait_ms))
+        sequencer->wait_ms = sequencer->tick_ms;
+}
+
+/* Takes the lease and starts the rule anew: whatever was known of holders belongs to another connection. */
+static sb_code_t take_over(sb_sequencer_t *sequencer, sb_error_t *err)
+{
+    sb_pg_config_t config = {.uri = sequencer->uri, .application_name = "sagabus sequencer"};
+    sb_code_t code = SB_OK;
+    if (!sb_pg_is_open(sequencer->pg)) {
+        sb_pg_close(&sequencer->pg);
+        code = sb_pg_open(&sequencer->pg, &config, err);
+        if (code == SB_OK)
+            code = sb_pg_query(sequencer->pg, sb_sql_sequencer_durable, NULL, NULL, err);
+    }
+    if (code == SB_OK)
+        code =
+            sb_lease_acquire(&sequencer->lease, sequencer->pg, sequencer->owner, sequencer->overdue_ms, err);
+    if (code != SB_OK)
+        return code;
+    sb_rule_start(&sequencer->rule, sequencer->lease.cursor);
+    sequencer->wait_ms = sequencer->tick_ms;
+    sequencer->written_us = sb_mono_us();
+    sequencer->upkeep_us = 0;
+    sequencer->blocker_us = 0;
+    note_leader(sequencer, true);
+    if (sequencer->progress)
+        sb_progress_publish_safe(sequencer->progress, sequencer->lease.cursor);
+    return SB_OK;
+}
+
+/* Leads until stopped (SB_OK) or something is in the way. */
+static sb_code_t lead(sb_sequencer_t *sequencer, sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    while (code == SB_OK && !is_stopping(sequencer)) {
+        bool moved = false;
+        bool behind = false;
+        code = tick(sequencer, &moved, &behind, err);
+        if (code == SB_OK)
+            code = upkeep(sequencer, err);
+        if (code == SB_OK)
+            code = beat(sequencer, err);
+        if (code == SB_OK)
+            pause_between(sequencer, moved, behind);
+    }
+    return code;
+}
+
+/* Waits out the time, whatever pokes; a stop ends it. */
+static void rest(sb_sequencer_t *sequencer, uint32_t wait_ms)
+{
+    int64_t until = sb_mono_us() + (int64_t)wait_ms * 1000;
+    for (int64_t now = sb_mono_us(); now < until && !is_stopping(sequencer); now = sb_mono_us())
+        (void)sb_signal_wait(&sequencer->wake, (until - now) / 1000 + 1);
+}
+
+static uint32_t delay_after(const sb_sequencer_t *sequencer, sb_code_t code, uint32_t failures)
+{
+    static const sb_retry_policy_t policy = {SB_RETRY_EXPONENTIAL, 0, 100, 2000, true};
+    if (code == SB_BUSY) /* another one leads: ask now and then */
+        return sequencer->overdue_ms / 4 < 250 ? sequencer->overdue_ms / 4 + 1 : 250;
+    return sb_retry_delay_ms(&policy, failures, (uint64_t)sb_mono_us() * UINT64_C(0x9e3779b97f4a7c15));
+}
+
+void sb_sequencer_run(sb_sequencer_t *sequencer)
+{
+    uint32_t failures = 0;
+    while (!is_stopping(sequencer)) {
+        sb_error_t err = SB_ERROR_INIT;
+        sb_code_t code = take_over(sequencer, &err);
+        if (code == SB_OK) {
+            failures = 0;
+            code = lead(sequencer, &err);
+            note_leader(sequencer, false);
+        }
+        if (code == SB_OK)
+            break;
+        if (code != SB_BUSY) {
+            failures++;
+            sb_log_error(SB_LOG_WARN, "SEQ-STEP-DOWN", &err, "the sequencer stands still and tries again");
+            sb_pg_close(&sequencer->pg);
+        }
+        sequencer->lease.epoch = 0;
+        rest(sequencer, delay_after(sequencer, code, failures));
+    }
+    if (sequencer->pg)
+        sb_lease_release(&sequencer->lease, sequencer->pg);
+    sb_pg_close(&sequencer->pg);
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "events/sequencer.h"
+#include "tests/support/assert.h"
+#include "tests/support/pg_server.h"
+#include "tests/support/process.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+
+typedef struct runner {
+    sb_sequencer_t *sequencer;
+    sb_progress_t progress;
+    pthread_t thread;
+} runner_t;
+
+typedef struct fixture {
+    char uri[SB_TEST_URI];
+    sb_pg_t *pg;
+    sb_pg_t *other;
+    runner_t runner;
+    runner_t second;
+    sb_error_t err;
+} fixture_t;
+
+static fixture_t fixture;
+
+static void *run(void *context)
+{
+    runner_t *runner = context;
+    sb_sequencer_run(runner->sequencer);
+    return NULL;
+}
+
+static void start(fixture_t *f, runner_t *runner, const char *owner)
+{
+    sb_progress_init(&runner->progress);
+    sb_sequencer_config_t config = {
+        .pg_uri = f->uri, .owner = owner, .progress = &runner->progress, .overdue_ms = 1000};
+    assert_ok(sb_sequencer_open(&runner->sequencer, &config, &f->err), &f->err);
+    assert_int_equal(pthread_create(&runner->thread, NULL, run, runner), 0);
+}
+
+static void stop(runner_t *runner)
+{
+    if (!runner->sequencer)
+        return;
+    sb_sequencer_stop(runner->sequencer);
+    assert_int_equal(pthread_join(runner->thread, NULL), 0);
+    sb_sequencer_close(&runner->sequencer);
+    assert_null(runner->progress.poke);
+}
+
+static int setup(void **state)
+{
+    fixture = (fixture_t){.pg = NULL};
+    fixture.pg = sb_test_pg_open(sb_test_pg_fresh(fixture.uri));
+    fixture.other = sb_test_pg_open(fixture.uri);
+    *state = &fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *f = *state;
+    stop(&f->runner);
+    stop(&f->second);
+    sb_pg_close(&f->other);
+    sb_pg_close(&f->pg);
+    return 0;
+}
+
+static int64_t safe_seq(fixture_t *f)
+{
+    return sb_test_pg_int(f->pg, "SELECT cursor FROM sagabus.lease WHERE role = 'sequencer'");
+}
+
+static sb_sequencer_stats_t stats(const runner_t *runner)
+{
+    sb_sequencer_stats_t out;
+    sb_sequencer_stats(runner->sequencer, &out);
+    return out;
+}
+
+/* Inserts as every appender must: through the parent. The stream's number does not matter here. */
+#define INSERT                                                                                               \
+    "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) "                              \
+    "SELECT nextval('public.stream_nos'), 1, 1, 1, gen_random_uuid(), '{}'"
+
+static void make_stream_nos(fixture_t *f)
+{
+    sb_test_pg_script(f->pg, "CREATE SEQUENCE public.stream_nos");
+}
+
+static void it_follows_what_is_committed(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    assert_soon(stats(&f->runner).leader, 3000);
+    assert_int_equal(safe_seq(f), 0);
+    for (int i = 1; i <= 20; i++) {
+        sb_test_pg_script(f->pg, INSERT);
+        sb_progress_poke(&f->runner.progress);
+        assert_soon(safe_seq(f) == i, 2000);
+        assert_soon(atomic_load(&f->runner.progress.safe_seq) == i, 1000);
+    }
+    assert_int_equal(stats(&f->runner).lag_events, 0);
+    assert_int_equal(stats(&f->runner).safe_seq, 20);
+}
+
+static void a_long_transaction_holds_it_back_and_nothing_is_skipped(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    sb_test_pg_script(f->other, "SET application_name = 'the slow one'; BEGIN; " INSERT); /* draws 1 */
+    for (int i = 0; i < 30; i++)
+        sb_test_pg_script(f->pg, INSERT);
+    assert_soon(stats(&f->runner).lag_ms > 100, 3000);
+    assert_int_equal(safe_seq(f), 0);
+    assert_soon(stats(&f->runner).blocker_pid == sb_pg_backend_pid(f->other), 3000);
+    assert_string_equal(stats(&f->runner).blocker_name, "the slow one");
+    assert_int_equal(stats(&f->runner).lag_events, 31);
+    sb_test_pg_script(f->other, "COMMIT");
+    assert_soon(safe_seq(f) == 31, 3000);
+    assert_soon(stats(&f->runner).lag_ms == 0 && stats(&f->runner).blocker_pid == 0, 3000);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event WHERE seq <= 31"), 31);
+}
+
+static void a_rollback_leaves_a_hole_and_holds_nobody_up(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    sb_test_pg_script(f->other, "BEGIN; " INSERT);
+    sb_test_pg_script(f->pg, INSERT);
+    sb_test_pg_script(f->other, "ROLLBACK");
+    assert_soon(safe_seq(f) == 2, 3000);
+}
+
+/* What xmin would wait for: a writer elsewhere in the cluster, a writer of other tables, an old snapshot. */
+static void strangers_do_not_hold_it_back(void **state)
+{
+    fixture_t *f = *state;
+    char uri[SB_TEST_URI];
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    sb_pg_t *foreign = sb_test_pg_open(sb_test_pg_fresh(uri)); /* has an event table too */
+    sb_test_pg_script(foreign,
+                      "SET idle_in_transaction_session_timeout = 0; CREATE SEQUENCE public.stream_nos; "
+                      "BEGIN; " INSERT);
+    sb_pg_t *writer = sb_test_pg_open(f->uri);
+    sb_test_pg_script(
+        writer, "BEGIN; CREATE TABLE public.elsewhere (a int); INSERT INTO public.elsewhere VALUES (1)");
+    sb_test_pg_script(f->other, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM sagabus.event");
+    for (int i = 1; i <= 5; i++) {
+        sb_test_pg_script(f->pg, INSERT);
+        assert_soon(safe_seq(f) == i, 2000);
+    }
+    sb_pg_close(&writer);
+    sb_pg_close(&foreign);
+}
+
+/* Its lock has no backend, and another name after a restart of the server. */
+static void a_prepared_transaction_holds_it_back_over_a_restart(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    sb_test_pg_script(f->pg, "ALTER SYSTEM SET max_prepared_transactions = 5");
+    sb_test_pg_stop_immediate();
+    sb_test_pg_restart();
+    assert_ok(sb_pg_reopen(f->pg, &f->err), &f->err);
+    assert_ok(sb_pg_reopen(f->other, &f->err), &f->err);
+    start(f, &f->runner, "one");
+    sb_test_pg_script(f->other, "BEGIN; " INSERT);
+    int64_t drawn = sb_test_pg_int(f->pg, "SELECT last_value FROM sagabus.event_seq");
+    sb_test_pg_script(f->other, "PREPARE TRANSACTION 'forgotten'");
+    sb_test_pg_script(f->pg, INSERT);
+    assert_soon(stats(&f->runner).blocker_name[0] == '(', 3000);
+    assert_true(safe_seq(f) < drawn);
+    sb_test_pg_stop_immediate();
+    sb_test_pg_restart();
+    assert_ok(sb_pg_reopen(f->pg, &f->err), &f->err);
+    assert_soon(stats(&f->runner).leader, 8000);
+    assert_soon(stats(&f->runner).blocker_name[0] == '(', 3000);
+    sb_test_pg_script(f->pg, INSERT);
+    sb_test_sleep_ms(200);
+    assert_true(safe_seq(f) < drawn);
+    sb_test_pg_script(f->pg, "ALTER SYSTEM RESET max_prepared_transactions");
+    sb_test_pg_script(f->pg, "COMMIT PREPARED 'forgotten'");
+    assert_soon(safe_seq(f) == sb_test_pg_int(f->pg, "SELECT last_value FROM sagabus.event_seq"), 3000);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), 3);
+}
+
+static void a_restart_goes_on_where_it_was(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    sb_test_pg_script(f->pg, INSERT);
+    assert_soon(safe_seq(f) == 1, 3000);
+    stop(&f->runner);
+    sb_test_pg_script(f->other, "BEGIN; " INSERT); /* 2: drawn while nobody watched */
+    sb_test_pg_script(f->pg, INSERT);              /* 3 */
+    assert_int_equal(safe_seq(f), 1);
+    start(f, &f->runner, "one again");
+    assert_soon(atomic_load(&f->runner.progress.safe_seq) == 1, 3000); /* known before it moves */
+    sb_test_sleep_ms(200);
+    assert_int_equal(safe_seq(f), 1);
+    sb_test_pg_script(f->other, "COMMIT");
+    assert_soon(safe_seq(f) == 3, 3000);
+}
+
+static void another_one_takes_over(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    assert_soon(stats(&f->runner).leader, 3000);
+    start(f, &f->second, "two");
+    sb_test_pg_script(f->pg, INSERT);
+    assert_soon(safe_seq(f) == 1, 3000);
+    assert_false(stats(&f->second).leader);
+    stop(&f->runner);
+    assert_soon(stats(&f->second).leader, 3000);
+    sb_test_pg_script(f->pg, INSERT);
+    assert_soon(safe_seq(f) == 2, 3000);
+}
+
+static void a_leader_whose_connection_is_ended_comes_back(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    for (int i = 1; i <= 5; i++) {
+        assert_soon(stats(&f->runner).leader, 5000);
+        sb_test_pg_script(f->other, "BEGIN; " INSERT);
+        sb_test_pg_script(f->pg, INSERT);
+        sb_test_pg_script(f->pg,
+                          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
+                          "'sagabus sequencer' AND datname = current_database()");
+        sb_test_sleep_ms(150);
+        assert_int_equal(safe_seq(f), 2 * (i - 1)); /* the new connection knows no lows and stays */
+        sb_test_pg_script(f->other, "COMMIT");
+        assert_soon(safe_seq(f) == 2 * i, 5000);
+    }
+}
+
+/* ---- a leader that is stopped in its tracks ---- */
+
+static int run_in_child(void *context)
+{
+    fixture_t *f = context;
+    sb_sequencer_t *sequencer = NULL;
+    sb_sequencer_config_t config = {.pg_uri = f->uri, .owner = "frozen", .overdue_ms = 1000};
+    if (sb_sequencer_open(&sequencer, &config, NULL) != SB_OK)
+        return 1;
+    sb_sequencer_run(sequencer);
+    return 0;
+}
+
+static void a_frozen_leader_is_replaced_and_writes_nothing_more(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_process_t child = {0};
+    make_stream_nos(f);
+    sb_test_fork(&child, run_in_child, f);
+    sb_test_pg_script(f->pg, INSERT);
+    assert_soon(safe_seq(f) == 1, 5000);
+    sb_test_signal(&child, SIGSTOP);
+    start(f, &f->second, "two");
+    sb_test_pg_script(f->other, "BEGIN; " INSERT); /* 2, seen by the new one only */
+    sb_test_pg_script(f->pg, INSERT);
+    assert_soon(stats(&f->second).leader, 10000);
+    int64_t epoch = sb_test_pg_int(f->pg, "SELECT epoch FROM sagabus.lease WHERE role = 'sequencer'");
+    sb_test_signal(&child, SIGCONT);
+    sb_test_sleep_ms(400);
+    assert_int_equal(safe_seq(f), 1);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT epoch FROM sagabus.lease WHERE role = 'sequencer'"),
+                     epoch);
+    sb_test_pg_script(f->other, "COMMIT");
+    assert_soon(safe_seq(f) == 3, 3000);
+    sb_test_process_end(&child);
+}
+
+/* ---- what it does beside ---- */
+
+static void partitions_are_made_and_old_commands_forgotten(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    sb_test_pg_script(
+        f->pg, "SELECT setval('sagabus.event_seq', 19999990);"
+               "INSERT INTO sagabus.append_command (command_id, at, stream_no, version, first_seq, "
+               "last_seq, event_count) SELECT gen_random_uuid(), now() - n * interval '1 hour', 1, 1, 1, "
+               "1, 1 FROM generate_series(0, 2499) n");
+    start(f, &f->runner, "one");
+    assert_soon(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.append_command") == 168, 8000);
+    for (int i = 0; i < 20; i++)
+        sb_test_pg_script(f->pg, INSERT); /* over the edge of the first partition */
+    assert_soon(safe_seq(f) == 20000010, 3000);
+    assert_true(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event_domain_40000000") > 0);
+}
+
+/* A partition must not be waited for by appenders, nor wait for them. */
+static void a_partition_is_made_beside_an_open_append(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    sb_test_pg_script(f->other, "BEGIN; " INSERT);
+    sb_test_pg_script(f->pg, "SET lock_timeout = '2s'");
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT sagabus.event_partitions_ahead(60000000)"), 6);
+    sb_test_pg_script(f->other, INSERT);
+    sb_test_pg_script(f->other, "COMMIT");
+}
+
+static int64_t cpu_ms(void)
+{
+    struct timespec at;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &at);
+    return at.tv_sec * 1000 + at.tv_nsec / 1000000;
+}
+
+static void idle_costs_next_to_nothing_and_writes_only_beats(void **state)
+{
+    fixture_t *f = *state;
+    start(f, &f->runner, "one");
+    assert_soon(stats(&f->runner).leader, 3000);
+    sb_test_sleep_ms(500);
+    int64_t written =
+        sb_test_pg_int(f->pg, "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint");
+    int64_t epoch =
+        sb_test_pg_int(f->pg, "SELECT (extract(epoch FROM beat) * 1000)::bigint FROM sagabus.lease WHERE "
+                              "role = 'sequencer'");
+    int64_t before = cpu_ms();
+    sb_test_sleep_ms(2000);
+    assert_true(cpu_ms() - before < 20); /* 1 % of a core */
+    assert_true(sb_test_pg_int(f->pg, "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint") -
+                    written <
+                50000);
+    assert_true(sb_test_pg_int(
+                    f->pg, "SELECT (extract(epoch FROM beat) * 1000)::bigint FROM sagabus.lease WHERE role "
+                           "= 'sequencer'") > epoch);
+}
+
+static void it_waits_for_a_server_that_is_not_there(void **state)
+{
+    fixture_t *f = *state;
+    sb_sequencer_t *sequencer = NULL;
+    sb_sequencer_config_t config = {.pg_uri = "postgresql://127.0.0.1:1/none", .owner = "one"};
+    assert_ok(sb_sequencer_open(&sequencer, &config, &f->err), &f->err);
+    f->runner.sequencer = sequencer;
+    sb_progress_init(&f->runner.progress);
+    assert_int_equal(pthread_create(&f->runner.thread, NULL, run, &f->runner), 0);
+    sb_test_sleep_ms(300);
+    assert_false(stats(&f->runner).leader);
+    int64_t start_ms = sb_test_mono_ms();
+    stop(&f->runner);
+    assert_true(sb_test_mono_ms() - start_ms < 1500);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(it_follows_what_is_committed),
+        CASE(a_long_transaction_holds_it_back_and_nothing_is_skipped),
+        CASE(a_rollback_leaves_a_hole_and_holds_nobody_up),
+        CASE(strangers_do_not_hold_it_back),
+        CASE(a_restart_goes_on_where_it_was),
+        CASE(another_one_takes_over),
+        CASE(a_leader_whose_connection_is_ended_comes_back),
+        CASE(a_frozen_leader_is_replaced_and_writes_nothing_more),
+        CASE(partitions_are_made_and_old_commands_forgotten),
+        CASE(a_partition_is_made_beside_an_open_append),
+        CASE(idle_costs_next_to_nothing_and_writes_only_beats),
+        CASE(it_waits_for_a_server_that_is_not_there),
+        CASE(a_prepared_transaction_holds_it_back_over_a_restart),
+    };
+    return cmocka_run_group_tests_name("sequencer", tests, sb_test_pg_start, sb_test_pg_stop);
+}
