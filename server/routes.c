@@ -29,7 +29,8 @@ const sb_route_t sb_routes[] = {
      "sagas", "wait:answer when it is over, or 202 after this long (30s; at most http.wait_max_ms)",
      "SagaStart", "SagaBrief", 201},
     {"GET", "/v1/sagas", READ, NULL, sb_get_sagas, "A page of sagas, newest first.", "sagas",
-     "status:started, completed, compensating, compensated or failed;type:saga type;attention:true: only "
+     "status:started, completed, compensating, compensated or failed;type:saga type;key:with type: the one "
+     "saga of this business key;attention:true: only "
      "those that wait "
      "for an operator;sort:newest or oldest;" PAGE,
      NULL, "SagaPage", 200},

@@ -288,10 +288,29 @@ static sb_code_t read_status(const char *text, int *out, sb_error_t *err)
         "query parameter status=%s: started, completed, compensating, compensated or failed is wanted", text);
 }
 
+/* The page of the one saga that has the business key; an empty one when there is none. */
+static sb_code_t find_by_key(sb_worker_t *worker, sb_request_t *request, const char *type, const char *key,
+                             sb_error_t *err)
+{
+    sb_uuid_t id;
+    if (!type)
+        return sb_fail(err, SB_INVALID, "query parameter key: type is wanted too, keys are unique per type");
+    sb_code_t code = sb_saga_find(worker->pg, sb_slice(type), sb_slice(key), &id, err);
+    sb_buf_add_text(&request->out, "{\"items\":[");
+    if (code == SB_OK)
+        code = sb_saga_show(worker->pg, worker->engine->catalog, &id, false, &request->out, err);
+    else if (code == SB_NOT_FOUND)
+        code = SB_OK;
+    sb_buf_add_text(&request->out, "],\"next_cursor\":null}");
+    return code;
+}
+
 sb_code_t sb_get_sagas(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
 {
-    static const char *const query[] = {"status", "type", "attention", "sort", "limit", "cursor", NULL};
+    static const char *const query[] = {"status", "type",  "key",    "attention",
+                                        "sort",   "limit", "cursor", NULL};
     const char *type = sb_request_query(request, "type");
+    const char *key = sb_request_query(request, "key");
     const char *cursor = sb_request_query(request, "cursor");
     const char *sort = sb_request_query(request, "sort");
     sb_saga_page_t page = {.type = sb_slice(type), .cursor = sb_slice(cursor)};
@@ -307,6 +326,8 @@ sb_code_t sb_get_sagas(sb_worker_t *worker, sb_request_t *request, sb_error_t *e
         code = sb_fail(err, SB_INVALID, "query parameter sort=%s: newest or oldest is wanted", sort);
     if (code != SB_OK)
         return code;
+    if (key)
+        return find_by_key(worker, request, type, key, err);
     page.oldest_first = sort && strcmp(sort, "oldest") == 0;
     page.limit = (int)limit;
     return sb_saga_list(worker->pg, &page, &request->out, err);
