@@ -1,0 +1,190 @@
+/* doctor: looks at everything an installation leans on, and says what is wrong and how to mend it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "cli/registry.h"
+#include "cli/remote.h"
+#include "migrations/list.h"
+#include "saga/topology.h"
+
+#include <stdlib.h>
+
+typedef enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_FAIL } verdict_t;
+
+typedef struct report {
+    sb_cli_t *cli;
+    json_t *items;
+    int failed;
+} report_t;
+
+static void say(report_t *r, verdict_t verdict, const char *check, const char *format, ...) SB_PRINTF(4, 5);
+
+static void say(report_t *r, verdict_t verdict, const char *check, const char *format, ...)
+{
+    static const char *const names[] = {"ok", "warn", "FAIL"};
+    char detail[640];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(detail, sizeof detail, format, args);
+    va_end(args);
+    r->failed += verdict == VERDICT_FAIL;
+    (void)json_array_append_new(
+        r->items, json_pack("{s:s, s:s, s:s}", "check", check, "state", names[verdict], "detail", detail));
+}
+
+/* ---- PostgreSQL ---- */
+
+static void check_setting(report_t *r, sb_pg_t *pg, const char *sql, const char *check, const char *want,
+                          const char *otherwise)
+{
+    sb_pg_result_t *result = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_pg_query(pg, sql, NULL, &result, &err) != SB_OK)
+        say(r, VERDICT_WARN, check, "%s", err.message);
+    else if (strcmp(sb_pg_get_text(result, 0, 0), want) == 0)
+        say(r, VERDICT_OK, check, "%s", want);
+    else
+        say(r, VERDICT_FAIL, check, "%s: %s", sb_pg_get_text(result, 0, 0), otherwise);
+    sb_pg_result_free(result);
+}
+
+static void check_clock(report_t *r, sb_pg_t *pg)
+{
+    sb_pg_result_t *result = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_pg_query(pg, "SELECT clock_timestamp()", NULL, &result, &err) == SB_OK) {
+        int64_t apart_ms = llabs(sb_pg_get_time(result, 0, 0) - sb_wall_us()) / 1000;
+        say(r, apart_ms > 1000 ? VERDICT_WARN : VERDICT_OK, "clock",
+            "PostgreSQL's and ours are %lld ms apart", (long long)apart_ms);
+    }
+    sb_pg_result_free(result);
+}
+
+static void check_role(report_t *r, sb_pg_t *pg)
+{
+    sb_pg_result_t *result = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_pg_query(pg, "SELECT current_user::text, rolsuper FROM pg_roles WHERE rolname = current_user",
+                    NULL, &result, &err) == SB_OK &&
+        sb_pg_rows(result) == 1) {
+        bool super = sb_pg_get_bool(result, 0, 1);
+        say(r, super ? VERDICT_WARN : VERDICT_OK, "role", "%s%s", sb_pg_get_text(result, 0, 0),
+            super ? " is a superuser: give the engine a role of its own" : "");
+    }
+    sb_pg_result_free(result);
+}
+
+static void check_postgres(report_t *r)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_t *pg = NULL;
+    if (sb_cli_pg(r->cli, false, &pg, &err) != SB_OK) {
+        say(r, VERDICT_FAIL, "postgres", "%s", err.message);
+        return;
+    }
+    sb_pg_result_t *result = NULL;
+    if (sb_pg_query(pg, "SELECT current_setting('server_version')", NULL, &result, &err) == SB_OK)
+        say(r, VERDICT_OK, "postgres", "version %s", sb_pg_get_text(result, 0, 0));
+    sb_pg_result_free(result);
+    check_setting(r, pg, "SELECT current_setting('fsync')", "fsync", "on", "what was committed can be lost");
+    check_setting(r, pg, "SELECT current_setting('full_page_writes')", "full_page_writes", "on",
+                  "a crash can leave torn pages");
+    check_role(r, pg);
+    check_clock(r, pg);
+    if (sb_migrate_check(pg, SB_SCHEMA, sb_migrations, &err) == SB_OK)
+        say(r, VERDICT_OK, "schema", "%s is what this binary needs", SB_SCHEMA);
+    else
+        say(r, VERDICT_FAIL, "schema", "%s", err.message);
+    sb_pg_close(&pg);
+}
+
+/* ---- Kafka ---- */
+
+static void check_topics(report_t *r, const sb_topic_list_t *list)
+{
+    int missing = 0;
+    int other = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        missing += list->item[i].found == 0;
+        other += list->item[i].found != 0 && list->item[i].found != list->item[i].partitions;
+    }
+    if (other)
+        say(r, VERDICT_FAIL, "topics", "%d have another partition count: sagabus topics plan", other);
+    else if (missing)
+        say(r, VERDICT_WARN, "topics", "%d of %zu are missing: sagabus topics apply", missing, list->count);
+    else
+        say(r, VERDICT_OK, "topics", "all %zu are there", list->count);
+}
+
+static void check_kafka(report_t *r)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_registry_t registry = {NULL, NULL};
+    sb_topic_list_t list = {NULL, 0, 0};
+    const char *brokers = sb_config_get(r->cli->config, "kafka.bootstrap");
+    bool known = sb_registry_open(&registry, r->cli, &err) == SB_OK &&
+                 sb_topology(r->cli->config, registry.pg, registry.catalog, &list, &err) == SB_OK;
+    sb_registry_close(&registry);
+    sb_error_clear(&err);
+    if (sb_topics_inspect(r->cli->config, &list, 10000, &err) != SB_OK) {
+        say(r, VERDICT_FAIL, "kafka", "%s", err.message);
+    } else {
+        say(r, VERDICT_OK, "kafka", "%s", brokers);
+        if (known)
+            check_topics(r, &list);
+    }
+    sb_topic_list_fini(&list);
+}
+
+/* ---- the server ---- */
+
+static void check_server(report_t *r)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_remote_t *remote = NULL;
+    json_t *version = NULL;
+    sb_code_t code = sb_remote_open(&remote, r->cli->config, &err);
+    if (code == SB_OK)
+        code = sb_remote_get(remote, "/version", &version, &err);
+    if (code != SB_OK) {
+        say(r, VERDICT_FAIL, "server", "%s", err.message);
+    } else {
+        const char *text = json_string_value(json_object_get(version, "version"));
+        say(r, VERDICT_OK, "server", "%s, version %s", sb_config_get(r->cli->config, "server.url"),
+            text ? text : "unknown");
+        sb_remote_call_t call = {.method = "GET", .path = "/readyz"};
+        if (sb_remote_send(remote, &call, NULL, NULL, &err) == SB_OK || err.code == SB_CORRUPT)
+            say(r, VERDICT_OK, "ready", "the server says it is ready");
+        else
+            say(r, VERDICT_FAIL, "ready", "%s", err.message);
+    }
+    json_decref(version);
+    sb_remote_close(&remote);
+}
+
+sb_code_t sb_cmd_doctor(sb_cli_t *cli, sb_error_t *err)
+{
+    static const sb_column_t columns[] = {
+        {"STATE", "/state"}, {"CHECK", "/check"}, {"DETAIL", "/detail"}, {NULL, NULL}};
+    static const struct {
+        const char *name;
+        void (*check)(report_t *report);
+    } parts[] = {{"postgres", check_postgres}, {"kafka", check_kafka}, {"server", check_server}};
+    const char *only = sb_cli_option(cli, "only");
+    report_t r = {.cli = cli, .items = json_array()};
+    bool found = !only;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (only && strcmp(only, parts[i].name) != 0)
+            continue;
+        found = true;
+        parts[i].check(&r);
+    }
+    if (found)
+        sb_output_items(&cli->out, r.items, columns);
+    json_decref(r.items);
+    if (!found)
+        return sb_fail(err, SB_INVALID, "--only %s: expected postgres, kafka or server", only);
+    if (r.failed)
+        cli->exit_code = SB_EXIT_ERROR;
+    return SB_OK;
+}

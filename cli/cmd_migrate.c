@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/commands.h"
+#include "migrations/list.h"
+
+sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err)
+{
+    const char *only = sb_cli_option(cli, "only");
+    const char *schema = sb_cli_option(cli, "schema");
+    if (only && strcmp(only, "client") != 0)
+        return sb_fail(err, SB_INVALID, "--only %s: expected client", only);
+    if (only && !schema)
+        return sb_fail(err, SB_INVALID,
+                       "migrate --only client needs --schema NAME: the service's own schema");
+    if (!only && schema)
+        return sb_fail(err, SB_INVALID, "--schema goes with --only client; the engine's schema is %s",
+                       SB_SCHEMA);
+    const char *name = only ? schema : SB_SCHEMA;
+    sb_pg_t *pg = NULL;
+    sb_migrate_report_t report = {0, 0};
+    sb_code_t code = sb_cli_pg(cli, true, &pg, err);
+    if (code == SB_OK)
+        code = sb_migrate(pg, name, only ? sb_client_migrations : sb_migrations, &report, err);
+    sb_pg_close(&pg);
+    if (code != SB_OK)
+        return code;
+    json_t *result =
+        json_pack("{s:s, s:i, s:i}", "schema", name, "applied", report.applied, "version", report.version);
+    if (cli->out.format != SB_OUTPUT_TABLE)
+        sb_output_json(&cli->out, result);
+    else if (report.applied)
+        sb_cli_note(cli, "schema %s: %d migration%s applied, now at version %d", name, report.applied,
+                    report.applied == 1 ? "" : "s", report.version);
+    else
+        sb_cli_note(cli, "schema %s is at version %d already", name, report.version);
+    json_decref(result);
+    return SB_OK;
+}

@@ -1,0 +1,699 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/command.h"
+
+#include "base/near.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* What every command takes, beside one option for each setting. */
+typedef enum common {
+    COMMON_HELP,
+    COMMON_VERSION,
+    COMMON_OUTPUT,
+    COMMON_COLOR,
+    COMMON_QUIET,
+    COMMON_CONFIG,
+    COMMON_SET,
+    COMMON_SERVER,
+    COMMON_PG,
+    COMMON_KAFKA,
+    COMMON_COUNT
+} common_t;
+
+static const sb_cli_option_t common_options[COMMON_COUNT + 1] = {
+    [COMMON_HELP] = {"help", 'h', NULL, "show help"},
+    [COMMON_VERSION] = {"version", 0, NULL, "show the version"},
+    [COMMON_OUTPUT] = {"output", 'o', "FORMAT", "table (default), json or jsonl"},
+    [COMMON_COLOR] = {"color", 0, "WHEN",
+                      "auto (default: on a terminal, unless NO_COLOR is set), always, never"},
+    [COMMON_QUIET] = {"quiet", 'q', NULL, "no messages but errors"},
+    [COMMON_CONFIG] = {"config", 'c', "FILE", "settings; default: sagabus.properties when it is there"},
+    [COMMON_SET] = {"set", 'X', "NAME=VALUE", "any setting, also kafka.* ones for librdkafka"},
+    [COMMON_SERVER] = {"server", 's', "URL", "same as --server-url"},
+    [COMMON_PG] = {"pg", 0, "URI", "same as --pg-uri"},
+    [COMMON_KAFKA] = {"kafka", 0, "HOST:PORT", "same as --kafka-bootstrap"},
+    [COMMON_COUNT] = {NULL, 0, NULL, NULL},
+};
+
+sb_exit_t sb_exit_of(sb_code_t code)
+{
+    switch (code) {
+    case SB_OK:
+        return SB_EXIT_OK;
+    case SB_UNAVAILABLE:
+    case SB_UNKNOWN_OUTCOME:
+        return SB_EXIT_UNREACHABLE;
+    case SB_DENIED:
+        return SB_EXIT_DENIED;
+    case SB_NOT_FOUND:
+    case SB_GONE:
+        return SB_EXIT_NOT_FOUND;
+    case SB_CONFLICT:
+    case SB_MISMATCH:
+        return SB_EXIT_CONFLICT;
+    case SB_TIMEOUT:
+        return SB_EXIT_TIMEOUT;
+    default:
+        return SB_EXIT_ERROR;
+    }
+}
+
+/* ---- options as getopt_long wants them ---- */
+
+/* The value that getopt_long returns for an option: its group and its place in the group. */
+enum { GROUP_COMMON = 0x1000, GROUP_COMMAND = 0x2000, GROUP_SETTING = 0x4000, GROUP_MASK = 0x7000 };
+
+#define LONG_MAX_COUNT 128
+#define NAMES_BYTES    4096
+
+typedef struct option_set {
+    struct option list[LONG_MAX_COUNT];
+    int count;
+    char letters[64];
+    char names[NAMES_BYTES]; /* of the settings' options: http.listen as http-listen */
+    size_t names_used;
+} option_set_t;
+
+static void add_option(option_set_t *set, const sb_cli_option_t *option, int value)
+{
+    assert(set->count < LONG_MAX_COUNT - 1);
+    set->list[set->count++] =
+        (struct option){option->name, option->value ? required_argument : no_argument, NULL, value};
+    if (option->letter) {
+        size_t n = strlen(set->letters);
+        assert(n + 3 < sizeof set->letters);
+        set->letters[n++] = option->letter;
+        if (option->value)
+            set->letters[n++] = ':';
+        set->letters[n] = '\0';
+    }
+}
+
+/* "http.body_max_bytes" as "http-body-max-bytes", kept in the set. */
+static const char *setting_option(option_set_t *set, const char *name)
+{
+    size_t n = strlen(name) + 1;
+    assert(set->names_used + n <= sizeof set->names);
+    char *text = set->names + set->names_used;
+    set->names_used += n;
+    for (size_t i = 0; i < n; i++)
+        text[i] = name[i] == '.' || name[i] == '_' ? '-' : name[i];
+    return text;
+}
+
+/* "+": stop at the first word that is no option, ":": a missing value is told from an unknown option. */
+static void build_set(option_set_t *set, const sb_cli_command_t *command)
+{
+    memset(set, 0, sizeof *set);
+    (void)snprintf(set->letters, sizeof set->letters, "%s", command ? ":" : "+:");
+    for (int i = 0; i < COMMON_COUNT; i++)
+        add_option(set, &common_options[i], GROUP_COMMON | i);
+    for (int i = 0; command && i < SB_CLI_OPTIONS_MAX && command->options[i].name; i++)
+        add_option(set, &command->options[i], GROUP_COMMAND | i);
+    for (int i = 0; sb_config_table[i].name; i++) {
+        sb_cli_option_t option = {setting_option(set, sb_config_table[i].name), 0, "VALUE", NULL};
+        add_option(set, &option, GROUP_SETTING | i);
+    }
+}
+
+/* What a letter stands for; 0: nothing. */
+static int value_of_letter(const sb_cli_command_t *command, int letter)
+{
+    for (int i = 0; i < COMMON_COUNT; i++)
+        if (common_options[i].letter == letter)
+            return GROUP_COMMON | i;
+    for (int i = 0; command && i < SB_CLI_OPTIONS_MAX && command->options[i].name; i++)
+        if (command->options[i].letter == letter)
+            return GROUP_COMMAND | i;
+    return 0;
+}
+
+static sb_code_t unknown_option(const option_set_t *set, const char *word, sb_error_t *err)
+{
+    char name[64];
+    sb_near_t meant = {NULL, 4};
+    (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(word + 2, "="), word + 2);
+    for (int i = 0; i < set->count; i++)
+        sb_near_offer(&meant, name, set->list[i].name);
+    if (meant.word)
+        return sb_fail(err, SB_INVALID, "there is no option --%s; did you mean --%s?", name, meant.word);
+    return sb_fail(err, SB_INVALID, "there is no option --%s", name);
+}
+
+static sb_code_t assign_setting(sb_cli_t *cli, const char *text, sb_error_t *err)
+{
+    char name[128];
+    const char *equals = strchr(text, '=');
+    if (!equals || (size_t)(equals - text) >= sizeof name)
+        return sb_fail(err, SB_INVALID, "--set %s: expected NAME=VALUE", text);
+    (void)snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
+    return sb_config_set(cli->config, name, equals + 1, err);
+}
+
+static sb_code_t take_common(sb_cli_t *cli, common_t which, const char *value, sb_error_t *err)
+{
+    switch (which) {
+    case COMMON_HELP:
+        cli->help = true;
+        return SB_OK;
+    case COMMON_VERSION:
+        cli->version = true;
+        return SB_OK;
+    case COMMON_OUTPUT:
+        return sb_output_set_format(&cli->out, value, err);
+    case COMMON_COLOR:
+        return sb_output_set_color(&cli->out, value, err);
+    case COMMON_QUIET:
+        cli->quiet = true;
+        return SB_OK;
+    case COMMON_CONFIG:
+        cli->config_file = value;
+        return SB_OK;
+    case COMMON_SET:
+        return assign_setting(cli, value, err);
+    case COMMON_SERVER:
+        return sb_config_set(cli->config, "server.url", value, err);
+    case COMMON_PG:
+        return sb_config_set(cli->config, "pg.uri", value, err);
+    case COMMON_KAFKA:
+        return sb_config_set(cli->config, "kafka.bootstrap", value, err);
+    case COMMON_COUNT:
+        break;
+    }
+    return sb_fail(err, SB_INTERNAL, "option %d", (int)which);
+}
+
+static sb_code_t take(sb_cli_t *cli, int value, const char *argument, sb_error_t *err)
+{
+    int place = value & ~GROUP_MASK;
+    switch (value & GROUP_MASK) {
+    case GROUP_COMMON:
+        return take_common(cli, (common_t)place, argument, err);
+    case GROUP_COMMAND:
+        cli->option[place] = argument ? argument : "";
+        return SB_OK;
+    default:
+        return sb_config_set(cli->config, sb_config_table[place].name, argument, err);
+    }
+}
+
+/* getopt_long accepts any prefix of a long option that is not ambiguous; scripts that lean on that break with
+ * the next option, so it is refused. */
+static bool is_whole(const struct option *option, char **argv)
+{
+    const char *word = argv[optind - 1];
+    if (option->has_arg == required_argument && optarg == word)
+        word = argv[optind - 2];
+    size_t n = strlen(option->name);
+    return strncmp(word, "--", 2) == 0 && strncmp(word + 2, option->name, n) == 0 &&
+           (word[n + 2] == '\0' || word[n + 2] == '=');
+}
+
+static const char *long_word(char **argv)
+{
+    const char *word = argv[optind - 1];
+    return strncmp(word, "--", 2) != 0 && optind > 1 ? argv[optind - 2] : word;
+}
+
+/* Reads options from optind on. */
+static sb_code_t read_options(sb_cli_t *cli, int argc, char **argv, const sb_cli_command_t *command,
+                              sb_error_t *err)
+{
+    option_set_t set;
+    build_set(&set, command);
+    for (;;) {
+        int place = -1;
+        int got = getopt_long(argc, argv, set.letters, set.list, &place);
+        if (got == -1)
+            return SB_OK;
+        if (got == '?' && optopt > 0 && optopt < GROUP_COMMON)
+            return sb_fail(err, SB_INVALID, "there is no option -%c", optopt);
+        if (got == '?' && optopt >= GROUP_COMMON)
+            return sb_fail(err, SB_INVALID, "%.*s takes no value", (int)strcspn(argv[optind - 1], "="),
+                           argv[optind - 1]);
+        if (got == '?')
+            return unknown_option(&set, argv[optind - 1], err);
+        if (got == ':')
+            return sb_fail(err, SB_INVALID, "%s needs a value", argv[optind - 1]);
+        if (place >= 0 && !is_whole(&set.list[place], argv))
+            return unknown_option(&set, long_word(argv), err);
+        int value = got < GROUP_COMMON ? value_of_letter(command, got) : got;
+        sb_code_t code = take(cli, value, optarg, err);
+        if (code != SB_OK)
+            return code;
+    }
+}
+
+/* ---- words ---- */
+
+static const sb_cli_command_t *find(const char *noun, const char *verb)
+{
+    for (const sb_cli_command_t *c = sb_cli_table; c->noun; c++) {
+        if (strcmp(c->noun, noun) != 0)
+            continue;
+        if (!c->verb || (verb && strcmp(c->verb, verb) == 0))
+            return c;
+    }
+    return NULL;
+}
+
+static bool is_noun(const char *word)
+{
+    for (const sb_cli_command_t *c = sb_cli_table; c->noun; c++)
+        if (strcmp(c->noun, word) == 0)
+            return true;
+    return false;
+}
+
+static sb_code_t unknown_noun(const char *word, sb_error_t *err)
+{
+    sb_near_t meant = {NULL, 4};
+    for (const sb_cli_command_t *c = sb_cli_table; c->noun; c++)
+        sb_near_offer(&meant, word, c->noun);
+    if (meant.word)
+        return sb_fail(err, SB_INVALID, "there is no command %s; did you mean %s?", word, meant.word);
+    return sb_fail(err, SB_INVALID, "there is no command %s; see sagabus --help", word);
+}
+
+static sb_code_t unknown_verb(const char *noun, const char *word, sb_error_t *err)
+{
+    sb_near_t meant = {NULL, 4};
+    sb_buf_t verbs = SB_BUF_INIT;
+    for (const sb_cli_command_t *c = sb_cli_table; c->noun; c++) {
+        if (strcmp(c->noun, noun) != 0)
+            continue;
+        sb_near_offer(&meant, word, c->verb);
+        sb_buf_printf(&verbs, "%s%s", verbs.len ? ", " : "", c->verb);
+    }
+    sb_code_t code =
+        meant.word
+            ? sb_fail(err, SB_INVALID, "there is no %s %s; did you mean %s %s?", noun, word, noun, meant.word)
+            : sb_fail(err, SB_INVALID, "there is no %s %s; there are: %s", noun, word, sb_buf_text(&verbs));
+    sb_buf_fini(&verbs);
+    return code;
+}
+
+/* The command that the words at *at say; moves *at past them. */
+static sb_code_t find_command(sb_cli_t *cli, int argc, char **argv, int *at, const char **noun,
+                              sb_error_t *err)
+{
+    *noun = argv[*at];
+    if (!is_noun(*noun))
+        return unknown_noun(*noun, err);
+    cli->command = find(*noun, NULL);
+    (*at)++;
+    if (cli->command)
+        return SB_OK;
+    if (*at >= argc || strcmp(argv[*at], "--help") == 0 || strcmp(argv[*at], "-h") == 0) {
+        cli->help = *at < argc;
+        return SB_OK;
+    }
+    cli->command = find(*noun, argv[*at]);
+    if (!cli->command)
+        return unknown_verb(*noun, argv[*at], err);
+    (*at)++;
+    return SB_OK;
+}
+
+static sb_code_t take_arguments(sb_cli_t *cli, int argc, char **argv, sb_error_t *err)
+{
+    const sb_cli_command_t *command = cli->command;
+    const char *gap = command->verb ? " " : "";
+    const char *verb = command->verb ? command->verb : "";
+    int count = argc - optind;
+    if (count < command->arguments_min)
+        return sb_fail(err, SB_INVALID, "%s%s%s needs %s", command->noun, gap, verb, command->arguments);
+    if (count > command->arguments_max)
+        return sb_fail(err, SB_INVALID, "%s%s%s: \"%s\" is one word too many; expected %s", command->noun,
+                       gap, verb, argv[optind + command->arguments_max],
+                       command->arguments[0] ? command->arguments : "no argument");
+    assert(count <= SB_CLI_ARGUMENTS_MAX);
+    for (int i = 0; i < count; i++)
+        cli->argument[i] = argv[optind + i];
+    cli->argument_count = count;
+    return SB_OK;
+}
+
+sb_code_t sb_cli_parse(sb_cli_t *cli, int argc, char **argv, const char **noun, sb_error_t *err)
+{
+    sb_config_t *config = cli->config;
+    memset(cli, 0, sizeof *cli);
+    cli->config = config;
+    sb_output_init(&cli->out, stdout);
+    *noun = NULL;
+    opterr = 0;
+    optind = 0;
+    sb_code_t code = read_options(cli, argc, argv, NULL, err);
+    int at = optind;
+    if (code == SB_OK && at < argc && !cli->version)
+        code = find_command(cli, argc, argv, &at, noun, err);
+    if (code != SB_OK || !cli->command)
+        return code;
+    /* getopt takes argv[0] for the program's name: here it is the last word of the command. */
+    optind = 0;
+    code = read_options(cli, argc - at + 1, argv + at - 1, cli->command, err);
+    if (code == SB_OK && !cli->help && !cli->version)
+        code = take_arguments(cli, argc - at + 1, argv + at - 1, err);
+    return code;
+}
+
+/* ---- values ---- */
+
+const char *sb_cli_option(const sb_cli_t *cli, const char *name)
+{
+    for (int i = 0; i < SB_CLI_OPTIONS_MAX && cli->command->options[i].name; i++)
+        if (strcmp(cli->command->options[i].name, name) == 0)
+            return cli->option[i];
+    assert(!"an option that the command's row does not have");
+    return NULL;
+}
+
+sb_code_t sb_cli_option_int(const sb_cli_t *cli, const char *name, int64_t low, int64_t high, int64_t absent,
+                            int64_t *out, sb_error_t *err)
+{
+    const char *text = sb_cli_option(cli, name);
+    *out = absent;
+    if (!text)
+        return SB_OK;
+    char *end = NULL;
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    if (end == text || *end || errno == ERANGE || number < low || number > high)
+        return sb_fail(err, SB_INVALID, "--%s %s: expected a whole number, %lld to %lld", name, text,
+                       (long long)low, (long long)high);
+    *out = number;
+    return SB_OK;
+}
+
+sb_code_t sb_cli_option_ms(const sb_cli_t *cli, const char *name, int64_t absent, int64_t *out,
+                           sb_error_t *err)
+{
+    static const struct {
+        const char *unit;
+        int64_t ms;
+    } units[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
+    const char *text = sb_cli_option(cli, name);
+    *out = absent;
+    if (!text)
+        return SB_OK;
+    char *end = NULL;
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    for (size_t i = 0; end != text && errno == 0 && i < sizeof units / sizeof units[0]; i++) {
+        if (strcmp(end, units[i].unit) == 0 && number >= 0 && number <= INT32_MAX / units[i].ms) {
+            *out = number * units[i].ms;
+            return SB_OK;
+        }
+    }
+    return sb_fail(err, SB_INVALID, "--%s %s: expected a time such as 500ms, 30s or 5m", name, text);
+}
+
+sb_code_t sb_cli_content(const char *value, sb_buf_t *out, sb_error_t *err)
+{
+    if (value[0] != '@') {
+        sb_buf_add_text(out, value);
+        return sb_buf_failed(out) ? sb_fail(err, SB_NO_MEMORY, "out of memory") : SB_OK;
+    }
+    const char *path = value + 1;
+    bool standard = strcmp(path, "-") == 0;
+    int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return sb_fail(err, errno == ENOENT ? SB_NOT_FOUND : SB_DENIED, "%s: %s", path, strerror(errno));
+    ssize_t got = 1;
+    while (got > 0 && !sb_buf_failed(out)) {
+        char *at = sb_buf_reserve(out, 65536);
+        got = at ? read(fd, at, 65535) : -1;
+        if (got > 0)
+            out->len += (size_t)got;
+        if (at)
+            out->ptr[out->len] = '\0';
+    }
+    int why = errno;
+    if (!standard)
+        (void)close(fd);
+    if (sb_buf_failed(out))
+        return sb_fail(err, SB_NO_MEMORY, "%s: out of memory", path);
+    if (got < 0)
+        return sb_fail(err, SB_UNAVAILABLE, "%s: %s", path, strerror(why));
+    return SB_OK;
+}
+
+/* ---- help ---- */
+
+void sb_cli_command_name(const sb_cli_command_t *command, sb_buf_t *out)
+{
+    sb_buf_printf(out, "%s%s%s", command->noun, command->verb ? " " : "", command->verb ? command->verb : "");
+}
+
+static void help_option(sb_buf_t *out, const sb_cli_option_t *option)
+{
+    char head[64];
+    char letter[8] = "    ";
+    if (option->letter)
+        (void)snprintf(letter, sizeof letter, "-%c, ", option->letter);
+    (void)snprintf(head, sizeof head, "%s--%s%s%s", letter, option->name, option->value ? " " : "",
+                   option->value ? option->value : "");
+    sb_buf_printf(out, "  %-28s  %s\n", head, option->meaning);
+}
+
+static void help_options(sb_buf_t *out, const char *title, const sb_cli_option_t *options, int max)
+{
+    if (!options[0].name)
+        return;
+    sb_buf_printf(out, "\n%s:\n", title);
+    for (int i = 0; i < max && options[i].name; i++)
+        help_option(out, &options[i]);
+}
+
+static void help_row(sb_buf_t *out, const sb_cli_command_t *command)
+{
+    sb_buf_t name = SB_BUF_INIT;
+    sb_cli_command_name(command, &name);
+    sb_buf_printf(out, "  %-18s %s\n", sb_buf_text(&name), command->summary);
+    sb_buf_fini(&name);
+}
+
+static void help_command(sb_buf_t *out, const sb_cli_command_t *command)
+{
+    sb_buf_add_text(out, "usage: sagabus ");
+    sb_cli_command_name(command, out);
+    if (command->arguments[0])
+        sb_buf_printf(out, " %s", command->arguments);
+    sb_buf_printf(out, " [OPTION...]\n\n%s.\n", command->summary);
+    if (command->detail)
+        sb_buf_printf(out, "%s\n", command->detail);
+    if (command->examples[0])
+        sb_buf_add_text(out, "\nExamples:\n");
+    for (int i = 0; i < 4 && command->examples[i]; i++)
+        sb_buf_printf(out, "  %s\n", command->examples[i]);
+    help_options(out, "Options", command->options, SB_CLI_OPTIONS_MAX);
+    help_options(out, "Options of every command", common_options, COMMON_COUNT);
+    sb_buf_add_text(out, "\nEach setting is an option too: sagabus help settings\n");
+}
+
+static void help_all(sb_buf_t *out)
+{
+    sb_buf_add_text(out, "sagabus: event bus, event store and saga orchestrator for Kafka and PostgreSQL\n\n"
+                         "usage: sagabus COMMAND [ARGUMENT...] [OPTION...]\n\n");
+    const char *before = "";
+    for (const sb_cli_command_t *c = sb_cli_table; c->noun; c++) {
+        if (before[0] && strcmp(before, c->noun) != 0 && (c->verb || find(before, NULL) == NULL))
+            sb_buf_add_char(out, '\n');
+        help_row(out, c);
+        before = c->noun;
+    }
+    sb_buf_add_text(out,
+                    "\nsagabus COMMAND --help shows its options and examples; sagabus help settings and\n"
+                    "sagabus help exit-codes what their names say.\n");
+}
+
+static void help_exit_codes(sb_buf_t *out)
+{
+#define SB_ROW(name, number, meaning) sb_buf_printf(out, "%4d  %s\n", number, meaning);
+    SB_EXIT_MAP(SB_ROW)
+#undef SB_ROW
+}
+
+static void help_settings(sb_buf_t *out)
+{
+    sb_buf_add_text(out, "Setting, default, meaning. http.listen is --http-listen on the command line,\n"
+                         "SAGABUS_HTTP_LISTEN in the environment and http.listen= in sagabus.properties;\n"
+                         "the first of these that gives it counts.\n\n");
+    for (const sb_config_row_t *row = sb_config_table; row->name; row++)
+        sb_buf_printf(out, "  %-26s %-22s %s\n", row->name, row->default_value[0] ? row->default_value : "-",
+                      row->meaning);
+    sb_buf_add_text(out, "\n  kafka.*                    any other setting of librdkafka\n"
+                         "  participant.*              settings of a saga's participants\n");
+}
+
+bool sb_cli_help(const char *noun, const char *verb, sb_buf_t *out)
+{
+    if (!noun) {
+        help_all(out);
+        return true;
+    }
+    if (strcmp(noun, "exit-codes") == 0 || strcmp(noun, "settings") == 0) {
+        (noun[0] == 'e' ? help_exit_codes : help_settings)(out);
+        return true;
+    }
+    const sb_cli_command_t *command = find(noun, verb);
+    if (command) {
+        help_command(out, command);
+        return true;
+    }
+    if (verb || !is_noun(noun))
+        return false;
+    sb_buf_printf(out, "usage: sagabus %s VERB [ARGUMENT...] [OPTION...]\n\n", noun);
+    for (const sb_cli_command_t *c = sb_cli_table; c->noun; c++)
+        if (strcmp(c->noun, noun) == 0)
+            help_row(out, c);
+    return true;
+}
+
+/* ---- completion ---- */
+
+static void completion_options(sb_buf_t *out, const sb_cli_option_t *options, int max)
+{
+    for (int i = 0; i < max && options[i].name; i++)
+        sb_buf_printf(out, " --%s", options[i].name);
+}
+
+static void completion_command(sb_buf_t *out, const sb_cli_command_t *command)
+{
+    sb_buf_add_text(out, "    \"");
+    sb_cli_command_name(command, out);
+    sb_buf_add_text(out, "\") words=\"$common");
+    completion_options(out, command->options, SB_CLI_OPTIONS_MAX);
+    sb_buf_add_text(out, "\" ;;\n");
+}
+
+/* The nouns, or the verbs of a noun, each once. */
+static void completion_words(sb_buf_t *out, const char *noun)
+{
+    const char *before = "";
+    for (const sb_cli_command_t *c = sb_cli_table; c->noun; c++) {
+        const char *word = noun ? c->verb : c->noun;
+        if ((noun && strcmp(c->noun, noun) != 0) || !word || strcmp(word, before) == 0)
+            continue;
+        sb_buf_printf(out, " %s", word);
+        before = word;
+    }
+}
+
+void sb_cli_completion_bash(sb_buf_t *out)
+{
+    sb_buf_add_text(out, "# bash completion of sagabus; written by `sagabus completion bash`.\n"
+                         "_sagabus() {\n"
+                         "  local current=${COMP_WORDS[COMP_CWORD]} first= second= words= word i common=\"");
+    for (int i = 0; i < COMMON_COUNT; i++)
+        sb_buf_printf(out, "%s--%s", i ? " " : "", common_options[i].name);
+    sb_buf_add_text(out,
+                    "\"\n  for ((i = 1; i < COMP_CWORD; i++)); do\n"
+                    "    word=${COMP_WORDS[i]}\n"
+                    "    case $word in -*) continue ;; esac\n"
+                    "    if [[ -z $first ]]; then first=$word; elif [[ -z $second ]]; then second=$word; fi\n"
+                    "  done\n"
+                    "  case $first in\n    \"\") words=\"$common");
+    completion_words(out, NULL);
+    sb_buf_add_text(out, "\" ;;\n");
+    const char *before = "";
+    for (const sb_cli_command_t *c = sb_cli_table; c->noun; c++) {
+        if (!c->verb) {
+            completion_command(out, c);
+        } else if (strcmp(before, c->noun) != 0) {
+            sb_buf_printf(out, "    %s) case \"$first $second\" in\n    \"%s \") words=\"", c->noun, c->noun);
+            completion_words(out, c->noun);
+            sb_buf_add_text(out, "\" ;;\n");
+            for (const sb_cli_command_t *v = c; v->noun && strcmp(v->noun, c->noun) == 0; v++)
+                completion_command(out, v);
+            sb_buf_add_text(out, "    esac ;;\n");
+        }
+        before = c->noun;
+    }
+    sb_buf_add_text(
+        out, "  esac\n"
+             "  case $current in @*) COMPREPLY=($(compgen -P @ -f -- \"${current#@}\")); return ;; esac\n"
+             "  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
+             "}\n"
+             "complete -o default -F _sagabus sagabus\n");
+}
+
+/* ---- the reference pages ---- */
+
+static void reference_options(sb_buf_t *out, const sb_cli_option_t *options, int max)
+{
+    sb_buf_add_text(out, "\n| option | meaning |\n|---|---|\n");
+    for (int i = 0; i < max && options[i].name; i++) {
+        sb_buf_add_text(out, "| `");
+        if (options[i].letter)
+            sb_buf_printf(out, "-%c`, `", options[i].letter);
+        sb_buf_printf(out, "--%s%s%s` | %s |\n", options[i].name, options[i].value ? " " : "",
+                      options[i].value ? options[i].value : "", options[i].meaning);
+    }
+}
+
+static void reference_command(sb_buf_t *out, const sb_cli_command_t *command)
+{
+    sb_buf_add_text(out, "\n### sagabus ");
+    sb_cli_command_name(command, out);
+    if (command->arguments[0])
+        sb_buf_printf(out, " %s", command->arguments);
+    sb_buf_printf(out, "\n\n%s.", command->summary);
+    if (command->detail)
+        sb_buf_printf(out, "\n%s", command->detail);
+    sb_buf_add_char(out, '\n');
+    if (command->options[0].name)
+        reference_options(out, command->options, SB_CLI_OPTIONS_MAX);
+    if (command->examples[0])
+        sb_buf_add_text(out, "\n```sh\n");
+    for (int i = 0; i < 4 && command->examples[i]; i++)
+        sb_buf_printf(out, "%s\n", command->examples[i]);
+    if (command->examples[0])
+        sb_buf_add_text(out, "```\n");
+}
+
+void sb_cli_reference(sb_buf_t *out)
+{
+    sb_buf_add_text(
+        out,
+        "# The command line\n\n"
+        "This page is written by `sagabus reference cli` from the table of commands; a test compares "
+        "them.\n\n"
+        "Data goes to standard output, messages to standard error. A setting counts in this order: option,\n"
+        "environment (`SAGABUS_…`), `sagabus.properties`, default; see [configuration](configuration.md).\n"
+        "\n## Exit codes\n\n| code | meaning |\n|---|---|\n");
+#define SB_ROW(name, number, meaning) sb_buf_printf(out, "| %d | %s |\n", number, meaning);
+    SB_EXIT_MAP(SB_ROW)
+#undef SB_ROW
+    sb_buf_add_text(out, "\n## Options of every command\n");
+    reference_options(out, common_options, COMMON_COUNT);
+    sb_buf_add_text(out, "\n## Commands\n");
+    for (const sb_cli_command_t *c = sb_cli_table; c->noun; c++)
+        reference_command(out, c);
+}
+
+void sb_cli_reference_settings(sb_buf_t *out)
+{
+    sb_buf_add_text(
+        out,
+        "# Configuration\n\n"
+        "This page is written by `sagabus reference settings` from the table of settings; a test compares "
+        "them.\n\n"
+        "`http.listen` is `--http-listen` on the command line, `SAGABUS_HTTP_LISTEN` in the environment and\n"
+        "`http.listen=` in `sagabus.properties`; the first of these that gives it counts. Names that end in\n"
+        "`_ms` take `ms`, `s`, `m`, `h`; names that end in `_bytes` take `k`, `m`. Keep secrets in the file "
+        "(not\n"
+        "readable by others) or in the environment, not on the command line.\n\n"
+        "| setting | default | meaning |\n|---|---|---|\n");
+    for (const sb_config_row_t *row = sb_config_table; row->name; row++)
+        sb_buf_printf(out, "| `%s` | %s%s%s | %s |\n", row->name, row->default_value[0] ? "`" : "",
+                      row->default_value, row->default_value[0] ? "`" : "", row->meaning);
+    sb_buf_add_text(out, "| `kafka.*` | | any other setting of librdkafka, without the prefix |\n"
+                         "| `participant.*` | | settings of a saga's participants |\n");
+}

@@ -1,0 +1,61 @@
+/* commands - the functions behind the table, one file a noun.
+ *
+ * Each runs one command to its end. Not SB_OK: the message is printed and the code becomes the exit code.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_CLI_COMMANDS_H
+#define SB_CLI_COMMANDS_H
+
+#include "base/pg.h"
+#include "cli/command.h"
+
+/* cmd_serve.c */
+sb_code_t sb_cmd_serve(sb_cli_t *cli, sb_error_t *err);
+/* cmd_migrate.c */
+sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err);
+/* cmd_event.c */
+sb_code_t sb_cmd_publish(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_event_append(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_event_read(sb_cli_t *cli, sb_error_t *err);
+/* cmd_subscribe.c */
+sb_code_t sb_cmd_subscribe(sb_cli_t *cli, sb_error_t *err);
+/* cmd_saga.c */
+sb_code_t sb_cmd_saga_start(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_saga_show(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_saga_trace(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_saga_list(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_saga_act(sb_cli_t *cli, sb_error_t *err); /* cancel, retry, pause, resume, skip, resolve */
+/* cmd_view.c */
+sb_code_t sb_cmd_view_list(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_view_show(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_replay(sb_cli_t *cli, sb_error_t *err);
+/* cmd_schema.c */
+sb_code_t sb_cmd_schema_apply(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_schema_list(sb_cli_t *cli, sb_error_t *err);
+/* cmd_topics.c */
+sb_code_t sb_cmd_topics_plan(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_topics_apply(sb_cli_t *cli, sb_error_t *err);
+/* cmd_key.c */
+sb_code_t sb_cmd_key_create(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_key_list(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_key_revoke(sb_cli_t *cli, sb_error_t *err);
+/* cmd_doctor.c */
+sb_code_t sb_cmd_doctor(sb_cli_t *cli, sb_error_t *err);
+/* cmd_self.c: about this binary */
+sb_code_t sb_cmd_openapi(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_completion(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_reference(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_help(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_version(sb_cli_t *cli, sb_error_t *err);
+
+/* ---- what several of them need ---- */
+
+/* A connection of a person at the keyboard. timeout: no limit on a statement. */
+SB_MUST_CHECK sb_code_t sb_cli_pg(const sb_cli_t *cli, bool unlimited, sb_pg_t **out, sb_error_t *err);
+/* What is printed for a person beside the data, unless --quiet. */
+void sb_cli_note(const sb_cli_t *cli, const char *format, ...) SB_PRINTF(2, 3);
+/* Whether Ctrl-C was pressed (only after sb_cli_catch_interrupt). */
+void sb_cli_catch_interrupt(void);
+bool sb_cli_interrupted(void);
+
+#endif

@@ -1,0 +1,45 @@
+/* What several commands need: a connection, a note to the person, Ctrl-C.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/commands.h"
+
+#include <signal.h>
+
+static volatile sig_atomic_t interrupted;
+
+sb_code_t sb_cli_pg(const sb_cli_t *cli, bool unlimited, sb_pg_t **out, sb_error_t *err)
+{
+    sb_pg_config_t config = {.uri = sb_config_get(cli->config, "pg.uri"),
+                             .application_name = "sagabus-cli",
+                             .statement_timeout_ms = unlimited ? UINT32_MAX : 0};
+    return sb_pg_open(out, &config, err);
+}
+
+void sb_cli_note(const sb_cli_t *cli, const char *format, ...)
+{
+    if (cli->quiet)
+        return;
+    va_list args;
+    va_start(args, format);
+    (void)vfprintf(stderr, format, args);
+    va_end(args);
+    (void)fputc('\n', stderr);
+}
+
+static void on_interrupt(int signal_number)
+{
+    interrupted = signal_number;
+}
+
+void sb_cli_catch_interrupt(void)
+{
+    /* the second Ctrl-C ends the process at once */
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+bool sb_cli_interrupted(void)
+{
+    return interrupted != 0;
+}
