@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/pg/view_world.h"
+#include "tests/support/process.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- kill between rows and checkpoint ---- */
+
+static int run_child(void *context)
+{
+    const char *uri = context;
+    sb_catalog_t *catalog = NULL;
+    sb_projector_t *projector = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_catalog_new(&catalog, &err) != SB_OK)
+        return 1;
+    sb_projector_config_t config = {.pg_uri = uri,
+                                    .owner = "child",
+                                    .catalog = catalog,
+                                    .batch_events = 3,
+                                    .idle_ms = 1,
+                                    .refresh_ms = 20};
+    if (sb_projector_open(&projector, &config, &err) != SB_OK)
+        return 1;
+    sb_projector_run(projector);
+    return 0;
+}
+
+/* Customers whose row is not what their events up to the checkpoint say, in one snapshot. */
+static const char wrong_customers[] =
+    "WITH at AS (SELECT cursor AS seq FROM sagabus.lease WHERE role = 'view:customer_orders'), "
+    "said AS (SELECT convert_from(e.data, 'UTF8')::jsonb ->> 'customer_id' AS customer_id, "
+    "count(*) FILTER (WHERE t.name = 'order.created') AS orders, "
+    "count(*) FILTER (WHERE t.name = 'order.cancelled') AS cancelled, "
+    "coalesce(sum((convert_from(e.data, 'UTF8')::jsonb ->> 'amount')::bigint) "
+    "  FILTER (WHERE t.name = 'order.created'), 0) AS amount "
+    "FROM sagabus.event e JOIN sagabus.event_type t USING (type_no), at "
+    "WHERE e.seq <= at.seq AND t.name IN ('order.created', 'order.confirmed', 'order.cancelled') GROUP BY 1) "
+    "SELECT count(*) FROM said FULL JOIN sagabus_view.customer_orders c USING (customer_id) "
+    "WHERE (said.orders, said.cancelled, said.amount) IS DISTINCT FROM (c.orders, c.cancelled, "
+    "c.ordered_amount::numeric)";
+
+static void a_killed_projector_leaves_rows_and_checkpoint_together(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_open(&world);
+    int64_t before = 0;
+    int moved = 0;
+    for (int round = 0; round < 12; round++) {
+        sb_test_process_t child = {0};
+        sb_world_append(&world, 100 + round, 500, 60, 0);
+        sb_test_fork(&child, run_child, world.uri);
+        sb_test_sleep_ms(60 + (round * 37) % 150);
+        sb_test_signal(&child, SIGKILL);
+        assert_true(sb_test_wait(&child, 5000));
+        sb_test_process_end(&child);
+        /* its backend may still commit what it was sent: ask for a state, not for the last one */
+        if (sb_world_cursor(&world, "customer_orders") < 0 ||
+            sb_world_int(&world,
+                         "SELECT count(*) FROM sagabus.view_generation WHERE view = 'customer_orders'") == 0)
+            continue;
+        assert_int_equal(sb_test_pg_int(world.pg, wrong_customers), 0);
+        moved += sb_world_cursor(&world, "customer_orders") > before;
+        before = sb_world_cursor(&world, "customer_orders");
+    }
+    assert_true(moved > 3);
+    sb_world_project(&world, 100);
+    assert_int_equal(sb_test_pg_int(world.pg, wrong_customers), 0);
+    assert_int_equal(sb_world_cursor(&world, "customer_orders"), sb_world_safe(&world));
+    sb_world_close(&world);
+}
+
+/* ---- owners ---- */
+
+static int owned(const sb_world_projector_t *p)
+{
+    sb_projector_stats_t stats;
+    sb_projector_stats(p->projector, &stats);
+    return stats.owned;
+}
+
+static void of_two_projectors_one_owns_a_view(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_projector_t a;
+    sb_world_projector_t b;
+    sb_world_open(&world);
+    sb_world_start(&world, &a, "a", 10);
+    assert_soon(owned(&a) == 2, 10000);
+    sb_world_start(&world, &b, "b", 10);
+    for (int i = 0; i < 10; i++) {
+        sb_world_append(&world, 200 + i, 100, 30, 0);
+        assert_int_equal(owned(&a), 2);
+        assert_int_equal(owned(&b), 0);
+    }
+    assert_int_equal(
+        sb_world_int(&world, "SELECT count(*) FROM sagabus.lease WHERE role LIKE 'view:%%' AND owner = 'a'"),
+        2);
+    sb_world_stop(&a);
+    assert_soon(owned(&b) == 2, 10000);
+    sb_world_append(&world, 300, 100, 30, 0);
+    int64_t safe = sb_world_safe(&world);
+    assert_soon(sb_world_is_at(&world, "customer_orders", safe), 10000);
+    assert_int_equal(sb_test_pg_int(world.pg, wrong_customers), 0);
+    sb_world_stop(&b);
+    sb_world_close(&world);
+}
+
+static void a_projector_comes_back_after_its_connection_broke(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_projector_t p;
+    sb_world_open(&world);
+    sb_world_start(&world, &p, "a", 10);
+    assert_soon(owned(&p) == 2, 10000);
+    for (int i = 0; i < 3; i++) {
+        sb_world_append(&world, 400 + i, 300, 30, 0);
+        sb_test_pg_script(world.pg,
+                          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
+                          "'sagabus-projector' AND datname = current_database()");
+        int64_t safe = sb_world_safe(&world);
+        assert_soon(sb_world_is_at(&world, "customer_orders", safe), 20000);
+    }
+    assert_int_equal(sb_test_pg_int(world.pg, wrong_customers), 0);
+    sb_world_stop(&p);
+    sb_world_close(&world);
+}
+
+static void a_fenced_projector_takes_the_view_anew(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_projector_t p;
+    sb_world_open(&world);
+    sb_world_append(&world, 450, 100, 30, 0);
+    sb_world_start(&world, &p, "a", 10);
+    assert_soon(owned(&p) == 2, 10000);
+    sb_test_pg_script(world.pg, "UPDATE sagabus.lease SET epoch = epoch + 10 WHERE role LIKE 'view:%'");
+    sb_world_append(&world, 451, 300, 30, 0);
+    int64_t safe = sb_world_safe(&world);
+    assert_soon(sb_world_is_at(&world, "customer_orders", safe), 10000);
+    assert_int_equal(sb_test_pg_int(world.pg, wrong_customers), 0);
+    assert_true(sb_world_int(&world, "SELECT min(epoch) FROM sagabus.lease WHERE role LIKE 'view:%%'") >= 12);
+    sb_world_stop(&p);
+    sb_world_close(&world);
+}
+
+/* ---- what it waits for, what it steps over ---- */
+
+static void an_unknown_version_is_waited_for(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_projector_t p;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    sb_world_append(&world, 500, 50, 10, 0);
+    sb_test_pg_script(
+        world.pg,
+        "INSERT INTO sagabus.event_type (name, version) VALUES ('order.created', 2);"
+        "INSERT INTO sagabus.stream (category, key) VALUES ('order', 'new');"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) SELECT s.stream_no, 1, "
+        "t.type_no, 1, gen_random_uuid(), '{\"customer_id\":\"c-new\",\"amount\":5}' FROM sagabus.stream "
+        "s, sagabus.event_type t WHERE s.key = 'new' AND t.name = 'order.created' AND t.version = 2");
+    int64_t waits_at = sb_world_safe(&world) - 1;
+    sb_world_append(&world, 501, 50, 10, 0);
+    int64_t safe = sb_world_safe(&world);
+    sb_world_start(&world, &p, "a", 10);
+    assert_soon(sb_world_int(&world,
+                             "SELECT count(*) FROM sagabus.lease WHERE role LIKE 'view:%%' AND detail ->> "
+                             "'state' = 'waiting' AND cursor = %" PRId64,
+                             waits_at) == 2,
+                10000);
+    assert_code(SB_UNSUPPORTED, sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err),
+                &err);
+    sb_test_pg_script(world.pg,
+                      "INSERT INTO sagabus.artifact (kind, name, version, hash, body) SELECT 'event', "
+                      "'order.created', 2, sha256(b), b FROM (SELECT "
+                      "'{\"schema\":{\"type\":\"object\"},\"type\":\"order.created\",\"version\":2}'::bytea "
+                      "AS b) x");
+    assert_soon(sb_world_is_at(&world, "customer_orders", safe) &&
+                    sb_world_is_at(&world, "order_summary", safe),
+                10000);
+    sb_world_stop(&p);
+    assert_int_equal(sb_world_int(&world,
+                                  "SELECT count(*) FROM sagabus.lease WHERE role LIKE 'view:%%' AND detail = "
+                                  "'{}'"),
+                     2);
+    assert_int_equal(
+        sb_world_int(&world, "SELECT ordered_amount FROM sagabus_view.customer_orders WHERE customer_id = "
+                             "'c-new'"),
+        5);
+    sb_world_close(&world);
+}
+
+static void poison_costs_its_key_only(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_open(&world);
+    sb_world_append(&world, 600, 1000, 50, 100);
+    sb_world_project(&world, 17);
+    int64_t parked =
+        sb_world_int(&world, "SELECT count(*) FROM sagabus.view_parked WHERE view = 'order_summary'");
+    assert_true(parked > 0);
+    assert_true(sb_world_int(&world, "SELECT count(*) FROM sagabus_view.order_summary") > 20);
+    /* a key is parked once, whatever comes after */
+    sb_world_append(&world, 601, 1000, 50, 0);
+    sb_world_project(&world, 17);
+    assert_int_equal(
+        sb_world_int(&world, "SELECT count(*) FROM sagabus.view_parked WHERE view = 'order_summary'"),
+        parked);
+    assert_int_equal(sb_world_int(&world, "SELECT count(*) - count(DISTINCT (table_name, key)) FROM "
+                                          "sagabus.view_parked WHERE view = 'order_summary'"),
+                     0);
+    sb_world_close(&world);
+}
+
+static void a_table_of_another_view_is_not_taken(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_projector_t p;
+    sb_world_open(&world);
+    sb_world_append(&world, 700, 20, 5, 0);
+    sb_test_pg_script(world.pg, "INSERT INTO sagabus.view_table VALUES ('order_summary', 'somebody')");
+    sb_world_start(&world, &p, "a", 10);
+    int64_t safe = sb_world_safe(&world);
+    assert_soon(sb_world_is_at(&world, "customer_orders", safe), 10000); /* which goes on */
+    assert_soon(sb_world_int(
+                    &world, "SELECT count(*) FROM sagabus.lease WHERE role = 'view:order_summary' AND detail "
+                            "->> 'problem' LIKE '%%somebody%%'") == 1,
+                10000);
+    sb_test_pg_script(world.pg, "DELETE FROM sagabus.view_table WHERE view = 'somebody'");
+    assert_soon(sb_world_is_at(&world, "order_summary", safe), 20000);
+    sb_world_stop(&p);
+    sb_world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_killed_projector_leaves_rows_and_checkpoint_together),
+        cmocka_unit_test(of_two_projectors_one_owns_a_view),
+        cmocka_unit_test(a_projector_comes_back_after_its_connection_broke),
+        cmocka_unit_test(a_fenced_projector_takes_the_view_anew),
+        cmocka_unit_test(an_unknown_version_is_waited_for),
+        cmocka_unit_test(poison_costs_its_key_only),
+        cmocka_unit_test(a_table_of_another_view_is_not_taken),
+    };
+    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+}

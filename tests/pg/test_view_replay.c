@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/pg/view_world.h"
+#include "tests/support/process.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const char *const views[] = {"order_summary", "customer_orders"};
+
+static void assert_same(const char *want, const char *have, const char *what)
+{
+    if (strcmp(want, have) != 0)
+        fail_msg("%s:\n  %s\n  %s", what, want, have);
+}
+
+/* ---- equality ---- */
+
+/* One random history, folded live in pieces by batches of one size, then replayed by ranges of another. */
+static void compare_once(int seed, int pieces, int count, int keys, int poison, uint32_t batch, int64_t range)
+{
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_world_open(&world);
+    for (int piece = 0; piece < pieces; piece++) {
+        sb_world_append(&world, seed * 100 + piece, count, keys, poison);
+        if (piece + 1 < pieces)
+            sb_world_project(&world, batch);
+    }
+    sb_world_project(&world, batch);
+    for (size_t i = 0; i < 2; i++) {
+        char what[128];
+        (void)snprintf(what, sizeof what, "seed %d, %s, batch %u, range %" PRId64, seed, views[i], batch,
+                       range);
+        sb_replay_report_t report;
+        char *live = sb_world_rows(&world, views[i], 1);
+        assert_ok(sb_world_replay(world.uri, views[i], range, NULL, NULL, &report, &err), &err);
+        assert_int_equal(report.generation, 2);
+        assert_true(report.events > 0 && report.rows > 0);
+        char *replayed = sb_world_rows(&world, views[i], 2);
+        char *shown = sb_world_rows(&world, views[i], 0);
+        char *kept = sb_world_rows(&world, views[i], 1);
+        assert_same(live, replayed, what);
+        assert_same(live, shown, what);
+        assert_same(live, kept, what); /* the old generation stays */
+        free(live);
+        free(replayed);
+        free(shown);
+        free(kept);
+    }
+    sb_world_close(&world);
+}
+
+static void replay_equals_live_for_random_histories(void **state)
+{
+    (void)state;
+    compare_once(1, 1, 3000, 40, 0, 1000, 1000000);
+    compare_once(2, 3, 700, 25, 0, 1, 100);
+    compare_once(3, 4, 1500, 300, 97, 7, 1);
+    compare_once(4, 2, 2000, 5, 31, 333, 777);
+    compare_once(5, 5, 400, 1000, 11, 64, 50);
+}
+
+static void the_next_replay_takes_the_place_of_the_one_before(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    sb_world_append(&world, 9, 300, 20, 9);
+    sb_world_project(&world, 100);
+    for (int64_t generation = 2; generation <= 4; generation++) {
+        assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
+        assert_int_equal(report.generation, generation);
+        /* the live one and the one before it stand, with what is parked in them, and no other */
+        assert_int_equal(sb_world_int(&world,
+                                      "SELECT count(*) FROM pg_tables WHERE schemaname = 'sagabus_view' AND "
+                                      "tablename LIKE 'order_summary_g%%'"),
+                         2);
+        assert_int_equal(sb_world_int(&world,
+                                      "SELECT count(DISTINCT generation) FROM sagabus.view_parked WHERE view "
+                                      "= 'order_summary'"),
+                         2);
+    }
+    sb_world_project(&world, 100); /* and the projector goes on from it */
+    sb_world_append(&world, 10, 300, 20, 0);
+    sb_world_project(&world, 100);
+    char *live = sb_world_rows(&world, "order_summary", 0);
+    assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
+    char *replayed = sb_world_rows(&world, "order_summary", 0);
+    assert_same(live, replayed, "after four replays");
+    free(live);
+    free(replayed);
+    sb_world_close(&world);
+}
+
+static void a_view_that_was_never_projected_can_be_replayed(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    assert_ok(sb_world_replay(world.uri, "customer_orders", 0, NULL, NULL, &report, &err),
+              &err); /* of nothing */
+    assert_int_equal(report.events, 0);
+    sb_world_append(&world, 11, 500, 30, 0);
+    assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
+    sb_world_project(&world, 50);
+    char *shown = sb_world_rows(&world, "order_summary", 0);
+    assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
+    char *again = sb_world_rows(&world, "order_summary", 0);
+    assert_same(shown, again, "order_summary");
+    free(shown);
+    free(again);
+    sb_world_close(&world);
+}
+
+/* ---- crashes ---- */
+
+typedef struct doomed {
+    const char *uri;
+    sb_replay_phase_t phase;
+} doomed_t;
+
+static sb_code_t die_in_phase(void *context, const sb_replay_progress_t *progress, sb_error_t *err)
+{
+    const doomed_t *doomed = context;
+    (void)err;
+    if (progress->phase == doomed->phase)
+        (void)kill(getpid(), SIGKILL);
+    return SB_OK;
+}
+
+static int run_doomed(void *context)
+{
+    doomed_t *doomed = context;
+    sb_replay_report_t report;
+    sb_error_t err = SB_ERROR_INIT;
+    return sb_world_replay(doomed->uri, "order_summary", 100, die_in_phase, doomed, &report, &err) == SB_OK
+               ? 0
+               : 1;
+}
+
+static void a_crash_at_each_stage_leaves_the_live_view(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    sb_world_append(&world, 21, 600, 30, 50);
+    sb_world_project(&world, 100);
+    char *live = sb_world_rows(&world, "order_summary", 0);
+    for (int phase = SB_REPLAY_READ; phase <= SB_REPLAY_SWITCH; phase++) {
+        doomed_t doomed = {world.uri, (sb_replay_phase_t)phase};
+        sb_test_process_t child = {0};
+        sb_test_fork(&child, run_doomed, &doomed);
+        assert_true(sb_test_wait(&child, 30000));
+        assert_int_equal(child.exit_code, 128 + SIGKILL);
+        char *after = sb_world_rows(&world, "order_summary", 0);
+        assert_same(live, after, sb_replay_phase_name(doomed.phase));
+        free(after);
+        assert_int_equal(
+            sb_world_int(&world, "SELECT next FROM sagabus.lease WHERE role = 'view:order_summary'"), 1);
+        sb_test_process_end(&child);
+    }
+    /* what the last two left is swept by the replay that ends */
+    assert_int_equal(sb_world_int(&world, "SELECT count(*) FROM pg_class WHERE relname = 'order_summary_g2'"),
+                     1);
+    assert_soon(sb_world_replay(world.uri, "order_summary", 100, NULL, NULL, &report, &err) == SB_OK, 10000);
+    char *after = sb_world_rows(&world, "order_summary", 0);
+    assert_same(live, after, "the replay after them");
+    assert_int_equal(sb_world_int(&world,
+                                  "SELECT count(DISTINCT generation) FROM sagabus.view_parked WHERE view = "
+                                  "'order_summary'"),
+                     2);
+    free(after);
+    free(live);
+    sb_world_close(&world);
+}
+
+static sb_code_t refuse_in_phase(void *context, const sb_replay_progress_t *progress, sb_error_t *err)
+{
+    const doomed_t *doomed = context;
+    return progress->phase == doomed->phase ? sb_fail(err, SB_STOPPED, "stopped by the test") : SB_OK;
+}
+
+static void a_listener_can_stop_a_replay_at_each_stage(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    sb_world_append(&world, 22, 600, 30, 0);
+    sb_world_project(&world, 100);
+    for (int phase = SB_REPLAY_READ; phase <= SB_REPLAY_SWITCH; phase++) {
+        sb_error_t err = SB_ERROR_INIT;
+        doomed_t doomed = {world.uri, (sb_replay_phase_t)phase};
+        assert_code(SB_STOPPED,
+                    sb_world_replay(world.uri, "order_summary", 100, refuse_in_phase, &doomed, &report, &err),
+                    &err);
+        assert_int_equal(
+            sb_world_int(&world, "SELECT next FROM sagabus.lease WHERE role = 'view:order_summary'"), 1);
+    }
+    sb_world_close(&world);
+}
+
+/* ---- others at work ---- */
+
+typedef struct rival {
+    const char *uri;
+    sb_code_t code;
+} rival_t;
+
+static sb_code_t start_a_rival(void *context, const sb_replay_progress_t *progress, sb_error_t *err)
+{
+    rival_t *rival = context;
+    sb_replay_report_t report;
+    (void)err;
+    if (progress->phase == SB_REPLAY_LOAD && rival->code == SB_OK)
+        rival->code = sb_world_replay(rival->uri, "order_summary", 0, NULL, NULL, &report, NULL);
+    return SB_OK;
+}
+
+static void a_second_replay_of_a_view_is_refused(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    rival_t rival = {world.uri, SB_OK};
+    assert_ok(sb_world_replay(world.uri, "order_summary", 0, start_a_rival, &rival, &report, &err), &err);
+    assert_int_equal(rival.code, SB_BUSY);
+    assert_code(SB_NOT_FOUND, sb_world_replay(world.uri, "nope", 0, NULL, NULL, &report, &err), &err);
+    assert_contains(err.message, "customer_orders, order_summary");
+    sb_world_close(&world);
+}
+
+typedef struct feeder {
+    sb_world_t *world;
+    int seed;
+} feeder_t;
+
+static sb_code_t append_more(void *context, const sb_replay_progress_t *progress, sb_error_t *err)
+{
+    feeder_t *feeder = context;
+    (void)err;
+    if (progress->phase != SB_REPLAY_DONE)
+        sb_world_append(feeder->world, feeder->seed++, progress->phase == SB_REPLAY_LOAD ? 3000 : 200, 50, 0);
+    return SB_OK;
+}
+
+static void appends_and_the_live_projector_go_on_during_a_replay(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_projector_t p;
+    sb_world_open(&world);
+    sb_world_append(&world, 31, 2000, 50, 0);
+    sb_world_start(&world, &p, "live", 50);
+    feeder_t feeder = {&world, 32};
+    for (int i = 0; i < 3; i++)
+        assert_ok(sb_world_replay(world.uri, "order_summary", 500, append_more, &feeder, &report, &err),
+                  &err);
+    assert_int_equal(report.generation, 4);
+    sb_world_append(&world, 99, 500, 50, 0);
+    int64_t safe = sb_world_safe(&world);
+    assert_soon(sb_world_is_at(&world, "order_summary", safe), 20000);
+    sb_world_stop(&p);
+    char *live = sb_world_rows(&world, "order_summary", 0);
+    assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
+    char *replayed = sb_world_rows(&world, "order_summary", 0);
+    assert_same(live, replayed, "order_summary");
+    free(live);
+    free(replayed);
+    sb_world_close(&world);
+}
+
+static void the_switch_keeps_grants_and_what_people_built(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    sb_world_append(&world, 41, 300, 20, 0);
+    sb_world_project(&world, 100);
+    sb_test_pg_script(world.pg,
+                      "CREATE VIEW public.mine AS SELECT status, count(*) AS n FROM "
+                      "sagabus_view.order_summary GROUP BY 1; GRANT SELECT ON sagabus_view.order_summary TO "
+                      "PUBLIC");
+    int64_t before = sb_test_pg_int(world.pg, "SELECT sum(n)::bigint FROM public.mine");
+    assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT sum(n)::bigint FROM public.mine"), before);
+    assert_int_equal(
+        sb_world_int(&world, "SELECT count(*) FROM pg_class WHERE oid = "
+                             "'sagabus_view.order_summary'::regclass AND relacl::text LIKE '%%{=r/%%' OR "
+                             "relacl::text LIKE '%%,=r/%%' AND relname = 'order_summary'"),
+        1);
+    sb_world_append(&world, 42, 300, 40, 0);
+    sb_world_project(&world, 100);
+    assert_true(sb_test_pg_int(world.pg, "SELECT sum(n)::bigint FROM public.mine") > before);
+    sb_world_close(&world);
+}
+
+static void register_version(sb_world_t *world, int version, const char *columns)
+{
+    char sql[2048];
+    (void)snprintf(
+        sql, sizeof sql,
+        "INSERT INTO sagabus.artifact (kind, name, version, hash, body) SELECT 'view', 'order_summary', %d, "
+        "sha256(b), b FROM (SELECT convert_to('{\"tables\":[{\"columns\":[%s],\"key\":{\"column\":"
+        "\"order_id\",\"from\":\"$subject\",\"type\":\"text\"},\"name\":\"order_summary\",\"on\":{"
+        "\"order.created\":{\"set\":{\"amount\":\"/amount\"}}}}],\"version\":%d,\"view\":"
+        "\"order_summary\"}', 'UTF8') AS b) x",
+        version, columns, version);
+    sb_test_pg_script(world->pg, sql);
+}
+
+static void a_new_version_comes_with_its_replay(void **state)
+{
+    (void)state;
+    static const char kept[] = "{\"name\":\"customer_id\",\"type\":\"text\"},{\"name\":\"status\",\"type\":"
+                               "\"text\"},{\"name\":\"amount\","
+                               "\"type\":\"int8\"},{\"name\":\"currency\",\"type\":\"text\"},{\"name\":"
+                               "\"cancel_reason\",\"type\":\"text\"},"
+                               "{\"name\":\"created_at\",\"type\":\"timestamptz\"},{\"name\":\"updated_at\","
+                               "\"type\":\"timestamptz\"}";
+    char extended[1024];
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    sb_world_append(&world, 51, 300, 20, 0);
+    sb_world_project(&world, 100);
+    char *before = sb_world_rows(&world, "order_summary", 0);
+    register_version(&world, 2, "{\"name\":\"amount\",\"type\":\"int8\"}");
+    assert_code(SB_CONFLICT, sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
+    assert_contains(err.message, "do not extend");
+    sb_world_project(&world, 100); /* which stays with the version it has */
+    char *after = sb_world_rows(&world, "order_summary", 0);
+    assert_same(before, after, "order_summary");
+    (void)snprintf(extended, sizeof extended, "%s,{\"name\":\"more\",\"type\":\"bool\",\"default\":true}",
+                   kept);
+    register_version(&world, 3, extended);
+    sb_error_clear(&err);
+    assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
+    assert_int_equal(report.version, 3);
+    assert_true(
+        sb_world_int(&world,
+                     "SELECT count(*) FROM sagabus_view.order_summary WHERE more AND status IS NULL") > 0);
+    sb_world_append(&world, 52, 300, 40, 0);
+    sb_world_project(&world, 100);
+    free(before);
+    free(after);
+    sb_world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(replay_equals_live_for_random_histories),
+        cmocka_unit_test(the_next_replay_takes_the_place_of_the_one_before),
+        cmocka_unit_test(a_view_that_was_never_projected_can_be_replayed),
+        cmocka_unit_test(a_crash_at_each_stage_leaves_the_live_view),
+        cmocka_unit_test(a_listener_can_stop_a_replay_at_each_stage),
+        cmocka_unit_test(a_second_replay_of_a_view_is_refused),
+        cmocka_unit_test(appends_and_the_live_projector_go_on_during_a_replay),
+        cmocka_unit_test(the_switch_keeps_grants_and_what_people_built),
+        cmocka_unit_test(a_new_version_comes_with_its_replay),
+    };
+    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+}
