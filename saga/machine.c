@@ -305,7 +305,7 @@ static bool fold_step(const sb_definition_t *definition, sb_saga_state_t *state,
         return false;
     switch (event->kind) {
     case SB_SAGA_EV_STEP_DISPATCHED:
-        if (state->step[event->step].status != SB_STEP_PENDING)
+        if (state->status != SB_SAGA_STARTED || state->step[event->step].status != SB_STEP_PENDING)
             return false;
         start_try(definition, state, event->step, BY_DISPATCH, event->at_us);
         return true;
@@ -333,8 +333,9 @@ static bool fold_step(const sb_definition_t *definition, sb_saga_state_t *state,
 static bool fold(const sb_definition_t *definition, sb_saga_state_t *state, const sb_saga_event_t *event)
 {
     if (event->kind == SB_SAGA_EV_STARTED) {
-        state->started_us = event->at_us;
-        return move(state, -1, BY_START, event->at_us);
+        bool fits = move(state, -1, BY_START, event->at_us);
+        state->started_us = fits ? event->at_us : state->started_us;
+        return fits;
     }
     if (state->status == SB_SAGA_NONE || (sb_saga_is_over(state) && event->kind != SB_SAGA_EV_ANOMALY))
         return false;
