@@ -191,7 +191,7 @@ static sb_code_t load_row(sb_catalog_t *catalog, const sb_pg_result_t *rows, int
     int version = (int)sb_pg_get_int(rows, row, 2);
     if (!kind_of(sb_pg_get_text(rows, row, 0), &kind))
         return SB_OK; /* a newer release's kind: none of ours */
-    if (find(&catalog->kind[kind], name, version))
+    if (sb_catalog_artifact(catalog, kind, name, version))
         return SB_OK;
     entry_t *entry = calloc(1, sizeof *entry);
     if (!entry)
@@ -200,9 +200,12 @@ static sb_code_t load_row(sb_catalog_t *catalog, const sb_pg_result_t *rows, int
     sb_code_t code = fill_entry(entry, rows, row, err);
     if (code == SB_OK) {
         (void)pthread_rwlock_wrlock(&catalog->lock);
-        if (!insert(catalog, entry))
+        bool meanwhile = find(&catalog->kind[kind], name, version) != NULL; /* another thread loaded it too */
+        if (!meanwhile && !insert(catalog, entry))
             code = no_memory(err);
         unlock(catalog);
+        if (meanwhile)
+            free_entry(entry);
     }
     if (code != SB_OK) {
         free_entry(entry);
@@ -215,8 +218,10 @@ static sb_code_t load_row(sb_catalog_t *catalog, const sb_pg_result_t *rows, int
 static int64_t known_count(const sb_catalog_t *catalog)
 {
     int64_t count = 0;
+    lock_read(catalog);
     for (int kind = 0; kind < SB_ARTIFACT_KINDS; kind++)
         count += catalog->kind[kind].count;
+    unlock(catalog);
     return count;
 }
 

@@ -5,8 +5,8 @@
  * The same version with another hash is refused. Entries are never removed, so what the catalog hands out
  * stays valid as long as the catalog.
  *
- * Thread: sb_catalog_load and sb_catalog_apply from one thread at a time; look-ups from any (a read lock
- * inside).
+ * Thread: look-ups and sb_catalog_load from any, each with its own connection (a read-write lock inside, held
+ * for no query); sb_catalog_apply from one thread at a time.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SB_EVENTS_CATALOG_H
