@@ -246,7 +246,7 @@ static sb_code_t know_types(sb_view_batch_t *batch, page_t *page, sb_error_t *er
                                                type_no, &event, NULL);
         if (code == SB_NOT_FOUND && !loaded) {
             loaded = true;
-            code = sb_catalog_load(batch->config.catalog, batch->config.pg, err);
+            code = sb_view_load_catalog(batch->config.catalog, batch->config.pg, err);
             if (code != SB_OK)
                 return code;
             i--;

@@ -35,6 +35,22 @@ sb_code_t sb_view_registered(const sb_catalog_t *catalog, sb_slice_t name, int v
                          : sb_context(err, code, "view %s version %d", artifact->name, artifact->version);
 }
 
+sb_code_t sb_view_load_catalog(sb_catalog_t *catalog, sb_pg_t *pg, sb_error_t *err)
+{
+    sb_error_t cause = SB_ERROR_INIT;
+    sb_code_t code = sb_catalog_load(catalog, pg, &cause);
+    if (code == SB_OK)
+        return code;
+    if (strncmp(cause.origin, "pg:", 3) != 0 && sb_pg_is_open(pg) && !cause.retryable) {
+        sb_log_error(SB_LOG_DEBUG, "VIEW-REGISTRY", &cause,
+                     "something registered cannot be read by this release");
+        return SB_OK;
+    }
+    if (err)
+        *err = cause;
+    return code;
+}
+
 /* One integer of a statement with at most a text parameter; fallback when there is no row. */
 static sb_code_t query_int(sb_pg_t *pg, const char *sql, const char *text, int64_t fallback, int64_t *out,
                            sb_error_t *err)

@@ -25,6 +25,10 @@ SB_MUST_CHECK sb_code_t sb_view_registered(const sb_catalog_t *catalog, sb_slice
                                            sb_view_definition_t **out, sb_hash_t *fingerprint,
                                            sb_error_t *err);
 
+/* Loads what is newly registered. An entry that this release cannot read (a newer one registered it) stays
+ * unknown and does not stop the views that do without it; only a failed query is an error. */
+SB_MUST_CHECK sb_code_t sb_view_load_catalog(sb_catalog_t *catalog, sb_pg_t *pg, sb_error_t *err);
+
 SB_MUST_CHECK sb_code_t sb_view_safe_seq(sb_pg_t *pg, int64_t *out, sb_error_t *err);
 
 SB_MUST_CHECK sb_code_t sb_view_generation_live(sb_pg_t *pg, const char *view, sb_view_generation_t *out,

@@ -247,12 +247,9 @@ static sb_code_t recover(sb_projector_t *projector, slot_t *slot, sb_code_t code
                  "view %s stands still, next try in %u ms", slot->name, pause);
     if (slot->lease.epoch == 0)
         return SB_OK;
-    if (code == SB_NOT_FOUND) { /* an instance that knows the version may do better */
-        step_down(projector, slot);
-        return SB_OK;
-    }
     sb_code_t noted = note(projector, slot, "failed", cause->message, &ignored);
-    if (noted == SB_FENCED)
+    /* A definition that is not known or not understood here: a newer instance may do better. */
+    if (noted == SB_FENCED || code == SB_NOT_FOUND || code == SB_INVALID || code == SB_UNSUPPORTED)
         step_down(projector, slot);
     return sb_pg_is_open(projector->pg) ? SB_OK : noted;
 }
@@ -272,8 +269,11 @@ static sb_code_t add_slot(void *context, const sb_artifact_t *artifact, sb_error
     sb_projector_t *projector = context;
     if (slot_named(projector, artifact->name))
         return SB_OK;
-    if (projector->slot_count == SLOTS_MAX)
-        return sb_fail(err, SB_TOO_LARGE, "more than %d views", SLOTS_MAX);
+    if (projector->slot_count == SLOTS_MAX) {
+        sb_log(SB_LOG_WARN, "VIEW-TOO-MANY", "more views than a projector takes|view=%s most=%d",
+               artifact->name, SLOTS_MAX);
+        return SB_OK;
+    }
     slot_t *slot = calloc(1, sizeof *slot);
     if (!slot)
         return sb_fail(err, SB_NO_MEMORY, "projector: out of memory");
@@ -302,7 +302,7 @@ static sb_code_t refresh(sb_projector_t *projector, sb_error_t *err)
 {
     int64_t now = sb_mono_us();
     projector->refresh_us = now + (int64_t)projector->config.refresh_ms * 1000;
-    sb_code_t code = sb_catalog_load(projector->config.catalog, projector->pg, err);
+    sb_code_t code = sb_view_load_catalog(projector->config.catalog, projector->pg, err);
     if (code == SB_OK)
         code = sb_catalog_each(projector->config.catalog, SB_ARTIFACT_VIEW, add_slot, projector, err);
     for (int i = 0; i < projector->slot_count && code == SB_OK && !is_stopping(projector); i++) {

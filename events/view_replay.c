@@ -127,7 +127,7 @@ static sb_code_t type_numbers(replay_t *replay, sb_buf_t *out, sb_error_t *err)
     sb_pg_add_array(&params, &names);
     sb_code_t code = sb_pg_query(replay->pg, sb_sql_view_type_nos, &params, &result, err);
     if (code == SB_OK)
-        code = sb_catalog_load(replay->config->catalog, replay->pg, err);
+        code = sb_view_load_catalog(replay->config->catalog, replay->pg, err);
     sb_buf_add_char(out, '{');
     for (int i = 0; code == SB_OK && i < sb_pg_rows(result); i++) {
         int event;
@@ -459,7 +459,7 @@ static sb_code_t add_name(void *context, const sb_artifact_t *artifact, sb_error
 static sb_code_t find_view(replay_t *replay, sb_error_t *err)
 {
     sb_catalog_t *catalog = replay->config->catalog;
-    sb_code_t code = sb_catalog_load(catalog, replay->pg, err);
+    sb_code_t code = sb_view_load_catalog(catalog, replay->pg, err);
     if (code != SB_OK)
         return code;
     sb_slice_t name = sb_slice(replay->config->view);

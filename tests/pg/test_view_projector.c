@@ -200,6 +200,34 @@ static void an_unknown_version_is_waited_for(void **state)
     sb_world_close(&world);
 }
 
+/* A newer release registered what this one cannot read: the views that do without it go on. */
+static void what_this_release_cannot_read_stops_nothing_else(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_projector_t p;
+    sb_world_open(&world);
+    sb_world_append(&world, 550, 50, 10, 0);
+    sb_test_pg_script(
+        world.pg,
+        "INSERT INTO sagabus.artifact (kind, name, version, hash, body) VALUES "
+        "('event', 'order.magic', 1, sha256('1'), '{\"schema\":{\"magic\":1},\"type\":\"order.magic\","
+        "\"version\":1}'), ('view', 'aaa', 1, sha256('2'), "
+        "'{\"view\":\"aaa\",\"version\":1,\"sorcery\":true}')");
+    int64_t safe = sb_world_safe(&world);
+    sb_world_start(&world, &p, "a", 10);
+    assert_soon(sb_world_is_at(&world, "customer_orders", safe) &&
+                    sb_world_is_at(&world, "order_summary", safe),
+                10000);
+    assert_soon(
+        sb_world_int(&world,
+                     "SELECT count(*) FROM sagabus.lease WHERE role = 'view:aaa' AND owner IS NULL AND "
+                     "detail ->> 'problem' LIKE '%%aaa version 1%%'") == 1,
+        10000);
+    sb_world_stop(&p);
+    sb_world_close(&world);
+}
+
 static void poison_costs_its_key_only(void **state)
 {
     (void)state;
@@ -252,6 +280,7 @@ int main(void)
         cmocka_unit_test(a_projector_comes_back_after_its_connection_broke),
         cmocka_unit_test(a_fenced_projector_takes_the_view_anew),
         cmocka_unit_test(an_unknown_version_is_waited_for),
+        cmocka_unit_test(what_this_release_cannot_read_stops_nothing_else),
         cmocka_unit_test(poison_costs_its_key_only),
         cmocka_unit_test(a_table_of_another_view_is_not_taken),
     };

@@ -209,6 +209,27 @@ static void a_listener_can_stop_a_replay_at_each_stage(void **state)
     sb_world_close(&world);
 }
 
+static void rows_beyond_the_memory_cap_are_refused(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    sb_world_append(&world, 23, 3000, 2000, 0);
+    sb_world_project(&world, 1000);
+    char *live = sb_world_rows(&world, "order_summary", 0);
+    sb_replay_config_t config = {
+        .pg_uri = world.uri, .catalog = world.catalog, .view = "order_summary", .memory_bytes = 128 << 10};
+    assert_code(SB_TOO_LARGE, sb_replay_run(&config, &report, &err), &err);
+    assert_contains(err.message, "order_summary");
+    char *after = sb_world_rows(&world, "order_summary", 0);
+    assert_same(live, after, "order_summary");
+    free(live);
+    free(after);
+    sb_world_close(&world);
+}
+
 /* ---- others at work ---- */
 
 typedef struct rival {
@@ -371,6 +392,7 @@ int main(void)
         cmocka_unit_test(a_view_that_was_never_projected_can_be_replayed),
         cmocka_unit_test(a_crash_at_each_stage_leaves_the_live_view),
         cmocka_unit_test(a_listener_can_stop_a_replay_at_each_stage),
+        cmocka_unit_test(rows_beyond_the_memory_cap_are_refused),
         cmocka_unit_test(a_second_replay_of_a_view_is_refused),
         cmocka_unit_test(appends_and_the_live_projector_go_on_during_a_replay),
         cmocka_unit_test(the_switch_keeps_grants_and_what_people_built),
