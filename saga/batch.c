@@ -284,7 +284,6 @@ static void finish_failed(sb_orchestrator_t *o, sb_item_t *item, sb_code_t code,
     finish(o, item, &answer);
 }
 
-/* What the caller hears; taken before the touches are settled, while the saga is there. */
 static void answer_item(sb_orchestrator_t *o, sb_item_t *item)
 {
     sb_error_t err = SB_ERROR_INIT;
@@ -295,7 +294,7 @@ static void answer_item(sb_orchestrator_t *o, sb_item_t *item)
     }
     sb_saga_answer_t answer = {.code = SB_OK, .err = &err};
     if (item->touch) {
-        answer.id = item->touch->saga->id;
+        answer.id = item->touch->id;
         answer.status = item->touch->state.status;
     }
     finish(o, item, &answer);
@@ -358,6 +357,10 @@ static sb_code_t settle(sb_orchestrator_t *o, const run_t *run, const sb_pg_resu
     bool fits = true;
     bool some_lost = false;
     find_lost(o, inserted);
+    for (sb_touch_t *touch = o->batch.touch; touch; touch = touch->next)
+        fits = settle_touch(o, run->shard, touch) && fits;
+    o->batch.touch = o->batch.last_touch = NULL;
+    o->bus_operations->serve(o->bus);
     for (size_t i = run->first; i < run->first + run->count; i++) {
         sb_item_t *item = &run->shard->items.item[i];
         if (item->kind == SB_ITEM_START && item->touch->lost)
@@ -365,10 +368,6 @@ static sb_code_t settle(sb_orchestrator_t *o, const run_t *run, const sb_pg_resu
         else
             answer_item(o, item);
     }
-    for (sb_touch_t *touch = o->batch.touch; touch; touch = touch->next)
-        fits = settle_touch(o, run->shard, touch) && fits;
-    o->batch.touch = o->batch.last_touch = NULL;
-    o->bus_operations->serve(o->bus);
     sb_code_t code = some_lost ? answer_lost(o, run, err) : SB_OK;
     return code == SB_OK && !fits ? sb_fail(err, SB_NO_MEMORY, "keep sagas in memory: out of memory") : code;
 }

@@ -58,7 +58,8 @@ typedef struct sb_touch_order {
 /* What the run in work decided about one saga. */
 typedef struct sb_touch {
     struct sb_touch *next;
-    sb_open_saga_t *saga;
+    sb_open_saga_t *saga; /* NULL once it is over */
+    sb_uuid_t id;
     sb_saga_state_t state;
     sb_slice_t result[SB_STEPS_MAX];
     uint32_t result_changed; /* bit i: result[i] is new */

@@ -29,6 +29,7 @@ static sb_touch_t *new_touch(sb_batch_t *batch, sb_open_saga_t *saga)
     if (!touch)
         return NULL;
     touch->saga = saga;
+    touch->id = saga->id;
     saga->touch = touch;
     if (batch->last_touch)
         batch->last_touch->next = touch;

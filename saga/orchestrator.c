@@ -468,6 +468,7 @@ static sb_code_t housekeeping(sb_orchestrator_t *o, sb_error_t *err)
     if (mono >= o->tick_us) {
         o->tick_us = mono + TICK_US;
         code = take_shards(o, err);
+        publish_stats(o); /* a batch may take its time */
         for (int i = 0; i < o->shards_held && code == SB_OK; i++)
             code = sb_collect_commands(o, o->shard[i], err);
     }
