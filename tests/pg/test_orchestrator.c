@@ -1,0 +1,351 @@
+/* The orchestrator over a real PostgreSQL, with participants and brokers played in memory: what it promises
+ * in quiet. What happens when things die is in test_orchestrator_accidents.c.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+#include "tests/pg/saga_stage.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- outcomes ---- */
+
+static sb_outcome_t refuse_hotel(const sb_play_command_t *command)
+{
+    return strcmp(command->type, "h.do") == 0 ? SB_OUTCOME_FAILURE : SB_OUTCOME_SUCCESS;
+}
+
+static sb_outcome_t refuse_car(const sb_play_command_t *command)
+{
+    return strcmp(command->type, "c.do") == 0 ? SB_OUTCOME_FAILURE : SB_OUTCOME_SUCCESS;
+}
+
+static sb_outcome_t refuse_flight(const sb_play_command_t *command)
+{
+    return strcmp(command->type, "f.do") == 0 ? SB_OUTCOME_FAILURE : SB_OUTCOME_SUCCESS;
+}
+
+/* ---- in quiet ---- */
+
+static void a_saga_completes(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_saga(&engine, "trip-1");
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED); /* also when it is over already */
+    engine_stop(&engine);
+    stage_check(stage, 1);
+    assert_int_equal(stage->play->commands, 3);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.event WHERE class = 2"), 5);
+    assert_int_equal(
+        sb_test_pg_int(stage->pg,
+                       "SELECT count(*) FROM sagabus.saga WHERE key = 'trip-1' AND type = 'trip' "
+                       "AND result = convert_to('{\"by\": \"flight\"}', 'UTF8') AND error IS NULL"),
+        1);
+}
+
+static void a_refusal_undoes_what_was_done_in_reverse(void **state)
+{
+    static const struct {
+        sb_play_fn outcome;
+        int undone;
+        const char *step;
+    } cases[] = {{refuse_hotel, 0, "hotel"}, {refuse_car, 1, "car"}, {refuse_flight, 2, "flight"}};
+    stage_t *stage = *state;
+    engine_t engine;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    for (int i = 0; i < 3; i++) {
+        stage->play->outcome = cases[i].outcome;
+        int64_t undone = stage->play->undone;
+        sb_uuid_t id = engine_start_saga(&engine, NULL);
+        assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPENSATED);
+        assert_int_equal(stage->play->undone - undone, cases[i].undone);
+        int64_t hotel = sb_play_undone_at(stage->play, &id, "hotel");
+        int64_t car = sb_play_undone_at(stage->play, &id, "car");
+        assert_int_equal(hotel > 0, cases[i].undone >= 1);
+        assert_int_equal(car > 0, cases[i].undone >= 2);
+        assert_true(cases[i].undone < 2 || car < hotel);
+    }
+    engine_stop(&engine);
+    stage_check(stage, 3);
+    assert_int_equal(sb_test_pg_int(stage->pg,
+                                    "SELECT count(*) FROM sagabus.saga WHERE error = 'played refusal 42' AND "
+                                    "step IN ('hotel', 'car', 'flight') AND participant = left(step, 1)"),
+                     3);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(DISTINCT fingerprint) FROM sagabus.saga"), 1);
+}
+
+static void bad_starts_are_refused_with_a_reason(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    sb_error_t err = SB_ERROR_INIT;
+    stage->play->outcome = play_all_well;
+    engine_open(stage, &engine, "one");
+    call_t call = CALL_INIT;
+    assert_int_equal(engine_push_start(&engine, NULL, "{\"city\": \"Oslo\"}", &call),
+                     SB_UNAVAILABLE); /* does not run yet */
+    assert_int_equal(pthread_create(&engine.thread, NULL, engine_run, engine.orchestrator), 0);
+    engine_await_shard(&engine);
+    assert_int_equal(engine_push_start(&engine, NULL, "[1]", &call), SB_INVALID);
+    assert_int_equal(engine_push_start(&engine, NULL, "{\"city\": ", &call), SB_INVALID);
+    assert_int_equal(engine_push_start(&engine, "", "{\"city\": 1}", &call), SB_INVALID);
+    assert_int_equal(engine_push_start(&engine, "a\xff", "{\"city\": 1}", &call), SB_INVALID);
+    assert_int_equal(call.answers, 0);
+    sb_saga_start_t start = {.type = SB_SLICE("tripp"), .input = SB_SLICE("{}")};
+    assert_ok(sb_orchestrator_start(engine.orchestrator, &start, call_on_answer, &call, &err), &err);
+    call_await(&call);
+    assert_int_equal(call.code, SB_NOT_FOUND);
+    assert_contains(call.message, "trip");
+    call_t lacking = CALL_INIT;
+    assert_int_equal(engine_push_start(&engine, NULL, "{\"town\": 1}", &lacking), SB_OK);
+    call_await(&lacking);
+    assert_int_equal(lacking.code, SB_INVALID);
+    engine_stop(&engine);
+    assert_int_equal(stage_count_open(stage), 0);
+}
+
+static void a_repeated_key_answers_the_first_saga(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_saga(&engine, "k");
+    call_t again = CALL_INIT;
+    assert_int_equal(engine_push_start(&engine, "k", "{\"city\": \"Oslo\"}", &again), SB_OK);
+    call_await(&again);
+    assert_int_equal(again.code, SB_OK);
+    assert_true(again.repeated);
+    assert_true(sb_uuid_equal(&again.id, &id));
+    call_t other = CALL_INIT;
+    assert_int_equal(engine_push_start(&engine, "k", "{\"city\": \"Bergen\"}", &other), SB_OK);
+    call_await(&other);
+    assert_int_equal(other.code, SB_MISMATCH);
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    engine_stop(&engine);
+    stage_check(stage, 1);
+}
+
+typedef struct racer {
+    const engine_t *engine;
+    call_t call[20];
+} racer_t;
+
+static void *race(void *context)
+{
+    racer_t *racer = context;
+    for (int i = 0; i < 20; i++) {
+        char key[16];
+        call_t *call = &racer->call[i];
+        (void)pthread_mutex_init(&call->lock, NULL);
+        (void)pthread_cond_init(&call->answered, NULL);
+        (void)snprintf(key, sizeof key, "race-%d", i);
+        if (engine_push_start(racer->engine, key, "{\"city\": \"Oslo\"}", call) != SB_OK)
+            call->answers = 1;
+    }
+    for (int i = 0; i < 20; i++)
+        call_await(&racer->call[i]);
+    return NULL;
+}
+
+static void racing_starts_of_one_key_make_one_saga(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine[2];
+    static racer_t racer[8];
+    pthread_t thread[8];
+    stage->play->outcome = play_all_well;
+    sb_test_pg_script(stage->pg, "UPDATE sagabus.store SET shard_count = 2");
+    engine_start(stage, &engine[0], "one");
+    engine_start(stage, &engine[1], "two");
+    engine_await_shard(&engine[0]);
+    engine_await_shard(&engine[1]);
+    for (int i = 0; i < 8; i++) {
+        racer[i] = (racer_t){.engine = &engine[i % 2]};
+        assert_int_equal(pthread_create(&thread[i], NULL, race, &racer[i]), 0);
+    }
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+    for (int k = 0; k < 20; k++) {
+        int firsts = 0;
+        for (int i = 0; i < 8; i++) {
+            assert_int_equal(racer[i].call[k].code, SB_OK);
+            assert_int_equal(racer[i].call[k].answers, 1);
+            assert_true(sb_uuid_equal(&racer[i].call[k].id, &racer[0].call[k].id));
+            firsts += !racer[i].call[k].repeated;
+        }
+        assert_int_equal(firsts, 1);
+        assert_int_equal(engine_await_end(&engine[k % 2], &racer[0].call[k].id), SB_SAGA_COMPLETED);
+    }
+    engine_stop(&engine[0]);
+    engine_stop(&engine[1]);
+    stage_check(stage, 20);
+}
+
+static void too_many_open_sagas_are_refused(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    sb_error_t err = SB_ERROR_INIT;
+    call_t call = CALL_INIT;
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    assert_ok(sb_config_set(stage->config, "saga.open_max", "3", &err), &err);
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    for (int i = 0; i < 3; i++)
+        (void)engine_start_saga(&engine, NULL);
+    assert_int_equal(engine_push_start(&engine, NULL, "{\"city\": 1}", &call), SB_BUSY);
+    assert_int_equal(call.answers, 0);
+    stage->play->deaf = false;
+    assert_soon(engine_stats(&engine).open == 0, 10000);
+    (void)engine_start_saga(&engine, NULL);
+    assert_soon(engine_stats(&engine).open == 0, 10000);
+    engine_stop(&engine);
+    stage_check(stage, 4);
+}
+
+static void many_sagas_with_lost_and_repeated_messages_all_end(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    enum { COUNT = 1000 };
+    static call_t call[COUNT];
+    stage->play->outcome = play_mixed;
+    stage->play->drop_per_mille = 20;
+    stage->play->twice_per_mille = 50;
+    stage->play->delay_us = 5000;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    for (int i = 0; i < COUNT; i++) {
+        call[i] = (call_t)CALL_INIT;
+        assert_int_equal(engine_push_start(&engine, NULL, "{\"city\": \"Oslo\"}", &call[i]), SB_OK);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        call_await(&call[i]);
+        assert_int_equal(call[i].code, SB_OK);
+    }
+    assert_soon(stage_count_open(stage) == 0, 60000);
+    sb_orchestrator_stats_t stats = engine_stats(&engine);
+    assert_int_equal(stats.started, COUNT);
+    assert_soon(engine_stats(&engine).completed + engine_stats(&engine).compensated == COUNT, 1000);
+    assert_true(stats.retries > 0);
+    assert_int_equal(engine_stats(&engine).open, 0);
+    engine_stop(&engine);
+    stage_check(stage, COUNT);
+    assert_true(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE status = 4") > COUNT / 8);
+    /* nothing open: the low-water mark stands at the end */
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT next FROM sagabus.lease WHERE role = 'saga:0'"),
+                     COUNT + 1);
+}
+
+/* ---- operators ---- */
+
+static void operators_pause_resume_skip_and_cancel(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_saga(&engine, NULL);
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_PAUSE, NULL, NULL), SB_OK);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE paused"), 1);
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_SKIP, "nothing", "{}"), SB_INVALID);
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_RESUME, NULL, NULL), SB_OK);
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_SKIP, "hotel", "{\"by\": \"hand\"}"), SB_OK);
+    stage->play->deaf = false;
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_PAUSE, NULL, NULL), SB_CONFLICT);
+    stage->play->deaf = true;
+    id = engine_start_saga(&engine, NULL);
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_CANCEL, NULL, NULL), SB_OK);
+    stage->play->deaf = false;
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPENSATED);
+    id = sb_saga_id(sb_saga_number(0, 12345), 1);
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_PAUSE, NULL, NULL), SB_NOT_FOUND);
+    engine_stop(&engine);
+}
+
+static void verbs_from_the_table_are_done_and_closed(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    (void)engine_start_saga(&engine, NULL);
+    sb_test_pg_script(
+        stage->pg,
+        "INSERT INTO sagabus.saga_command (saga_no, shard, verb, requested_by, reason, body) "
+        "SELECT no, 0, v, 'ann', 'a test', '{}'::jsonb FROM sagabus.saga, unnest(array['pause', 'dance']) v "
+        "UNION ALL SELECT 99, 0, 'pause', 'ann', NULL, '{}'::jsonb");
+    assert_soon(
+        sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command WHERE done_at IS NULL") == 0,
+        5000);
+    assert_int_equal(
+        sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command WHERE outcome = 'ok'"), 1);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE paused"), 1);
+    engine_stop(&engine);
+}
+
+/* ---- stopping ---- */
+
+static void stopping_answers_everyone_and_gives_the_shard_back_at_once(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine[2];
+    call_t watch = CALL_INIT;
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine[0], "one");
+    engine_await_shard(&engine[0]);
+    sb_uuid_t id = engine_start_saga(&engine[0], NULL);
+    assert_int_equal(sb_orchestrator_watch(engine[0].orchestrator, &id, call_on_answer, &watch, NULL), SB_OK);
+    engine_stop(&engine[0]);
+    assert_int_equal(watch.answers, 1);
+    assert_int_equal(watch.code, SB_STOPPED);
+    assert_int_equal(
+        sb_test_pg_int(stage->pg,
+                       "SELECT count(*) FROM sagabus.lease WHERE role = 'saga:0' AND owner IS NULL"),
+        1);
+    stage->play->deaf = false;
+    engine_start(stage, &engine[1], "two");
+    assert_soon(engine_stats(&engine[1]).shards == 1, 1000);
+    assert_int_equal(engine_await_end(&engine[1], &id), SB_SAGA_COMPLETED);
+    engine_stop(&engine[1]);
+    stage_check(stage, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_saga_completes, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_refusal_undoes_what_was_done_in_reverse, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(bad_starts_are_refused_with_a_reason, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_repeated_key_answers_the_first_saga, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(racing_starts_of_one_key_make_one_saga, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(too_many_open_sagas_are_refused, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(many_sagas_with_lost_and_repeated_messages_all_end, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(operators_pause_resume_skip_and_cancel, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(verbs_from_the_table_are_done_and_closed, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(stopping_answers_everyone_and_gives_the_shard_back_at_once,
+                                        stage_set_up, stage_tear_down),
+    };
+    sb_log_set_level(SB_LOG_OFF);
+    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+}
