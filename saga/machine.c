@@ -1,387 +1,15 @@
 /* How it hangs together: decide emits events, and each is folded into `after` as it is emitted, so that the
  * state after a decision is the fold of its events by construction. What a fold implies (the next dispatch,
- * the next undo) is in `settle`; what needs an event of its own (the end, giving up) is in `drive`. Commands
- * to send are the difference between the two states.
+ * the next undo) is in machine_state.c; what needs an event of its own (the end, giving up) is in `drive`.
+ * Commands to send are the difference between the two states.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "saga/machine.h"
+#include "saga/machine_internal.h"
 
 #include <assert.h>
 #include <stdio.h>
-#include <string.h>
 
 #define US_PER_MS 1000
-
-/* ---- the transition table ---- */
-
-typedef enum subject { OF_SAGA, OF_STEP } subject_t;
-
-typedef enum cause {
-    BY_START,
-    BY_DISPATCH,
-    BY_SUCCESS,
-    BY_REFUSAL,
-    BY_GIVING_UP,
-    BY_RETRY,
-    BY_SKIP,
-    BY_TURN, /* of the saga: back; of a step: its undo begins */
-    BY_UNDONE,
-    BY_RESOLVE
-} cause_t;
-
-typedef struct move {
-    subject_t subject;
-    int from;
-    cause_t cause;
-    int to;
-} move_t;
-
-static const move_t moves[] = {
-    {OF_SAGA, SB_SAGA_NONE, BY_START, SB_SAGA_STARTED},
-    {OF_SAGA, SB_SAGA_STARTED, BY_SUCCESS, SB_SAGA_COMPLETED},
-    {OF_SAGA, SB_SAGA_STARTED, BY_TURN, SB_SAGA_COMPENSATING},
-    {OF_SAGA, SB_SAGA_STARTED, BY_RESOLVE, SB_SAGA_FAILED},
-    {OF_SAGA, SB_SAGA_COMPENSATING, BY_UNDONE, SB_SAGA_COMPENSATED},
-    {OF_SAGA, SB_SAGA_COMPENSATING, BY_RESOLVE, SB_SAGA_FAILED},
-
-    {OF_STEP, SB_STEP_PENDING, BY_DISPATCH, SB_STEP_DISPATCHED},
-    {OF_STEP, SB_STEP_PENDING, BY_SKIP, SB_STEP_SKIPPED},
-    {OF_STEP, SB_STEP_DISPATCHED, BY_SUCCESS, SB_STEP_COMPLETED},
-    {OF_STEP, SB_STEP_DISPATCHED, BY_REFUSAL, SB_STEP_FAILED},
-    {OF_STEP, SB_STEP_DISPATCHED, BY_GIVING_UP, SB_STEP_UNKNOWN},
-    {OF_STEP, SB_STEP_DISPATCHED, BY_RETRY, SB_STEP_DISPATCHED},
-    {OF_STEP, SB_STEP_DISPATCHED, BY_SKIP, SB_STEP_SKIPPED},
-    {OF_STEP, SB_STEP_FAILED, BY_RETRY, SB_STEP_DISPATCHED}, /* after the pivot: the next round */
-    {OF_STEP, SB_STEP_FAILED, BY_SKIP, SB_STEP_SKIPPED},
-    {OF_STEP, SB_STEP_COMPLETED, BY_TURN, SB_STEP_COMPENSATING},
-    {OF_STEP, SB_STEP_UNKNOWN, BY_TURN, SB_STEP_COMPENSATING},
-    {OF_STEP, SB_STEP_SKIPPED, BY_TURN, SB_STEP_COMPENSATING}, /* it was out when it was skipped */
-    {OF_STEP, SB_STEP_COMPENSATING, BY_RETRY, SB_STEP_COMPENSATING},
-    {OF_STEP, SB_STEP_COMPENSATING, BY_UNDONE, SB_STEP_COMPENSATED},
-    {OF_STEP, SB_STEP_COMPENSATING, BY_SKIP, SB_STEP_SKIPPED},
-};
-
-static const move_t *find_move(subject_t subject, int from, cause_t cause)
-{
-    for (size_t i = 0; i < sizeof moves / sizeof moves[0]; i++) {
-        if (moves[i].subject == subject && moves[i].from == from && moves[i].cause == cause)
-            return &moves[i];
-    }
-    return NULL;
-}
-
-/* The only place that changes a status. False: the table does not know the move, nothing is changed. */
-static bool move(sb_saga_state_t *state, int step, cause_t cause, int64_t at_us)
-{
-    if (step < 0) {
-        const move_t *found = find_move(OF_SAGA, (int)state->status, cause);
-        if (found)
-            state->status = (sb_saga_status_t)found->to;
-        return found != NULL;
-    }
-    sb_step_state_t *st = &state->step[step];
-    const move_t *found = find_move(OF_STEP, (int)st->status, cause);
-    if (!found)
-        return false;
-    if ((int)st->status != found->to)
-        st->since_us = at_us;
-    st->status = (sb_step_status_t)found->to;
-    st->waiting = false;
-    st->wake_us = 0;
-    return true;
-}
-
-/* ---- what a state says ---- */
-
-bool sb_saga_is_over(const sb_saga_state_t *state)
-{
-    return state->status == SB_SAGA_COMPLETED || state->status == SB_SAGA_COMPENSATED ||
-           state->status == SB_SAGA_FAILED;
-}
-
-static bool is_done(const sb_step_state_t *st)
-{
-    return st->status == SB_STEP_COMPLETED || st->status == SB_STEP_SKIPPED;
-}
-
-/* A command of the step is out, or between two tries. */
-static bool is_open(const sb_step_state_t *st)
-{
-    return st->status == SB_STEP_DISPATCHED || st->status == SB_STEP_COMPENSATING;
-}
-
-static bool is_out(const sb_step_state_t *st)
-{
-    return is_open(st) && !st->waiting;
-}
-
-static bool any_open(const sb_definition_t *definition, const sb_saga_state_t *state)
-{
-    for (int i = 0; i < definition->step_count; i++) {
-        if (is_open(&state->step[i]))
-            return true;
-    }
-    return false;
-}
-
-static sb_direction_t direction_of(const sb_step_state_t *st)
-{
-    return st->status == SB_STEP_COMPENSATING ? SB_COMPENSATE : SB_FORWARD;
-}
-
-/* Tried until it is known how it ended. */
-static bool is_endless(const sb_definition_t *definition, const sb_saga_state_t *state, int step)
-{
-    return direction_of(&state->step[step]) == SB_COMPENSATE || definition->step[step].pivot ||
-           definition->step[step].forward_only || state->past_pivot;
-}
-
-/* The steps whose turn it is: from the first that is not done, to the end of its group. */
-static void front(const sb_definition_t *definition, const sb_saga_state_t *state, int *from, int *end)
-{
-    int i = 0;
-    while (i < definition->step_count && is_done(&state->step[i]))
-        i++;
-    *from = i;
-    int group = i < definition->step_count ? definition->step[i].group : -1;
-    *end = i < definition->step_count ? i + 1 : i;
-    while (group >= 0 && *end < definition->step_count && definition->step[*end].group == group)
-        (*end)++;
-}
-
-/* The newest step that is to be undone; -1: none. */
-static int next_undo(const sb_definition_t *definition, const sb_saga_state_t *state)
-{
-    for (int i = definition->step_count - 1; i >= 0; i--) {
-        const sb_step_state_t *st = &state->step[i];
-        bool did = st->status == SB_STEP_COMPLETED || st->status == SB_STEP_UNKNOWN ||
-                   (st->status == SB_STEP_SKIPPED && st->was_unknown);
-        if (did && definition->step[i].compensation)
-            return i;
-    }
-    return -1;
-}
-
-/* Not once the pivot is out: whether there is a way back is then for the participant to say. */
-static bool can_turn(const sb_definition_t *definition, const sb_saga_state_t *state)
-{
-    if (state->status != SB_SAGA_STARTED || state->past_pivot)
-        return false;
-    for (int i = 0; i < definition->step_count; i++) {
-        if (definition->step[i].pivot && state->step[i].status == SB_STEP_DISPATCHED)
-            return false;
-    }
-    return true;
-}
-
-static int64_t try_ends_us(const sb_definition_t *definition, int step, int64_t now_us)
-{
-    return now_us + (int64_t)definition->step[step].timeout_ms * US_PER_MS;
-}
-
-static int64_t deadline_us(const sb_definition_t *definition, const sb_saga_state_t *state)
-{
-    return state->started_us + (int64_t)definition->deadline_ms * US_PER_MS;
-}
-
-static int64_t next_wake_us(const sb_definition_t *definition, const sb_saga_state_t *state)
-{
-    if (state->paused || sb_saga_is_over(state))
-        return 0;
-    int64_t wake = 0;
-    if (definition->deadline_ms > 0 && can_turn(definition, state))
-        wake = deadline_us(definition, state);
-    for (int i = 0; i < definition->step_count; i++) {
-        const sb_step_state_t *st = &state->step[i];
-        if (is_open(st) && (wake == 0 || st->wake_us < wake))
-            wake = st->wake_us;
-    }
-    return wake;
-}
-
-/* ---- evolve ---- */
-
-static void start_try(const sb_definition_t *definition, sb_saga_state_t *state, int step, cause_t cause,
-                      int64_t at_us)
-{
-    if (!move(state, step, cause, at_us))
-        return;
-    sb_step_state_t *st = &state->step[step];
-    if (st->round == 0)
-        st->round = 1;
-    st->attempt = 1;
-    st->wake_us = try_ends_us(definition, step, at_us);
-}
-
-static void dispatch_front(const sb_definition_t *definition, sb_saga_state_t *state, int64_t at_us)
-{
-    int from, end;
-    front(definition, state, &from, &end);
-    for (int i = from; i < end; i++) {
-        if (state->step[i].status == SB_STEP_PENDING && !definition->step[i].when)
-            start_try(definition, state, i, BY_DISPATCH, at_us);
-    }
-}
-
-static void begin_undo(const sb_definition_t *definition, sb_saga_state_t *state, int64_t at_us)
-{
-    int step = any_open(definition, state) ? -1 : next_undo(definition, state);
-    if (step >= 0)
-        start_try(definition, state, step, BY_TURN, at_us);
-}
-
-/* What follows from a state by itself, without an event. */
-static void settle(const sb_definition_t *definition, sb_saga_state_t *state, int64_t at_us)
-{
-    bool over = sb_saga_is_over(state);
-    state->attention = false;
-    for (int i = 0; i < definition->step_count; i++)
-        state->attention = state->attention || (state->step[i].attention && !over);
-    state->paused = state->paused && !over;
-    if (state->paused)
-        return;
-    if (state->status == SB_SAGA_STARTED)
-        dispatch_front(definition, state, at_us);
-    else if (state->status == SB_SAGA_COMPENSATING)
-        begin_undo(definition, state, at_us);
-}
-
-static void fold_resumed(const sb_definition_t *definition, sb_saga_state_t *state, int64_t at_us)
-{
-    state->paused = false;
-    for (int i = 0; i < definition->step_count; i++) {
-        if (is_out(&state->step[i]))
-            state->step[i].wake_us = try_ends_us(definition, i, at_us);
-    }
-}
-
-static bool fold_failed(sb_saga_state_t *state, const sb_saga_event_t *event)
-{
-    if (!move(state, event->step, event->unknown ? BY_GIVING_UP : BY_REFUSAL, event->at_us))
-        return false;
-    state->step[event->step].was_unknown = event->unknown;
-    if (state->status != SB_SAGA_STARTED || state->past_pivot)
-        return true;
-    state->failed_step = event->step;
-    return move(state, -1, BY_TURN, event->at_us);
-}
-
-static bool fold_retried(sb_saga_state_t *state, const sb_saga_event_t *event)
-{
-    sb_step_state_t *st = &state->step[event->step];
-    bool reopened = st->status == SB_STEP_FAILED;
-    if (event->direction != direction_of(st) || !move(state, event->step, BY_RETRY, event->at_us))
-        return false;
-    st->round = event->round;
-    st->attempt = event->attempt;
-    st->waiting = true;
-    st->wake_us = event->wake_us;
-    st->attention = st->attention && !reopened;
-    return true;
-}
-
-static bool fold_skipped(sb_saga_state_t *state, const sb_saga_event_t *event)
-{
-    sb_step_state_t *st = &state->step[event->step];
-    bool was_out = st->status == SB_STEP_DISPATCHED;
-    if (event->direction != direction_of(st) || !move(state, event->step, BY_SKIP, event->at_us))
-        return false;
-    st->was_unknown = was_out;
-    st->attention = false;
-    return true;
-}
-
-static bool fold_ended(sb_saga_state_t *state, const sb_saga_event_t *event, cause_t cause)
-{
-    if (!move(state, event->step, cause, event->at_us))
-        return false;
-    state->step[event->step].attention = false;
-    return true;
-}
-
-static bool fold_step(const sb_definition_t *definition, sb_saga_state_t *state, const sb_saga_event_t *event)
-{
-    if (event->step < 0 || event->step >= definition->step_count)
-        return false;
-    switch (event->kind) {
-    case SB_SAGA_EV_STEP_DISPATCHED:
-        if (state->status != SB_SAGA_STARTED || state->step[event->step].status != SB_STEP_PENDING)
-            return false;
-        start_try(definition, state, event->step, BY_DISPATCH, event->at_us);
-        return true;
-    case SB_SAGA_EV_STEP_COMPLETED:
-        return fold_ended(state, event, BY_SUCCESS);
-    case SB_SAGA_EV_STEP_FAILED:
-        return fold_failed(state, event);
-    case SB_SAGA_EV_STEP_RETRIED:
-        return fold_retried(state, event);
-    case SB_SAGA_EV_STEP_SKIPPED:
-        return fold_skipped(state, event);
-    case SB_SAGA_EV_STEP_COMPENSATED:
-        return fold_ended(state, event, BY_UNDONE);
-    case SB_SAGA_EV_ATTENTION:
-        state->step[event->step].attention = true;
-        return true;
-    case SB_SAGA_EV_ANOMALY:
-        state->step[event->step].anomaly = true;
-        return true;
-    default:
-        return false;
-    }
-}
-
-static bool fold(const sb_definition_t *definition, sb_saga_state_t *state, const sb_saga_event_t *event)
-{
-    if (event->kind == SB_SAGA_EV_STARTED) {
-        bool fits = move(state, -1, BY_START, event->at_us);
-        state->started_us = fits ? event->at_us : state->started_us;
-        return fits;
-    }
-    if (state->status == SB_SAGA_NONE || (sb_saga_is_over(state) && event->kind != SB_SAGA_EV_ANOMALY))
-        return false;
-    switch (event->kind) {
-    case SB_SAGA_EV_COMPLETED:
-        return move(state, -1, BY_SUCCESS, event->at_us);
-    case SB_SAGA_EV_COMPENSATING:
-        return move(state, -1, BY_TURN, event->at_us);
-    case SB_SAGA_EV_COMPENSATED:
-        return move(state, -1, BY_UNDONE, event->at_us);
-    case SB_SAGA_EV_FAILED:
-        return move(state, -1, BY_RESOLVE, event->at_us);
-    case SB_SAGA_EV_PAUSED:
-        state->paused = true;
-        return true;
-    case SB_SAGA_EV_RESUMED:
-        fold_resumed(definition, state, event->at_us);
-        return true;
-    default:
-        return fold_step(definition, state, event);
-    }
-}
-
-static void pass_pivot(const sb_definition_t *definition, sb_saga_state_t *state, int step)
-{
-    if (state->status == SB_SAGA_STARTED && step >= 0 && definition->step[step].pivot &&
-        is_done(&state->step[step]))
-        state->past_pivot = true;
-}
-
-sb_code_t sb_machine_evolve(const sb_definition_t *definition, sb_saga_state_t *state,
-                            const sb_saga_event_t *event, sb_error_t *err)
-{
-    if (!fold(definition, state, event)) {
-        bool of_step = event->step >= 0 && event->step < definition->step_count;
-        return sb_fail(err, SB_CORRUPT,
-                       "saga %s, event %d: %s of step %d does not follow on saga %s, step %s",
-                       definition->name, state->version + 1, sb_saga_event_type(event->kind), event->step,
-                       sb_saga_status_name(state->status),
-                       of_step ? sb_step_status_name(state->step[event->step].status) : "unknown");
-    }
-    pass_pivot(definition, state, event->step);
-    settle(definition, state, event->at_us);
-    state->version++;
-    return SB_OK;
-}
 
 /* ---- decide ---- */
 
@@ -420,7 +48,7 @@ static sb_saga_event_t of_step(const turn_t *turn, sb_saga_event_kind_t kind, in
     const sb_step_state_t *st = &turn->state->step[step];
     return (sb_saga_event_t){.kind = kind,
                              .step = step,
-                             .direction = direction_of(st),
+                             .direction = sb_step_direction(st),
                              .round = st->round,
                              .attempt = st->attempt};
 }
@@ -438,14 +66,15 @@ static void retry_later(turn_t *turn, int step, sb_slice_t error)
 {
     const sb_step_definition_t *plan = &turn->definition->step[step];
     const sb_step_state_t *st = &turn->state->step[step];
-    const sb_retry_policy_t *policy = direction_of(st) == SB_COMPENSATE ? &plan->undo_retry : &plan->retry;
+    const sb_retry_policy_t *policy =
+        sb_step_direction(st) == SB_COMPENSATE ? &plan->undo_retry : &plan->retry;
     uint16_t tries = st->attempt;
     sb_saga_event_t event = of_step(turn, SB_SAGA_EV_STEP_RETRIED, step);
     event.attempt = tries < UINT16_MAX ? (uint16_t)(tries + 1) : tries;
     event.wake_us = turn->now_us + (int64_t)sb_retry_delay_ms(policy, tries, turn->input->random) * US_PER_MS;
     event.error = error;
     emit(turn, event);
-    if (tries >= SB_UNDO_ATTENTION && is_endless(turn->definition, turn->state, step))
+    if (tries >= SB_UNDO_ATTENTION && sb_state_is_endless(turn->definition, turn->state, step))
         call_for_attention(turn, step, error);
 }
 
@@ -462,7 +91,7 @@ static void try_ended(turn_t *turn, int step, sb_slice_t error)
 {
     const sb_step_state_t *st = &turn->state->step[step];
     bool settling = turn->state->status == SB_SAGA_COMPENSATING && st->status == SB_STEP_DISPATCHED;
-    bool again = is_endless(turn->definition, turn->state, step) ||
+    bool again = sb_state_is_endless(turn->definition, turn->state, step) ||
                  (!settling && sb_retry_allowed(&turn->definition->step[step].retry, st->attempt));
     if (again)
         retry_later(turn, step, error);
@@ -522,7 +151,7 @@ static void on_answer(turn_t *turn, int step)
         break;
     case SB_OUTCOME_PENDING:
         if (of_last && !st->waiting)
-            st->wake_us = try_ends_us(turn->definition, step, turn->now_us);
+            st->wake_us = sb_state_try_ends_us(turn->definition, step, turn->now_us);
         break;
     }
 }
@@ -569,7 +198,7 @@ static void on_reply(turn_t *turn)
     if (in->step < 0 || in->step >= turn->definition->step_count || turn->state->status == SB_SAGA_NONE)
         return;
     const sb_step_state_t *st = &turn->state->step[in->step];
-    if (!sb_saga_is_over(turn->state) && is_open(st) && in->direction == direction_of(st) &&
+    if (!sb_saga_is_over(turn->state) && sb_step_is_open(st) && in->direction == sb_step_direction(st) &&
         in->round == st->round)
         on_answer(turn, in->step);
     else
@@ -588,12 +217,12 @@ static void on_timer(turn_t *turn)
     const sb_definition_t *definition = turn->definition;
     if (turn->state->paused || turn->state->status == SB_SAGA_NONE || sb_saga_is_over(turn->state))
         return;
-    if (definition->deadline_ms > 0 && can_turn(definition, turn->state) &&
-        turn->now_us >= deadline_us(definition, turn->state))
+    if (definition->deadline_ms > 0 && sb_state_can_turn(definition, turn->state) &&
+        turn->now_us >= sb_state_deadline_us(definition, turn->state))
         turn_back(turn, SB_SLICE("the saga's deadline passed"));
     for (int i = 0; i < definition->step_count; i++) {
         const sb_step_state_t *st = &turn->state->step[i];
-        if (is_out(st) && turn->now_us >= st->wake_us)
+        if (sb_step_is_out(st) && turn->now_us >= st->wake_us)
             try_ended(turn, i, SB_SLICE("no answer in time"));
     }
 }
@@ -612,7 +241,7 @@ static void on_cancel(turn_t *turn)
 {
     if (turn->state->status == SB_SAGA_COMPENSATING)
         refuse(turn, "it is being compensated already");
-    else if (!can_turn(turn->definition, turn->state))
+    else if (!sb_state_can_turn(turn->definition, turn->state))
         refuse(turn, "its pivot is done or under way: there is no way back");
     else
         turn_back(turn, turn->input->reason);
@@ -672,7 +301,8 @@ static void on_skip(turn_t *turn)
     int step = turn->input->step;
     bool known = step >= 0 && step < turn->definition->step_count;
     const sb_step_state_t *st = known ? &turn->state->step[step] : NULL;
-    bool fits = known && (is_open(st) || (turn->state->status == SB_SAGA_STARTED &&
+    bool fits =
+        known && (sb_step_is_open(st) || (turn->state->status == SB_SAGA_STARTED &&
                                           (st->status == SB_STEP_PENDING || st->status == SB_STEP_FAILED)));
     if (!fits) {
         refuse(turn, "there is no such step to skip");
@@ -719,7 +349,7 @@ static void on_verb(turn_t *turn)
 static int next_conditional(const turn_t *turn)
 {
     int from, end;
-    front(turn->definition, turn->state, &from, &end);
+    sb_state_front(turn->definition, turn->state, &from, &end);
     for (int i = from; i < end; i++) {
         if (turn->state->step[i].status == SB_STEP_PENDING)
             return i; /* the others were dispatched by the fold */
@@ -750,7 +380,7 @@ static void drive(turn_t *turn)
     if (state->status == SB_SAGA_STARTED) {
         decide_conditions(turn);
         int from, end;
-        front(definition, state, &from, &end);
+        sb_state_front(definition, state, &from, &end);
         if (from == definition->step_count)
             emit(turn, (sb_saga_event_t){.kind = SB_SAGA_EV_COMPLETED, .step = -1});
     }
@@ -759,7 +389,7 @@ static void drive(turn_t *turn)
             if (state->step[i].status == SB_STEP_DISPATCHED && state->step[i].waiting)
                 give_up(turn, i, SB_SLICE("the saga turned back between two tries"));
         }
-        if (!any_open(definition, state) && next_undo(definition, state) < 0)
+        if (!sb_state_any_open(definition, state) && sb_state_next_undo(definition, state) < 0)
             emit(turn, (sb_saga_event_t){.kind = SB_SAGA_EV_COMPENSATED, .step = -1});
     }
 }
@@ -771,9 +401,9 @@ static void go_out(turn_t *turn)
         return;
     for (int i = 0; i < turn->definition->step_count; i++) {
         sb_step_state_t *st = &turn->state->step[i];
-        if (is_open(st) && st->waiting && st->wake_us <= turn->now_us) {
+        if (sb_step_is_open(st) && st->waiting && st->wake_us <= turn->now_us) {
             st->waiting = false;
-            st->wake_us = try_ends_us(turn->definition, i, turn->now_us);
+            st->wake_us = sb_state_try_ends_us(turn->definition, i, turn->now_us);
         }
     }
 }
@@ -782,7 +412,7 @@ static void add_order(sb_decision_t *out, const sb_step_state_t *st, int step)
 {
     out->order[out->order_count++] =
         (sb_saga_order_t){.step = step,
-                          .direction = direction_of(st),
+                          .direction = sb_step_direction(st),
                           .round = st->round,
                           .attempt = st->attempt,
                           .forward_unknown = st->status == SB_STEP_COMPENSATING && st->was_unknown,
@@ -796,9 +426,9 @@ static void order_new(turn_t *turn, const sb_saga_state_t *before)
         return;
     for (int i = 0; i < turn->definition->step_count; i++) {
         const sb_step_state_t *was = &before->step[i], *is = &turn->state->step[i];
-        bool same = is_out(was) && was->status == is->status && was->round == is->round &&
+        bool same = sb_step_is_out(was) && was->status == is->status && was->round == is->round &&
                     was->attempt == is->attempt;
-        if (is_out(is) && !same)
+        if (sb_step_is_out(is) && !same)
             add_order(turn->out, is, i);
     }
 }
@@ -816,7 +446,7 @@ void sb_machine_decide(const sb_definition_t *definition, const sb_saga_state_t 
                        const sb_saga_input_t *input, int64_t now_us, sb_decision_t *out,
                        sb_saga_state_t *after)
 {
-    sb_saga_state_t own;
+    sb_saga_state_t own = {0};
     turn_t turn = {definition, input, now_us, after ? after : &own, out};
     *turn.state = *state;
     clear(out);
@@ -833,51 +463,27 @@ void sb_machine_decide(const sb_definition_t *definition, const sb_saga_state_t 
         go_out(&turn);
         order_new(&turn, state);
     }
-    out->wake_us = next_wake_us(definition, turn.state);
+    out->wake_us = sb_state_next_wake_us(definition, turn.state);
 }
 
 void sb_machine_open(const sb_definition_t *definition, const sb_saga_state_t *state, int64_t now_us,
                      sb_decision_t *out, sb_saga_state_t *after)
 {
-    sb_saga_state_t own, *fresh = after ? after : &own;
+    sb_saga_state_t own = {0}, *fresh = after ? after : &own;
     *fresh = *state;
     clear(out);
     for (int i = 0; i < definition->step_count && !fresh->paused && !sb_saga_is_over(fresh); i++) {
         sb_step_state_t *st = &fresh->step[i];
-        if (!is_open(st) || (st->waiting && st->wake_us > now_us))
+        if (!sb_step_is_open(st) || (st->waiting && st->wake_us > now_us))
             continue;
         st->waiting = false;
-        st->wake_us = try_ends_us(definition, i, now_us);
+        st->wake_us = sb_state_try_ends_us(definition, i, now_us);
         add_order(out, st, i);
     }
-    out->wake_us = next_wake_us(definition, fresh);
+    out->wake_us = sb_state_next_wake_us(definition, fresh);
 }
 
 /* ---- names and identities ---- */
-
-void sb_saga_state_init(sb_saga_state_t *state)
-{
-    memset(state, 0, sizeof *state);
-    state->failed_step = -1;
-}
-
-static bool step_equal(const sb_step_state_t *a, const sb_step_state_t *b)
-{
-    return a->status == b->status && a->round == b->round && a->attempt == b->attempt &&
-           a->was_unknown == b->was_unknown && a->attention == b->attention && a->anomaly == b->anomaly &&
-           a->since_us == b->since_us;
-}
-
-bool sb_saga_state_equal(const sb_saga_state_t *a, const sb_saga_state_t *b)
-{
-    for (int i = 0; i < SB_STEPS_MAX; i++) {
-        if (!step_equal(&a->step[i], &b->step[i]))
-            return false;
-    }
-    return a->status == b->status && a->paused == b->paused && a->attention == b->attention &&
-           a->past_pivot == b->past_pivot && a->version == b->version && a->started_us == b->started_us &&
-           a->failed_step == b->failed_step;
-}
 
 static const struct {
     const char *type;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saga/definition.h"
 #include "tests/support/assert.h"
+#include "tests/support/oom.h"
 
 static json_t *parse(const char *text)
 {
@@ -295,6 +296,64 @@ static void conditions_are_checked(void **state)
     assert_refused(WHEN("{\"pointer\":\"$.input\",\"op\":\"exists\"}"), "/steps/0/when", "not op");
 }
 
+static sb_code_t compile_and_render(void *context, sb_error_t *err)
+{
+    sb_definition_t *out = NULL;
+    sb_buf_t text = SB_BUF_INIT;
+    bool runs = false;
+    sb_code_t code = sb_definition_compile(&out, context, err);
+    if (code == SB_OK)
+        code = sb_definition_when(out, 0, SB_SLICE("{\"v\":\"a\\nb\"}"), NULL, &runs, err);
+    if (code == SB_OK)
+        code = sb_definition_render(out, 0, false, SB_SLICE("{\"o\":1}"), NULL, &text, err);
+    if (code == SB_OK && sb_buf_failed(&text))
+        code = sb_fail(err, SB_NO_MEMORY, "render");
+    if (code == SB_OK) {
+        assert_true(runs);
+        assert_string_equal(sb_buf_text(&text), "{\"x\":[1,{}]}");
+    } else {
+        sb_definition_free(&out);
+    }
+    sb_definition_free(&out);
+    sb_buf_fini(&text);
+    return code;
+}
+
+static void survives_without_memory(void **state)
+{
+    (void)state;
+    json_t *body = parse(
+        SAGA(STEP("a", ",\"input\":{\"x\":[\"$.input/o\",{}]}"
+                       ",\"when\":{\"pointer\":\"$.input/v\",\"operator\":\"==\",\"value\":\"a\\nb\"}")));
+    assert_true(sb_test_oom_sweep(compile_and_render, body) > 10);
+    json_decref(body);
+}
+
+/* The JSON Schema that people and editors read knows the same members. */
+static void the_schema_knows_the_same_members(void **state)
+{
+    (void)state;
+    json_t *schema = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_json_read_file(&schema, SB_TEST_SCHEMA, NULL, &err), &err);
+    const json_t *known = sb_json_at(schema, SB_SLICE("/$defs/step/properties"));
+    const char *name;
+    json_t *member;
+    assert_int_equal(json_object_size(known), 16);
+    json_object_foreach((json_t *)(uintptr_t)known, name, member)
+    {
+        sb_error_clear(&err);
+        json_t *body = parse(SAGA(STEP_PLAIN("a", "")));
+        sb_definition_t *out = NULL;
+        assert_int_equal(
+            json_object_set_new(json_array_get(json_object_get(body, "steps"), 0), name, json_integer(0)), 0);
+        assert_code(SB_INVALID, sb_definition_compile(&out, body, &err), &err);
+        assert_null(strstr(err.message, "no member"));
+        json_decref(body);
+    }
+    json_decref(schema);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +368,8 @@ int main(void)
         cmocka_unit_test(renders_templates),
         cmocka_unit_test(conditions_always_have_an_answer),
         cmocka_unit_test(conditions_are_checked),
+        cmocka_unit_test(survives_without_memory),
+        cmocka_unit_test(the_schema_knows_the_same_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
