@@ -6,6 +6,9 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
+# Asserts stay on in releases: they are for our bugs, and a bug should stop where it is.
+string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_RELWITHDEBINFO "${CMAKE_C_FLAGS_RELWITHDEBINFO}")
+
 set(SB_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
 option(SB_COVERAGE "Build for gcov" OFF)
 option(SB_WERROR "Treat warnings as errors" OFF)
