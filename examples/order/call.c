@@ -1,0 +1,87 @@
+/* The helpers of order.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "order.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static bool say(order_call_t *call, sb_reply_outcome_t outcome, const char *format, va_list args)
+{
+    call->reply->outcome = outcome;
+    (void)vsnprintf(call->reply->error, sizeof call->reply->error, format, args);
+    return false;
+}
+
+bool refuse(order_call_t *call, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    bool no = say(call, SB_REPLY_FAILURE, format, args);
+    va_end(args);
+    return no;
+}
+
+bool trouble(order_call_t *call, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    bool no = say(call, SB_REPLY_ERROR, format, args);
+    va_end(args);
+    return no;
+}
+
+bool answer(order_call_t *call, json_t *result)
+{
+    free(call->reply->result);
+    call->reply->result = json_dumps(result, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(result);
+    return call->reply->result ? true : trouble(call, "out of memory");
+}
+
+PGresult *run(order_call_t *call, const char *sql, int count, const char *const *values)
+{
+    PGresult *result = PQexecParams(call->conn, sql, count, NULL, values, NULL, NULL, 0);
+    ExecStatusType status = PQresultStatus(result);
+    if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
+        return result;
+    (void)trouble(call, "%s", PQresultErrorMessage(result));
+    PQclear(result);
+    return NULL;
+}
+
+int touch(order_call_t *call, const char *sql, int count, const char *const *values)
+{
+    PGresult *result = run(call, sql, count, values);
+    if (!result)
+        return -1;
+    int rows = atoi(PQcmdTuples(result));
+    PQclear(result);
+    return rows;
+}
+
+bool publish(order_call_t *call, const char *type, json_t *body)
+{
+    char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(body);
+    if (!text)
+        return trouble(call, "out of memory");
+    sb_event_t event = {
+        .type = sb_slice(type),
+        .subject = sb_slice(call->order_id),
+        .correlation_id = call->command->correlation_id,
+        .data = sb_slice(text),
+    };
+    sb_append_t append = {
+        .category = sb_event_category(event.type),
+        .key = event.subject,
+        .expect = SB_EXPECT_ANY,
+        .events = &event,
+        .count = 1,
+    };
+    sb_append_result_t result;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_code_t code = sb_participant_append(call->participant, &append, &result, &err);
+    free(text);
+    return code == SB_OK ? true : trouble(call, "append %s: %s", type, err.message);
+}
