@@ -90,7 +90,7 @@ for stream in inventory payment order; do "$sagabus" event read "$stream/order-3
 say "The read model order_summary, kept up to date by the same events:"
 "$sagabus" view show order_summary
 
-say "Its table is thrown away and rebuilt from the log; readers switch over when it is ready:"
+say "The same table built anew from the log, beside the live one; readers switch over when it is ready:"
 "$sagabus" replay order_summary
 "$sagabus" view show order_summary
 
