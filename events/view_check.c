@@ -40,7 +40,7 @@ static sb_code_t check_event(const sb_view_definition_t *view, int event, const 
     event_pointer(view, event, &at);
     if (!newest)
         code = sb_fail_at(err, SB_INVALID, sb_buf_text(&at), "no event type %s is registered", type->name);
-    for (int i = 0; code == SB_OK && i < type->field_count; i++)
+    for (int i = 0; newest && code == SB_OK && i < type->field_count; i++)
         if (!some_version_has(catalog, newest, type->field[i].pointer))
             code = sb_fail_at(err, SB_INVALID, sb_buf_text(&at), "no schema of %s has the field %.*s",
                               type->name, SB_SLICE_ARG(type->field[i].pointer));

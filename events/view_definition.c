@@ -113,7 +113,7 @@ static sb_code_t name_member(compiler_t *c, const json_t *object, const char *me
     sb_code_t code = text_member(c, object, member, true, out);
     if (code != SB_OK)
         return code;
-    if (!is_name(*out))
+    if (!*out || !is_name(*out))
         return refuse_at(c, member, "must be 1 to 50 of a-z, 0-9 and _, beginning with a letter");
     if (ends_like_a_generation(*out))
         return refuse_at(c, member, "must not end like a generation (_g1)");
@@ -390,7 +390,7 @@ static sb_code_t compile_steps(compiler_t *c, int event, const sb_view_table_t *
             break;
         size_t mark = enter(c, column);
         code = add_step(c, table, rule, op, column, &step);
-        if (code == SB_OK)
+        if (code == SB_OK && step)
             code = compile_source(c, event, table->column[step->column].type, source, &step->source);
         leave(c, mark);
     }

@@ -118,18 +118,22 @@ sb_code_t sb_view_fold_park_key(sb_view_fold_t *fold, int table, sb_slice_t key,
     return stop_key(fold, table, &value, err);
 }
 
-static sb_code_t remember(parked_list_t *list, const sb_view_parked_t *parked, sb_error_t *err)
+/* Takes the texts over; false: out of memory, and they are freed. */
+static bool remember(parked_list_t *list, const sb_view_parked_t *parked)
 {
     if (list->count == list->cap) {
         size_t cap = list->cap ? list->cap * 2 : 16;
         sb_view_parked_t *moved = realloc(list->item, cap * sizeof *moved);
-        if (!moved)
-            return sb_fail(err, SB_NO_MEMORY, "parked keys: out of memory");
+        if (!moved) {
+            free(parked->key);
+            free(parked->error);
+            return false;
+        }
         list->item = moved;
         list->cap = cap;
     }
     list->item[list->count++] = *parked;
-    return SB_OK;
+    return true;
 }
 
 /* key NULL: it could not be read. what names the column or the field, problem what is wrong with it. */
@@ -151,20 +155,17 @@ static sb_code_t park(sb_view_fold_t *fold, const target_t *target, const sb_vie
         sb_buf_add_slice(&text, key->bytes);
     else if (key)
         sb_buf_printf(&text, "%" PRId64, key->integer);
+    bool failed = sb_buf_failed(&text);
     parked.key = key ? strdup(sb_buf_text(&text)) : NULL;
     sb_buf_reset(&text);
     sb_buf_printf(&text, "%.*s %s", SB_SLICE_ARG(what), problem);
+    failed |= sb_buf_failed(&text);
     parked.error = strdup(sb_buf_text(&text));
     sb_buf_fini(&text);
-    if (parked.error && (parked.key || !key))
-        code = remember(&fold->parked, &parked, err);
-    else
-        code = sb_fail(err, SB_NO_MEMORY, "parked keys: out of memory");
-    if (code != SB_OK) {
-        free(parked.key);
-        free(parked.error);
-    }
-    return code;
+    failed |= !parked.error || (key && !parked.key);
+    if (!remember(&fold->parked, &parked) || failed)
+        return sb_fail(err, SB_NO_MEMORY, "parked keys: out of memory");
+    return SB_OK;
 }
 
 size_t sb_view_fold_parked_count(const sb_view_fold_t *fold)

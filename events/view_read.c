@@ -6,13 +6,18 @@
 #include "events/view_sql.h"
 #include "events_sql.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
+
+typedef struct kept {
+    sb_view_definition_t *definition;
+} kept_t;
 
 struct sb_view_reader {
     sb_pg_t *pg;
     sb_catalog_t *catalog;
-    sb_view_definition_t **definition; /* compiled so far; few, and never more than are registered */
+    kept_t *kept; /* compiled so far; few, and never more than are registered */
     size_t count;
     size_t cap;
 };
@@ -33,8 +38,8 @@ void sb_view_reader_free(sb_view_reader_t **reader)
     if (!r)
         return;
     for (size_t i = 0; i < r->count; i++)
-        sb_view_definition_free(&r->definition[i]);
-    free(r->definition);
+        sb_view_definition_free(&r->kept[i].definition);
+    free(r->kept);
     free(r);
     *reader = NULL;
 }
@@ -45,13 +50,13 @@ static sb_code_t keep_definition(sb_view_reader_t *reader, sb_view_definition_t 
 {
     if (reader->count == reader->cap) {
         size_t cap = reader->cap ? reader->cap * 2 : 8;
-        sb_view_definition_t **moved = realloc(reader->definition, cap * sizeof *moved);
+        kept_t *moved = realloc(reader->kept, cap * sizeof *moved);
         if (!moved)
             return sb_fail(err, SB_NO_MEMORY, "reader of views: out of memory");
-        reader->definition = moved;
+        reader->kept = moved;
         reader->cap = cap;
     }
-    reader->definition[reader->count++] = definition;
+    reader->kept[reader->count++].definition = definition;
     return SB_OK;
 }
 
@@ -59,8 +64,9 @@ static sb_code_t definition_of(sb_view_reader_t *reader, sb_slice_t view, int ve
                                const sb_view_definition_t **out, sb_error_t *err)
 {
     for (size_t i = 0; i < reader->count; i++)
-        if (reader->definition[i]->version == version && sb_slice_is(view, reader->definition[i]->name)) {
-            *out = reader->definition[i];
+        if (reader->kept[i].definition->version == version &&
+            sb_slice_is(view, reader->kept[i].definition->name)) {
+            *out = reader->kept[i].definition;
             return SB_OK;
         }
     sb_view_definition_t *made = NULL;
@@ -162,9 +168,9 @@ static sb_code_t add_filter(const sb_view_table_t *table, const sb_view_filter_t
 static sb_code_t run_page(sb_view_reader_t *reader, const sb_view_table_t *table,
                           const sb_view_query_t *query, int limit, sb_pg_result_t **result, sb_error_t *err)
 {
-    int column[SB_VIEW_FILTERS_MAX];
+    int column[SB_VIEW_FILTERS_MAX] = {0};
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    sb_view_value_t after;
+    sb_view_value_t after = SB_VIEW_NULL;
     sb_code_t code = SB_OK;
     *result = NULL;
     if (query->filter_count > SB_VIEW_FILTERS_MAX)
@@ -198,13 +204,15 @@ static void add_cursor(const sb_view_table_t *table, const sb_pg_result_t *resul
 
 sb_code_t sb_view_read(sb_view_reader_t *reader, const sb_view_query_t *query, sb_buf_t *out, sb_error_t *err)
 {
-    place_t place;
+    place_t place = {.table = NULL};
     sb_pg_result_t *result = NULL;
     if (query->limit < 1 || query->limit > SB_VIEW_PAGE_MAX)
         return sb_fail(err, SB_INVALID, "limit must be 1 to %d", SB_VIEW_PAGE_MAX);
     sb_code_t code = find_place(reader, query->view, query->table, &place, err);
-    if (code == SB_OK)
-        code = run_page(reader, place.table, query, query->limit + 1, &result, err);
+    if (code != SB_OK)
+        return code;
+    assert(place.table);
+    code = run_page(reader, place.table, query, query->limit + 1, &result, err);
     if (code != SB_OK)
         return code;
     bool more = sb_pg_rows(result) > query->limit;
@@ -228,11 +236,12 @@ sb_code_t sb_view_read(sb_view_reader_t *reader, const sb_view_query_t *query, s
 sb_code_t sb_view_read_key(sb_view_reader_t *reader, sb_slice_t view, sb_slice_t table, sb_slice_t key,
                            sb_buf_t *out, sb_error_t *err)
 {
-    place_t place;
+    place_t place = {.table = NULL};
     sb_pg_result_t *result = NULL;
     sb_code_t code = find_place(reader, view, table, &place, err);
     if (code != SB_OK)
         return code;
+    assert(place.table);
     sb_view_filter_t filter = {sb_slice(place.table->column[0].name), key};
     sb_view_query_t query = {.filters = &filter, .filter_count = 1};
     code = run_page(reader, place.table, &query, 1, &result, err);

@@ -29,9 +29,9 @@ void sb_world_close(sb_world_t *world)
     sb_pg_close(&world->pg);
 }
 
+/* By way of a function, because a connection knows statements by the address of their text. */
 int64_t sb_world_int(sb_world_t *world, const char *format, ...)
 {
-    /* by way of a function, because a connection knows statements by the address of their text */
     char sql[2048];
     char made[2304];
     va_list args;
