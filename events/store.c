@@ -219,7 +219,8 @@ static void put_slice(sb_buf_t *out, sb_slice_t text)
 }
 
 /* Over what the caller asked for, not over what was made of it: ids and times that were left open differ from
- * call to call. */
+ * call to call. What says in which context it was asked (correlation, causation, trace) is not part of it: a
+ * client that asks again does so in another request, with another trace. */
 static void hash_request(sb_store_t *store, const sb_append_t *append, sb_hash_t *out)
 {
     sb_buf_t *request = &store->request;
@@ -234,8 +235,8 @@ static void hash_request(sb_store_t *store, const sb_append_t *append, sb_hash_t
         put_slice(request, event->type);
         sb_buf_add_be32(request, (uint32_t)event->schema_version);
         sb_buf_add_be64(request, (uint64_t)event->time_us);
-        write_meta(store, event, &store->scratch);
-        put_slice(request, sb_buf_slice(&store->scratch));
+        put_slice(request, event->source);
+        put_slice(request, event->partition_key);
         put_slice(request, event->data);
     }
     sb_hash_bytes(sb_buf_slice(request), out);
