@@ -15,7 +15,10 @@ typedef struct sb_member {
     sb_scan_value_t value;
 } sb_member_t;
 
-/* Fills the values of list (ended by a NULL name). SB_INVALID: the content type, no JSON object, an unknown
+/* Whether the Content-Type says JSON, or structured CloudEvents. */
+bool sb_body_type_ok(const sb_request_t *request);
+
+/* Fills the values of list (ended by a NULL name). SB_INVALID: no JSON object, an unknown
  * or repeated member (with those there are), or one of the wrong kind; err->pointer at the fault. */
 SB_MUST_CHECK sb_code_t sb_body_read(const sb_request_t *request, sb_member_t *list, sb_error_t *err);
 

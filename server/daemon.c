@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/body.h"
 #include "server/engine.h"
 #include "server/monitor.h"
 #include "server/problem.h"
@@ -71,6 +72,12 @@ static void on_request(void *context, sb_request_t *request)
     }
     if (!admit(engine, request))
         return;
+    if (strcmp(request->method, "POST") == 0 && !sb_body_type_ok(request)) {
+        (void)sb_fail(&err, SB_INVALID, "Content-Type is '%s'; application/json is wanted",
+                      request->content_type);
+        refuse(request, 415, "unsupported_media_type", "not a kind of content we read", &err);
+        return;
+    }
     if (strncmp(request->path, "/v1/", 4) == 0 && !atomic_load(&engine->running)) {
         (void)sb_fail(&err, SB_UNAVAILABLE,
                       atomic_load(&engine->draining) ? "stopping" : "starting; /readyz says what is missing");

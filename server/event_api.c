@@ -123,9 +123,12 @@ static sb_code_t append_event(sb_worker_t *worker, sb_request_t *request, const 
     return SB_OK;
 }
 
-/* Errors of the store point into "/events/0/data/…"; the client knows "/data/…". */
-static void strip_pointer(sb_error_t *err)
+/* Errors of the store point into "/events/0/data/…" and at the command id; the client knows "/data/…", and
+ * gave its id as a member or as a header, where no pointer leads. */
+static void translate_pointer(const sb_request_t *request, sb_error_t *err)
 {
+    if (strcmp(err->pointer, "/command_id") == 0)
+        (void)snprintf(err->pointer, sizeof err->pointer, "%s", request->idempotency_key[0] ? "" : "/id");
     static const char head[] = "/events/0";
     if (strncmp(err->pointer, head, sizeof head - 1) == 0)
         memmove(err->pointer, err->pointer + sizeof head - 1, strlen(err->pointer) - sizeof head + 2);
@@ -179,7 +182,7 @@ sb_code_t sb_post_event(sb_worker_t *worker, sb_request_t *request, sb_error_t *
     if (code == SB_OK)
         code = append_event(worker, request, &append, err);
     if (code != SB_OK)
-        strip_pointer(err);
+        translate_pointer(request, err);
     for (int i = 0; i < MEMBERS; i++)
         sb_buf_fini(&scratch[i]);
     return code;

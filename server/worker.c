@@ -3,6 +3,7 @@
 
 #include "server/problem.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
 struct sb_workers {
@@ -24,9 +25,17 @@ static void close_connection(sb_worker_t *worker)
     sb_pg_close(&worker->pg);
 }
 
+/* Nothing comes on an idle connection but its end (or a notice of it). Seen now, the job runs on a new one;
+ * seen at its commit, the client would be told that the outcome is unknown. */
+static bool has_died_idle(const sb_pg_t *pg)
+{
+    struct pollfd wait = {.fd = sb_pg_socket(pg), .events = POLLIN};
+    return poll(&wait, 1, 0) > 0;
+}
+
 static sb_code_t ensure_connection(sb_worker_t *worker, sb_error_t *err)
 {
-    if (sb_pg_is_open(worker->pg))
+    if (sb_pg_is_open(worker->pg) && !has_died_idle(worker->pg))
         return SB_OK;
     close_connection(worker);
     sb_pg_config_t config = {.uri = worker->engine->pg_uri, .application_name = "sagabus api"};
@@ -40,13 +49,25 @@ static sb_code_t ensure_connection(sb_worker_t *worker, sb_error_t *err)
     return code;
 }
 
+static sb_code_t try_job(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
+{
+    sb_code_t code = ensure_connection(worker, err);
+    return code == SB_OK ? request->route->in_worker(worker, request, err) : code;
+}
+
 static void run_job(sb_worker_t *worker, sb_request_t *request)
 {
     sb_error_t err = SB_ERROR_INIT;
     request->status = request->route->status;
-    sb_code_t code = ensure_connection(worker, &err);
-    if (code == SB_OK)
-        code = request->route->in_worker(worker, request, &err);
+    bool reads = strcmp(request->route->method, "GET") == 0;
+    sb_code_t code = try_job(worker, request, &err);
+    if (reads && code != SB_OK && !sb_pg_is_open(worker->pg)) {
+        /* The connection had died while it was idle; reading again does no harm. */
+        sb_buf_reset(&request->out);
+        code = try_job(worker, request, &err);
+    }
+    if (reads && code == SB_UNKNOWN_OUTCOME) /* of a reading there is no outcome to know */
+        (void)sb_fail(&err, SB_UNAVAILABLE, "PostgreSQL: the connection broke");
     if (code != SB_OK)
         sb_problem(request, &err);
     sb_http_done(request);
