@@ -1,0 +1,882 @@
+/* The HTTP API of a whole daemon over loopback, against a real PostgreSQL and no Kafka at all: what is
+ * accepted, what is refused and in which words, who is let in, and that neither a slow client nor a lost
+ * database stops it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/http_client.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "server/daemon.h"
+#include "server/keys.h"
+#include "server/route.h"
+#include "tests/support/assert.h"
+#include "tests/support/pg_server.h"
+#include "tests/support/process.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ANSWER_MAX (4u << 20)
+
+typedef struct daemon_under_test {
+    sb_test_process_t process;
+    sb_config_t *config;
+    const char *output; /* file of its standard error; NULL: ours */
+    char uri[SB_TEST_URI];
+    int port;
+} daemon_under_test_t;
+
+/* ---- a daemon ---- */
+
+static int free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+    (void)close(fd);
+    return ntohs(address.sin_port);
+}
+
+static int daemon_body(void *context)
+{
+    const daemon_under_test_t *d = context;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_log_set_level(SB_LOG_WARN);
+    if (d->output && !freopen(d->output, "we", stderr))
+        return 2;
+    if (sb_daemon_run(d->config, &err) == SB_OK)
+        return 0;
+    (void)fprintf(stderr, "serve: %s: %s\n", sb_code_name(err.code), err.message);
+    (void)fflush(stderr);
+    return 1;
+}
+
+static void set(daemon_under_test_t *d, const char *name, const char *value)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_config_set(d->config, name, value, &err), &err);
+}
+
+/* Settings of a daemon over the database of d->uri; start begins it. */
+static void prepare(daemon_under_test_t *d)
+{
+    char listen[32];
+    assert_ok(sb_config_new(&d->config, NULL), NULL);
+    d->port = free_port();
+    (void)snprintf(listen, sizeof listen, "127.0.0.1:%d", d->port);
+    set(d, "pg.uri", d->uri);
+    set(d, "http.listen", listen);
+    set(d, "http.body_max_bytes", "64k");
+    set(d, "kafka.bootstrap", "127.0.0.1:1"); /* nobody is there */
+    set(d, "schemas.dir", SB_TEST_SCHEMAS);
+}
+
+static int connect_to(int port)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timeval limit = {20, 0};
+    assert_true(fd >= 0);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+        return fd;
+    (void)close(fd);
+    return -1;
+}
+
+/* ---- talking to it, byte for byte ---- */
+
+typedef struct answer {
+    int status;
+    char *text; /* head and body */
+    const char *body;
+} answer_t;
+
+static void drop(answer_t *answer)
+{
+    free(answer->text);
+    *answer = (answer_t){0};
+}
+
+static answer_t exchange(int port, const char *bytes, size_t length)
+{
+    answer_t answer = {0};
+    size_t got = 0;
+    int fd = connect_to(port);
+    if (fd < 0)
+        return answer;
+    answer.text = malloc(ANSWER_MAX + 1);
+    assert_non_null(answer.text);
+    for (size_t sent = 0; sent < length;) { /* a refused body may be cut short by the other side */
+        ssize_t n = send(fd, bytes + sent, length - sent, MSG_NOSIGNAL);
+        if (n <= 0)
+            break;
+        sent += (size_t)n;
+    }
+    for (ssize_t n = 1; n > 0 && got<ANSWER_MAX; got += n> 0 ? (size_t)n : 0)
+        n = recv(fd, answer.text + got, ANSWER_MAX - got, 0);
+    (void)close(fd);
+    answer.text[got] = '\0';
+    if (sscanf(answer.text, "HTTP/1.%*d %d", &answer.status) != 1)
+        answer.status = 0;
+    const char *gap = strstr(answer.text, "\r\n\r\n");
+    answer.body = gap ? gap + 4 : "";
+    return answer;
+}
+
+/* headers: lines that end in CRLF, NULL for none. */
+static answer_t ask(const daemon_under_test_t *d, const char *method, const char *path, const char *headers,
+                    const char *body)
+{
+    sb_buf_t request = SB_BUF_INIT;
+    sb_buf_printf(&request, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s", method, path,
+                  headers ? headers : "");
+    if (body)
+        sb_buf_printf(&request, "%sContent-Length: %zu\r\n",
+                      headers && strstr(headers, "Content-Type") ? "" : "Content-Type: application/json\r\n",
+                      strlen(body));
+    sb_buf_add_text(&request, "\r\n");
+    sb_buf_add_text(&request, body ? body : "");
+    answer_t answer = exchange(d->port, request.ptr, request.len);
+    sb_buf_fini(&request);
+    return answer;
+}
+
+static json_t *json_of(const answer_t *answer)
+{
+    json_t *value = json_loads(answer->body, JSON_DECODE_ANY, NULL);
+    if (!value)
+        print_error("not JSON: %s\n", answer->text);
+    assert_non_null(value);
+    return value;
+}
+
+static const char *text_at(const json_t *value, const char *pointer)
+{
+    const char *text = json_string_value(sb_json_at(value, sb_slice(pointer)));
+    return text ? text : "";
+}
+
+static int64_t int_at(const json_t *value, const char *pointer)
+{
+    return json_integer_value(sb_json_at(value, sb_slice(pointer)));
+}
+
+/* Whether a GET answers with the status. */
+static bool answers(const daemon_under_test_t *d, const char *path, const char *headers, int status)
+{
+    answer_t answer = ask(d, "GET", path, headers, NULL);
+    bool same = answer.status == status;
+    drop(&answer);
+    return same;
+}
+
+static bool readyz_has(const daemon_under_test_t *d, const char *text)
+{
+    answer_t answer = ask(d, "GET", "/readyz?verbose", NULL, NULL);
+    bool has = answer.text && strstr(answer.text, text);
+    drop(&answer);
+    return has;
+}
+
+/* The request must be refused with a whole RFC 9457 document of this status, code and pointer. */
+static void assert_problem(answer_t answer, int status, const char *code, const char *pointer)
+{
+    if (answer.status != status)
+        print_error("wanted %d %s, have:\n%s\n", status, code, answer.text);
+    assert_int_equal(answer.status, status);
+    assert_contains(answer.text, "Content-Type: application/problem+json");
+    json_t *problem = json_of(&answer);
+    assert_string_equal(text_at(problem, "/code"), code);
+    assert_int_equal(int_at(problem, "/status"), status);
+    static const char *const members[] = {"/type",     "/title",      "/detail",
+                                          "/instance", "/request_id", "/timestamp"};
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+        assert_true(text_at(problem, members[i])[0] != '\0');
+    assert_string_equal(text_at(problem, "/details/0/pointer"), pointer);
+    assert_null(strstr(answer.body, "SELECT")); /* never a word of SQL */
+    json_decref(problem);
+    drop(&answer);
+}
+
+static void start(daemon_under_test_t *d)
+{
+    sb_test_fork(&d->process, daemon_body, d);
+}
+
+static void stop(daemon_under_test_t *d)
+{
+    if (d->process.pid) {
+        sb_test_signal(&d->process, SIGTERM);
+        assert_true(sb_test_wait(&d->process, 20000));
+        assert_int_equal(d->process.exit_code, 0);
+    }
+    sb_test_process_end(&d->process);
+    sb_config_free(&d->config);
+}
+
+static daemon_under_test_t shared;
+
+static int start_shared(void **state)
+{
+    if (sb_test_pg_start(state) != 0)
+        return -1;
+    (void)sb_test_pg_fresh(shared.uri);
+    prepare(&shared);
+    start(&shared);
+    assert_soon(answers(&shared, "/v1/views", NULL, 200), 20000);
+    return 0;
+}
+
+static int stop_shared(void **state)
+{
+    stop(&shared);
+    return sb_test_pg_stop(state);
+}
+
+/* ---- events ---- */
+
+#define ORDER(id)                                                                                            \
+    "{\"order_id\":\"" id "\",\"customer_id\":\"c-1\",\"amount\":1500,\"currency\":\"EUR\","                 \
+    "\"items\":[{\"sku\":\"s-1\",\"quantity\":1,\"price\":1500}]}"
+
+static void an_event_is_appended_and_read_back_as_it_was(void **state)
+{
+    (void)state;
+    answer_t answer = ask(&shared, "POST", "/v1/events", "X-Request-Id: my-own_1\r\n",
+                          "{\"type\":\"order.created\",\"subject\":\"a-1\",\"data\":" ORDER("a-1") "}");
+    assert_int_equal(answer.status, 201);
+    assert_contains(answer.text, "X-Request-Id: my-own_1\r\n");
+    assert_contains(answer.text, "Location: /v1/streams/order/a-1\r\n");
+    json_t *appended = json_of(&answer);
+    assert_int_equal(int_at(appended, "/version"), 1);
+    assert_true(int_at(appended, "/seq") > 0);
+    drop(&answer);
+
+    answer = ask(&shared, "GET", "/v1/streams/order/a-1", NULL, NULL);
+    assert_int_equal(answer.status, 200);
+    assert_contains(answer.body, ORDER("a-1")); /* byte for byte */
+    json_t *stream = json_of(&answer);
+    assert_int_equal(json_array_size(json_object_get(stream, "items")), 1);
+    assert_string_equal(text_at(stream, "/items/0/type"), "order.created");
+    assert_string_equal(text_at(stream, "/items/0/subject"), "a-1");
+    assert_string_equal(text_at(stream, "/items/0/correlationid"), "my-own_1");
+    assert_string_equal(text_at(stream, "/items/0/dataschema"), "order.created.v1");
+    assert_int_equal(int_at(stream, "/items/0/seq"), int_at(appended, "/seq"));
+    json_decref(stream);
+    json_decref(appended);
+    drop(&answer);
+}
+
+static bool all_events_have(const char *text)
+{
+    answer_t answer = ask(&shared, "GET", "/v1/events?limit=1000&types=order.created", NULL, NULL);
+    bool has = answer.text && strstr(answer.text, text);
+    drop(&answer);
+    return has;
+}
+
+static void all_events_come_in_order_up_to_the_safe_one(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        char body[512];
+        (void)snprintf(body, sizeof body, "{\"type\":\"order.created\",\"subject\":\"b-%d\",\"data\":%s}", i,
+                       ORDER("b"));
+        answer_t answer = ask(&shared, "POST", "/v1/events", NULL, body);
+        assert_int_equal(answer.status, 201);
+        drop(&answer);
+    }
+    assert_soon(all_events_have("\"b-4\""), 10000);
+    int64_t after = 0;
+    int64_t before = 0;
+    int seen = 0;
+    for (int page = 0; page < 1000; page++) {
+        char path[96];
+        (void)snprintf(path, sizeof path, "/v1/events?limit=2&after=%lld", (long long)after);
+        answer_t answer = ask(&shared, "GET", path, NULL, NULL);
+        assert_int_equal(answer.status, 200);
+        json_t *events = json_of(&answer);
+        size_t i;
+        json_t *event;
+        json_array_foreach(json_object_get(events, "items"), i, event)
+        {
+            assert_true(int_at(event, "/seq") > before);
+            before = int_at(event, "/seq");
+            seen++;
+        }
+        int64_t next = int_at(events, "/next_after");
+        json_decref(events);
+        drop(&answer);
+        if (next <= after)
+            break;
+        after = next;
+    }
+    assert_true(seen >= 5);
+}
+
+static void a_stream_is_read_both_ways_and_in_parts(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"order.created", "order.created", "order.created"};
+    for (int i = 0; i < 3; i++) {
+        char body[512];
+        (void)snprintf(body, sizeof body, "{\"type\":\"%s\",\"subject\":\"d/1\",\"data\":%s}", types[i],
+                       ORDER("d"));
+        answer_t answer = ask(&shared, "POST", "/v1/events", NULL, body);
+        assert_int_equal(answer.status, 201);
+        drop(&answer);
+    }
+    answer_t answer = ask(&shared, "GET", "/v1/streams/order/d%2F1?from=2&limit=1", NULL, NULL);
+    json_t *page = json_of(&answer);
+    assert_int_equal(json_array_size(json_object_get(page, "items")), 1);
+    assert_int_equal(int_at(page, "/items/0/version"), 2);
+    json_decref(page);
+    drop(&answer);
+    answer = ask(&shared, "GET", "/v1/streams/order/d%2F1?backward=true&limit=2", NULL, NULL);
+    page = json_of(&answer);
+    assert_int_equal(int_at(page, "/items/0/version"), 3);
+    assert_int_equal(int_at(page, "/items/1/version"), 2);
+    json_decref(page);
+    drop(&answer);
+    assert_problem(ask(&shared, "GET", "/v1/streams/order/none", NULL, NULL), 404, "not_found", "");
+}
+
+static void the_same_id_is_appended_once(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"type\":\"order.created\",\"subject\":\"e-1\",\"id\":\"mine-1\","
+                               "\"source\":\"/shop\",\"data\":" ORDER("e-1") "}";
+    answer_t first = ask(&shared, "POST", "/v1/events", NULL, body);
+    answer_t again = ask(&shared, "POST", "/v1/events", NULL, body);
+    assert_int_equal(first.status, 201);
+    assert_int_equal(again.status, 200);
+    json_t *a = json_of(&first);
+    json_t *b = json_of(&again);
+    assert_int_equal(int_at(a, "/seq"), int_at(b, "/seq"));
+    json_decref(a);
+    json_decref(b);
+    drop(&first);
+    drop(&again);
+    assert_problem(
+        ask(&shared, "POST", "/v1/events", NULL,
+            "{\"type\":\"order.created\",\"subject\":\"e-1\",\"id\":\"mine-1\",\"source\":\"/shop\","
+            "\"data\":" ORDER("other") "}"),
+        422, "mismatch", "/id");
+}
+
+static void a_version_that_is_not_the_stream_s_is_a_conflict(void **state)
+{
+    (void)state;
+    answer_t answer = ask(&shared, "POST", "/v1/events", NULL,
+                          "{\"type\":\"order.created\",\"subject\":\"f-1\",\"expected_version\":\"none\","
+                          "\"data\":" ORDER("f-1") "}");
+    assert_int_equal(answer.status, 201);
+    drop(&answer);
+    assert_problem(ask(&shared, "POST", "/v1/events", NULL,
+                       "{\"type\":\"order.created\",\"subject\":\"f-1\",\"expected_version\":7,"
+                       "\"data\":" ORDER("f-1") "}"),
+                   409, "conflict", "/expected_version");
+}
+
+static void structured_cloudevents_are_taken(void **state)
+{
+    (void)state;
+    answer_t answer =
+        ask(&shared, "POST", "/v1/events", "Content-Type: application/cloudevents+json\r\n",
+            "{\"specversion\":\"1.0\",\"type\":\"order.created\",\"source\":\"/shop\",\"id\":\"ce-1\","
+            "\"subject\":\"g-1\",\"time\":\"2026-11-21T05:19:35Z\","
+            "\"datacontenttype\":\"application/json\",\"data\":" ORDER("g-1") "}");
+    assert_int_equal(answer.status, 201);
+    drop(&answer);
+}
+
+/* ---- what is refused ---- */
+
+static void bad_events_are_refused_with_a_pointer(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        const char *pointer;
+    } cases[] = {
+        {"{\"subject\":\"x\",\"data\":{}}", "/type"},
+        {"{\"type\":\"order.created\",\"subject\":\"x\"}", "/data"},
+        {"{\"type\":\"order.created\",\"data\":" ORDER("x") "}", "/subject"},
+        {"{\"type\":\"order.created\",\"subject\":\"x\",\"dta\":1,\"data\":" ORDER("x") "}", "/dta"},
+        {"{\"type\":5,\"subject\":\"x\",\"data\":{}}", "/type"},
+        {"{\"type\":\"order.created\",\"subject\":\"x\",\"expected_version\":-1,\"data\":" ORDER("x") "}",
+         "/expected_version"},
+        {"{\"type\":\"order.created\",\"subject\":\"x\",\"time\":\"today\",\"data\":" ORDER("x") "}",
+         "/time"},
+        {"{\"type\":\"order.created\",\"subject\":\"x\",\"data\":{\"order_id\":\"x\",\"customer_id\":\"c\","
+         "\"amount\":\"1500\",\"currency\":\"EUR\",\"items\":[{\"sku\":\"s\",\"quantity\":1,\"price\":1}]}}",
+         "/data/amount"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_problem(ask(&shared, "POST", "/v1/events", NULL, cases[i].body), 400, "invalid",
+                       cases[i].pointer);
+}
+
+static void bodies_that_are_not_an_object_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {"",
+                                         "nonsense",
+                                         "[]",
+                                         "5",
+                                         "{\"type\":",
+                                         "{\"a\":1}trailing",
+                                         "{\"type\":\"a.b\",\"type\":\"a.b\",\"subject\":\"x\",\"data\":{}}"};
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        answer_t answer = ask(&shared, "POST", "/v1/events", NULL, bodies[i]);
+        if (answer.status != 400)
+            print_error("body %s: %s\n", bodies[i], answer.text);
+        assert_int_equal(answer.status, 400);
+        drop(&answer);
+    }
+}
+
+static void limits_hold(void **state)
+{
+    (void)state;
+    /* depth */
+    sb_buf_t body = SB_BUF_INIT;
+    sb_buf_add_text(&body, "{\"type\":\"order.created\",\"subject\":\"x\",\"data\":");
+    for (int i = 0; i < 5000; i++)
+        sb_buf_add_char(&body, '[');
+    for (int i = 0; i < 5000; i++)
+        sb_buf_add_char(&body, ']');
+    sb_buf_add_char(&body, '}');
+    answer_t answer = ask(&shared, "POST", "/v1/events", NULL, sb_buf_text(&body));
+    assert_int_equal(answer.status, 400);
+    drop(&answer);
+    /* size */
+    sb_buf_reset(&body);
+    sb_buf_add_text(&body, "{\"type\":\"");
+    for (int i = 0; i < 100000; i++)
+        sb_buf_add_char(&body, 'a');
+    sb_buf_add_text(&body, "\"}");
+    answer = ask(&shared, "POST", "/v1/events", NULL, sb_buf_text(&body));
+    assert_int_equal(answer.status, 413);
+    drop(&answer);
+    /* head */
+    sb_buf_reset(&body);
+    sb_buf_add_text(&body, "X-Long: ");
+    for (int i = 0; i < 100000; i++)
+        sb_buf_add_char(&body, 'a');
+    sb_buf_add_text(&body, "\r\n");
+    answer = ask(&shared, "GET", "/version", sb_buf_text(&body), NULL);
+    assert_true(answer.status == 0 || answer.status >= 400);
+    drop(&answer);
+    sb_buf_fini(&body);
+    assert_true(answers(&shared, "/livez", NULL, 200));
+}
+
+static void paths_methods_types_and_parameters_that_are_not_known(void **state)
+{
+    (void)state;
+    assert_problem(ask(&shared, "GET", "/v1/nothing", NULL, NULL), 404, "not_found", "");
+    assert_problem(ask(&shared, "GET", "/v1/sagas/", NULL, NULL), 404, "not_found", "");
+    answer_t answer = ask(&shared, "DELETE", "/v1/events", NULL, NULL);
+    assert_contains(answer.text, "Allow: ");
+    assert_contains(answer.text, "POST");
+    assert_problem(answer, 405, "method_not_allowed", "");
+    assert_problem(ask(&shared, "POST", "/v1/events", "Content-Type: text/plain\r\n", "{}"), 415,
+                   "unsupported_media_type", "");
+    assert_problem(ask(&shared, "GET", "/v1/sagas?limt=5", NULL, NULL), 400, "invalid", "");
+    assert_problem(ask(&shared, "GET", "/v1/sagas?limit=0", NULL, NULL), 400, "invalid", "");
+    assert_problem(ask(&shared, "GET", "/v1/sagas?status=odd", NULL, NULL), 400, "invalid", "");
+    assert_problem(ask(&shared, "GET", "/v1/sagas?cursor=odd", NULL, NULL), 400, "invalid", "/cursor");
+    assert_problem(ask(&shared, "GET", "/v1/sagas?key=k", NULL, NULL), 400, "invalid", "");
+    assert_problem(ask(&shared, "GET", "/v1/sagas/not-an-id", NULL, NULL), 404, "not_found", "");
+    answer = ask(&shared, "GET", "/v1/sagas?type=order&key=nobody-has-it", NULL, NULL);
+    assert_int_equal(answer.status, 200);
+    assert_contains(answer.body, "\"items\":[]");
+    drop(&answer);
+}
+
+static void a_harmful_request_id_is_replaced(void **state)
+{
+    (void)state;
+    answer_t answer = ask(&shared, "GET", "/version", "X-Request-Id: a b\"<script>\r\n", NULL);
+    assert_int_equal(answer.status, 200);
+    assert_contains(answer.text, "X-Request-Id: ");
+    assert_null(strstr(answer.text, "script"));
+    drop(&answer);
+}
+
+/* Nothing of this is HTTP as we speak it; each is refused or dropped, and the next client is served. */
+static void bytes_that_are_not_http_do_no_harm(void **state)
+{
+    (void)state;
+    static const char *const odd[] = {
+        "\r\n\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "BREW /pot HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "GET /%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "GET /%zz%f HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "GET http://[::1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "CONNECT a:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nContent-Length: -1\r\nConnection: close\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nContent-Length: 99999999999999999999\r\nConnection: close\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    };
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        int fd = connect_to(shared.port);
+        struct pollfd wait = {.events = POLLIN};
+        char ignored[4096];
+        assert_true(fd >= 0);
+        (void)send(fd, odd[i], strlen(odd[i]), MSG_NOSIGNAL);
+        wait.fd = fd;
+        if (poll(&wait, 1, 200) > 0)
+            (void)recv(fd, ignored, sizeof ignored, 0);
+        (void)close(fd);
+        assert_true(answers(&shared, "/livez", NULL, 200));
+    }
+}
+
+static void a_slow_client_holds_up_nobody(void **state)
+{
+    (void)state;
+    int slow[200];
+    for (int i = 0; i < 200; i++) {
+        slow[i] = connect_to(shared.port);
+        assert_true(slow[i] >= 0);
+        (void)send(slow[i], "POST /v1/events HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{", 50, MSG_NOSIGNAL);
+    }
+    int64_t begin_ms = sb_test_mono_ms();
+    for (int i = 0; i < 50; i++)
+        assert_true(answers(&shared, "/v1/streams/order/a-1", NULL, 200));
+    assert_true(sb_test_mono_ms() - begin_ms < 5000);
+    for (int i = 0; i < 200; i++)
+        (void)close(slow[i]);
+}
+
+/* ---- sagas, views, the system ---- */
+
+static void a_saga_that_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    assert_problem(ask(&shared, "POST", "/v1/sagas", NULL, "{\"input\":{}}"), 400, "invalid", "/type");
+    assert_problem(ask(&shared, "POST", "/v1/sagas", NULL, "{\"type\":\"order\",\"inptu\":{}}"), 400,
+                   "invalid", "/inptu");
+    assert_problem(ask(&shared, "POST", "/v1/sagas", NULL, "{\"type\":\"order\",\"input\":[]}"), 400,
+                   "invalid", "/input");
+    assert_problem(ask(&shared, "POST", "/v1/sagas?wait=soon", NULL, "{\"type\":\"order\",\"input\":{}}"),
+                   400, "invalid", "");
+    assert_problem(ask(&shared, "GET", "/v1/sagas/0193aaaa-0000-8000-8000-000000000001", NULL, NULL), 404,
+                   "not_found", "");
+}
+
+static bool summary_is_there(void)
+{
+    return answers(&shared, "/v1/views/order_summary/v-1", NULL, 200);
+}
+
+static void a_view_follows_what_was_appended(void **state)
+{
+    (void)state;
+    answer_t answer = ask(&shared, "POST", "/v1/events", NULL,
+                          "{\"type\":\"order.created\",\"subject\":\"v-1\",\"data\":" ORDER("v-1") "}");
+    assert_int_equal(answer.status, 201);
+    drop(&answer);
+    assert_soon(summary_is_there(), 20000);
+    answer = ask(&shared, "GET", "/v1/views", NULL, NULL);
+    assert_contains(answer.body, "\"name\":\"order_summary\"");
+    drop(&answer);
+    answer = ask(&shared, "GET", "/v1/views/order_summary?limit=1", NULL, NULL);
+    json_t *page = json_of(&answer);
+    assert_int_equal(json_array_size(json_object_get(page, "items")), 1);
+    json_decref(page);
+    drop(&answer);
+    assert_problem(ask(&shared, "GET", "/v1/views/nothing", NULL, NULL), 404, "not_found", "");
+    assert_problem(ask(&shared, "GET", "/v1/views/order_summary/nobody", NULL, NULL), 404, "not_found", "");
+}
+
+static void the_system_pages(void **state)
+{
+    (void)state;
+    assert_true(answers(&shared, "/livez", NULL, 200));
+    assert_soon(readyz_has(&shared, "HTTP/1.1 503"), 20000);
+    assert_soon(readyz_has(&shared, "[-] kafka: "), 20000); /* nobody is at 127.0.0.1:1 */
+    assert_true(readyz_has(&shared, "[+] postgres ok"));
+    answer_t answer = ask(&shared, "GET", "/metrics", NULL, NULL);
+    assert_int_equal(answer.status, 200);
+    assert_contains(answer.text, "Content-Type: text/plain; version=0.0.4");
+    assert_contains(answer.body, "# TYPE sagabus_");
+    drop(&answer);
+    answer = ask(&shared, "GET", "/openapi.json", NULL, NULL);
+    json_t *document = json_of(&answer);
+    assert_string_equal(text_at(document, "/openapi"), "3.1.0");
+    for (const sb_route_t *route = sb_routes; route->method; route++) {
+        sb_buf_t pointer = SB_BUF_INIT;
+        char plain[128];
+        size_t n = 0;
+        for (const char *c = route->pattern; *c && n + 1 < sizeof plain; c++)
+            if (*c != '+')
+                plain[n++] = *c;
+        plain[n] = '\0';
+        sb_buf_add_text(&pointer, "/paths");
+        sb_json_pointer_add(&pointer, sb_slice(plain));
+        sb_buf_add_text(&pointer, strcmp(route->method, "GET") == 0 ? "/get" : "/post");
+        if (!sb_json_at(document, sb_buf_slice(&pointer)))
+            print_error("not in the document: %s\n", sb_buf_text(&pointer));
+        assert_non_null(sb_json_at(document, sb_buf_slice(&pointer)));
+        sb_buf_fini(&pointer);
+    }
+    json_decref(document);
+    drop(&answer);
+}
+
+/* ---- who is let in ---- */
+
+static void make_key(const char *name, int scopes, char header[160])
+{
+    char key[SB_KEY_TEXT];
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_t *pg = sb_test_pg_open(shared.uri);
+    assert_ok(sb_key_create(pg, name, scopes, key, &err), &err);
+    sb_pg_close(&pg);
+    (void)snprintf(header, 160, "Authorization: Bearer %s\r\n", key);
+}
+
+/* A path of the route's pattern, with something in place of each parameter. */
+static void path_of(const char *pattern, char *out, size_t cap)
+{
+    size_t n = 0;
+    for (const char *c = pattern; *c && n + 1 < cap; c++) {
+        if (*c == '{') {
+            c = strchr(c, '}');
+            out[n++] = 'x';
+        } else {
+            out[n++] = *c;
+        }
+    }
+    out[n] = '\0';
+}
+
+/* Each route with no key, a wrong one, and one of each scope: from the table, so that a new route is in it.
+ */
+static void every_route_asks_for_its_scope(void **state)
+{
+    (void)state;
+    enum { NOBODY, WRONG, READER, WRITER, ADMIN, CALLERS };
+    static const int scope_of[CALLERS] = {0, 0, SB_SCOPE_READ, SB_SCOPE_WRITE, SB_SCOPE_ADMIN};
+    char header[CALLERS][160] = {""};
+    (void)snprintf(header[WRONG], sizeof header[WRONG], "Authorization: Bearer sb_00000000_%043d\r\n", 0);
+    make_key("reader", SB_SCOPE_READ, header[READER]);
+    make_key("writer", SB_SCOPE_WRITE, header[WRITER]);
+    make_key("admin", SB_SCOPE_ADMIN, header[ADMIN]);
+    assert_soon(answers(&shared, "/v1/views", NULL, 401), 10000); /* the keys are known now */
+    int tried = 0;
+    for (const sb_route_t *route = sb_routes; route->method; route++) {
+        char path[160];
+        path_of(route->pattern, path, sizeof path);
+        for (int who = 0; who < CALLERS; who++) {
+            bool open = route->scope == SB_SCOPE_NONE;
+            bool fits = open || who == ADMIN || (scope_of[who] & (int)route->scope);
+            answer_t answer = ask(&shared, route->method, path, header[who],
+                                  strcmp(route->method, "POST") == 0 ? "{}" : NULL);
+            int want = fits ? 0 : (who == NOBODY || who == WRONG ? 401 : 403);
+            bool right = want ? answer.status == want : answer.status != 401 && answer.status != 403;
+            if (!right)
+                print_error("%s %s as caller %d: %d\n", route->method, path, who, answer.status);
+            assert_true(right);
+            if (want == 401)
+                assert_contains(answer.text, "WWW-Authenticate: Bearer");
+            drop(&answer);
+            tried++;
+        }
+    }
+    assert_true(tried >= 20 * CALLERS);
+
+    /* revoked: within seconds */
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_t *pg = sb_test_pg_open(shared.uri);
+    assert_true(answers(&shared, "/v1/views", header[READER], 200));
+    assert_ok(sb_key_revoke(pg, "reader", &err), &err);
+    assert_soon(answers(&shared, "/v1/views", header[READER], 401), 6000);
+    assert_true(answers(&shared, "/v1/views", header[ADMIN], 200));
+    sb_test_pg_script(pg, "DELETE FROM sagabus.api_key");
+    sb_pg_close(&pg);
+    assert_soon(answers(&shared, "/v1/views", NULL, 200), 10000);
+}
+
+/* ---- TLS ---- */
+
+static void write_certificate(const char *cert_path, const char *key_path)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *cert = X509_new();
+    assert_non_null(key);
+    (void)X509_set_version(cert, 2);
+    (void)ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
+    (void)X509_gmtime_adj(X509_getm_notBefore(cert), -60);
+    (void)X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+    (void)X509_set_pubkey(cert, key);
+    X509_NAME *name = X509_get_subject_name(cert);
+    (void)X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"127.0.0.1", -1, -1, 0);
+    (void)X509_set_issuer_name(cert, name);
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "IP:127.0.0.1");
+    (void)X509_add_ext(cert, extension, -1);
+    X509_EXTENSION_free(extension);
+    assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
+    FILE *file = fopen(cert_path, "we");
+    assert_int_equal(PEM_write_X509(file, cert), 1);
+    (void)fclose(file);
+    file = fopen(key_path, "we");
+    assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
+    (void)fclose(file);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+}
+
+static int call(const char *url, const char *ca_file, sb_error_t *err)
+{
+    sb_http_client_t *client = NULL;
+    sb_http_answer_t answer = SB_HTTP_ANSWER_INIT;
+    sb_http_client_config_t config = {.ca_file = ca_file};
+    sb_http_call_t get = {.method = "GET", .url = url, .timeout_ms = 5000};
+    assert_ok(sb_http_client_new(&client, &config, err), err);
+    int status = sb_http_client_send(client, &get, &answer, err) == SB_OK ? answer.status : -1;
+    sb_http_answer_fini(&answer);
+    sb_http_client_free(&client);
+    return status;
+}
+
+static void tls_is_spoken_and_checked(void **state)
+{
+    (void)state;
+    daemon_under_test_t d = {0};
+    char dir[] = "/tmp/sagabus-tls-XXXXXX";
+    char cert[64], key[64], url[64];
+    sb_error_t err = SB_ERROR_INIT;
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(cert, sizeof cert, "%s/cert.pem", dir);
+    (void)snprintf(key, sizeof key, "%s/key.pem", dir);
+    write_certificate(cert, key);
+    (void)sb_test_pg_fresh(d.uri);
+    prepare(&d);
+    set(&d, "http.tls_cert", cert);
+    set(&d, "http.tls_key", key);
+    start(&d);
+    (void)snprintf(url, sizeof url, "https://127.0.0.1:%d/livez", d.port);
+    assert_soon(call(url, cert, &err) == 200, 10000);
+    assert_int_equal(call(url, NULL, &err), -1); /* a certificate that nobody vouches for */
+    assert_int_equal(err.code, SB_UNAVAILABLE);
+    assert_false(answers(&d, "/livez", NULL, 200)); /* plain HTTP gets nothing */
+    assert_int_equal(call(url, cert, &err), 200);
+    stop(&d);
+    sb_test_remove_tree(dir);
+}
+
+static void assert_serve_refuses(daemon_under_test_t *d, const char *text)
+{
+    char path[] = "/tmp/sagabus-test-XXXXXX";
+    char said[4096] = "";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    d->output = path;
+    start(d);
+    assert_true(sb_test_wait(&d->process, 20000));
+    assert_int_equal(d->process.exit_code, 1);
+    assert_true(read(fd, said, sizeof said - 1) > 0);
+    assert_contains(said, text);
+    (void)close(fd);
+    (void)unlink(path);
+    sb_test_process_end(&d->process);
+    sb_config_free(&d->config);
+}
+
+static void an_open_address_without_tls_is_refused(void **state)
+{
+    (void)state;
+    daemon_under_test_t d = {0};
+    char listen[32];
+    (void)sb_test_pg_fresh(d.uri);
+    prepare(&d);
+    (void)snprintf(listen, sizeof listen, "0.0.0.0:%d", d.port);
+    set(&d, "http.listen", listen);
+    assert_serve_refuses(&d, "is not loopback");
+}
+
+/* ---- the database ---- */
+
+static void a_schema_that_is_not_ours_is_refused(void **state)
+{
+    (void)state;
+    daemon_under_test_t d = {0};
+    (void)sb_test_pg_empty(d.uri);
+    prepare(&d);
+    assert_serve_refuses(&d, "sagabus migrate");
+
+    (void)sb_test_pg_fresh(d.uri);
+    sb_pg_t *pg = sb_test_pg_open(d.uri);
+    sb_test_pg_script(pg, "INSERT INTO sagabus.migration (name, hash) VALUES ('9999_future', '\\x00')");
+    sb_pg_close(&pg);
+    prepare(&d);
+    assert_serve_refuses(&d, "9999_future");
+}
+
+static void a_lost_database_is_waited_for(void **state)
+{
+    (void)state;
+    assert_true(answers(&shared, "/v1/streams/order/a-1", NULL, 200));
+    sb_test_pg_stop_immediate();
+    assert_soon(readyz_has(&shared, "[-] postgres: "), 20000);
+    assert_true(answers(&shared, "/livez", NULL, 200));
+    answer_t answer = ask(&shared, "GET", "/v1/streams/order/a-1", NULL, NULL);
+    assert_contains(answer.text, "Retry-After: ");
+    assert_problem(answer, 503, "unavailable", "");
+    sb_test_pg_restart();
+    assert_soon(answers(&shared, "/v1/streams/order/a-1", NULL, 200), 30000);
+    assert_soon(readyz_has(&shared, "[+] postgres ok"), 20000);
+    answer = ask(&shared, "POST", "/v1/events", NULL,
+                 "{\"type\":\"order.created\",\"subject\":\"after\",\"data\":" ORDER("after") "}");
+    assert_int_equal(answer.status, 201);
+    drop(&answer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_event_is_appended_and_read_back_as_it_was),
+        cmocka_unit_test(all_events_come_in_order_up_to_the_safe_one),
+        cmocka_unit_test(a_stream_is_read_both_ways_and_in_parts),
+        cmocka_unit_test(the_same_id_is_appended_once),
+        cmocka_unit_test(a_version_that_is_not_the_stream_s_is_a_conflict),
+        cmocka_unit_test(structured_cloudevents_are_taken),
+        cmocka_unit_test(bad_events_are_refused_with_a_pointer),
+        cmocka_unit_test(bodies_that_are_not_an_object_are_refused),
+        cmocka_unit_test(limits_hold),
+        cmocka_unit_test(paths_methods_types_and_parameters_that_are_not_known),
+        cmocka_unit_test(a_harmful_request_id_is_replaced),
+        cmocka_unit_test(bytes_that_are_not_http_do_no_harm),
+        cmocka_unit_test(a_slow_client_holds_up_nobody),
+        cmocka_unit_test(a_saga_that_cannot_be_is_refused),
+        cmocka_unit_test(a_view_follows_what_was_appended),
+        cmocka_unit_test(the_system_pages),
+        cmocka_unit_test(every_route_asks_for_its_scope),
+        cmocka_unit_test(tls_is_spoken_and_checked),
+        cmocka_unit_test(an_open_address_without_tls_is_refused),
+        cmocka_unit_test(a_schema_that_is_not_ours_is_refused),
+        cmocka_unit_test(a_lost_database_is_waited_for),
+    };
+    return cmocka_run_group_tests_name("api", tests, start_shared, stop_shared);
+}
