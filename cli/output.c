@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #define COLUMNS_MAX 24
-#define CELL_MAX    60 /* longer values are cut in a table, never in JSON */
+#define CELL_MAX    60  /* longer values are cut in a table, never in JSON */
+#define LAST_MAX    240 /* in the last column, which pushes nothing aside */
 
 static int terminal_width(int fd)
 {
@@ -85,18 +86,18 @@ void sb_output_text(sb_output_t *out, sb_slice_t text)
 /* ---- tables ---- */
 
 /* A cell: what would break the row is replaced, what would fill the screen is cut. */
-static void cell_text(const json_t *item, const sb_column_t *column, bool utf8, sb_buf_t *out)
+static void cell_text(const json_t *item, const sb_column_t *column, bool utf8, int max, sb_buf_t *out)
 {
     sb_buf_reset(out);
     sb_output_value(sb_json_at(item, sb_slice(column->pointer)), out);
     for (size_t i = 0; i < out->len; i++)
         if ((unsigned char)out->ptr[i] < 0x20 || out->ptr[i] == 0x7f)
             out->ptr[i] = ' ';
-    if (sb_output_columns(sb_buf_slice(out)) <= CELL_MAX)
+    if (sb_output_columns(sb_buf_slice(out)) <= max)
         return;
     int columns = 0;
     size_t at = 0;
-    while (at < out->len && columns < CELL_MAX - 1) {
+    while (at < out->len && columns < max - 1) {
         at++;
         while (at < out->len && ((unsigned char)out->ptr[at] & 0xC0) == 0x80)
             at++;
@@ -123,7 +124,8 @@ static void print_table(sb_output_t *out, const json_t *items, const sb_column_t
         width[count] = (int)strlen(columns[count].title);
         json_array_foreach(items, i, item)
         {
-            cell_text(item, &columns[count], out->utf8, &cell);
+            cell_text(item, &columns[count], out->utf8, columns[count + 1].title ? CELL_MAX : LAST_MAX,
+                      &cell);
             int wide = sb_output_columns(sb_buf_slice(&cell));
             if (wide > width[count])
                 width[count] = wide;
@@ -143,7 +145,7 @@ static void print_table(sb_output_t *out, const json_t *items, const sb_column_t
     {
         for (int c = 0; c < count; c++) {
             bool last = c == count - 1;
-            cell_text(item, &columns[c], out->utf8, &cell);
+            cell_text(item, &columns[c], out->utf8, last ? LAST_MAX : CELL_MAX, &cell);
             int room = width[c] - sb_output_columns(sb_buf_slice(&cell));
             pad(out->to, number[c] ? room : 0);
             (void)fputs(sb_buf_text(&cell), out->to);
