@@ -20,8 +20,16 @@ static sb_code_t print_text(sb_cli_t *cli, sb_buf_t *text, sb_error_t *err)
 sb_code_t sb_cmd_openapi(sb_cli_t *cli, sb_error_t *err)
 {
     sb_buf_t text = SB_BUF_INIT;
+    json_t *document = NULL;
     sb_openapi_write(&text);
-    return print_text(cli, &text, err);
+    sb_code_t code = sb_buf_failed(&text)
+                         ? sb_fail(err, SB_NO_MEMORY, "out of memory")
+                         : sb_json_parse(&document, sb_buf_slice(&text), "the OpenAPI document", err);
+    if (code == SB_OK)
+        sb_output_json(&cli->out, document);
+    json_decref(document);
+    sb_buf_fini(&text);
+    return code;
 }
 
 sb_code_t sb_cmd_completion(sb_cli_t *cli, sb_error_t *err)

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
+#include "server/openapi.h"
 #include "tests/support/assert.h"
 
 #include <stdio.h>
@@ -320,6 +321,22 @@ static void the_reference_pages_are_up_to_date(void **state)
     sb_buf_fini(&page);
 }
 
+static void the_openapi_document_is_up_to_date(void **state)
+{
+    (void)state;
+    sb_buf_t text = SB_BUF_INIT;
+    sb_openapi_write(&text);
+    json_t *document = json_loadb(text.ptr, text.len, 0, NULL);
+    char *page = document ? json_dumps(document, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    assert_non_null(page);
+    sb_buf_reset(&text);
+    sb_buf_printf(&text, "%s\n", page);
+    assert_page("openapi.json", &text, "sagabus openapi");
+    free(page);
+    json_decref(document);
+    sb_buf_fini(&text);
+}
+
 static void codes_become_exit_codes(void **state)
 {
     (void)state;
@@ -349,6 +366,7 @@ int main(void)
         cmocka_unit_test(every_example_parses),
         cmocka_unit_test(completion_knows_every_command),
         cmocka_unit_test(the_reference_pages_are_up_to_date),
+        cmocka_unit_test(the_openapi_document_is_up_to_date),
         cmocka_unit_test(codes_become_exit_codes),
     };
     return cmocka_run_group_tests_name("command", tests, NULL, NULL);
