@@ -184,6 +184,22 @@ static sb_code_t fill_entry(entry_t *entry, const sb_pg_result_t *rows, int row,
     return code;
 }
 
+/* Consumes the entry, unless another thread has loaded it meanwhile. */
+static sb_code_t insert_once(sb_catalog_t *catalog, entry_t **entry, sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    const sb_artifact_t *artifact = &(*entry)->artifact;
+    (void)pthread_rwlock_wrlock(&catalog->lock);
+    if (!find(&catalog->kind[artifact->kind], sb_slice(artifact->name), artifact->version)) {
+        if (insert(catalog, *entry))
+            *entry = NULL;
+        else
+            code = no_memory(err);
+    }
+    unlock(catalog);
+    return code;
+}
+
 static sb_code_t load_row(sb_catalog_t *catalog, const sb_pg_result_t *rows, int row, sb_error_t *err)
 {
     sb_artifact_kind_t kind;
@@ -198,21 +214,12 @@ static sb_code_t load_row(sb_catalog_t *catalog, const sb_pg_result_t *rows, int
         return no_memory(err);
     entry->artifact.kind = kind;
     sb_code_t code = fill_entry(entry, rows, row, err);
-    if (code == SB_OK) {
-        (void)pthread_rwlock_wrlock(&catalog->lock);
-        bool meanwhile = find(&catalog->kind[kind], name, version) != NULL; /* another thread loaded it too */
-        if (!meanwhile && !insert(catalog, entry))
-            code = no_memory(err);
-        unlock(catalog);
-        if (meanwhile)
-            free_entry(entry);
-    }
-    if (code != SB_OK) {
-        free_entry(entry);
-        return sb_context(err, code, "registered %s %.*s version %d", kind_names[kind], SB_SLICE_ARG(name),
-                          version);
-    }
-    return SB_OK;
+    if (code == SB_OK)
+        code = insert_once(catalog, &entry, err);
+    free_entry(entry);
+    return code == SB_OK ? SB_OK
+                         : sb_context(err, code, "registered %s %.*s version %d", kind_names[kind],
+                                      SB_SLICE_ARG(name), version);
 }
 
 static int64_t known_count(const sb_catalog_t *catalog)

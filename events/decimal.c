@@ -136,6 +136,8 @@ bool sb_decimal_is_multiple(const sb_decimal_t *value, const sb_decimal_t *divis
     const char *at = divisor->first;
     for (int64_t i = 0; i < divisor->count; i++)
         by = by * 10 + (unsigned)next_digit(&at);
+    if (by == 0) /* not a divisor */
+        return false;
     uint64_t rest = digits_modulo(value, by);
     return (wide_t)rest * power_of_ten_modulo(shift, by) % by == 0;
 }

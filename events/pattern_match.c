@@ -113,10 +113,9 @@ static bool word_at(const char *at, const char *end)
 
 bool sb_pattern_matches(const sb_pattern_t *pattern, sb_slice_t text)
 {
-    threads_t sets[2];
+    threads_t sets[2] = {{0}};
     threads_t *now = &sets[0];
     threads_t *next = &sets[1];
-    now->count = 0;
     const char *at = text.ptr;
     const char *end = text.ptr + text.len;
     place_t place = {true, text.len == 0, false, word_at(at, end)};

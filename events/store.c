@@ -40,7 +40,7 @@ sb_code_t sb_store_open(sb_store_t **out, const sb_store_config_t *config, sb_er
     sb_store_t *store = NULL;
     *out = NULL;
     sb_code_t code = sb_store_new(&store, NULL, NULL, err);
-    if (code != SB_OK)
+    if (!store)
         return code;
     store->owned = true;
     if (config->source) {
