@@ -140,6 +140,11 @@ sb_signal_t *sb_reader_signal(sb_reader_t *reader)
     return &reader->signal;
 }
 
+bool sb_reader_connected(const sb_reader_t *reader)
+{
+    return reader->confirmed;
+}
+
 const char *sb_reader_cluster_id(sb_reader_t *reader)
 {
     return reader->cluster_id;

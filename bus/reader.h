@@ -50,6 +50,9 @@ typedef sb_code_t (*sb_message_fn)(void *context, const sb_message_t *message, s
 SB_MUST_CHECK sb_code_t sb_reader_poll(sb_reader_t *reader, int max, int timeout_ms, sb_message_fn on_message,
                                        void *context, int *count, bool *reset, sb_error_t *err);
 
+/* Whether the brokers have answered since the last error. */
+bool sb_reader_connected(const sb_reader_t *reader);
+
 /* The cluster's id as the brokers say it; "" while unknown. */
 const char *sb_reader_cluster_id(sb_reader_t *reader);
 void sb_reader_close(sb_reader_t **reader);

@@ -121,18 +121,26 @@ static int64_t cursor_after(const run_t *run)
     return cursor;
 }
 
-/* The cursor's cluster, when it is another one than the lease row says. */
-static const char *new_detail(sb_orchestrator_t *o, const sb_shard_t *shard)
+/* The brokers that the cursor belongs to. */
+static const char *cluster_now(const sb_orchestrator_t *o, const sb_shard_t *shard)
 {
     const char *cluster = o->bus_started ? o->bus_operations->cluster(o->bus) : "";
-    if (cluster[0] == '\0' || strcmp(cluster, shard->cluster) == 0)
-        return NULL;
+    return cluster[0] ? cluster : shard->cluster;
+}
+
+/* The rest of the lease row, when it is not what it should be; NULL: it is. */
+static sb_code_t new_detail(sb_orchestrator_t *o, const sb_shard_t *shard, const char **out, sb_error_t *err)
+{
     sb_buf_t *detail = &o->batch.scratch;
+    *out = NULL;
+    if (!shard->slow_changed && strcmp(cluster_now(o, shard), shard->cluster) == 0)
+        return SB_OK;
     sb_buf_reset(detail);
-    sb_buf_add_text(detail, "{\"cluster\":");
-    sb_buf_add_json(detail, sb_slice(cluster));
-    sb_buf_add_text(detail, "}");
-    return sb_buf_failed(detail) ? NULL : sb_buf_text(detail);
+    sb_shard_write_detail(shard, cluster_now(o, shard), detail);
+    if (sb_buf_failed(detail))
+        return sb_fail(err, SB_NO_MEMORY, "commit sagas: out of memory");
+    *out = sb_buf_text(detail);
+    return SB_OK;
 }
 
 static sb_code_t commit(sb_orchestrator_t *o, const run_t *run, sb_pg_result_t **inserted, sb_error_t *err)
@@ -141,16 +149,20 @@ static sb_code_t commit(sb_orchestrator_t *o, const run_t *run, sb_pg_result_t *
     int64_t cursor = cursor_after(run);
     int64_t low = sb_shard_low(shard);
     int64_t next = o->batch.next;
-    const char *detail = new_detail(o, shard);
+    const char *detail = NULL;
+    sb_code_t code = new_detail(o, shard, &detail, err);
+    if (code != SB_OK)
+        return code;
     sb_guard_t guard = {.role = shard->lease.role,
                         .epoch = shard->lease.epoch,
                         .cursor = cursor == shard->cursor ? -1 : cursor,
                         .low = low == shard->low ? -1 : low,
                         .next = next == shard->next ? -1 : next,
                         .detail = detail};
+    const char *cluster = cluster_now(o, shard);
     int64_t before_us = sb_mono_us();
     int64_t pg_us = 0;
-    sb_code_t code = sb_columns_run(o->batch.columns, o->pg, &guard, inserted, &pg_us, err);
+    code = sb_columns_run(o->batch.columns, o->pg, &guard, inserted, &pg_us, err);
     if (code != SB_OK)
         return code;
     sb_orchestrator_set_clock(o, pg_us, sb_mono_us());
@@ -158,8 +170,10 @@ static sb_code_t commit(sb_orchestrator_t *o, const run_t *run, sb_pg_result_t *
     shard->cursor = cursor;
     shard->low = low;
     shard->next = next;
-    if (detail)
-        (void)snprintf(shard->cluster, sizeof shard->cluster, "%s", o->bus_operations->cluster(o->bus));
+    if (detail) {
+        (void)snprintf(shard->cluster, sizeof shard->cluster, "%.*s", SB_CLUSTER_MAX - 1, cluster);
+        shard->slow_changed = false;
+    }
     o->stats.batches += run->count > 0;
     o->stats.batch_items += (int64_t)run->count;
     o->stats.anomalies += o->batch.anomalies;

@@ -14,6 +14,10 @@
 
 #define ERROR_TEXT_MAX 500
 
+/* Answers that waited in Kafka are read within this time after the brokers came back. */
+#define GRACE_US   2000000
+#define ABSENCE_US 1000000
+
 /* ---- text that will be stored ---- */
 
 /* Length of the UTF-8 character at text; 0: none. NUL counts as none, PostgreSQL's text cannot hold it. */
@@ -302,6 +306,18 @@ static void resend_all(sb_orchestrator_t *o)
            o->resend.count);
 }
 
+/* While the brokers are away nobody can answer, and when they come back the answers come first: no try ends
+ * by such time. An error that passes at once (one broker of several, say) is no absence. */
+static void note_bus(sb_orchestrator_t *o, bool connected)
+{
+    int64_t mono = sb_mono_us();
+    if (!connected && o->stats.kafka_ok)
+        o->bus_away_us = mono;
+    if (connected && !o->stats.kafka_ok && mono - o->bus_away_us > ABSENCE_US)
+        sb_orchestrator_freeze_timers(o, GRACE_US);
+    o->stats.kafka_ok = connected;
+}
+
 void sb_collect_replies(sb_orchestrator_t *o)
 {
     size_t waiting = items_waiting(o);
@@ -312,7 +328,7 @@ void sb_collect_replies(sb_orchestrator_t *o)
     bool reset = false;
     sb_code_t code = o->bus_operations->poll(o->bus, (int)(SB_TURN_ITEMS_MAX - waiting), on_reply, o, &count,
                                              &reset, &err);
-    o->stats.kafka_ok = code == SB_OK && o->bus_operations->cluster(o->bus)[0] != '\0';
+    note_bus(o, code == SB_OK && o->bus_operations->connected(o->bus));
     if (code != SB_OK)
         sb_log_error(SB_LOG_WARN, "SAGA-REPLIES", &err, "replies cannot be read now");
     if (reset)
@@ -324,7 +340,7 @@ void sb_collect_replies(sb_orchestrator_t *o)
 void sb_collect_timers(sb_orchestrator_t *o)
 {
     int64_t now = sb_orchestrator_now(o);
-    if (sb_mono_us() < o->timers_frozen_us)
+    if (!o->stats.kafka_ok || sb_mono_us() < o->timers_frozen_us)
         return;
     for (sb_open_saga_t *saga; (saga = sb_timers_first(&o->timers)) && saga->wake_us <= now;) {
         sb_shard_t *shard = sb_shard_find(o, sb_saga_shard(saga->no));

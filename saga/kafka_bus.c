@@ -88,6 +88,12 @@ static const char *cluster(void *context)
     return bus->reader ? sb_reader_cluster_id(bus->reader) : "";
 }
 
+static bool connected(void *context)
+{
+    kafka_bus_t *bus = context;
+    return bus->reader && sb_reader_connected(bus->reader);
+}
+
 static sb_code_t send_record(void *context, const sb_record_t *record, sb_error_t *err)
 {
     kafka_bus_t *bus = context;
@@ -114,6 +120,7 @@ const sb_orchestrator_bus_t sb_kafka_bus_operations = {
     .poll = poll_replies,
     .wake_fd = wake_fd,
     .cluster = cluster,
+    .connected = connected,
     .send = send_record,
     .serve = serve,
     .flush = flush,

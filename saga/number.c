@@ -35,6 +35,14 @@ sb_uuid_t sb_saga_id(int64_t number, int64_t wall_ms)
     return id;
 }
 
+int64_t sb_saga_started_ms(const sb_uuid_t *id)
+{
+    int64_t wall_ms = 0;
+    for (int i = 0; i < 6; i++)
+        wall_ms = wall_ms << 8 | id->byte[i];
+    return wall_ms;
+}
+
 bool sb_saga_number_of(const sb_uuid_t *id, int64_t *number)
 {
     if ((id->byte[6] & 0xf0) != 0x80 || id->byte[8] != 0x80 || id->byte[9] != 0)

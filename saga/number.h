@@ -21,6 +21,9 @@ int64_t sb_saga_counter(int64_t number);
 
 sb_uuid_t sb_saga_id(int64_t number, int64_t wall_ms);
 
+/* When the saga was started. */
+int64_t sb_saga_started_ms(const sb_uuid_t *id);
+
 /* False when id is not one of ours. */
 bool sb_saga_number_of(const sb_uuid_t *id, int64_t *number);
 

@@ -38,6 +38,7 @@ typedef struct sb_open_saga {
     struct sb_open_saga *resend_next; /* commands to be sent again */
     struct sb_open_saga *resend_prev;
     bool resend;
+    bool slow;  /* open for long: named in the lease row, so that it does not hold the low-water mark */
     bool stuck; /* it cannot be driven: unknown definition, or events that do not fold */
     struct sb_open_saga *hash_next;
     _Alignas(int64_t) unsigned char state[]; /* the committed sb_saga_state_t, cut behind the last step */

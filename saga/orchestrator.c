@@ -238,6 +238,13 @@ int64_t sb_orchestrator_now(sb_orchestrator_t *o)
     return o->now_us;
 }
 
+void sb_orchestrator_freeze_timers(sb_orchestrator_t *o, int64_t for_us)
+{
+    int64_t until = sb_mono_us() + for_us;
+    if (until > o->timers_frozen_us)
+        o->timers_frozen_us = until;
+}
+
 void sb_orchestrator_set_clock(sb_orchestrator_t *o, int64_t pg_us, int64_t mono_us)
 {
     int64_t offset = pg_us - mono_us;
@@ -246,7 +253,7 @@ void sb_orchestrator_set_clock(sb_orchestrator_t *o, int64_t pg_us, int64_t mono
         sb_log(SB_LOG_ERROR, "SAGA-CLOCK",
                "the database's clock jumped, timers stand still for a while|by_ms=%lld",
                (long long)(moved / 1000));
-        o->timers_frozen_us = sb_mono_us() + o->overdue_ms * 1000;
+        sb_orchestrator_freeze_timers(o, o->overdue_ms * 1000);
     }
     o->offset_us = offset;
 }
@@ -254,7 +261,7 @@ void sb_orchestrator_set_clock(sb_orchestrator_t *o, int64_t pg_us, int64_t mono
 void sb_orchestrator_add_saga(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga)
 {
     sb_open_sagas_add(&o->sagas, saga);
-    sb_saga_list_append(&shard->sagas, saga);
+    sb_shard_add(shard, saga);
     o->open_count = (int64_t)o->sagas.count;
 }
 
@@ -265,7 +272,7 @@ void sb_orchestrator_remove_saga(sb_orchestrator_t *o, sb_shard_t *shard, sb_ope
     o->stats.attention -= saga->stuck || state.attention;
     sb_timers_set(&o->timers, saga, 0);
     sb_resend_remove(&o->resend, saga);
-    sb_saga_list_remove(&shard->sagas, saga);
+    sb_shard_remove(shard, saga);
     sb_open_sagas_remove(&o->sagas, saga);
     o->open_count = (int64_t)o->sagas.count;
 }
@@ -365,7 +372,8 @@ static void return_items(sb_orchestrator_t *o, sb_shard_t *shard, sb_code_t code
         if (item->call->kind == SB_CALL_START && !o->stopping)
             sb_call_put_back(&o->calls, item->call);
         else
-            sb_collect_fail(o, item->call, code == SB_UNKNOWN_OUTCOME ? code : SB_UNAVAILABLE, err);
+            sb_collect_fail(o, item->call,
+                            code == SB_UNKNOWN_OUTCOME || code == SB_STOPPED ? code : SB_UNAVAILABLE, err);
         item->call = NULL;
     }
     shard->items.count = 0;
@@ -461,6 +469,12 @@ static bool ready(sb_orchestrator_t *o)
     return false;
 }
 
+static sb_code_t tend_shard(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)
+{
+    sb_shard_mark_slow(shard, sb_orchestrator_now(o));
+    return sb_collect_commands(o, shard, err);
+}
+
 static sb_code_t housekeeping(sb_orchestrator_t *o, sb_error_t *err)
 {
     int64_t mono = sb_mono_us();
@@ -470,7 +484,7 @@ static sb_code_t housekeeping(sb_orchestrator_t *o, sb_error_t *err)
         code = take_shards(o, err);
         publish_stats(o); /* a batch may take its time */
         for (int i = 0; i < o->shards_held && code == SB_OK; i++)
-            code = sb_collect_commands(o, o->shard[i], err);
+            code = tend_shard(o, o->shard[i], err);
     }
     if (code == SB_OK && !o->home)
         set_trouble(o, "no saga shard is free for this instance");
@@ -528,7 +542,9 @@ static int64_t idle_us(sb_orchestrator_t *o)
     if (o->resend.first)
         wait = sooner(wait, 20000);
     const sb_open_saga_t *first = sb_timers_first(&o->timers);
-    if (first && mono >= o->timers_frozen_us)
+    if (first && mono < o->timers_frozen_us)
+        wait = sooner(wait, o->timers_frozen_us - mono);
+    else if (first && o->stats.kafka_ok)
         wait = sooner(wait, first->wake_us - sb_orchestrator_now(o));
     for (int i = 0; i < o->shards_held; i++)
         wait = sooner(wait, o->shard[i]->guard_us + o->overdue_ms * 1000 / 3 - mono);
@@ -586,7 +602,7 @@ static void finish(sb_orchestrator_t *o)
     (void)sb_fail(&err, SB_STOPPED, "the orchestrator was stopped");
     sb_call_queue_close(&o->calls);
     for (sb_call_t *call; (call = sb_call_take(&o->calls));)
-        sb_collect_fail(o, call, SB_STOPPED, &err);
+        sb_collect_fail(o, call, call->tried_count > 0 ? SB_UNKNOWN_OUTCOME : SB_STOPPED, &err);
     sb_watches_fire_all(o->watches, SB_STOPPED, &err);
     if (o->bus_started && o->bus_operations->flush(o->bus, 2000, NULL) != SB_OK)
         sb_log(SB_LOG_INFO, "SAGA-STOP",

@@ -28,6 +28,7 @@ typedef struct sb_orchestrator_bus {
                       sb_error_t *err);
     int (*wake_fd)(void *bus);         /* readable when replies may be there */
     const char *(*cluster)(void *bus); /* "" while unknown */
+    bool (*connected)(void *bus);      /* whether the brokers answer, as far as was heard */
 
     sb_code_t (*send)(void *bus, const sb_record_t *record, sb_error_t *err); /* copies; SB_BUSY: full */
     void (*serve)(void *bus);                                                 /* reports of failed records */

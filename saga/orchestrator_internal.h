@@ -62,7 +62,8 @@ struct sb_orchestrator {
     int64_t offset_us; /* PostgreSQL's clock minus the monotonic one, as of the last commit */
     int64_t now_us;    /* the newest time handed out: it never goes back within a connection */
     uint64_t random;
-    int64_t timers_frozen_us; /* monotonic: no timer fires before (the database's clock jumped) */
+    int64_t timers_frozen_us; /* monotonic: no timer fires before (a clock jumped, the brokers were away) */
+    int64_t bus_away_us;      /* monotonic: since when the brokers do not answer */
     int64_t tick_us;          /* monotonic: when free shards are looked for next */
     int64_t watch_us;         /* monotonic: when sagas of others are looked at next */
     int64_t catalog_us;       /* monotonic: when an unknown saga type is looked up again at the earliest */
@@ -76,6 +77,9 @@ struct sb_orchestrator {
 int64_t sb_orchestrator_now(sb_orchestrator_t *o);
 /* Takes PostgreSQL's clock as read at a monotonic moment. */
 void sb_orchestrator_set_clock(sb_orchestrator_t *o, int64_t pg_us, int64_t mono_us);
+
+/* No timer fires for so long from now. */
+void sb_orchestrator_freeze_timers(sb_orchestrator_t *o, int64_t for_us);
 
 /* Whether PostgreSQL's text can hold it: UTF-8 without NUL. */
 bool sb_text_ok(sb_slice_t text);

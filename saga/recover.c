@@ -2,6 +2,7 @@
 #include "saga/recover.h"
 
 #include "base/log.h"
+#include "base/scan.h"
 #include "saga_sql.h"
 
 /* ---- sagas ---- */
@@ -50,6 +51,7 @@ static sb_code_t load_saga(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_
     }
     if (code != SB_OK)
         log_stuck(saga, &why);
+    saga->slow = sb_saga_counter(saga->no) < shard->low;
     sb_orchestrator_add_saga(o, shard, saga);
     return SB_OK;
 }
@@ -141,18 +143,58 @@ static sb_code_t fold_page(sb_orchestrator_t *o, sb_open_saga_t *first, sb_error
 
 /* ---- a shard ---- */
 
-static sb_code_t load_page(sb_orchestrator_t *o, sb_shard_t *shard, int64_t from, int *count, sb_error_t *err)
+static sb_code_t load_rows(sb_orchestrator_t *o, sb_shard_t *shard, const char *sql,
+                           const sb_pg_params_t *params, int *count, sb_error_t *err)
 {
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
-    sb_pg_add_int8(&params, sb_saga_number(shard->number, from));
-    sb_pg_add_int8(&params, sb_saga_number(shard->number + 1, 0));
-    sb_code_t code = sb_pg_query(o->pg, sb_sql_recover_sagas, &params, &rows, err);
+    sb_open_saga_t *last = shard->sagas.newest;
+    sb_code_t code = sb_pg_query(o->pg, sql, params, &rows, err);
     *count = code == SB_OK ? sb_pg_rows(rows) : 0;
     for (int row = 0; row < *count && code == SB_OK; row++)
         code = load_saga(o, shard, rows, row, err);
     sb_pg_result_free(rows);
+    if (code == SB_OK && *count > 0)
+        code = fold_page(o, last ? last->newer : shard->sagas.oldest, err);
     return code;
+}
+
+/* The numbers of the slow sagas, from the lease row. */
+static void read_slow(const sb_shard_t *shard, sb_pg_array_t *numbers)
+{
+    sb_scan_value_t list, name, value;
+    size_t at = 0;
+    int64_t counter;
+    if (!sb_scan_field(sb_buf_slice(&shard->lease.detail), "slow", &list) || list.kind != SB_SCAN_ARRAY)
+        return;
+    while (sb_scan_next(list.text, &at, &name, &value))
+        if (sb_scan_int64(&value, &counter) && counter < shard->low)
+            sb_pg_array_add_int8(numbers, sb_saga_number(shard->number, counter));
+}
+
+/* They are older than all others, so they come first in the shard's list. */
+static sb_code_t load_slow(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)
+{
+    sb_pg_array_t numbers;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    int count;
+    sb_pg_array_init(&numbers, SB_PG_INT8);
+    read_slow(shard, &numbers);
+    sb_pg_add_array(&params, &numbers);
+    sb_code_t code = SB_OK;
+    if (sb_pg_array_failed(&numbers))
+        code = sb_fail(err, SB_NO_MEMORY, "load open sagas: out of memory");
+    else if (numbers.count > 0)
+        code = load_rows(o, shard, sb_sql_recover_slow, &params, &count, err);
+    sb_pg_array_fini(&numbers);
+    return code;
+}
+
+static sb_code_t load_page(sb_orchestrator_t *o, sb_shard_t *shard, int64_t from, int *count, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_add_int8(&params, sb_saga_number(shard->number, from));
+    sb_pg_add_int8(&params, sb_saga_number(shard->number + 1, 0));
+    return load_rows(o, shard, sb_sql_recover_sagas, &params, count, err);
 }
 
 static sb_code_t mark_stuck(sb_orchestrator_t *o, const sb_shard_t *shard, sb_error_t *err)
@@ -186,12 +228,10 @@ sb_code_t sb_recover(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)
 {
     int64_t from = shard->low;
     int count = 0;
+    sb_code_t code = load_slow(o, shard, err);
     do {
-        const sb_open_saga_t *last = shard->sagas.newest;
-        sb_code_t code = load_page(o, shard, from, &count, err);
-        sb_open_saga_t *first = last ? last->newer : shard->sagas.oldest;
-        if (code == SB_OK && count > 0)
-            code = fold_page(o, first, err);
+        if (code == SB_OK)
+            code = load_page(o, shard, from, &count, err);
         if (code != SB_OK)
             return code;
         if (count > 0)

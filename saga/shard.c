@@ -24,7 +24,51 @@ bool sb_shard_is_fresh(const sb_orchestrator_t *o, const sb_shard_t *shard)
 
 int64_t sb_shard_low(const sb_shard_t *shard)
 {
-    return shard->sagas.oldest ? sb_saga_counter(shard->sagas.oldest->no) : shard->next;
+    return shard->first_fast ? sb_saga_counter(shard->first_fast->no) : shard->next;
+}
+
+/* ---- sagas of the shard ---- */
+
+void sb_shard_add(sb_shard_t *shard, sb_open_saga_t *saga)
+{
+    sb_saga_list_append(&shard->sagas, saga);
+    if (saga->slow)
+        shard->slow_count++;
+    else if (!shard->first_fast)
+        shard->first_fast = saga;
+}
+
+void sb_shard_remove(sb_shard_t *shard, sb_open_saga_t *saga)
+{
+    if (shard->first_fast == saga)
+        shard->first_fast = saga->newer;
+    shard->slow_count -= saga->slow;
+    sb_saga_list_remove(&shard->sagas, saga);
+}
+
+/* The slow ones are the oldest ones, so they are the front of the list. */
+void sb_shard_mark_slow(sb_shard_t *shard, int64_t now_us)
+{
+    sb_open_saga_t *saga = shard->first_fast;
+    while (saga && shard->slow_count < SB_SLOW_MAX &&
+           sb_saga_started_ms(&saga->id) * 1000 < now_us - SB_SLOW_US) {
+        saga->slow = true;
+        shard->slow_count++;
+        shard->slow_changed = true;
+        saga = saga->newer;
+    }
+    shard->first_fast = saga;
+}
+
+void sb_shard_write_detail(const sb_shard_t *shard, const char *cluster, sb_buf_t *out)
+{
+    sb_buf_add_text(out, "{\"cluster\":");
+    sb_buf_add_json(out, sb_slice(cluster));
+    sb_buf_add_text(out, ",\"slow\":[");
+    for (const sb_open_saga_t *saga = shard->sagas.oldest; saga && saga->slow; saga = saga->newer)
+        sb_buf_printf(out, "%s%lld", saga == shard->sagas.oldest ? "" : ",",
+                      (long long)sb_saga_counter(saga->no));
+    sb_buf_add_text(out, "]}");
 }
 
 /* ---- taking one ---- */

@@ -26,6 +26,9 @@ typedef struct sb_shard {
     int64_t guard_us;    /* monotonic: when the last guard that held was sent */
     int64_t commands_us; /* monotonic: when saga_command is looked at next */
     sb_saga_list_t sagas;
+    sb_open_saga_t *first_fast; /* oldest saga that is not slow: it holds the low-water mark */
+    int slow_count;
+    bool slow_changed; /* the lease row does not name them yet */
     sb_item_list_t items;
 } sb_shard_t;
 
@@ -43,5 +46,18 @@ bool sb_shard_is_fresh(const sb_orchestrator_t *o, const sb_shard_t *shard);
 
 /* The first number the low-water mark must not pass. */
 int64_t sb_shard_low(const sb_shard_t *shard);
+
+/* Names the oldest sagas that have been open for more than SB_SLOW_US, at most SB_SLOW_MAX, as slow: one saga
+ * that waits for an operator for a week must not make a takeover read a week of ended ones. */
+#define SB_SLOW_US  60000000
+#define SB_SLOW_MAX 1000
+void sb_shard_mark_slow(sb_shard_t *shard, int64_t now_us);
+
+/* A saga comes into the shard's list at its end, or leaves it. */
+void sb_shard_add(sb_shard_t *shard, sb_open_saga_t *saga);
+void sb_shard_remove(sb_shard_t *shard, sb_open_saga_t *saga);
+
+/* What the lease row keeps beside its numbers: {"cluster": …, "slow": [counters]}. */
+void sb_shard_write_detail(const sb_shard_t *shard, const char *cluster, sb_buf_t *out);
 
 #endif

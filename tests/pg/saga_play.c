@@ -233,7 +233,7 @@ static sb_code_t play_send(void *context, const sb_record_t *record, sb_error_t 
     int shard = header_int(record, SB_H_REPLY_PART);
     lock(play);
     play->commands++;
-    if (!play->deaf && per_mille(play) >= play->drop_per_mille) {
+    if (!play->deaf && !play->away && per_mille(play) >= play->drop_per_mille) {
         sb_outcome_t outcome = command.undo ? play_undo(play, &command) : play_forward(play, &command);
         answer(play, shard, &command, outcome);
         arm(bus);
@@ -365,6 +365,11 @@ static const char *play_cluster(void *bus)
     return ((play_bus_t *)bus)->play->cluster;
 }
 
+static bool play_connected(void *bus)
+{
+    return !((play_bus_t *)bus)->play->away;
+}
+
 static sb_code_t play_flush(void *bus, int timeout_ms, sb_error_t *err)
 {
     (void)bus;
@@ -381,6 +386,7 @@ const sb_orchestrator_bus_t sb_play_operations = {
     .poll = play_poll,
     .wake_fd = play_wake_fd,
     .cluster = play_cluster,
+    .connected = play_connected,
     .send = play_send,
     .serve = play_nothing,
     .flush = play_flush,

@@ -63,6 +63,7 @@ typedef struct sb_play {
     int64_t commands, effects, undone;
     int64_t breaches; /* of the rules: an effect after its undo, an undo of what did not happen */
     bool deaf;        /* nothing is answered */
+    bool away;        /* the brokers are: commands are taken by nobody, and it is known */
     uint64_t random;
 } sb_play_t;
 

@@ -304,6 +304,53 @@ static void wiped_brokers_get_the_open_commands_again(void **state)
                      1);
 }
 
+/* Nobody can answer then, so no try may end by it. */
+static void time_without_brokers_ends_no_try(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    assert_soon(engine_stats(&engine).kafka_ok, 2000);
+    stage->play->away = true;
+    sb_uuid_t id = engine_start_saga(&engine, NULL);
+    sb_test_sleep_ms(1500); /* the step's time-out is 400 ms */
+    assert_false(engine_stats(&engine).kafka_ok);
+    assert_int_equal(engine_stats(&engine).retries, 0);
+    stage->play->away = false;
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    assert_int_equal(engine_stats(&engine).retries, 1); /* what was sent then is lost in this world */
+    engine_stop(&engine);
+    stage_check(stage, 1);
+}
+
+/* ---- a saga that has been open for long ---- */
+
+/* As if the owner had let the low-water mark pass it. */
+static void a_slow_saga_is_found_below_the_low_water_mark(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = play_all_well;
+    stage->play->deaf = true;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t slow = engine_start_saga(&engine, NULL);
+    sb_uuid_t other = engine_start_saga(&engine, NULL);
+    engine_stop(&engine);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT low FROM sagabus.lease WHERE role = 'saga:0'"), 1);
+    sb_test_pg_script(
+        stage->pg,
+        "UPDATE sagabus.lease SET low = 2, detail = detail || '{\"slow\": [1]}' WHERE role = 'saga:0'");
+    stage->play->deaf = false;
+    engine_start(stage, &engine, "two");
+    assert_int_equal(engine_await_end(&engine, &slow), SB_SAGA_COMPLETED);
+    assert_int_equal(engine_await_end(&engine, &other), SB_SAGA_COMPLETED);
+    engine_stop(&engine);
+    stage_check(stage, 2);
+}
+
 /* ---- content that the database refuses ---- */
 
 static void a_bad_start_is_split_out_of_its_batch(void **state)
@@ -398,6 +445,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_server_that_comes_back_is_taken_up_again, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(wiped_brokers_get_the_open_commands_again, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(time_without_brokers_ends_no_try, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_slow_saga_is_found_below_the_low_water_mark, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_bad_start_is_split_out_of_its_batch, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_dead_owners_shard_is_taken_over_by_another, stage_set_up,
