@@ -1,6 +1,8 @@
 /* A rebalance is not acted on inside librdkafka's callback: it is put by, the batch ends, and the next poll
- * acts on it. So the caller can commit the batch first, and an orderly rebalance repeats nothing. (The group
- * waits for us as long as it would for a slow handler.)
+ * acts on it. So the caller can commit the batch before its partitions go, which would be repeated otherwise.
+ * (The group waits for us as long as it would for a slow handler.) What is left is a cooperative member that
+ * keeps its partitions while the group agrees on a new generation: a commit in that moment is refused, and
+ * librdkafka before 2.10.0 then takes the assignment for lost (#4908), so its last batch comes again.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bus/consumer.h"
@@ -9,12 +11,15 @@
 #include "base/log.h"
 #include "bus/kafka.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define GROUP_MAX            250
 #define SEEK_MS              5000
 #define CLOSE_SERVE_MS       50
+#define DESTROY_S            2
 #define VERSION_SAFE_DESTROY 0x02030000
 
 /* How far we are in one assigned partition. */
@@ -347,9 +352,28 @@ static void wait_until_safe(sb_consumer_t *consumer, int64_t until_us)
     }
 }
 
+/* Gives the partitions back first, and only then closes: an assignment that arrives while librdkafka before
+ * 2.4.0 closes is one that it waits for without end (#4527). */
+static void give_back(sb_consumer_t *consumer, int64_t until_us)
+{
+    rd_kafka_resp_err_t ignored = rd_kafka_unsubscribe(consumer->handle);
+    (void)ignored;
+    for (bool quiet = false; !quiet && sb_mono_us() < until_us;) {
+        rd_kafka_topic_partition_list_t *list = NULL;
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, CLOSE_SERVE_MS);
+        if (rd_kafka_assignment(consumer->handle, &list) == RD_KAFKA_RESP_ERR_NO_ERROR)
+            quiet = list->cnt == 0 && !message;
+        if (list)
+            rd_kafka_topic_partition_list_destroy(list);
+        if (message)
+            rd_kafka_message_destroy(message);
+    }
+}
+
 /* Leaves the group in order, unless that takes longer than it may. */
 static bool leave(sb_consumer_t *consumer, int64_t until_us)
 {
+    give_back(consumer, until_us);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(consumer->handle);
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(consumer->handle, queue);
     bool closing = !error;
@@ -368,33 +392,65 @@ static bool leave(sb_consumer_t *consumer, int64_t until_us)
     return rd_kafka_consumer_closed(consumer->handle) != 0;
 }
 
+static void free_consumer(sb_consumer_t *consumer)
+{
+    for (size_t i = 0; i < consumer->progress_count; i++)
+        free(consumer->progress[i].topic);
+    free(consumer->progress);
+    free(consumer);
+}
+
+static void *destroy(void *context)
+{
+    sb_consumer_t *consumer = context;
+    bool left = rd_kafka_consumer_closed(consumer->handle) != 0;
+    rd_kafka_destroy_flags(consumer->handle, left ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    free_consumer(consumer);
+    return NULL;
+}
+
+/* rd_kafka_destroy knows no time-out and has hung for more reasons than one, so it runs in a thread that can
+ * be left behind with its consumer. */
+static void destroy_in_time(sb_consumer_t *consumer)
+{
+    pthread_t thread;
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += DESTROY_S;
+    if (pthread_create(&thread, NULL, destroy, consumer) != 0) {
+        (void)destroy(consumer);
+        return;
+    }
+    if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+        return;
+    sb_log(SB_LOG_WARN, "CONSUMER-LEAK", "librdkafka does not end a consumer; it is left behind|version=%s",
+           rd_kafka_version_str());
+    (void)pthread_detach(thread);
+}
+
 void sb_consumer_close(sb_consumer_t **consumer, int timeout_ms)
 {
     sb_consumer_t *c = *consumer;
     if (!c)
         return;
     *consumer = NULL;
-    if (c->handle) {
-        int64_t until = sb_mono_us() + (int64_t)timeout_ms * 1000;
-        c->closing = true;
-        act_on_rebalance(c);
-        drop_refused(c);
-        wait_until_safe(c, until);
-        if (!destroy_is_safe(c)) {
-            sb_log(SB_LOG_WARN, "CONSUMER-LEAK",
-                   "a member without an assignment cannot be destroyed with this "
-                   "librdkafka; it is left behind|version=%s",
-                   rd_kafka_version_str());
-            return; /* the callback keeps pointing at us, so we stay too */
-        }
-        bool left = leave(c, until);
-        if (!left)
-            sb_log(SB_LOG_WARN, "CONSUMER-CLOSE", "the group was not left in time|handle=%s",
-                   rd_kafka_name(c->handle));
-        rd_kafka_destroy_flags(c->handle, left ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (!c->handle) {
+        free_consumer(c);
+        return;
     }
-    for (size_t i = 0; i < c->progress_count; i++)
-        free(c->progress[i].topic);
-    free(c->progress);
-    free(c);
+    int64_t until = sb_mono_us() + (int64_t)timeout_ms * 1000;
+    c->closing = true;
+    act_on_rebalance(c);
+    drop_refused(c);
+    wait_until_safe(c, until);
+    if (!destroy_is_safe(c)) { /* the callback keeps pointing at c, so c stays too */
+        sb_log(SB_LOG_WARN, "CONSUMER-LEAK",
+               "this librdkafka cannot end a member without an assignment; it is left behind|version=%s",
+               rd_kafka_version_str());
+        return;
+    }
+    if (!leave(c, until))
+        sb_log(SB_LOG_WARN, "CONSUMER-CLOSE", "the group was not left in time|handle=%s",
+               rd_kafka_name(c->handle));
+    destroy_in_time(c);
 }

@@ -13,13 +13,18 @@
 
 typedef struct sb_consumer sb_consumer_t;
 
-/* topics: names, or regular expressions that begin with '^'. */
+/* group: its name, without kafka.prefix. topics: names, with the prefix, or regular expressions that begin
+ * with '^'. */
 SB_MUST_CHECK sb_code_t sb_consumer_open(sb_consumer_t **out, const sb_config_t *config, const char *group,
                                          const char *const *topics, size_t topic_count, sb_error_t *err);
+/* Hands over at most max messages, waiting up to timeout_ms for the first. When on_message fails that is
+ * returned, and the message comes again first with the next poll, unless a rewind takes it back. Waits for
+ * the brokers by itself; SB_DENIED: they do not let us in. */
 SB_MUST_CHECK sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms,
                                          sb_message_fn on_message, void *context, int *count,
                                          sb_error_t *err);
-/* Commits everything handed over so far, for the partitions still assigned. */
+/* Commits everything handed over so far, for the partitions still assigned. SB_UNAVAILABLE: not now, as in
+ * the midst of a rebalance; go on polling and commit later, some messages may come again. */
 SB_MUST_CHECK sb_code_t sb_consumer_commit(sb_consumer_t *consumer, sb_error_t *err);
 /* Hands over again from the last commit on (after a failed transaction). */
 SB_MUST_CHECK sb_code_t sb_consumer_rewind(sb_consumer_t *consumer, sb_error_t *err);

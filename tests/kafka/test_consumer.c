@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/topics.h"
+#include "tests/support/assert.h"
+#include "tests/support/kafka.h"
+#include "tests/support/messages.h"
+#include "tests/support/mock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PARTITIONS 4
+
+typedef struct fixture {
+    char prefix[SB_TEST_PREFIX];
+    sb_topic_t topic;
+    sb_config_t *config;
+    sb_consumer_t *consumer;
+    sb_test_messages_t got;
+    sb_error_t err;
+} fixture_t;
+
+static fixture_t fixture;
+
+static int setup(void **state)
+{
+    int created = 0;
+    sb_topic_list_t list = {NULL, 0, 0};
+    fixture = (fixture_t){.config = NULL};
+    fixture.config = sb_test_bus_config(sb_test_kafka(), sb_test_kafka_prefix(fixture.prefix));
+    sb_test_bus_set(fixture.config, "kafka.session.timeout.ms", "6000");
+    sb_test_bus_set(fixture.config, "kafka.heartbeat.interval.ms", "500");
+    (void)snprintf(fixture.topic, sizeof fixture.topic, "%scmd.payment", fixture.prefix);
+    assert_ok(sb_topic_list_add(&list, fixture.topic, PARTITIONS, &fixture.err), &fixture.err);
+    assert_ok(sb_topics_apply(fixture.config, &list, 20000, &created, &fixture.err), &fixture.err);
+    sb_topic_list_fini(&list);
+    *state = &fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *f = *state;
+    sb_consumer_close(&f->consumer, 5000);
+    sb_test_messages_free(&f->got);
+    sb_config_free(&f->config);
+    return 0;
+}
+
+static void open_consumer(fixture_t *f, sb_consumer_t **out)
+{
+    const char *const topics[] = {f->topic};
+    assert_ok(sb_consumer_open(out, f->config, "payment", topics, 1, &f->err), &f->err);
+}
+
+static void hands_over_again_what_was_not_committed_and_nothing_else(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_produce(f->config, f->topic, -1, 0, 100);
+    open_consumer(f, &f->consumer);
+    sb_test_consume(f->consumer, &f->got, 100, 30000);
+    assert_ok(sb_consumer_commit(f->consumer, &f->err), &f->err);
+    sb_test_messages_clear(&f->got);
+    sb_test_produce(f->config, f->topic, 0, 100, 5);
+    sb_test_consume(f->consumer, &f->got, 5, 10000);
+    assert_ok(sb_consumer_rewind(f->consumer, &f->err), &f->err);
+    sb_test_consume(f->consumer, &f->got, 10, 10000);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(f->got.item[5 + i].offset, f->got.item[i].offset);
+    sb_consumer_close(&f->consumer, 5000);
+    sb_test_messages_clear(&f->got);
+    open_consumer(f, &f->consumer);
+    sb_test_consume(f->consumer, &f->got, 5, 30000);
+    assert_int_equal(f->got.count, 5);
+    assert_string_equal(f->got.item[0].value, "100");
+}
+
+/* Members come and go in order while messages flow: none is lost, and none is handled twice unless a commit
+ * was refused, because a member commits before it gives its partitions away. */
+static void a_rebalance_repeats_only_what_could_not_be_committed(void **state)
+{
+    fixture_t *f = *state;
+    enum { COUNT = 600, MEMBERS = 3 };
+    sb_consumer_t *member[MEMBERS] = {NULL, NULL, NULL};
+    static int handled[COUNT];
+    memset(handled, 0, sizeof handled);
+    int sent = 0;
+    int64_t until = sb_test_mono_ms() + 60000;
+    int done = 0;
+    int refused = 0;
+    for (int round = 0; done < COUNT && sb_test_mono_ms() < until; round++) {
+        if (round % 40 == 0 && round / 40 < MEMBERS)
+            open_consumer(f, &member[round / 40]);
+        if (round == 180)
+            sb_consumer_close(&member[1], 5000);
+        if (sent < COUNT && round >= 40) {
+            sb_test_produce(f->config, f->topic, -1, sent, 10);
+            sent += 10;
+        }
+        for (int m = 0; m < MEMBERS; m++) {
+            int n = 0;
+            if (!member[m])
+                continue;
+            sb_test_messages_clear(&f->got);
+            assert_ok(sb_consumer_poll(member[m], 50, 20, sb_test_collect, &f->got, &n, &f->err), &f->err);
+            for (size_t i = 0; i < f->got.count; i++)
+                done += handled[atoi(f->got.item[i].value)]++ == 0;
+            sb_code_t code = sb_consumer_commit(member[m], &f->err);
+            if (code != SB_OK)
+                assert_code(SB_UNAVAILABLE, code, &f->err);
+            refused += code != SB_OK;
+        }
+    }
+    for (int m = 0; m < MEMBERS; m++)
+        sb_consumer_close(&member[m], 5000);
+    int repeats = 0;
+    for (int i = 0; i < COUNT; i++)
+        repeats += handled[i] - 1;
+    assert_int_equal(done, COUNT);
+    assert_true(refused > 0 || repeats == 0);
+}
+
+static void a_member_without_partitions_closes_in_time(void **state)
+{
+    fixture_t *f = *state;
+    sb_consumer_t *member[PARTITIONS + 1];
+    int n = 0;
+    for (int m = 0; m <= PARTITIONS; m++)
+        open_consumer(f, &member[m]);
+    int64_t until = sb_test_mono_ms() + 8000;
+    while (sb_test_mono_ms() < until)
+        for (int m = 0; m <= PARTITIONS; m++)
+            assert_ok(sb_consumer_poll(member[m], 10, 10, sb_test_collect, &f->got, &n, &f->err), &f->err);
+    for (int m = 0; m <= PARTITIONS; m++) {
+        int64_t before = sb_test_mono_ms();
+        sb_consumer_close(&member[m], 4000);
+        assert_true(sb_test_mono_ms() - before < 3000);
+    }
+}
+
+static void goes_on_after_the_broker_was_killed(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_produce(f->config, f->topic, -1, 0, 20);
+    open_consumer(f, &f->consumer);
+    sb_test_consume(f->consumer, &f->got, 20, 30000);
+    assert_ok(sb_consumer_commit(f->consumer, &f->err), &f->err);
+    sb_test_kafka_control("kill");
+    int n = 0;
+    for (int i = 0; i < 5; i++)
+        assert_ok(sb_consumer_poll(f->consumer, 10, 100, sb_test_collect, &f->got, &n, &f->err), &f->err);
+    sb_test_kafka_control("start");
+    sb_test_produce(f->config, f->topic, -1, 20, 20);
+    sb_test_consume(f->consumer, &f->got, 40, 60000);
+    assert_soon(sb_consumer_commit(f->consumer, &f->err) == SB_OK, 20000);
+
+    sb_test_kafka_control("kill");
+    int64_t before = sb_test_mono_ms();
+    sb_consumer_close(&f->consumer, 1000);
+    assert_true(sb_test_mono_ms() - before < 4000);
+    sb_test_kafka_control("start");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(hands_over_again_what_was_not_committed_and_nothing_else, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_rebalance_repeats_only_what_could_not_be_committed, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_member_without_partitions_closes_in_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(goes_on_after_the_broker_was_killed, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

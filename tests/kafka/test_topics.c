@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/topics.h"
+#include "tests/support/assert.h"
+#include "tests/support/kafka.h"
+#include "tests/support/mock.h"
+
+#include <stdio.h>
+
+static void makes_what_is_missing_and_refuses_another_count(void **state)
+{
+    (void)state;
+    char prefix[SB_TEST_PREFIX];
+    sb_topic_t name;
+    int created = 0;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_topic_list_t list = {NULL, 0, 0};
+    sb_config_t *config = sb_test_bus_config(sb_test_kafka(), sb_test_kafka_prefix(prefix));
+    assert_ok(sb_topic_events(name, prefix, SB_SLICE("order"), &err), &err);
+    assert_ok(sb_topic_list_add(&list, name, 2, &err), &err);
+    assert_ok(sb_topic_replies(name, prefix, &err), &err);
+    assert_ok(sb_topic_list_add(&list, name, 4, &err), &err);
+    assert_ok(sb_topics_inspect(config, &list, 20000, &err), &err);
+    assert_int_equal(list.item[0].found, 0);
+    assert_ok(sb_topics_apply(config, &list, 20000, &created, &err), &err);
+    assert_int_equal(created, 2);
+    assert_int_equal(list.item[0].found, 2);
+    assert_int_equal(list.item[1].found, 4);
+    assert_ok(sb_topics_apply(config, &list, 20000, &created, &err), &err);
+    assert_int_equal(created, 0);
+    list.item[0].partitions = 3;
+    assert_code(SB_MISMATCH, sb_topics_apply(config, &list, 20000, &created, &err), &err);
+    assert_contains(err.message, list.item[0].name);
+    sb_topic_list_fini(&list);
+    sb_config_free(&config);
+}
+
+static void names_the_topic_that_kafka_refuses(void **state)
+{
+    (void)state;
+    char prefix[SB_TEST_PREFIX];
+    int created = 0;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_topic_list_t list = {NULL, 0, 0};
+    sb_config_t *config = sb_test_bus_config(sb_test_kafka(), sb_test_kafka_prefix(prefix));
+    sb_test_bus_set(config, "topics.replication", "3");
+    sb_topic_t name;
+    assert_ok(sb_topic_events(name, prefix, SB_SLICE("order"), &err), &err);
+    assert_ok(sb_topic_list_add(&list, name, 1, &err), &err);
+    assert_code(SB_INVALID, sb_topics_apply(config, &list, 20000, &created, &err), &err);
+    assert_contains(err.message, name);
+    sb_topic_list_fini(&list);
+    sb_config_free(&config);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(makes_what_is_missing_and_refuses_another_count),
+        cmocka_unit_test(names_the_topic_that_kafka_refuses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
