@@ -25,7 +25,7 @@ typedef struct sb_relay_config {
     const sb_config_t *config;
     const char *pg_uri;
     const char *owner;
-    sb_catalog_t *catalog;   /* borrowed */
+    sb_catalog_t *catalog;   /* borrowed; may be NULL: types come from the store as they are */
     sb_progress_t *progress; /* borrowed; may be NULL */
 } sb_relay_config_t;
 
@@ -37,7 +37,7 @@ typedef struct sb_relay_stats {
     int64_t sent;          /* since start */
     int64_t resends;
     int64_t withheld;
-    char error[160]; /* why it stands still; "" when it does not */
+    char error[256]; /* why it stands still; "" when it does not */
 } sb_relay_stats_t;
 
 SB_MUST_CHECK sb_code_t sb_relay_open(sb_relay_t **out, const sb_relay_config_t *config, sb_error_t *err);

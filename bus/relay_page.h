@@ -1,0 +1,46 @@
+/* relay_page - the events of a range that are to be sent: a page of rows, read one by one.
+ *
+ * Names of event types are read here and not taken from the catalog: in a rolling deploy the relay must carry
+ * types whose schema this release cannot read.
+ *
+ * Inner to the relay. Thread: the relay's.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BUS_RELAY_PAGE_H
+#define SB_BUS_RELAY_PAGE_H
+
+#include "base/pg.h"
+#include "sagabus/event.h"
+
+#define SB_RELAY_META_FIELDS 5
+
+typedef struct sb_relay_type {
+    char *name; /* NULL: a number that is not given */
+    int version;
+} sb_relay_type_t;
+
+typedef struct sb_relay_page {
+    sb_pg_result_t *rows; /* NULL: no page */
+    int row;
+    int64_t end; /* the page covers everything up to here */
+    sb_buf_t meta[SB_RELAY_META_FIELDS];
+    sb_relay_type_t *type; /* by number */
+    size_t type_count;
+} sb_relay_page_t;
+
+void sb_relay_page_init(sb_relay_page_t *page);
+void sb_relay_page_fini(sb_relay_page_t *page);
+
+/* Reads what is to be sent after one seq up to another; less of it when the bodies are large. */
+SB_MUST_CHECK sb_code_t sb_relay_page_load(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to,
+                                           sb_error_t *err);
+void sb_relay_page_drop(sb_relay_page_t *page);
+
+/* Whether a page is loaded and has a row left. */
+bool sb_relay_page_has_row(const sb_relay_page_t *page);
+/* The row at hand; its slices are borrowed until the next call. pg: to look up a type that is new. */
+SB_MUST_CHECK sb_code_t sb_relay_page_event(sb_relay_page_t *page, sb_pg_t *pg, sb_event_t *event,
+                                            sb_error_t *err);
+void sb_relay_page_next(sb_relay_page_t *page);
+
+#endif

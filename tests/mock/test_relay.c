@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/relay.h"
+
+#include "tests/support/assert.h"
+#include "tests/support/mock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PRODUCE_KEY 0
+
+typedef struct fixture {
+    sb_test_mock_t mock;
+    sb_test_relay_t relay;
+    sb_test_messages_t got;
+} fixture_t;
+
+static fixture_t fixture;
+
+static int setup(void **state)
+{
+    memset(&fixture, 0, sizeof fixture);
+    sb_test_mock_open(&fixture.mock, 1);
+    sb_test_mock_topic(&fixture.mock, "order.events", 3);
+    sb_test_mock_topic(&fixture.mock, "stock.events", 1);
+    sb_test_mock_topic(&fixture.mock, "saga.events", 1);
+    sb_test_relay_setup(&fixture.relay, fixture.mock.bootstrap, NULL);
+    *state = &fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_teardown(&f->relay);
+    sb_test_messages_free(&f->got);
+    sb_test_mock_close(&f->mock);
+    return 0;
+}
+
+static void read_all(fixture_t *f, const char *topic, int32_t partition, size_t count)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_reader_t *reader = NULL;
+    assert_ok(sb_reader_open(&reader, f->relay.config, "test", &err), &err);
+    assert_ok(sb_reader_assign(reader, topic, partition, -1, "", &err), &err);
+    sb_test_read(reader, &f->got, count, 10000);
+    sb_reader_close(&reader);
+}
+
+static void sends_every_event_once_and_in_order(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_append(&f->relay, "order.created", 2500);
+    sb_test_relay_append(&f->relay, "stock.moved", 100);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_append(&f->relay, "order.created", 50);
+    sb_test_relay_wait(&f->relay, 5000);
+    assert_int_equal(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 2550), 2550);
+    assert_int_equal(sb_test_relay_check(&f->relay, "stock.events", 1, "stock.moved", 100), 100);
+
+    sb_relay_stats_t stats;
+    sb_relay_stats(f->relay.relay, &stats);
+    assert_true(stats.leader);
+    assert_int_equal(stats.sent, 2650);
+    assert_int_equal(stats.lag_events, 0);
+    assert_int_equal(stats.resends, 0);
+    assert_string_equal(stats.error, "");
+}
+
+static void goes_on_where_it_stopped(void **state)
+{
+    fixture_t *f = *state;
+    for (int i = 0; i < 3; i++) {
+        sb_test_relay_append(&f->relay, "order.created", 100);
+        sb_test_relay_start(&f->relay);
+        sb_test_relay_wait(&f->relay, 20000);
+        sb_test_relay_stop(&f->relay);
+    }
+    assert_int_equal(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 300), 300);
+}
+
+static void sends_again_after_a_failed_report(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_append(&f->relay, "order.created", 100);
+    sb_test_relay_wait(&f->relay, 20000);
+    /* An error that the producer does not survive, in the midst of a backlog. */
+    rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 2,
+                                      RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                                      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    sb_test_relay_append(&f->relay, "order.created", 5000);
+    sb_test_relay_wait(&f->relay, 30000);
+    sb_relay_stats_t stats;
+    sb_relay_stats(f->relay.relay, &stats);
+    assert_true(stats.resends > 0);
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 5100) >= 5100);
+}
+
+static void keeps_order_over_errors_that_librdkafka_mends(void **state)
+{
+    fixture_t *f = *state;
+    rd_kafka_mock_push_request_errors(
+        f->mock.cluster, PRODUCE_KEY, 4, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+        RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
+    sb_test_relay_append(&f->relay, "order.created", 3000);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 30000);
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 3000) >= 3000);
+}
+
+static void waits_for_a_broker_that_is_away(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_append(&f->relay, "order.created", 100);
+    sb_test_relay_wait(&f->relay, 20000);
+    (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
+    sb_test_relay_append(&f->relay, "order.created", 100);
+    sb_relay_stats_t stats;
+    for (int i = 0; i < 1000; i++) {
+        sb_relay_stats(f->relay.relay, &stats);
+        if (stats.error[0])
+            break;
+        sb_test_sleep_ms(10);
+    }
+    assert_contains(stats.error, "Kafka");
+    assert_int_equal(stats.lag_events, 100);
+    assert_true(stats.oldest_age_ms > 1000);
+    (void)rd_kafka_mock_broker_set_up(f->mock.cluster, 1);
+    sb_test_relay_wait(&f->relay, 20000);
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 200) >= 200);
+    sb_relay_stats(f->relay.relay, &stats);
+    assert_string_equal(stats.error, "");
+}
+
+static void withholds_what_is_too_large_in_its_place(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_bus_set(f->relay.config, "kafka.message.max.bytes", "10000");
+    sb_test_relay_append(&f->relay, "stock.moved", 20);
+    sb_test_pg_script(
+        f->relay.pg,
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) SELECT stream_no, "
+        "version + 1, (SELECT type_no FROM sagabus.event_type WHERE name = 'stock.moved'), 1, "
+        "gen_random_uuid(), convert_to('\"' || repeat('x', 20000) || '\"', 'UTF8') FROM sagabus.stream "
+        "WHERE category = 'stock' AND key = 'k-0'; UPDATE sagabus.stream SET version = version + 1 WHERE "
+        "category = 'stock' AND key = 'k-0'");
+    sb_test_relay_append(&f->relay, "stock.moved", 20);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    assert_int_equal(sb_test_relay_check(&f->relay, "stock.events", 1, "stock.moved", 40), 41);
+    read_all(f, "stock.events", 0, 41);
+    assert_string_equal(f->got.item[20].type, "sagabus.withheld");
+    assert_contains(f->got.item[20].value, "\"type\":\"stock.moved\",\"bytes\":20002");
+    assert_string_equal(f->got.item[20].key, "k-0");
+    sb_relay_stats_t stats;
+    sb_relay_stats(f->relay.relay, &stats);
+    assert_int_equal(stats.withheld, 1);
+}
+
+static void withholds_alone_what_the_broker_refuses_in_a_batch(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_append(&f->relay, "stock.moved", 5);
+    sb_test_relay_wait(&f->relay, 20000);
+    /* A batch is refused, then the first of its events alone; the rest is sent as it is. */
+    rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 2, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+    sb_test_relay_append(&f->relay, "stock.moved", 10);
+    sb_test_relay_wait(&f->relay, 20000);
+    assert_true(sb_test_relay_check(&f->relay, "stock.events", 1, "stock.moved", 14) >= 15);
+    sb_relay_stats_t stats;
+    sb_relay_stats(f->relay.relay, &stats);
+    assert_int_equal(stats.withheld, 1);
+}
+
+static void sends_the_public_events_of_sagas_under_the_sagas_id(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_pg_script(
+        f->relay.pg,
+        "INSERT INTO sagabus.event_type (name, version) VALUES ('saga.started', 1), ('saga.step.dispatched', "
+        "1), "
+        "('saga.completed', 1) ON CONFLICT DO NOTHING;"
+        "INSERT INTO sagabus.saga (no, id, started_at, type, key, definition_hash, request_hash, version, "
+        "shard, status, "
+        "input) VALUES (7, '01890a5d-ac96-774b-bcce-b302099a8057', now(), 'order', 'o-1', '', '', 3, 0, 2, "
+        "'{}');"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) SELECT 7, n, t.type_no, 2, "
+        "gen_random_uuid(), '{}' FROM (VALUES (1, 'saga.started'), (2, 'saga.step.dispatched'), (3, "
+        "'saga.completed')) "
+        "v (n, name) JOIN sagabus.event_type t ON t.name = v.name AND t.version = 1 ORDER BY n");
+    sb_test_relay_publish(&f->relay);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    read_all(f, "saga.events", 0, 2);
+    assert_int_equal(f->got.count, 2);
+    assert_string_equal(f->got.item[0].type, "saga.started");
+    assert_string_equal(f->got.item[1].type, "saga.completed");
+    assert_string_equal(f->got.item[0].key, "01890a5d-ac96-774b-bcce-b302099a8057");
+}
+
+static void carries_a_type_that_came_later(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_append(&f->relay, "order.created", 10);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_pg_script(f->relay.pg,
+                      "INSERT INTO sagabus.event_type (name, version) VALUES ('stock.counted', 1)");
+    sb_test_relay_append(&f->relay, "stock.counted", 10);
+    sb_test_relay_wait(&f->relay, 20000);
+    assert_int_equal(sb_test_relay_check(&f->relay, "stock.events", 1, "stock.counted", 10), 10);
+}
+
+static bool error_has(const fixture_t *f, const char *text)
+{
+    sb_relay_stats_t stats;
+    sb_relay_stats(f->relay.relay, &stats);
+    return strstr(stats.error, text) != NULL;
+}
+
+static void refuses_a_changed_partition_count_unless_told(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_append(&f->relay, "order.created", 10);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    sb_test_pg_script(f->relay.pg,
+                      "UPDATE sagabus.lease SET detail = jsonb_set(detail, '{topics,order.events}', "
+                      "'[0,0]') WHERE role = 'relay'");
+    sb_test_relay_append(&f->relay, "order.created", 10);
+    sb_test_relay_start(&f->relay);
+    assert_soon(error_has(f, "order.events has 3 partitions, events were spread over 2"), 10000);
+    sb_test_relay_stop(&f->relay);
+    sb_test_bus_set(f->relay.config, "topics.accept_partitions", "true");
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+}
+
+static void stands_still_when_kafka_knows_more_than_the_store(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_append(&f->relay, "order.created", 30);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+
+    /* The database comes back as it was before the last event. */
+    sb_test_pg_script(f->relay.pg,
+                      "UPDATE sagabus.lease SET cursor = cursor - 1 WHERE role IN ('sequencer', 'relay')");
+    f->relay.progress.safe_seq = 0;
+    sb_test_relay_start(&f->relay);
+    assert_soon(error_has(f, "this store has not"), 15000);
+    /* It stays so when the store has grown past that place. */
+    sb_test_relay_append(&f->relay, "order.created", 10);
+    sb_test_relay_stop(&f->relay);
+    sb_test_relay_start(&f->relay);
+    assert_soon(error_has(f, "this store has not"), 15000);
+    /* Until an operator says that this store goes on. */
+    sb_test_pg_script(f->relay.pg, "UPDATE sagabus.store SET incarnation = incarnation + 1");
+    sb_test_relay_wait(&f->relay, 20000);
+}
+
+static void notices_another_event_in_the_same_place(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_append(&f->relay, "order.created", 30);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    sb_test_pg_script(f->relay.pg,
+                      "ALTER TABLE sagabus.event DISABLE TRIGGER ALL; UPDATE sagabus.event SET id = "
+                      "gen_random_uuid()");
+    sb_test_relay_start(&f->relay);
+    assert_soon(error_has(f, "this store has not"), 15000);
+}
+
+static void a_second_relay_takes_over_and_repeats_at_most(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_t second = f->relay;
+    sb_relay_stats_t stats;
+    sb_test_relay_append(&f->relay, "order.created", 500);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    second.relay = NULL;
+    sb_progress_init(&second.progress);
+    sb_test_relay_start(&second);
+    sb_test_sleep_ms(700);
+    sb_relay_stats(second.relay, &stats);
+    assert_false(stats.leader);
+    assert_string_equal(stats.error, "");
+    /* The owner loses its connection: the other one goes on. */
+    sb_test_pg_script(f->relay.pg,
+                      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
+                      "'sagabus relay' AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')");
+    sb_test_relay_append(&f->relay, "order.created", 500);
+    second.last = f->relay.last;
+    for (int i = 0; i < 1000; i++) {
+        sb_relay_stats_t first;
+        sb_relay_stats(second.relay, &stats);
+        sb_relay_stats(f->relay.relay, &first);
+        if ((stats.leader && stats.cursor >= second.last) || (first.leader && first.cursor >= second.last))
+            break;
+        sb_test_sleep_ms(10);
+    }
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 1000) >= 1000);
+    sb_test_relay_stop(&second);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(sends_every_event_once_and_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(goes_on_where_it_stopped, setup, teardown),
+        cmocka_unit_test_setup_teardown(sends_again_after_a_failed_report, setup, teardown),
+        cmocka_unit_test_setup_teardown(keeps_order_over_errors_that_librdkafka_mends, setup, teardown),
+        cmocka_unit_test_setup_teardown(waits_for_a_broker_that_is_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(withholds_what_is_too_large_in_its_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(withholds_alone_what_the_broker_refuses_in_a_batch, setup, teardown),
+        cmocka_unit_test_setup_teardown(sends_the_public_events_of_sagas_under_the_sagas_id, setup, teardown),
+        cmocka_unit_test_setup_teardown(carries_a_type_that_came_later, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_a_changed_partition_count_unless_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(stands_still_when_kafka_knows_more_than_the_store, setup, teardown),
+        cmocka_unit_test_setup_teardown(notices_another_event_in_the_same_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_second_relay_takes_over_and_repeats_at_most, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+}
