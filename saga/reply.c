@@ -56,7 +56,7 @@ static void read_result(const sb_message_t *message, sb_saga_input_t *input)
         return;
     if (message->value.len > SB_REPLY_RESULT_MAX) {
         input->outcome = SB_OUTCOME_ERROR;
-        input->error = SB_SLICE("the reply's body is larger than 256 KiB");
+        input->error = SB_SLICE("the reply's body is larger than 512 KiB");
     } else if (!sb_scan_valid(message->value, NULL)) {
         input->outcome = SB_OUTCOME_ERROR;
         input->error = SB_SLICE("the reply's body is not JSON");
