@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/monitor.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "migrations/list.h"
 #include "saga/topology.h"
 #include "server_sql.h"
 
-#define ROUND_MS  1000
-#define TOPICS_MS 3000
+#define ROUND_MS        1000
+#define TOPICS_MS       3000 /* patience with the brokers */
+#define TOPICS_EVERY_MS 5000 /* a broker that was replaced has none of them */
 
 sb_code_t sb_monitor_init(sb_monitor_t *monitor, sb_engine_t *engine, sb_error_t *err)
 {
@@ -65,9 +67,10 @@ static void check_kafka(sb_monitor_t *m)
 {
     sb_error_t err = SB_ERROR_INIT;
     sb_orchestrator_stats_t saga;
-    if (!m->topics_done) {
-        m->topics_done = check_topics(m, &err) == SB_OK;
-        sb_engine_set_check(m->engine, "topics", m->topics_done ? NULL : err.message);
+    if (sb_mono_us() >= m->topics_next_us) {
+        bool ok = check_topics(m, &err) == SB_OK;
+        sb_engine_set_check(m->engine, "topics", ok ? NULL : err.message);
+        m->topics_next_us = sb_mono_us() + (ok ? TOPICS_EVERY_MS * 1000 : 500000);
     }
     sb_orchestrator_stats(m->engine->orchestrator, &saga);
     sb_engine_set_check(m->engine, "kafka",

@@ -19,7 +19,7 @@ typedef struct sb_monitor {
     void *context;
 
     sb_pg_t *pg;
-    bool topics_done;
+    int64_t topics_next_us; /* monotonic; when to look at the topics again */
     bool warned_open; /* beyond loopback without a key */
 } sb_monitor_t;
 
