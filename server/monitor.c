@@ -123,12 +123,22 @@ static sb_code_t apply_schemas(sb_monitor_t *m, sb_error_t *err)
     return code;
 }
 
+/* What a newer release registered and this one cannot read waits, in sight, and holds up nothing else. */
+static sb_code_t load_catalog(sb_monitor_t *m, sb_error_t *err)
+{
+    sb_code_t code = sb_catalog_load(m->engine->catalog, m->pg, err);
+    bool ours = code != SB_OK && !err->origin[0];
+    if (code == SB_OK || ours)
+        sb_engine_set_check(m->engine, "registry", code == SB_OK ? NULL : err->message);
+    return ours ? SB_OK : code;
+}
+
 static sb_code_t bring_up(sb_monitor_t *m, sb_error_t *err)
 {
     sb_code_t code = sb_migrate_check(m->pg, SB_SCHEMA, sb_migrations, err);
     sb_engine_set_check(m->engine, "schema", code == SB_OK ? NULL : err->message);
     if (code == SB_OK)
-        code = sb_catalog_load(m->engine->catalog, m->pg, err);
+        code = load_catalog(m, err);
     if (code == SB_OK)
         code = apply_schemas(m, err);
     if (code == SB_OK)
@@ -159,7 +169,7 @@ static void one_round(sb_monitor_t *m)
             return;
     }
     load_keys(m);
-    if (sb_catalog_load(m->engine->catalog, m->pg, &err) != SB_OK)
+    if (load_catalog(m, &err) != SB_OK)
         sb_log_error(SB_LOG_WARN, "CATALOG-LOAD", &err, "the registry could not be read");
     check_kafka(m);
     check_parts(m);
