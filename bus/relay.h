@@ -9,7 +9,8 @@
  * Sent: class 1 events and the public saga events (saga.started, saga.step.completed, saga.step.failed,
  * saga.completed, saga.compensated).
  *
- * Thread: open, run and close from one thread; stop and stats from any.
+ * Thread: open, run and close from one thread; stop and stats from any. It listens to progress until its
+ * close: close it when nothing publishes there any more.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SB_BUS_RELAY_H

@@ -65,7 +65,6 @@ static void *run(void *relay)
 void sb_test_relay_start(sb_test_relay_t *t)
 {
     sb_error_t err = SB_ERROR_INIT;
-    t->progress.listener_count = 0;
     sb_relay_config_t config = {
         .config = t->config, .pg_uri = t->uri, .owner = "test", .progress = &t->progress};
     assert_ok(sb_relay_open(&t->relay, &config, &err), &err);
@@ -78,6 +77,7 @@ void sb_test_relay_stop(sb_test_relay_t *t)
         return;
     sb_relay_stop(t->relay);
     (void)pthread_join(t->thread, NULL);
+    t->progress.listener_count = 0; /* the relay's own signal goes with it */
     sb_relay_close(&t->relay);
 }
 
