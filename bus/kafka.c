@@ -131,9 +131,11 @@ static sb_code_t set_table(build_t *build, const setting_t *table, size_t count,
     return code;
 }
 
+/* The environment's SAGABUS_KAFKA_DEV_BROKER comes as dev.broker: librdkafka's names have dots only. */
 static bool is_ours(const char *name)
 {
-    return strcmp(name, "dev_broker") == 0 || strcmp(name, "bootstrap") == 0 || strcmp(name, "prefix") == 0;
+    return strcmp(name, "dev_broker") == 0 || strcmp(name, "dev.broker") == 0 ||
+           strcmp(name, "bootstrap") == 0 || strcmp(name, "prefix") == 0;
 }
 
 static sb_code_t set_by_user(void *context, const char *name, const char *value, sb_error_t *err)
@@ -245,6 +247,8 @@ static bool all_loopback(const char *bootstrap)
 bool sb_kafka_leads_to_dev_broker(const sb_config_t *config)
 {
     const char *said = sb_config_get(config, "kafka.dev_broker");
+    if (!said[0])
+        said = sb_config_get(config, "kafka.dev.broker");
     if (said[0])
         return strcasecmp(said, "true") == 0;
     if (!all_loopback(sb_config_get(config, "kafka.bootstrap")) ||
