@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bus/producer.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "bus/kafka.h"
 
@@ -12,6 +13,7 @@
 #define TOPICS_MAX      64 /* handles kept; past it the newest makes room */
 #define CLOSE_SERVE_MS  100
 #define CLOSE_SERVE_MAX 50
+#define FLUSH_STEP_MS   1
 
 struct sb_producer {
     const sb_config_t *config;
@@ -149,7 +151,13 @@ sb_code_t sb_producer_flush(sb_producer_t *producer, int timeout_ms, sb_error_t 
 {
     if (!producer->handle)
         return SB_OK; /* what was in it has been reported as failed */
-    rd_kafka_resp_err_t error = rd_kafka_flush(producer->handle, timeout_ms);
+    /* While no report wakes it (only failures do), librdkafka's flush looks every 10 ms: too seldom for a
+     * participant, which flushes after each batch. */
+    int64_t until_us = sb_mono_us() + (int64_t)timeout_ms * 1000;
+    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    do
+        error = rd_kafka_flush(producer->handle, FLUSH_STEP_MS);
+    while (error == RD_KAFKA_RESP_ERR__TIMED_OUT && sb_mono_us() < until_us);
     replace_if_fatal(producer);
     return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "flush");
 }

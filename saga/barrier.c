@@ -24,21 +24,75 @@ static void set_answer(sb_barrier_answer_t *answer, sb_reply_outcome_t outcome, 
     sb_buf_add_slice(&answer->error, error);
 }
 
+/* What the handler writes is between these, so that a refusal leaves nothing of it. They share the round
+ * trips of the barrier's own statements: a busy participant's time is round trips. */
+static const char savepoint[] = "SAVEPOINT handler";
+static const char release[] = "RELEASE SAVEPOINT handler";
+static const char take_back[] = "ROLLBACK TO SAVEPOINT handler; RELEASE SAVEPOINT handler";
+
+static void fill_row(sb_pg_params_t *params, const sb_uuid_t *id, const sb_command_t *command,
+                     const char *direction, const char *outcome)
+{
+    sb_pg_add_uuid(params, id);
+    sb_pg_add_uuid(params, &command->saga_id);
+    sb_pg_add_slice(params, command->step);
+    sb_pg_add_text(params, direction);
+    sb_pg_add_text(params, outcome);
+}
+
 static sb_code_t insert_row(sb_pg_t *pg, const sb_uuid_t *id, const sb_command_t *command,
                             const char *direction, const char *outcome, bool *inserted, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *result = NULL;
-    sb_pg_add_uuid(&params, id);
-    sb_pg_add_uuid(&params, &command->saga_id);
-    sb_pg_add_slice(&params, command->step);
-    sb_pg_add_text(&params, direction);
-    sb_pg_add_text(&params, outcome);
+    fill_row(&params, id, command, direction, outcome);
     sb_code_t code = sb_pg_query(pg, sb_sql_barrier_insert, &params, &result, err);
     if (code == SB_OK)
         *inserted = sb_pg_affected(result) == 1;
     sb_pg_result_free(result);
     return code;
+}
+
+/* Inserts the row of a forward command and sets the savepoint behind it. */
+static sb_code_t insert_forward(sb_pg_t *pg, const sb_command_t *command, bool *inserted, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_batch_t batch = {.count = 0};
+    sb_pg_result_t *result[2];
+    fill_row(&params, &command->id, command, "forward", "success");
+    sb_pg_batch_add(&batch, sb_sql_barrier_insert, &params);
+    sb_pg_batch_add(&batch, savepoint, NULL);
+    sb_code_t code = sb_pg_batch_run(pg, &batch, result, NULL, err);
+    if (code != SB_OK)
+        return code;
+    *inserted = sb_pg_affected(result[0]) == 1;
+    sb_pg_result_free(result[0]);
+    sb_pg_result_free(result[1]);
+    return *inserted ? SB_OK : sb_pg_script(pg, release, err);
+}
+
+static void fill_answer(sb_pg_params_t *params, const sb_command_t *command,
+                        const sb_barrier_answer_t *answer)
+{
+    sb_pg_add_uuid(params, &command->id);
+    sb_pg_add_text(params, answer->outcome == SB_REPLY_SUCCESS ? "success" : "failure");
+    sb_pg_add_bytea(params, sb_buf_slice(&answer->result));
+    sb_pg_add_slice(params, answer->error.len ? sb_buf_slice(&answer->error) : SB_SLICE_NONE);
+}
+
+static sb_code_t update_row(sb_pg_t *pg, const sb_command_t *command, const sb_barrier_answer_t *answer,
+                            sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    fill_answer(&params, command, answer);
+    return sb_pg_query(pg, sb_sql_barrier_keep, &params, NULL, err);
+}
+
+static sb_code_t delete_row(sb_pg_t *pg, const sb_uuid_t *id, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_add_uuid(&params, id);
+    return sb_pg_query(pg, sb_sql_barrier_forget, &params, NULL, err);
 }
 
 static sb_code_t find_row(sb_pg_t *pg, const sb_uuid_t *id, sb_pg_result_t **out, sb_error_t *err)
@@ -85,7 +139,7 @@ static sb_code_t judge_undo(sb_pg_t *pg, const sb_command_t *undo, bool forward_
             answer, SB_REPLY_ERROR, SB_SLICE(""),
             SB_SLICE("barrier: the forward command was answered with success, but there is no row of it"));
         *verdict = SB_BARRIER_ANSWERED;
-        return sb_barrier_forget(pg, &(sb_command_t){.id = undo->forward_id}, err);
+        return delete_row(pg, &undo->forward_id, err);
     }
     if (never_ran) {
         set_answer(answer, SB_REPLY_SUCCESS, SB_SLICE("{\"voided\":true}"), SB_SLICE(""));
@@ -103,43 +157,50 @@ static sb_code_t judge_undo(sb_pg_t *pg, const sb_command_t *undo, bool forward_
     return SB_OK;
 }
 
+static sb_code_t enter_undo(sb_pg_t *pg, const sb_command_t *undo, bool forward_completed,
+                            sb_barrier_verdict_t *verdict, sb_barrier_answer_t *answer, sb_error_t *err)
+{
+    sb_code_t code = judge_undo(pg, undo, forward_completed, verdict, answer, err);
+    if (code != SB_OK)
+        return code;
+    if (*verdict == SB_BARRIER_RUN)
+        return sb_pg_script(pg, savepoint, err);
+    return answer->outcome == SB_REPLY_ERROR ? delete_row(pg, &undo->id, err)
+                                             : update_row(pg, undo, answer, err);
+}
+
 sb_code_t sb_barrier_enter(sb_pg_t *pg, const sb_command_t *command, bool forward_completed,
                            sb_barrier_verdict_t *verdict, sb_barrier_answer_t *answer, sb_error_t *err)
 {
     bool inserted = false;
-    const char *direction = command->compensate ? "compensate" : "forward";
-    sb_code_t code = insert_row(pg, &command->id, command, direction, "success", &inserted, err);
+    sb_code_t code = command->compensate
+                         ? insert_row(pg, &command->id, command, "compensate", "success", &inserted, err)
+                         : insert_forward(pg, command, &inserted, err);
     if (code != SB_OK)
         return code;
-    if (!inserted) {
-        *verdict = SB_BARRIER_ANSWERED;
+    *verdict = inserted ? SB_BARRIER_RUN : SB_BARRIER_ANSWERED;
+    if (!inserted)
         return repeat_answer(pg, command, answer, err);
-    }
-    *verdict = SB_BARRIER_RUN;
-    if (!command->compensate)
-        return SB_OK;
-    code = judge_undo(pg, command, forward_completed, verdict, answer, err);
-    if (code != SB_OK || *verdict == SB_BARRIER_RUN)
-        return code;
-    if (answer->outcome == SB_REPLY_ERROR)
-        return sb_barrier_forget(pg, command, err);
-    return sb_barrier_keep(pg, command, answer, err);
+    return command->compensate ? enter_undo(pg, command, forward_completed, verdict, answer, err) : SB_OK;
 }
 
 sb_code_t sb_barrier_keep(sb_pg_t *pg, const sb_command_t *command, const sb_barrier_answer_t *answer,
                           sb_error_t *err)
 {
+    if (answer->outcome != SB_REPLY_SUCCESS) {
+        sb_code_t code = sb_pg_script(pg, take_back, err);
+        return code == SB_OK ? update_row(pg, command, answer, err) : code;
+    }
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    sb_pg_add_uuid(&params, &command->id);
-    sb_pg_add_text(&params, answer->outcome == SB_REPLY_SUCCESS ? "success" : "failure");
-    sb_pg_add_bytea(&params, sb_buf_slice(&answer->result));
-    sb_pg_add_slice(&params, answer->error.len ? sb_buf_slice(&answer->error) : SB_SLICE_NONE);
-    return sb_pg_query(pg, sb_sql_barrier_keep, &params, NULL, err);
+    sb_pg_batch_t batch = {.count = 0};
+    fill_answer(&params, command, answer);
+    sb_pg_batch_add(&batch, release, NULL);
+    sb_pg_batch_add(&batch, sb_sql_barrier_keep, &params);
+    return sb_pg_batch_run(pg, &batch, NULL, NULL, err);
 }
 
 sb_code_t sb_barrier_forget(sb_pg_t *pg, const sb_command_t *command, sb_error_t *err)
 {
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    sb_pg_add_uuid(&params, &command->id);
-    return sb_pg_query(pg, sb_sql_barrier_forget, &params, NULL, err);
+    sb_code_t code = sb_pg_script(pg, take_back, err);
+    return code == SB_OK ? delete_row(pg, &command->id, err) : code;
 }

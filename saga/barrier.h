@@ -28,16 +28,17 @@ void sb_barrier_answer_init(sb_barrier_answer_t *answer);
 void sb_barrier_answer_fini(sb_barrier_answer_t *answer);
 
 /* forward_completed: an undo whose forward command is known to have succeeded. Such an undo without a forward
- * row is answered with an error: this barrier has lost its memory, or was never asked. */
+ * row is answered with an error: this barrier has lost its memory, or was never asked. With SB_BARRIER_RUN
+ * the transaction stands in the savepoint `handler`, which keep and forget end. */
 SB_MUST_CHECK sb_code_t sb_barrier_enter(sb_pg_t *pg, const sb_command_t *command, bool forward_completed,
                                          sb_barrier_verdict_t *verdict, sb_barrier_answer_t *answer,
                                          sb_error_t *err);
 
-/* Keeps the handler's answer (success or failure). */
+/* Keeps the handler's answer: success with what it wrote, failure without. */
 SB_MUST_CHECK sb_code_t sb_barrier_keep(sb_pg_t *pg, const sb_command_t *command,
                                         const sb_barrier_answer_t *answer, sb_error_t *err);
 
-/* Takes the row back: the next try runs the handler again. */
+/* Takes the row back, and what the handler wrote: the next try runs it again. */
 SB_MUST_CHECK sb_code_t sb_barrier_forget(sb_pg_t *pg, const sb_command_t *command, sb_error_t *err);
 
 #endif

@@ -21,7 +21,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BATCH_MAX       64
+/* A batch is answered as a whole. Large ones gather all open sagas into one convoy, which goes from
+ * participant to participant while the others have nothing to do. */
+#define BATCH_MAX       8
 #define POLL_MS         250
 #define FLUSH_MS        10000
 #define CLOSE_MS        3000
@@ -87,21 +89,11 @@ static void take_reply(sb_participant_t *p, const sb_command_t *command, sb_repl
     free(reply->result);
 }
 
-/* Runs the handler between savepoints: a refusal or an error leaves nothing of what it wrote. */
 static sb_code_t run_handler(sb_participant_t *p, const sb_command_t *command, sb_error_t *err)
 {
-    sb_code_t code = sb_pg_script(p->pg, "SAVEPOINT handler", err);
-    if (code != SB_OK)
-        return code;
     sb_reply_t reply = {.outcome = SB_REPLY_ERROR, .result = NULL, .error = ""};
     p->on_command(p->context, sb_pg_raw(p->pg), command, &reply);
     take_reply(p, command, &reply);
-    if (p->answer.outcome == SB_REPLY_SUCCESS)
-        code = sb_pg_script(p->pg, "RELEASE SAVEPOINT handler", err);
-    else
-        code = sb_pg_script(p->pg, "ROLLBACK TO SAVEPOINT handler; RELEASE SAVEPOINT handler", err);
-    if (code != SB_OK)
-        return code;
     if (p->answer.outcome == SB_REPLY_ERROR)
         return sb_barrier_forget(p->pg, command, err);
     return sb_barrier_keep(p->pg, command, &p->answer, err);
