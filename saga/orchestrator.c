@@ -348,6 +348,7 @@ static sb_code_t connect_pg(sb_orchestrator_t *o, sb_error_t *err)
         code = sb_pg_script(
             o->pg, "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off", err);
     o->stats.pg_ok = code == SB_OK;
+    o->waiting = false; /* said by the connection that is gone */
     return code == SB_OK ? read_store(o, err) : code;
 }
 
@@ -415,9 +416,43 @@ static bool wants(const sb_orchestrator_t *o, int shard, bool taken_before)
 {
     if (sb_shard_find(o, shard) || o->shards_held == SB_SHARDS_HELD_MAX)
         return false;
+    if (o->home && sb_mono_us() < o->yield_us)
+        return false;
     if (o->home_wanted >= 0 && shard == o->home_wanted)
         return true;
     return taken_before || (o->home_wanted < 0 && !o->home);
+}
+
+/* Says to the others that this instance has no shard, or that it has one now. */
+static sb_code_t say_waiting(sb_orchestrator_t *o, bool waiting, sb_error_t *err)
+{
+    if (o->waiting == waiting)
+        return SB_OK;
+    sb_code_t code = sb_pg_query(o->pg, waiting ? sb_sql_shard_wait : sb_sql_shard_unwait, NULL, NULL, err);
+    if (code == SB_OK)
+        o->waiting = waiting;
+    return code;
+}
+
+/* Whoever has several shards gives one to an instance that has none: after a restart the work spreads again.
+ */
+static sb_code_t share_shards(sb_orchestrator_t *o, sb_error_t *err)
+{
+    sb_pg_result_t *rows = NULL;
+    if (o->shards_held < 2)
+        return say_waiting(o, o->shards_held == 0, err);
+    sb_code_t code = sb_pg_query(o->pg, sb_sql_shard_waiters, NULL, &rows, err);
+    if (code == SB_OK && sb_pg_get_int(rows, 0, 0) > 0) {
+        sb_shard_t *shard = o->shard[o->shards_held - 1];
+        if (shard == o->home)
+            shard = o->shard[0];
+        sb_log(SB_LOG_INFO, "SAGA-SHARE", "gives a saga shard to an instance that has none|shard=%d",
+               shard->number);
+        o->yield_us = sb_mono_us() + 3 * TICK_US;
+        sb_shard_drop(o, shard, true);
+    }
+    sb_pg_result_free(rows);
+    return code == SB_OK ? say_waiting(o, false, err) : code;
 }
 
 static sb_code_t take_shards(sb_orchestrator_t *o, sb_error_t *err)
@@ -482,6 +517,8 @@ static sb_code_t housekeeping(sb_orchestrator_t *o, sb_error_t *err)
     if (mono >= o->tick_us) {
         o->tick_us = mono + TICK_US;
         code = take_shards(o, err);
+        if (code == SB_OK)
+            code = share_shards(o, err);
         publish_stats(o); /* a batch may take its time */
         for (int i = 0; i < o->shards_held && code == SB_OK; i++)
             code = tend_shard(o, o->shard[i], err);

@@ -50,6 +50,8 @@ struct sb_orchestrator {
     sb_shard_t *shard[SB_SHARDS_HELD_MAX];
     int shards_held;
     sb_shard_t *home; /* where new sagas go; NULL: none */
+    bool waiting;     /* this connection says that it has no shard */
+    int64_t yield_us; /* monotonic: until then only a first shard is taken, another instance waits for it */
     int type_no[SB_SAGA_EV_COUNT];
     sb_plans_t plans;
     sb_open_sagas_t sagas;

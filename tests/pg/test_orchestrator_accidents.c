@@ -412,6 +412,33 @@ static void a_dead_owners_shard_is_taken_over_by_another(void **state)
     (void)munmap(load, sizeof *load);
 }
 
+static void an_instance_without_a_shard_is_given_one(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine[3];
+    stage->play->outcome = play_all_well;
+    sb_test_pg_script(stage->pg, "UPDATE sagabus.store SET shard_count = 2");
+    engine_start(stage, &engine[0], "one");
+    engine_await_shard(&engine[0]);
+    engine_start(stage, &engine[1], "two");
+    engine_await_shard(&engine[1]);
+    stage->play->deaf = true;
+    sb_uuid_t id = engine_start_saga(&engine[1], NULL);
+    engine_stop(&engine[1]);
+    assert_soon(engine_stats(&engine[0]).shards == 2, 5000);
+    engine_start(stage, &engine[2], "three");
+    assert_soon(engine_stats(&engine[2]).shards == 1, 8000);
+    assert_int_equal(engine_stats(&engine[0]).shards, 1);
+    stage->play->deaf = false;
+    assert_int_equal(engine_await_end(&engine[0], &id), SB_SAGA_COMPLETED); /* seen from either */
+    sb_test_sleep_ms(3500);
+    assert_int_equal(engine_stats(&engine[0]).shards, 1); /* and it stays so */
+    assert_int_equal(engine_stats(&engine[2]).shards, 1);
+    engine_stop(&engine[0]);
+    engine_stop(&engine[2]);
+    stage_check(stage, 1);
+}
+
 /* ---- at rest ---- */
 
 static void an_idle_orchestrator_costs_next_to_nothing(void **state)
@@ -451,6 +478,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_bad_start_is_split_out_of_its_batch, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_dead_owners_shard_is_taken_over_by_another, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(an_instance_without_a_shard_is_given_one, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(an_idle_orchestrator_costs_next_to_nothing, stage_set_up,
                                         stage_tear_down),

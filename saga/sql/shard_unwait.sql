@@ -1,0 +1,1 @@
+SELECT pg_advisory_unlock(1935763459, pg_backend_pid())
