@@ -28,7 +28,7 @@
     ROW(INTERRUPTED, 130, "interrupted by Ctrl-C")
 
 typedef enum sb_exit {
-#define SB_ROW(name, number, meaning) SB_EXIT_##name = number,
+#define SB_ROW(name, number, meaning) SB_EXIT_##name = (number),
     SB_EXIT_MAP(SB_ROW)
 #undef SB_ROW
 } sb_exit_t;

@@ -33,7 +33,9 @@ sb_code_t sb_remote_open(sb_remote_t **out, const sb_config_t *config, sb_error_
     *out = NULL;
     sb_buf_t token = SB_BUF_INIT;
     sb_remote_t *remote = calloc(1, sizeof *remote);
-    sb_code_t code = remote ? read_token(config, &token, err) : sb_fail(err, SB_NO_MEMORY, "out of memory");
+    if (!remote)
+        return sb_fail(err, SB_NO_MEMORY, "out of memory");
+    sb_code_t code = read_token(config, &token, err);
     if (code == SB_OK) {
         remote->base = sb_config_get(config, "server.url");
         sb_http_client_config_t settings = {.ca_file = sb_config_get(config, "server.ca_file"),

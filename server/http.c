@@ -425,12 +425,11 @@ static sb_code_t bind_server(sb_http_t *http, const char *host, int port, bool t
     struct evhttp_bound_socket *bound = evhttp_bind_socket_with_handle(http->server, host, (uint16_t)port);
     if (!bound)
         return sb_fail(err, SB_UNAVAILABLE, "cannot listen on %s:%d: %s", host, port, strerror(errno));
-    struct sockaddr_storage address;
+    struct sockaddr_in6 address = {0}; /* its port lies where that of sockaddr_in does */
     socklen_t length = sizeof address;
     int fd = evhttp_bound_socket_get_fd(bound);
     if (port == 0 && getsockname(fd, (struct sockaddr *)&address, &length) == 0)
-        port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                                   : ((struct sockaddr_in *)&address)->sin_port);
+        port = ntohs(address.sin6_port);
     (void)snprintf(http->address, sizeof http->address, "%s://%s:%d", tls ? "https" : "http", host, port);
     return SB_OK;
 }

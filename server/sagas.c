@@ -235,8 +235,10 @@ void sb_post_saga(sb_engine_t *engine, sb_request_t *request)
 {
     sb_error_t err = SB_ERROR_INIT;
     start_call_t *call = calloc(1, sizeof *call);
-    sb_code_t code = call ? SB_OK : sb_fail(&err, SB_NO_MEMORY, "start a saga: out of memory");
-    if (code == SB_OK) {
+    sb_code_t code = SB_NO_MEMORY;
+    if (!call) {
+        (void)sb_fail(&err, code, "start a saga: out of memory");
+    } else {
         call->engine = engine;
         call->request = request;
         code = start_saga(call, request, &err);

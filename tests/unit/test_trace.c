@@ -147,13 +147,15 @@ static void colour_changes_nothing_but_colour(void **state)
 static void odd_documents_are_drawn_too(void **state)
 {
     (void)state;
-    static const char *const odd[] = {
+    static const char backwards[] =
+        "{\"started_at\":\"2026-11-21T05:00:00Z\",\"ended_at\":\"2026-11-21T04:00:00Z\",\"status\":"
+        "\"failed\","
+        "\"steps\":[{\"started_at\":\"2020-01-01T00:00:00Z\",\"ended_at\":\"2030-01-01T00:00:00Z\"}]}";
+    const char *const odd[] = {
         "{}", "{\"steps\":[{}]}",
         "{\"steps\":[1,null,{\"name\":5,\"status\":\"from the future\",\"error\":{\"message\":\"m\"}}]}",
         "{\"type\":\"\\u001b[2J\",\"key\":\"a\\nb\",\"status\":\"failed\",\"error\":\"\\u001b]0;x\\u0007\"}",
-        "{\"started_at\":\"2026-11-21T05:00:00Z\",\"ended_at\":\"2026-11-21T04:00:00Z\",\"status\":"
-        "\"failed\","
-        "\"steps\":[{\"started_at\":\"2020-01-01T00:00:00Z\",\"ended_at\":\"2030-01-01T00:00:00Z\"}]}"};
+        backwards};
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
         char *text = drawn(odd[i], true, false, 80, "2026-11-21T06:00:00Z");
         for (const char *c = text; *c; c++)
