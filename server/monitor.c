@@ -133,8 +133,17 @@ static sb_code_t load_catalog(sb_monitor_t *m, sb_error_t *err)
     return ours ? SB_OK : code;
 }
 
+/* Not ready before the first look at each, however soon the parts run. */
+static void expect_checks(sb_monitor_t *m)
+{
+    static const char *const later[] = {"topics", "kafka", "relay", "sagas"};
+    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
+        sb_engine_set_check(m->engine, later[i], "not looked at yet");
+}
+
 static sb_code_t bring_up(sb_monitor_t *m, sb_error_t *err)
 {
+    expect_checks(m);
     sb_code_t code = sb_migrate_check(m->pg, SB_SCHEMA, sb_migrations, err);
     sb_engine_set_check(m->engine, "schema", code == SB_OK ? NULL : err->message);
     if (code == SB_OK)
