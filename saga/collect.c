@@ -114,7 +114,7 @@ static void collect_start(sb_orchestrator_t *o, sb_call_t *call)
     sb_item_t *item = code == SB_OK ? sb_item_list_add(&o->home->items) : NULL;
     if (code == SB_OK && !item)
         code = sb_fail(&err, SB_NO_MEMORY, "start a saga: out of memory");
-    if (code != SB_OK) {
+    if (!item) {
         sb_collect_fail(o, call, code, &err);
         return;
     }

@@ -89,7 +89,7 @@ sb_code_t sb_orchestrator_open(sb_orchestrator_t **out, const sb_orchestrator_co
     sb_code_t code = sb_kafka_bus_new(&bus, config->config, config->owner, err);
     if (code == SB_OK)
         code = sb_orchestrator_open_over(out, config, &sb_kafka_bus_operations, bus, err);
-    if (code == SB_OK)
+    if (code == SB_OK && *out)
         (*out)->own_bus = bus;
     else
         sb_kafka_bus_free(&bus);

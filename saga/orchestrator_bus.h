@@ -45,6 +45,6 @@ SB_MUST_CHECK sb_code_t sb_orchestrator_open_over(sb_orchestrator_t **out,
 extern const sb_orchestrator_bus_t sb_kafka_bus_operations;
 SB_MUST_CHECK sb_code_t sb_kafka_bus_new(void **out, const sb_config_t *config, const char *owner,
                                          sb_error_t *err);
-void sb_kafka_bus_free(void **bus);
+void sb_kafka_bus_free(void **out); /* NULL is fine; sets NULL */
 
 #endif

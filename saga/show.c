@@ -107,7 +107,7 @@ static sb_code_t fold(story_t *story, sb_error_t *err)
         return sb_fail(err, SB_NO_MEMORY, "show a saga: out of memory");
     sb_saga_state_init(&story->state);
     for (int row = 0; row < sb_pg_rows(story->events); row++) {
-        sb_saga_event_t event;
+        sb_saga_event_t event = {.step = -1};
         sb_saga_state_t before = story->state;
         sb_code_t code = read_event(story, row, &event, err);
         if (code == SB_OK)
@@ -170,7 +170,7 @@ static void write_step(sb_buf_t *out, const story_t *story, int i)
 
 static void write_event(sb_buf_t *out, story_t *story, int row)
 {
-    sb_saga_event_t event;
+    sb_saga_event_t event = {.step = -1};
     if (read_event(story, row, &event, NULL) != SB_OK)
         return;
     sb_render_open(out, NULL, '{');

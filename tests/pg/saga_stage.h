@@ -57,7 +57,7 @@ void stage_check(stage_t *stage, int64_t count);
 
 void engine_open(stage_t *stage, engine_t *engine, const char *owner);
 void engine_close(engine_t *engine);
-void *engine_run(void *orchestrator); /* for pthread_create */
+void *engine_run(void *context); /* for pthread_create */
 /* Opens it and runs it in a thread of its own. */
 void engine_start(stage_t *stage, engine_t *engine, const char *owner);
 void engine_stop(engine_t *engine);
@@ -66,7 +66,7 @@ void engine_await_shard(const engine_t *engine);
 
 /* ---- calls that wait for their answer ---- */
 
-void call_on_answer(void *call, const sb_saga_answer_t *answer);
+void call_on_answer(void *context, const sb_saga_answer_t *answer);
 void call_await(call_t *call);
 /* Queues the start of a trip; key NULL: none. */
 sb_code_t engine_push_start(const engine_t *engine, const char *key, const char *input, call_t *call);
