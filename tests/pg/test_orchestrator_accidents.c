@@ -122,7 +122,7 @@ static void killed_orchestrators_lose_nothing(void **state)
     for (unsigned seed = 7; load->next_key < load->keys && kills < 40; kills++) {
         sb_test_process_t child = {.pid = 0};
         sb_test_fork(&child, drive, load);
-        sb_test_sleep_ms(60 + rand_r(&seed) % 250);
+        sb_test_sleep_ms(30 + rand_r(&seed) % 100); /* short: a quick machine must not be done first */
         sb_test_signal(&child, SIGKILL);
         sb_test_process_end(&child);
     }
@@ -132,7 +132,7 @@ static void killed_orchestrators_lose_nothing(void **state)
     assert_true(sb_test_wait(&last, 60000));
     assert_int_equal(last.exit_code, 0);
     sb_test_process_end(&last);
-    assert_true(kills >= 5);
+    assert_true(kills >= 4);
     assert_true(count_acked(load) > 100);
     check_load(stage, load);
     (void)munmap(load, sizeof *load);
