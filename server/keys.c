@@ -228,7 +228,7 @@ sb_code_t sb_keys_check(sb_keys_t *keys, sb_slice_t authorization, sb_key_scope_
     (void)pthread_mutex_lock(&keys->lock);
     for (int i = 0; i < keys->count; i++) { /* every key is compared, so the time tells nothing */
         bool same = CRYPTO_memcmp(keys->key[i].hash.byte, hash.byte, SB_HASH_BYTES) == 0;
-        if (same && shaped) {
+        if (same && shaped && keys->key[i].scopes != 0) {
             (void)snprintf(name, 64, "%s", keys->key[i].name);
             found_scopes = keys->key[i].scopes;
         }

@@ -36,8 +36,9 @@ typedef struct sb_keys sb_keys_t;
 
 SB_MUST_CHECK sb_code_t sb_keys_new(sb_keys_t **out, sb_error_t *err);
 void sb_keys_free(sb_keys_t **keys);
-/* Reads the keys in force. A revoked one stops working with the next load (every few seconds). */
+/* Reads the keys. A revoked one stops working with the next load (every few seconds). */
 SB_MUST_CHECK sb_code_t sb_keys_load(sb_keys_t *keys, sb_pg_t *pg, sb_error_t *err);
+/* Keys ever made: as soon as there is one, the API asks for keys, and revoking it does not change that. */
 int sb_keys_count(sb_keys_t *keys);
 
 /* authorization: the header's value, absent when there is none. *name gets the key's name. SB_DENIED with

@@ -88,6 +88,7 @@ static void a_revoked_key_is_nobody_after_the_next_load(void **state)
     assert_ok(sb_keys_load(keys, pg, &err), &err);
     assert_int_equal(check(text, SB_SCOPE_READ, name), SB_DENIED);
     assert_code(SB_NOT_FOUND, sb_key_revoke(pg, "old", &err), &err);
+    assert_int_equal(sb_keys_count(keys), 1); /* and the API does not stand open again */
 }
 
 static void the_table_does_not_hold_the_key(void **state)
