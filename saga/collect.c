@@ -387,6 +387,8 @@ sb_code_t sb_collect_commands(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
+    if (shard->items.count > 0) /* of a turn that was cut short: these verbs may be among them */
+        return SB_OK;
     sb_pg_add_int2(&params, (int16_t)shard->number);
     sb_code_t code = sb_pg_query(o->pg, sb_sql_saga_command_open, &params, &rows, err);
     for (int row = 0; code == SB_OK && row < sb_pg_rows(rows); row++) {

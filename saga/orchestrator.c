@@ -449,7 +449,7 @@ static sb_code_t share_shards(sb_orchestrator_t *o, sb_error_t *err)
         sb_log(SB_LOG_INFO, "SAGA-SHARE", "gives a saga shard to an instance that has none|shard=%d",
                shard->number);
         o->yield_us = sb_mono_us() + 3 * TICK_US;
-        sb_shard_drop(o, shard, true);
+        lose_shard(o, shard, SB_UNAVAILABLE, NULL);
     }
     sb_pg_result_free(rows);
     return code == SB_OK ? say_waiting(o, false, err) : code;
@@ -610,7 +610,8 @@ static bool something_waits(const sb_orchestrator_t *o)
 static void turn(sb_orchestrator_t *o)
 {
     sb_error_t err = SB_ERROR_INIT;
-    sb_arena_reset(&o->turn);
+    if (!something_waits(o)) /* what a turn that was cut short left behind still points into it */
+        sb_arena_reset(&o->turn);
     sb_code_t code = housekeeping(o, &err);
     if (code != SB_OK) {
         on_trouble(o, NULL, code, &err);
