@@ -201,7 +201,9 @@ sb_code_t sb_orchestrator_watch(sb_orchestrator_t *o, const sb_uuid_t *id, sb_sa
         code = sb_call_push(&o->calls, call, err);
         if (code == SB_OK)
             return SB_OK;
-        sb_watches_remove(o->watches, id, context);
+        /* A stop may have fired it in between: then the callback has it, and no error may be told as well. */
+        if (!sb_watches_remove(o->watches, id, context))
+            code = SB_OK;
     }
     free(call);
     return code;
@@ -209,7 +211,7 @@ sb_code_t sb_orchestrator_watch(sb_orchestrator_t *o, const sb_uuid_t *id, sb_sa
 
 void sb_orchestrator_unwatch(sb_orchestrator_t *o, const sb_uuid_t *id, void *context)
 {
-    sb_watches_remove(o->watches, id, context);
+    (void)sb_watches_remove(o->watches, id, context);
 }
 
 void sb_orchestrator_stop(sb_orchestrator_t *o)

@@ -53,10 +53,12 @@ typedef struct sb_saga_start {
 SB_MUST_CHECK sb_code_t sb_orchestrator_start(sb_orchestrator_t *orchestrator, const sb_saga_start_t *start,
                                               sb_saga_answer_fn on_answer, void *context, sb_error_t *err);
 
-/* Calls on_answer once when the saga is over (at once when it is already); the caller must
- * sb_orchestrator_unwatch before context dies, unless it was called. */
+/* Calls on_answer once when the saga is over (at once when it is already, with SB_STOPPED when the
+ * orchestrator stops); the caller must sb_orchestrator_unwatch before context dies, unless it was called. Not
+ * SB_OK: it was not and will not be called. */
 SB_MUST_CHECK sb_code_t sb_orchestrator_watch(sb_orchestrator_t *orchestrator, const sb_uuid_t *id,
                                               sb_saga_answer_fn on_answer, void *context, sb_error_t *err);
+/* After it the callback does not run any more: one that runs now is waited for (not from inside of it). */
 void sb_orchestrator_unwatch(sb_orchestrator_t *orchestrator, const sb_uuid_t *id, void *context);
 
 typedef struct sb_saga_verb {

@@ -80,15 +80,17 @@ static watch_t *unlink_match(sb_watches_t *watches, const sb_uuid_t *id, const v
     return NULL;
 }
 
-void sb_watches_remove(sb_watches_t *watches, const sb_uuid_t *id, void *context)
+bool sb_watches_remove(sb_watches_t *watches, const sb_uuid_t *id, void *context)
 {
+    bool removed = false;
     (void)pthread_mutex_lock(&watches->lock);
-    for (watch_t *watch; (watch = unlink_match(watches, id, context, false));)
+    for (watch_t *watch; (watch = unlink_match(watches, id, context, false)); removed = true)
         free(watch);
     while (watches->firing && watches->firing->context == context &&
            sb_uuid_equal(&watches->firing->id, id) && !pthread_equal(watches->firing_thread, pthread_self()))
         (void)pthread_cond_wait(&watches->done, &watches->lock);
     (void)pthread_mutex_unlock(&watches->lock);
+    return removed;
 }
 
 /* Calls back without the lock and frees the watch. Lock: held at entry and return. */

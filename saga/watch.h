@@ -18,7 +18,8 @@ void sb_watches_free(sb_watches_t **watches);
 
 SB_MUST_CHECK sb_code_t sb_watches_add(sb_watches_t *watches, const sb_uuid_t *id,
                                        sb_saga_answer_fn on_answer, void *context, sb_error_t *err);
-void sb_watches_remove(sb_watches_t *watches, const sb_uuid_t *id, void *context);
+/* False: there was none, it has fired. */
+bool sb_watches_remove(sb_watches_t *watches, const sb_uuid_t *id, void *context);
 
 /* Answers everyone who waits for answer->id and forgets them. */
 void sb_watches_fire(sb_watches_t *watches, const sb_saga_answer_t *answer);

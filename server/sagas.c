@@ -21,11 +21,11 @@ typedef struct start_call {
     sb_engine_t *engine;
     sb_request_t *request; /* NULL once it was answered */
     sb_note_t note;        /* from the orchestrator's thread to the loop */
-    sb_note_t last_note;   /* the loop's own, behind any note that a callback may have posted */
     sb_http_timer_t *timer;
     int64_t wait_ms; /* 0: answer the start itself */
-    bool watching;
-    bool abandoned; /* given up waiting: the last note frees it */
+    sb_uuid_t id;    /* the saga that is waited for */
+    bool noted;      /* its end, or that it will not be heard here: the note is posted and frees the call */
+    bool ended;
     char type[SB_TYPE_MAX + 1];
     char key[SB_KEY_MAX + 1];
     sb_saga_answer_t answer;
@@ -67,17 +67,9 @@ static void free_call(void *context)
     free(call);
 }
 
-/* On the orchestrator's thread: only keeps the answer and wakes the loop. */
-static void keep_answer(start_call_t *call, const sb_saga_answer_t *answer, void (*fn)(void *context))
+/* On the orchestrator's thread. */
+static void wake_loop(start_call_t *call, void (*fn)(void *context))
 {
-    bool repeated = call->answer.repeated || answer->repeated;
-    call->answer = *answer;
-    call->answer.repeated = repeated;
-    call->answer.err = NULL;
-    if (answer->err)
-        call->err = *answer->err;
-    else if (answer->code != SB_OK)
-        (void)sb_fail(&call->err, answer->code, "%s", sb_code_text(answer->code));
     call->note.fn = fn;
     call->note.context = call;
     sb_http_post(call->engine->http, &call->note);
@@ -86,27 +78,29 @@ static void keep_answer(start_call_t *call, const sb_saga_answer_t *answer, void
 static void over_on_loop(void *context)
 {
     start_call_t *call = context;
-    if (call->abandoned)
-        return; /* its last note is behind this one */
-    answer_request(call, call->answer.code == SB_OK ? 200 : 0);
+    answer_request(call, call->ended ? 200 : 202); /* it is started, whatever ended the waiting */
     free_call(call);
 }
 
 static void on_over(void *context, const sb_saga_answer_t *answer)
 {
-    keep_answer(context, answer, over_on_loop);
+    start_call_t *call = context;
+    call->noted = true;
+    call->ended = answer->code == SB_OK;
+    if (call->ended)
+        call->answer.status = answer->status;
+    wake_loop(call, over_on_loop);
 }
 
-/* The client's patience is over; the saga goes on. */
+/* The client's patience is over; the saga goes on. Once unwatched, the callback has run or never will. */
 static void on_patience_over(void *context)
 {
     start_call_t *call = context;
-    call->abandoned = true;
-    sb_orchestrator_unwatch(call->engine->orchestrator, &call->answer.id, call);
+    sb_orchestrator_unwatch(call->engine->orchestrator, &call->id, call);
+    if (call->noted)
+        return;
     answer_request(call, 202);
-    call->last_note.fn = free_call;
-    call->last_note.context = call;
-    sb_http_post(call->engine->http, &call->last_note);
+    free_call(call);
 }
 
 static bool status_is_over(sb_saga_status_t status)
@@ -117,6 +111,7 @@ static bool status_is_over(sb_saga_status_t status)
 static void started_on_loop(void *context)
 {
     start_call_t *call = context;
+    sb_error_t err = SB_ERROR_INIT;
     bool over = status_is_over(call->answer.status);
     int status = call->answer.repeated ? 200 : 201;
     if (call->answer.code != SB_OK || call->wait_ms == 0 || over || !call->request) {
@@ -124,10 +119,10 @@ static void started_on_loop(void *context)
         free_call(call);
         return;
     }
-    sb_uuid_t id = call->answer.id;
+    call->id = call->answer.id;
     call->timer = sb_http_timer_new(call->engine->http, call->wait_ms, on_patience_over, call);
     if (!call->timer ||
-        sb_orchestrator_watch(call->engine->orchestrator, &id, on_over, call, &call->err) != SB_OK) {
+        sb_orchestrator_watch(call->engine->orchestrator, &call->id, on_over, call, &err) != SB_OK) {
         answer_request(call, 202); /* started all the same */
         free_call(call);
     }
@@ -135,7 +130,14 @@ static void started_on_loop(void *context)
 
 static void on_started(void *context, const sb_saga_answer_t *answer)
 {
-    keep_answer(context, answer, started_on_loop);
+    start_call_t *call = context;
+    call->answer = *answer;
+    call->answer.err = NULL;
+    if (answer->err)
+        call->err = *answer->err;
+    else if (answer->code != SB_OK)
+        (void)sb_fail(&call->err, answer->code, "%s", sb_code_text(answer->code));
+    wake_loop(call, started_on_loop);
 }
 
 /* "30s", "1500ms", "30": how long the client waits. */
