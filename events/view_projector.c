@@ -373,9 +373,10 @@ static sb_code_t turn(sb_projector_t *projector, bool *moved, sb_error_t *err)
     for (int i = 0; i < projector->slot_count && !is_stopping(projector); i++) {
         sb_error_t cause = SB_ERROR_INIT;
         slot_t *slot = projector->slot[i];
-        if (slot->lease.epoch == 0 || !slot->batch)
+        if (slot->lease.epoch == 0)
             continue;
-        sb_code_t code = step(projector, slot, moved, &cause);
+        /* One that stands still beats too: for an overdue one another instance ends our whole connection. */
+        sb_code_t code = slot->batch ? step(projector, slot, moved, &cause) : keep(projector, slot, &cause);
         if (code != SB_OK)
             code = recover(projector, slot, code, &cause);
         if (code != SB_OK) {

@@ -272,6 +272,48 @@ static void a_table_of_another_view_is_not_taken(void **state)
     sb_world_close(&world);
 }
 
+static void *run_projector(void *context)
+{
+    sb_projector_run(context);
+    return NULL;
+}
+
+/* Or another instance would find its lease overdue and end the connection that all other views live on. */
+static void a_view_that_fails_still_beats(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_projector_t *projector = NULL;
+    pthread_t thread;
+    sb_world_open(&world);
+    sb_test_pg_script(world.pg, "INSERT INTO sagabus.view_table VALUES ('order_summary', 'somebody')");
+    sb_projector_config_t config = {.pg_uri = world.uri,
+                                    .owner = "a",
+                                    .catalog = world.catalog,
+                                    .idle_ms = 10,
+                                    .refresh_ms = 50,
+                                    .overdue_ms = 600};
+    assert_ok(sb_projector_open(&projector, &config, &err), &err);
+    assert_int_equal(pthread_create(&thread, NULL, run_projector, projector), 0);
+    assert_soon(sb_world_int(&world, "SELECT count(*) FROM sagabus.lease WHERE role = 'view:order_summary' "
+                                     "AND detail ->> 'state' = 'failed'") == 1,
+                10000);
+    int64_t oldest = 0;
+    for (int i = 0; i < 120; i++) {
+        int64_t age =
+            sb_world_int(&world, "SELECT (extract(epoch FROM clock_timestamp() - beat) * 1000)::int "
+                                 "FROM sagabus.lease WHERE role = 'view:order_summary'");
+        oldest = age > oldest ? age : oldest;
+        sb_test_sleep_ms(25);
+    }
+    assert_true(oldest < 600);
+    sb_projector_stop(projector);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    sb_projector_close(&projector);
+    sb_world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +325,7 @@ int main(void)
         cmocka_unit_test(what_this_release_cannot_read_stops_nothing_else),
         cmocka_unit_test(poison_costs_its_key_only),
         cmocka_unit_test(a_table_of_another_view_is_not_taken),
+        cmocka_unit_test(a_view_that_fails_still_beats),
     };
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }
