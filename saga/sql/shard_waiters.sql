@@ -2,4 +2,4 @@
 SELECT count(*)
 FROM pg_locks k
 WHERE k.locktype = 'advisory' AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND k.classid = 1935763459 AND k.granted AND k.pid <> pg_backend_pid()
+    AND k.objsubid = 2 AND k.classid = 1935763459 AND k.granted AND k.pid <> pg_backend_pid()

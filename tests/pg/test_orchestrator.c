@@ -298,6 +298,37 @@ static void verbs_from_the_table_are_done_and_closed(void **state)
     engine_stop(&engine);
 }
 
+/* ---- shards ---- */
+
+extern const char sb_sql_shard_free[];
+
+static int64_t count_free(stage_t *stage)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_add_int4(&params, 2);
+    sb_pg_add_int8(&params, 60000);
+    assert_ok(sb_pg_query(stage->pg, sb_sql_shard_free, &params, &rows, &err), &err);
+    int64_t count = sb_pg_rows(rows);
+    sb_pg_result_free(rows);
+    return count;
+}
+
+/* Others would ask for it every second, and end its owner's backend were its beat late by a little. */
+static void a_shard_that_is_held_is_not_listed_as_free(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    sb_test_pg_script(stage->pg, "UPDATE sagabus.store SET shard_count = 2");
+    assert_int_equal(count_free(stage), 2);
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    assert_int_equal(count_free(stage), 1);
+    engine_stop(&engine);
+    assert_int_equal(count_free(stage), 2);
+}
+
 /* ---- stopping ---- */
 
 static void stopping_answers_everyone_and_gives_the_shard_back_at_once(void **state)
@@ -342,6 +373,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(operators_pause_resume_skip_and_cancel, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(verbs_from_the_table_are_done_and_closed, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_shard_that_is_held_is_not_listed_as_free, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(stopping_answers_everyone_and_gives_the_shard_back_at_once,
                                         stage_set_up, stage_tear_down),
