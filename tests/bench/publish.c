@@ -186,16 +186,21 @@ static void *run_relay(void *context)
     return NULL;
 }
 
-static void await_relay(const sb_relay_t *relay, int64_t last_seq)
+/* Returns when the first event went out. */
+static int64_t await_relay(const sb_relay_t *relay, int64_t last_seq)
 {
     sb_relay_stats_t stats = {.cursor = 0};
+    int64_t first_us = 0;
     int64_t until_us = sb_mono_us() + WAIT_MS * 1000;
     for (; stats.cursor < last_seq; sb_relay_stats(relay, &stats)) {
+        if (first_us == 0 && stats.sent > 0)
+            first_us = sb_mono_us();
         if (sb_mono_us() > until_us)
             bench_die("the relay is at %lld of %lld after %d ms: %s", (long long)stats.cursor,
                       (long long)last_seq, WAIT_MS, stats.error);
         sb_sleep_ms(1);
     }
+    return first_us ? first_us : sb_mono_us();
 }
 
 void publish_relay(void *context, int round, double *values)
@@ -221,8 +226,9 @@ void publish_relay(void *context, int round, double *values)
     bench_ok(sb_relay_open(&relay, &config, &err), &err, "open the relay");
     if (pthread_create(&thread, NULL, run_relay, relay) != 0)
         bench_die("no thread for the relay");
-    await_relay(relay, publish->last_seq);
+    int64_t first_us = await_relay(relay, publish->last_seq);
     values[0] = (double)publish->count * 1e6 / (double)(sb_mono_us() - from_us);
+    values[1] = (double)(first_us - from_us) / 1000;
     sb_relay_stop(relay);
     (void)pthread_join(thread, NULL);
     sb_relay_close(&relay);

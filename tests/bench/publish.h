@@ -24,7 +24,7 @@ typedef struct publish {
 void publish_open(publish_t *publish, place_t *place, int64_t count);
 void publish_close(publish_t *publish);
 
-/* Rounds: events a second. */
+/* Rounds: events a second; the relay's also ms from its opening until it sends. */
 void publish_relay(void *context, int round, double *values);
 void publish_raw(void *context, int round, double *values);
 
