@@ -35,13 +35,16 @@ static int left_ms(const tail_t *t)
     return left < 1 ? 1 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
+/* A category is one label: a dot in it is another installation's prefix, whose topics are none of ours. */
 static bool is_events_topic(const tail_t *t, const char *name)
 {
     const char *prefix = sb_config_get(t->config, "kafka.prefix");
     size_t n = strlen(name);
     size_t p = strlen(prefix);
-    return n > p + strlen(SUFFIX) && strncmp(name, prefix, p) == 0 &&
-           strcmp(name + n - strlen(SUFFIX), SUFFIX) == 0;
+    if (n <= p + strlen(SUFFIX) || strncmp(name, prefix, p) != 0)
+        return false;
+    const char *suffix = name + n - strlen(SUFFIX);
+    return strcmp(suffix, SUFFIX) == 0 && memchr(name + p, '.', (size_t)(suffix - name) - p) == NULL;
 }
 
 /* Begins to read the last record, if there is one. */

@@ -282,6 +282,24 @@ static void notices_another_event_in_the_same_place(void **state)
     assert_soon(error_has(f, "this store has not"), 15000);
 }
 
+/* Two stores share the brokers, one of them without a prefix: "theirs.order.events" is not its topic. */
+static void another_installation_under_a_prefix_is_none_of_its_business(void **state)
+{
+    fixture_t *f = *state;
+    static sb_test_relay_t other;
+    sb_test_mock_topic(&f->mock, "theirs.order.events", 1);
+    sb_test_mock_topic(&f->mock, "theirs.stock.events", 1);
+    sb_test_relay_setup(&other, f->mock.bootstrap, "theirs.");
+    sb_test_relay_append(&other, "order.created", 30);
+    sb_test_relay_start(&other);
+    sb_test_relay_wait(&other, 20000);
+    sb_test_relay_stop(&other);
+    sb_test_relay_append(&f->relay, "order.created", 3); /* behind the other's sequence numbers */
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_teardown(&other);
+}
+
 static void a_second_relay_takes_over_and_repeats_at_most(void **state)
 {
     fixture_t *f = *state;
@@ -330,6 +348,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(refuses_a_changed_partition_count_unless_told, setup, teardown),
         cmocka_unit_test_setup_teardown(stands_still_when_kafka_knows_more_than_the_store, setup, teardown),
         cmocka_unit_test_setup_teardown(notices_another_event_in_the_same_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_installation_under_a_prefix_is_none_of_its_business, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_second_relay_takes_over_and_repeats_at_most, setup, teardown),
     };
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
