@@ -207,7 +207,7 @@ static void write_start(void *context, int64_t number, sb_buf_t *out)
 {
     const order_t *order = context;
     char id[32];
-    (void)snprintf(id, sizeof id, "o-%lld", (long long)(order->started + number));
+    (void)snprintf(id, sizeof id, "o-%lld", (long long)order->started + (long long)number);
     sb_buf_printf(out, "{\"type\":\"order\",\"key\":\"%s\",\"input\":", id);
     order_input(out, id, is_refused(number));
     sb_buf_add_char(out, '}');

@@ -479,22 +479,22 @@ order_bare_t *order_bare_open(const bench_env_t *env, double seconds)
     return bare;
 }
 
-void order_bare_close(order_bare_t **pointer)
+void order_bare_close(order_bare_t **bare)
 {
-    order_bare_t *bare = *pointer;
+    order_bare_t *b = *bare;
     for (int i = 0; i < ORDER_PARTICIPANTS; i++) {
-        bare_participant_stop(&bare->participant[i]);
-        rd_kafka_topic_destroy(bare->commands[i]);
+        bare_participant_stop(&b->participant[i]);
+        rd_kafka_topic_destroy(b->commands[i]);
     }
-    rd_kafka_destroy(bare->producer);
-    rd_kafka_consumer_close(bare->consumer);
-    rd_kafka_destroy(bare->consumer);
-    PQfinish(bare->conn);
-    fini_columns(bare->row, S_COLUMNS);
-    fini_columns(bare->event, E_COLUMNS);
-    fini_columns(bare->end, U_COLUMNS);
-    latency_fini(&bare->latency);
-    place_close(&bare->place);
-    free(bare);
-    *pointer = NULL;
+    rd_kafka_destroy(b->producer);
+    rd_kafka_consumer_close(b->consumer);
+    rd_kafka_destroy(b->consumer);
+    PQfinish(b->conn);
+    fini_columns(b->row, S_COLUMNS);
+    fini_columns(b->event, E_COLUMNS);
+    fini_columns(b->end, U_COLUMNS);
+    latency_fini(&b->latency);
+    place_close(&b->place);
+    free(b);
+    *bare = NULL;
 }
