@@ -4,8 +4,10 @@
  * repeats some, and loses none.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
 #include "base/scan.h"
 #include "bus/consumer.h"
+#include "bus/message.h"
 #include "bus/topic.h"
 #include "cli/commands.h"
 
@@ -18,6 +20,7 @@ typedef struct subscription {
     const char *program; /* --exec; NULL: standard output */
     int64_t left;
     sb_buf_t line;
+    sb_buf_t scratch; /* of the message in hand */
 } subscription_t;
 
 /* ---- which topics ---- */
@@ -84,11 +87,18 @@ static bool is_attribute(const char *name)
     return strncmp(name, "ce_", 3) == 0;
 }
 
-/* The event as structured CloudEvents JSON, and where it stood in Kafka. Structured mode is passed as it is.
- */
+/* Line breaks in JSON stand between tokens only: in strings it has them escaped. */
+static void end_line(sb_buf_t *line)
+{
+    for (size_t i = 0; !sb_buf_failed(line) && i < line->len; i++)
+        if (line->ptr[i] == '\n' || line->ptr[i] == '\r')
+            line->ptr[i] = ' ';
+    sb_buf_add_char(line, '\n');
+}
+
+/* The event as structured CloudEvents JSON, and where it stood in Kafka. */
 static void write_line(const sb_message_t *message, sb_buf_t *line)
 {
-    sb_buf_reset(line);
     sb_buf_add_char(line, '{');
     for (size_t i = 0; i < message->header_count; i++)
         if (is_attribute(message->headers[i].name))
@@ -116,11 +126,7 @@ static void write_line(const sb_message_t *message, sb_buf_t *line)
         sb_buf_add_slice(line, message->value);
     else
         sb_buf_add_json(line, message->value);
-    sb_buf_add_text(line, "}\n");
-    /* line breaks inside data stand between tokens only: in strings JSON has them escaped */
-    for (size_t i = 0; !sb_buf_failed(line) && i + 1 < line->len; i++)
-        if (line->ptr[i] == '\n' || line->ptr[i] == '\r')
-            line->ptr[i] = ' ';
+    sb_buf_add_char(line, '}');
 }
 
 static sb_code_t run_program(const subscription_t *s, sb_error_t *err)
@@ -139,9 +145,24 @@ static sb_code_t run_program(const subscription_t *s, sb_error_t *err)
 static sb_code_t on_message(void *context, const sb_message_t *message, sb_error_t *err)
 {
     subscription_t *s = context;
-    if (s->left == 0 || !is_wanted(s->cli, sb_message_header(message, "ce_type")))
+    sb_event_t event;
+    sb_message_info_t info;
+    sb_error_t why = SB_ERROR_INIT;
+    if (s->left == 0)
         return SB_OK;
-    write_line(message, &s->line);
+    sb_code_t code = sb_message_decode(message, &s->scratch, &event, &info, &why);
+    if (code == SB_NO_MEMORY)
+        return sb_fail(err, SB_NO_MEMORY, "out of memory");
+    if (code != SB_OK)
+        sb_log_error(SB_LOG_WARN, "SUBSCRIBE-SKIP", &why, "passed over what is no event");
+    if (code != SB_OK || !is_wanted(s->cli, event.type))
+        return SB_OK;
+    sb_buf_reset(&s->line);
+    if (info.structured) /* is such a line already */
+        sb_buf_add_slice(&s->line, message->value);
+    else
+        write_line(message, &s->line);
+    end_line(&s->line);
     if (sb_buf_failed(&s->line))
         return sb_fail(err, SB_NO_MEMORY, "out of memory");
     s->left--;
@@ -167,7 +188,10 @@ static sb_code_t consume(subscription_t *s, sb_consumer_t *consumer, sb_error_t 
         if (fflush(s->cli->out.to) != 0)
             return sb_fail(err, SB_UNAVAILABLE, "standard output is closed");
         code = sb_consumer_commit(consumer, err);
-        if (code != SB_OK)
+        if (code == SB_UNAVAILABLE &&
+            s->left > 0) /* in the midst of a rebalance: the next one takes it along */
+            sb_error_clear(err);
+        else if (code != SB_OK)
             return code;
     }
     return SB_OK;
@@ -179,27 +203,25 @@ sb_code_t sb_cmd_subscribe(sb_cli_t *cli, sb_error_t *err)
     size_t topic_count = 0;
     const char *group = sb_cli_option(cli, "group");
     const char *prefix = sb_config_get(cli->config, "kafka.prefix");
-    subscription_t s = {.cli = cli, .program = sb_cli_option(cli, "exec"), .line = SB_BUF_INIT};
+    subscription_t s = {
+        .cli = cli, .program = sb_cli_option(cli, "exec"), .line = SB_BUF_INIT, .scratch = SB_BUF_INIT};
     sb_consumer_t *consumer = NULL;
-    sb_buf_t full_group = SB_BUF_INIT;
     sb_code_t code = sb_cli_option_int(cli, "limit", 1, INT64_MAX, INT64_MAX, &s.left, err);
     if (code == SB_OK && (!group || !group[0]))
         code = sb_fail(err, SB_INVALID, "subscribe needs --group NAME: where it continues the next time");
     for (int i = 0; code == SB_OK && i < cli->argument_count; i++)
         code = topic_of(cli->argument[i], prefix, &topics[topic_count++], err);
     if (code == SB_OK) {
-        sb_buf_printf(&full_group, "%s%s", prefix, group);
         sb_cli_catch_interrupt();
-        code = sb_consumer_open(&consumer, cli->config, sb_buf_text(&full_group), (const char *const *)topics,
-                                topic_count, err);
+        code = sb_consumer_open(&consumer, cli->config, group, (const char *const *)topics, topic_count, err);
     }
     if (code == SB_OK)
         code = consume(&s, consumer, err);
     sb_consumer_close(&consumer, 5000);
     for (size_t i = 0; i < topic_count; i++)
         free(topics[i]);
-    sb_buf_fini(&full_group);
     sb_buf_fini(&s.line);
+    sb_buf_fini(&s.scratch);
     if (code == SB_OK && sb_cli_interrupted())
         cli->exit_code = SB_EXIT_INTERRUPTED;
     return code;

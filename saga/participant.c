@@ -35,7 +35,7 @@ struct sb_participant {
     char *schema;
     sb_config_t *config;
     sb_topic_t topic;
-    char group[SB_TOPIC_MAX];
+    char client[SB_TOPIC_MAX]; /* what the servers call us */
     char source[SB_TOPIC_MAX];
     sb_command_fn on_command;
     void *context;
@@ -205,19 +205,19 @@ static sb_code_t ensure_open(sb_participant_t *p, sb_error_t *err)
         sb_store_close(&p->store);
         sb_catalog_free(&p->catalog);
         sb_pg_close(&p->pg);
-        sb_pg_config_t pg = {.uri = p->pg_uri, .application_name = p->group, .search_path = p->schema};
+        sb_pg_config_t pg = {.uri = p->pg_uri, .application_name = p->client, .search_path = p->schema};
         sb_code_t code = sb_pg_open(&p->pg, &pg, err);
         if (code != SB_OK)
             return code;
     }
     if (!p->producer) {
-        sb_code_t code = sb_producer_open(&p->producer, p->config, p->group, on_reply_failed, p, err);
+        sb_code_t code = sb_producer_open(&p->producer, p->config, p->client, on_reply_failed, p, err);
         if (code != SB_OK)
             return code;
     }
     if (!p->consumer) {
         const char *topic = p->topic;
-        return sb_consumer_open(&p->consumer, p->config, p->group, &topic, 1, err);
+        return sb_consumer_open(&p->consumer, p->config, p->name, &topic, 1, err);
     }
     return SB_OK;
 }
@@ -261,7 +261,7 @@ static sb_code_t configure(sb_participant_t *p, const sb_participant_config_t *c
     if (code != SB_OK)
         return code;
     const char *prefix = sb_config_get(p->config, "kafka.prefix");
-    (void)snprintf(p->group, sizeof p->group, "%s%s", prefix, p->name);
+    (void)snprintf(p->client, sizeof p->client, "%s%s", prefix, p->name);
     (void)snprintf(p->source, sizeof p->source, "/participants/%s", p->name);
     return sb_topic_commands(p->topic, prefix, sb_slice(p->name), err);
 }
