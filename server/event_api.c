@@ -83,20 +83,44 @@ static sb_code_t read_expected(const sb_member_t *member, sb_append_t *append, s
 }
 
 /* The event's id, and what makes the append idempotent: the header, or the client's (source, id). */
-static void identify(const sb_request_t *request, sb_slice_t id, sb_slice_t source, sb_event_t *event,
-                     sb_append_t *append)
+static sb_code_t identify(const sb_request_t *request, sb_slice_t id, sb_slice_t source, sb_event_t *event,
+                          sb_append_t *append, sb_error_t *err)
 {
-    char name[1024];
-    int length = 0;
-    if (request->idempotency_key[0])
-        length = snprintf(name, sizeof name, "key %s", request->idempotency_key);
-    else if (id.ptr)
-        length = snprintf(name, sizeof name, "%.*s %.*s", SB_SLICE_ARG(source), SB_SLICE_ARG(id));
-    if (length > 0)
-        append->command_id =
-            sb_uuid_v5(&command_space, name, (size_t)length < sizeof name ? (size_t)length : sizeof name - 1);
+    sb_slice_t key = sb_request_key(request);
+    sb_buf_t name = SB_BUF_INIT;
+    if (key.len > SB_KEY_MAX)
+        return sb_fail(err, SB_TOO_LARGE, "Idempotency-Key is longer than %u bytes", SB_KEY_MAX);
+    if (key.len > 0) {
+        sb_buf_add_text(&name, "key ");
+        sb_buf_add_slice(&name, key);
+    } else if (id.ptr) { /* with the length, no two pairs look alike */
+        sb_buf_printf(&name, "%zu ", source.len);
+        sb_buf_add_slice(&name, source);
+        sb_buf_add_slice(&name, id);
+    }
+    bool failed = sb_buf_failed(&name);
+    if (!failed && name.len > 0)
+        append->command_id = sb_uuid_v5(&command_space, name.ptr, name.len);
+    sb_buf_fini(&name);
     if (id.ptr && !sb_uuid_parse(id.ptr, id.len, &event->id))
         event->id = append->command_id;
+    return failed ? sb_fail(err, SB_NO_MEMORY, "append: out of memory") : SB_OK;
+}
+
+/* A link to the stream: what a URI does not take as it is, percent-encoded. */
+static void set_location(sb_request_t *request, sb_slice_t category, sb_slice_t key)
+{
+    sb_buf_t text = SB_BUF_INIT;
+    sb_buf_printf(&text, "/v1/streams/%.*s/", SB_SLICE_ARG(category));
+    for (size_t i = 0; i < key.len; i++) {
+        unsigned char c = (unsigned char)key.ptr[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     (c && strchr("-._~", c));
+        sb_buf_printf(&text, plain ? "%c" : "%%%02X", c);
+    }
+    if (!sb_buf_failed(&text))
+        (void)snprintf(request->location, sizeof request->location, "%s", sb_buf_text(&text));
+    sb_buf_fini(&text);
 }
 
 static sb_code_t append_event(sb_worker_t *worker, sb_request_t *request, const sb_append_t *append,
@@ -113,8 +137,7 @@ static sb_code_t append_event(sb_worker_t *worker, sb_request_t *request, const 
     sb_progress_poke(&worker->engine->progress);
     bool repeated = result.outcome == SB_APPEND_REPEATED;
     request->status = repeated ? 200 : 201;
-    (void)snprintf(request->location, sizeof request->location, "/v1/streams/%.*s/%.*s",
-                   SB_SLICE_ARG(append->category), SB_SLICE_ARG(append->key));
+    set_location(request, append->category, append->key);
     sb_buf_printf(&request->out, "{\"seq\":%lld,\"version\":%d,\"repeated\":%s", (long long)result.last_seq,
                   result.version, repeated ? "true" : "false");
     if (!sb_uuid_is_nil(&append->events[0].id))
@@ -164,8 +187,8 @@ static sb_code_t fill_event(const sb_request_t *request, const sb_member_t *memb
         return sb_fail_at(err, SB_INVALID, "/time", "time is not RFC 3339, as 2026-11-21T05:19:35Z");
     *append = (sb_append_t){
         .category = sb_event_category(event->type), .key = event->subject, .events = event, .count = 1};
-    identify(request, text[ID], text[SOURCE], event, append);
-    return read_expected(&member[EXPECTED], append, err);
+    sb_code_t code = identify(request, text[ID], text[SOURCE], event, append, err);
+    return code == SB_OK ? read_expected(&member[EXPECTED], append, err) : code;
 }
 
 sb_code_t sb_post_event(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)

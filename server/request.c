@@ -5,6 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+sb_slice_t sb_request_key(const sb_request_t *request)
+{
+    sb_slice_t text = sb_slice(request->idempotency_key);
+    if (text.len >= 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"') {
+        text.ptr++;
+        text.len -= 2;
+    }
+    return text;
+}
+
 const char *sb_request_query(const sb_request_t *request, const char *name)
 {
     for (int i = 0; i < request->query_count; i++)

@@ -11,6 +11,7 @@
 #define SB_SERVER_REQUEST_H
 
 #include "base/buf.h"
+#include "sagabus/event.h"
 
 #include <stdint.h>
 
@@ -43,20 +44,24 @@ typedef struct sb_request {
     sb_buf_t body;
     char request_id[72];
     char traceparent[64];
-    char idempotency_key[256];
+    char
+        idempotency_key[SB_KEY_MAX + 4]; /* one that is too long, even with its quotes, is cut but still is */
     char content_type[96];
     char authorization[96];
     char caller[64]; /* name of the key, "" without */
 
     int status;
     const char *answer_type; /* NULL: application/json */
-    char location[160];
+    char location[1024];
     char allow[64];
     int retry_after_s; /* 0: none */
     sb_buf_t out;
 
     void *state; /* of the handler */
 } sb_request_t;
+
+/* Idempotency-Key without the quotes of the draft standard; "" when there is none. */
+sb_slice_t sb_request_key(const sb_request_t *request);
 
 /* The decoded value of a query parameter; NULL when it is not there. */
 const char *sb_request_query(const sb_request_t *request, const char *name);

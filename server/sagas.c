@@ -169,21 +169,10 @@ static sb_code_t read_wait(const sb_engine_t *engine, const sb_request_t *reques
     return SB_OK;
 }
 
-/* Idempotency-Key may come quoted, as the draft standard writes it. */
-static sb_slice_t unquoted(const char *header)
-{
-    sb_slice_t text = sb_slice(header);
-    if (text.len >= 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"') {
-        text.ptr++;
-        text.len -= 2;
-    }
-    return text;
-}
-
 static sb_code_t choose_key(const sb_request_t *request, sb_slice_t key, char out[SB_KEY_MAX + 1],
                             sb_error_t *err)
 {
-    sb_slice_t header = unquoted(request->idempotency_key);
+    sb_slice_t header = sb_request_key(request);
     if (key.ptr && header.len && !sb_slice_equal(key, header))
         return sb_fail_at(err, SB_INVALID, "/key",
                           "key and the header Idempotency-Key differ; give one, or both alike");
@@ -193,6 +182,8 @@ static sb_code_t choose_key(const sb_request_t *request, sb_slice_t key, char ou
     if (chosen.len > SB_KEY_MAX)
         return sb_fail_at(err, SB_TOO_LARGE, "/key", "key has %zu bytes, %u are the limit", chosen.len,
                           SB_KEY_MAX);
+    if (memchr(chosen.ptr, '\0', chosen.len)) /* cut there, it would be another saga's key */
+        return sb_fail_at(err, SB_INVALID, "/key", "key has a NUL character");
     (void)snprintf(out, SB_KEY_MAX + 1, "%.*s", SB_SLICE_ARG(chosen));
     return SB_OK;
 }

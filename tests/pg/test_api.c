@@ -587,6 +587,32 @@ static void a_saga_that_cannot_be_is_refused(void **state)
                    "not_found", "");
 }
 
+/* Cut to what fits, two of them could become one, and the second caller would be told of the first one's
+ * saga.
+ */
+static void a_key_that_does_not_fit_is_refused_and_not_cut(void **state)
+{
+    (void)state;
+    char header[400];
+    static const char saga[] = "{\"type\":\"order\",\"input\":{}}";
+    static const char event[] =
+        "{\"type\":\"order.created\",\"subject\":\"k 1/\\u00e9?\",\"data\":" ORDER("k-1") "}";
+    (void)snprintf(header, sizeof header, "Idempotency-Key: %0300d\r\n", 1);
+    assert_problem(ask(&shared, "POST", "/v1/sagas", header, saga), 413, "too_large", "/key");
+    assert_problem(ask(&shared, "POST", "/v1/events", header, event), 413, "too_large", "");
+    (void)snprintf(header, sizeof header, "Idempotency-Key: \"%0256d\"\r\n", 1);
+    assert_problem(ask(&shared, "POST", "/v1/events", header, event), 413, "too_large", "");
+    assert_problem(
+        ask(&shared, "POST", "/v1/sagas", NULL, "{\"type\":\"order\",\"key\":\"a\\u0000b\",\"input\":{}}"),
+        400, "invalid", "/key");
+    (void)snprintf(header, sizeof header, "Idempotency-Key: \"%0255d\"\r\n", 1);
+    answer_t answer = ask(&shared, "POST", "/v1/events", header, event);
+    assert_int_equal(answer.status, 201);
+    assert_contains(answer.text, "Location: /v1/streams/order/k%201%2F%C3%A9%3F\r\n");
+    drop(&answer);
+    assert_true(answers(&shared, "/v1/streams/order/k%201%2F%C3%A9%3F", NULL, 200));
+}
+
 static bool summary_is_there(void)
 {
     return answers(&shared, "/v1/views/order_summary/v-1", NULL, 200);
@@ -919,6 +945,7 @@ int main(void)
         cmocka_unit_test(bytes_that_are_not_http_do_no_harm),
         cmocka_unit_test(a_slow_client_holds_up_nobody),
         cmocka_unit_test(a_saga_that_cannot_be_is_refused),
+        cmocka_unit_test(a_key_that_does_not_fit_is_refused_and_not_cut),
         cmocka_unit_test(a_view_follows_what_was_appended),
         cmocka_unit_test(the_system_pages),
         cmocka_unit_test(every_metric_is_documented_and_every_documented_one_is_there),
