@@ -20,6 +20,7 @@
 #define UPKEEP_MS          30000
 #define UPKEEP_AGAIN_MS    1000 /* when there is more to delete */
 #define COMMANDS_PER_BATCH 1000
+#define COMMANDS_KEPT_MS   (INT64_C(7) * 86400 * 1000)
 #define BEHIND_WAIT_MAX_MS 10
 #define BLOCKER_AFTER_MS   50 /* a holder of less is an appender at work */
 #define BLOCKER_EVERY_MS   250
@@ -29,6 +30,7 @@ struct sb_sequencer {
     char *owner;
     sb_progress_t *progress;
     uint32_t tick_ms, idle_ms, overdue_ms;
+    int64_t commands_kept_ms;
     sb_signal_t wake; /* poked by appenders; raised by stop */
     _Atomic bool stopping;
     sb_pg_t *pg;
@@ -63,6 +65,7 @@ sb_code_t sb_sequencer_open(sb_sequencer_t **out, const sb_sequencer_config_t *c
     sequencer->tick_ms = config->tick_ms ? config->tick_ms : 1;
     sequencer->idle_ms = config->idle_ms ? config->idle_ms : 50;
     sequencer->overdue_ms = config->overdue_ms ? config->overdue_ms : 10000;
+    sequencer->commands_kept_ms = config->commands_kept_ms ? config->commands_kept_ms : COMMANDS_KEPT_MS;
     sequencer->progress = config->progress;
     if (!sequencer->uri || !sequencer->owner) {
         sb_sequencer_close(&sequencer);
@@ -282,6 +285,7 @@ static sb_code_t run_upkeep(sb_sequencer_t *sequencer, int64_t *deleted, sb_erro
     add_guard(sequencer, &guard, NULL);
     sb_pg_add_int8(&ahead, PARTITIONS_AHEAD);
     sb_pg_add_int4(&commands, COMMANDS_PER_BATCH);
+    sb_pg_add_int8(&commands, sequencer->commands_kept_ms);
     sb_pg_batch_add(&batch, sb_sql_lease_advance, &guard);
     sb_pg_batch_add(&batch, sb_sql_upkeep_partitions, &ahead);
     sb_pg_batch_add(&batch, sb_sql_upkeep_commands, &commands);

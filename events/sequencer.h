@@ -17,11 +17,12 @@ typedef struct sb_sequencer sb_sequencer_t;
 
 typedef struct sb_sequencer_config {
     const char *pg_uri;
-    const char *owner;       /* this instance's name, for the lease row */
-    sb_progress_t *progress; /* borrowed; may be NULL */
-    uint32_t tick_ms;        /* between ticks while events come; 0: 1 */
-    uint32_t idle_ms;        /* slowest pace when nothing comes; 0: 50 */
-    uint32_t overdue_ms;     /* 0: 10000 */
+    const char *owner;        /* this instance's name, for the lease row */
+    sb_progress_t *progress;  /* borrowed; may be NULL */
+    uint32_t tick_ms;         /* between ticks while events come; 0: 1 */
+    uint32_t idle_ms;         /* slowest pace when nothing comes; 0: 50 */
+    uint32_t overdue_ms;      /* 0: 10000 */
+    int64_t commands_kept_ms; /* how long an append is idempotent by its command id; 0: 7 days */
 } sb_sequencer_config_t;
 
 typedef struct sb_sequencer_stats { /* each read atomically */

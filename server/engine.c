@@ -58,6 +58,9 @@ static sb_code_t open_sequencer(sb_engine_t *engine, sb_error_t *err)
         code = setting(engine->config, "sequencer.idle_ms", &c.idle_ms, err);
     if (code == SB_OK)
         code = setting(engine->config, "lease.overdue_ms", &c.overdue_ms, err);
+    if (code == SB_OK)
+        code = sb_config_get_int(engine->config, "store.retention_command_ms", 60000, INT64_C(316224000000),
+                                 &c.commands_kept_ms, err);
     return code == SB_OK ? sb_sequencer_open(&engine->sequencer, &c, err) : code;
 }
 

@@ -36,7 +36,8 @@ typedef struct sb_append {
     sb_slice_t key;      /* 1 to SB_KEY_MAX bytes of UTF-8 */
     sb_expect_t expect;
     int expected_version; /* with SB_EXPECT_EXACT */
-    sb_uuid_t command_id; /* nil: none. The same id again within 7 days gives the first answer */
+    sb_uuid_t command_id; /* nil: none. The same id again gives the first answer, for 7 days
+                             (store.retention_command_ms) */
     const sb_event_t *events;
     size_t count;
 } sb_append_t;

@@ -22,6 +22,7 @@ typedef struct fixture {
     sb_pg_t *other;
     runner_t runner;
     runner_t second;
+    int64_t commands_kept_ms;
     sb_error_t err;
 } fixture_t;
 
@@ -37,8 +38,11 @@ static void *run(void *context)
 static void start(fixture_t *f, runner_t *runner, const char *owner)
 {
     sb_progress_init(&runner->progress);
-    sb_sequencer_config_t config = {
-        .pg_uri = f->uri, .owner = owner, .progress = &runner->progress, .overdue_ms = 1000};
+    sb_sequencer_config_t config = {.pg_uri = f->uri,
+                                    .owner = owner,
+                                    .progress = &runner->progress,
+                                    .overdue_ms = 1000,
+                                    .commands_kept_ms = f->commands_kept_ms};
     assert_ok(sb_sequencer_open(&runner->sequencer, &config, &f->err), &f->err);
     assert_int_equal(pthread_create(&runner->thread, NULL, run, runner), 0);
 }
@@ -303,6 +307,10 @@ static void partitions_are_made_and_old_commands_forgotten(void **state)
         sb_test_pg_script(f->pg, INSERT); /* over the edge of the first partition */
     assert_soon(safe_seq(f) == 20000010, 3000);
     assert_true(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event_domain_40000000") > 0);
+    stop(&f->runner);
+    f->commands_kept_ms = 24 * 3600 * 1000;
+    start(f, &f->runner, "one");
+    assert_soon(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.append_command") == 24, 8000);
 }
 
 /* A partition must not be waited for by appenders, nor wait for them. */
