@@ -28,12 +28,17 @@ sb_code_t sb_engine_init(sb_engine_t *engine, const sb_config_t *config, sb_erro
     return code == SB_OK ? sb_keys_new(&engine->keys, err) : code;
 }
 
-void sb_engine_fini(sb_engine_t *engine)
+static void close_parts(sb_engine_t *engine)
 {
     sb_orchestrator_close(&engine->orchestrator);
     sb_projector_close(&engine->projector);
     sb_relay_close(&engine->relay);
     sb_sequencer_close(&engine->sequencer);
+}
+
+void sb_engine_fini(sb_engine_t *engine)
+{
+    close_parts(engine);
     sb_keys_free(&engine->keys);
     sb_catalog_free(&engine->catalog);
     (void)pthread_mutex_destroy(&engine->lock);
@@ -132,6 +137,8 @@ sb_code_t sb_engine_start(sb_engine_t *engine, sb_error_t *err)
     }
     if (code != SB_OK) {
         sb_engine_stop(engine);
+        close_parts(engine);
+        sb_progress_init(&engine->progress); /* the next start's parts listen anew */
         return code;
     }
     atomic_store(&engine->running, true);

@@ -54,7 +54,7 @@ typedef struct sb_engine {
 SB_MUST_CHECK sb_code_t sb_engine_init(sb_engine_t *engine, const sb_config_t *config, sb_error_t *err);
 void sb_engine_fini(sb_engine_t *engine);
 
-/* Opens the parts and starts a thread for each. */
+/* Opens the parts and starts a thread for each; all or none, so it may be tried again. */
 SB_MUST_CHECK sb_code_t sb_engine_start(sb_engine_t *engine, sb_error_t *err);
 /* Stops them in the order orchestrator, projector, relay, sequencer and joins each. */
 void sb_engine_stop(sb_engine_t *engine);

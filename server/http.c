@@ -298,16 +298,10 @@ void sb_http_post(sb_http_t *http, sb_note_t *note)
     sb_signal_raise(&http->signal);
 }
 
-static void on_wake(evutil_socket_t fd, short events, void *context)
+static void run_notes(sb_http_t *http)
 {
-    (void)fd;
-    (void)events;
-    sb_http_t *http = context;
-    sb_signal_clear(&http->signal);
     (void)pthread_mutex_lock(&http->lock);
-    sb_request_t *request = http->done_first;
     sb_note_t *note = http->note_first;
-    http->done_first = http->done_last = NULL;
     http->note_first = http->note_last = NULL;
     (void)pthread_mutex_unlock(&http->lock);
     while (note) {
@@ -315,6 +309,19 @@ static void on_wake(evutil_socket_t fd, short events, void *context)
         note->fn(note->context);
         note = next;
     }
+}
+
+static void on_wake(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    sb_http_t *http = context;
+    sb_signal_clear(&http->signal);
+    run_notes(http); /* before, because they finish requests */
+    (void)pthread_mutex_lock(&http->lock);
+    sb_request_t *request = http->done_first;
+    http->done_first = http->done_last = NULL;
+    (void)pthread_mutex_unlock(&http->lock);
     while (request) {
         sb_request_t *next = request->next;
         finish(http, request);
@@ -528,6 +535,7 @@ void sb_http_close(sb_http_t **http)
         return;
     if (h->server)
         evhttp_free(h->server); /* tells requests in hand that their client is gone */
+    run_notes(h);               /* of calls that ended when the loop had: they free what they hold */
     while (h->done_first) {
         sb_request_t *request = h->done_first;
         h->done_first = request->next;
