@@ -1,9 +1,9 @@
 /* lease - who may write: one elected owner a role, fenced by an epoch in PostgreSQL.
  *
  * A role (`sequencer`, `relay`, `view:NAME`, `saga:SHARD`) has one row in sagabus.lease. Whoever holds it
- * calls sagabus.lease_hold or sagabus.lease_advance as the FIRST statement of every transaction of the role:
- * it updates the row `WHERE epoch = mine` and raises SB001 (SB_FENCED) when there is none, so a transaction
- * of an owner that was replaced can never commit, and a takeover waits for the one that is open.
+ * calls sagabus.lease_advance as the FIRST statement of every transaction of the role: it updates the row
+ * `WHERE epoch = mine` and raises SB001 (SB_FENCED) when there is none, so a transaction of an owner that was
+ * replaced can never commit, and a takeover waits for the one that is open.
  *
  * Two things say when to take over, neither decides whether: the owner's session advisory lock is free (its
  * connection died: at once), or its beat is overdue (the process is stopped: its backend is ended first).

@@ -1,7 +1,7 @@
 /* producer - sends records to topics; idempotent, acks=all, bounded.
  *
  * For commands and replies (events go through the relay). What failed for good is handed to on_failed from
- * sb_producer_poll; delivered records are not reported one by one.
+ * sb_producer_poll and sb_producer_flush; delivered records are not reported one by one.
  *
  * Thread: send and poll from one thread.
  *

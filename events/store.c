@@ -82,11 +82,6 @@ void sb_store_close(sb_store_t **store)
     *store = NULL;
 }
 
-sb_pg_t *sb_store_pg(sb_store_t *store)
-{
-    return store->pg;
-}
-
 sb_code_t sb_store_ready(sb_store_t *store, sb_error_t *err)
 {
     return store->owned && !sb_pg_is_open(store->pg) ? sb_pg_reopen(store->pg, err) : SB_OK;

@@ -10,9 +10,6 @@
 /* A store over a connection and a catalog that outlive it; both borrowed. */
 SB_MUST_CHECK sb_code_t sb_store_new(sb_store_t **out, sb_pg_t *pg, sb_catalog_t *catalog, sb_error_t *err);
 
-/* The connection under a store: to reopen it after it broke. */
-sb_pg_t *sb_store_pg(sb_store_t *store);
-
 /* Fills *event from one row of the columns seq, stream_no, at, version, type_no, class, id, meta, data, key
  * (key NULL for saga streams), as every reading statement of this room has them. scratch keeps unescaped
  * text; it is reset by the call. */

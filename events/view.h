@@ -30,9 +30,9 @@ typedef struct sb_projector_config {
     const char *pg_uri;
     const char *owner;       /* this instance's name, for the lease rows */
     sb_catalog_t *catalog;   /* borrowed; loaded again now and then for new views and types */
-    sb_progress_t *progress; /* borrowed; may be NULL: then the safe sequence number is polled */
+    sb_progress_t *progress; /* borrowed; may be NULL: then the safe sequence number is only polled */
     uint32_t batch_events;   /* most events a transaction folds; 0: 1000 */
-    uint32_t idle_ms;        /* poll pace when nothing comes and progress is NULL; 0: 200 */
+    uint32_t idle_ms;        /* poll pace of another process's sequencer when nothing comes; 0: 200 */
     uint32_t refresh_ms;     /* how often registry and leases are looked at; 0: 2000 */
     uint32_t overdue_ms;     /* 0: 10000 */
 } sb_projector_config_t;

@@ -1,8 +1,8 @@
 /* barrier - lets a command's effect happen once, and never after its undo.
  *
- * Everything runs in the caller's open transaction at READ COMMITTED (checked once a connection), in the
- * schema that search_path names. sb_barrier_enter inserts first and looks second: the insert waits for a
- * transaction that has the same command in hand, which a look-up would not.
+ * Everything runs in the caller's open transaction, which must have been begun at READ COMMITTED (the
+ * participant does), in the schema that search_path names. sb_barrier_enter inserts first and looks second:
+ * the insert waits for a transaction that has the same command in hand, which a look-up would not.
  *
  * Thread: the connection's.
  *
