@@ -482,7 +482,7 @@ static bool name_is(const sb_scan_value_t *name, sb_slice_t want)
 bool sb_scan_field(sb_slice_t object, const char *name, sb_scan_value_t *out)
 {
     sb_slice_t want = sb_slice(name);
-    sb_scan_value_t have;
+    sb_scan_value_t have = {SB_SCAN_INVALID, {NULL, 0}, false};
     size_t at = 0;
     if (!object.ptr ||
         kind_at(skip_space(object.ptr, object.ptr + object.len), object.ptr + object.len) != SB_SCAN_OBJECT)
@@ -498,7 +498,7 @@ static bool descend(sb_scan_value_t *value, sb_slice_t token)
 {
     sb_slice_t container = value->text;
     sb_scan_kind_t kind = value->kind;
-    sb_scan_value_t name;
+    sb_scan_value_t name = {SB_SCAN_INVALID, {NULL, 0}, false};
     size_t at = 0;
     size_t index = 0;
     if (kind != SB_SCAN_OBJECT && (kind != SB_SCAN_ARRAY || !sb_json_pointer_index(token, &index)))

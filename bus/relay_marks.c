@@ -124,7 +124,7 @@ static sb_code_t parse_mark(sb_relay_marks_t *marks, sb_slice_t name, sb_slice_t
         return corrupt(err, topic);
     sb_code_t code = sb_relay_marks_add(marks, topic, count, &mark, err);
     size_t at = 0;
-    for (int32_t p = 0; p < count && code == SB_OK; p++)
+    for (int32_t p = 0; p < count && code == SB_OK && mark; p++)
         if (!sb_scan_next(list, &at, NULL, &value) || !sb_scan_int64(&value, &mark->acked[p]))
             code = corrupt(err, topic);
     return code;

@@ -163,7 +163,7 @@ static sb_code_t make_all(rd_kafka_t *handle, const sb_config_t *config, const s
     sb_code_t code = sb_config_get_int(config, "topics.replication", 1, 100, &replicas, err);
     if (code != SB_OK)
         return code;
-    rd_kafka_NewTopic_t **topics = calloc(list->count, sizeof(rd_kafka_NewTopic_t *));
+    rd_kafka_NewTopic_t **topics = calloc(list->count + 1, sizeof(rd_kafka_NewTopic_t *));
     if (!topics)
         return sb_fail(err, SB_NO_MEMORY, "create topics: out of memory");
     size_t count = 0;

@@ -364,10 +364,11 @@ sb_code_t sb_definition_compile(sb_definition_t **out, const json_t *body, sb_er
     compiler_t c = {calloc(1, sizeof(sb_definition_t)), SB_OK, err};
     if (c.out)
         c.out->body = json_deep_copy(body);
-    if (!c.out || !c.out->body)
-        c.code = sb_fail(err, SB_NO_MEMORY, "compile a saga definition: out of memory");
-    if (c.code == SB_OK)
-        read_definition(&c);
+    if (!c.out || !c.out->body) {
+        sb_definition_free(&c.out);
+        return sb_fail(err, SB_NO_MEMORY, "compile a saga definition: out of memory");
+    }
+    read_definition(&c);
     if (c.code == SB_OK)
         c.code = sb_json_hash(c.out->body, &c.out->hash, err);
     if (c.code == SB_OK)

@@ -1,7 +1,8 @@
 /* sagabus-order-participants: runs one participant of the order example, or prepares their tables.
  *
- *   sagabus-order-participants setup     makes the five schemas with their tables, barriers and a little stock
- *   sagabus-order-participants NAME      customers, inventory, payment, orders or notifications, until SIGTERM
+ *   sagabus-order-participants setup     makes the five schemas with their tables, barriers and a little
+ * stock sagabus-order-participants NAME      customers, inventory, payment, orders or notifications, until
+ * SIGTERM
  *
  * Settings: SAGABUS_PG, SAGABUS_KAFKA_BOOTSTRAP, SAGABUS_KAFKA_PREFIX.
  *
@@ -121,8 +122,7 @@ int main(int argc, char **argv)
     for (int i = 0; all[i]; i++)
         if (strcmp(name, all[i]->name) == 0)
             return serve(all[i]);
-    (void)fprintf(
-        stderr,
-        "usage: sagabus-order-participants setup | customers | inventory | payment | orders | notifications\n");
+    (void)fprintf(stderr, "usage: sagabus-order-participants setup | customers | inventory | payment | "
+                          "orders | notifications\n");
     return 2;
 }

@@ -57,13 +57,10 @@ static void set_environment(sb_stack_t *stack)
     (void)snprintf(stack->env_listen, sizeof stack->env_listen, "SAGABUS_HTTP_LISTEN=127.0.0.1:%d",
                    stack->port);
     (void)snprintf(stack->env_server, sizeof stack->env_server, "SAGABUS_SERVER_URL=%s", stack->url);
-    const char *list[] = {stack->env_pg,
-                          stack->env_bootstrap,
-                          stack->env_prefix,
-                          stack->env_listen,
-                          stack->env_server,
-                          "SAGABUS_SCHEMAS_DIR=" SB_SOURCE_DIR "/schemas",
-                          NULL};
+    static const char schemas[] = "SAGABUS_SCHEMAS_DIR=" SB_SOURCE_DIR "/schemas";
+    const char *list[] = {
+        stack->env_pg, stack->env_bootstrap, stack->env_prefix, stack->env_listen, stack->env_server, schemas,
+        NULL};
     memcpy(stack->environment, list, sizeof list);
 }
 

@@ -255,7 +255,7 @@ static int free_port(void)
 static char *uri_of(const char *database, char uri[SB_TEST_URI])
 {
     const char *external = getenv("SB_TEST_PG_URI");
-    if (!server.external)
+    if (!server.external || !external)
         (void)snprintf(uri, SB_TEST_URI, "host=%s port=%d user=%s dbname=%s", server.dir, server.port,
                        SUPERUSER, database);
     else if (strstr(external, "://"))
