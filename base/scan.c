@@ -76,6 +76,21 @@ static size_t utf8_length(const char *at, const char *end)
     return length;
 }
 
+size_t sb_utf8_length(const char *text, size_t left)
+{
+    if (left == 0)
+        return 0;
+    return (unsigned char)*text < 0x80 ? 1 : utf8_length(text, text + left);
+}
+
+bool sb_utf8_ok(sb_slice_t text)
+{
+    size_t at = 0;
+    for (size_t n = 1; n > 0 && at < text.len; at += n)
+        n = text.ptr[at] ? sb_utf8_length(text.ptr + at, text.len - at) : 0;
+    return at == text.len;
+}
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')

@@ -17,6 +17,12 @@
 
 #define SB_SCAN_DEPTH_MAX 32
 
+/* Length of the UTF-8 character at text; 0 when it is malformed, or cut by left. */
+size_t sb_utf8_length(const char *text, size_t left);
+
+/* Whether PostgreSQL's text can hold it: UTF-8 without NUL. */
+bool sb_utf8_ok(sb_slice_t text);
+
 typedef enum sb_scan_kind {
     SB_SCAN_INVALID,
     SB_SCAN_NULL,

@@ -20,30 +20,6 @@
 
 /* ---- text that will be stored ---- */
 
-/* Length of the UTF-8 character at text; 0: none. NUL counts as none, PostgreSQL's text cannot hold it. */
-static size_t character(const char *text, size_t left)
-{
-    const unsigned char *c = (const unsigned char *)text;
-    size_t n = c[0] < 0x80 ? 1 : c[0] >= 0xc2 && c[0] < 0xe0 ? 2 : (c[0] & 0xf0) == 0xe0 ? 3 : 4;
-    if (c[0] == 0 || (c[0] >= 0x80 && c[0] < 0xc2) || c[0] > 0xf4 || n > left)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-    if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f) || (c[0] == 0xf0 && c[1] < 0x90) ||
-        (c[0] == 0xf4 && c[1] > 0x8f))
-        return 0;
-    return n;
-}
-
-bool sb_text_ok(sb_slice_t text)
-{
-    for (size_t i = 0, n; i < text.len; i += n)
-        if ((n = character(text.ptr + i, text.len - i)) == 0)
-            return false;
-    return true;
-}
-
 /* What others call an error may be any bytes: a copy that can be stored. */
 static sb_slice_t clean_text(sb_arena_t *arena, sb_slice_t text)
 {
@@ -51,7 +27,7 @@ static sb_slice_t clean_text(sb_arena_t *arena, sb_slice_t text)
         text.len = ERROR_TEXT_MAX;
     sb_slice_t copy = sb_arena_copy(arena, text);
     for (size_t i = 0, n; i < copy.len; i += n) {
-        n = character(copy.ptr + i, copy.len - i);
+        n = copy.ptr[i] ? sb_utf8_length(copy.ptr + i, copy.len - i) : 0;
         if (n == 0) {
             ((char *)(uintptr_t)copy.ptr)[i] = '?';
             n = 1;

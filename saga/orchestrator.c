@@ -129,12 +129,12 @@ static sb_code_t check_start(const sb_saga_start_t *start, sb_error_t *err)
         return sb_fail_at(err, SB_INVALID, "/input", "the input is not JSON, see byte %zu", bad_at);
     if (start->input.ptr[strspn(start->input.ptr, " \t\r\n")] != '{')
         return sb_fail_at(err, SB_INVALID, "/input", "the input must be a JSON object");
-    if (start->key.ptr && (start->key.len == 0 || start->key.len > SB_KEY_MAX || !sb_text_ok(start->key)))
+    if (start->key.ptr && (start->key.len == 0 || start->key.len > SB_KEY_MAX || !sb_utf8_ok(start->key)))
         return sb_fail_at(err, SB_INVALID, "/key", "a key is 1 to %u bytes of UTF-8 without NUL", SB_KEY_MAX);
-    if (start->correlation_id.len > SB_KEY_MAX || !sb_text_ok(start->correlation_id))
+    if (start->correlation_id.len > SB_KEY_MAX || !sb_utf8_ok(start->correlation_id))
         return sb_fail_at(err, SB_INVALID, "/correlation_id", "a correlation id is at most %u bytes of UTF-8",
                           SB_KEY_MAX);
-    if (start->traceparent.len > SB_KEY_MAX || !sb_text_ok(start->traceparent))
+    if (start->traceparent.len > SB_KEY_MAX || !sb_utf8_ok(start->traceparent))
         return sb_fail_at(err, SB_INVALID, "/traceparent", "a traceparent is at most %u bytes", SB_KEY_MAX);
     return SB_OK;
 }
@@ -176,7 +176,7 @@ sb_code_t sb_orchestrator_command(sb_orchestrator_t *o, const sb_saga_verb_t *ve
         return sb_fail(err, SB_INVALID, "not an operator's verb");
     if (verb->result.ptr && !sb_scan_valid(verb->result, NULL))
         return sb_fail_at(err, SB_INVALID, "/result", "the result is not JSON");
-    if (!sb_text_ok(verb->by) || !sb_text_ok(verb->reason) || !sb_text_ok(verb->step))
+    if (!sb_utf8_ok(verb->by) || !sb_utf8_ok(verb->reason) || !sb_utf8_ok(verb->step))
         return sb_fail(err, SB_INVALID, "the text is not UTF-8");
     sb_call_t *call = sb_call_new_verb(verb, on_answer, context);
     if (!call)

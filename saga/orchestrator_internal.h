@@ -83,9 +83,6 @@ void sb_orchestrator_set_clock(sb_orchestrator_t *o, int64_t pg_us, int64_t mono
 /* No timer fires for so long from now. */
 void sb_orchestrator_freeze_timers(sb_orchestrator_t *o, int64_t for_us);
 
-/* Whether PostgreSQL's text can hold it: UTF-8 without NUL. */
-bool sb_text_ok(sb_slice_t text);
-
 /* A saga came into memory, or leaves it. */
 void sb_orchestrator_add_saga(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga);
 void sb_orchestrator_remove_saga(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga);

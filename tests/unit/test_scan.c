@@ -341,10 +341,32 @@ static void agrees_with_jansson_on_the_kept_corpus(void **state)
     assert_true(count > 10);
 }
 
+static void text_that_postgresql_can_hold(void **state)
+{
+    static const char *const good[] = {
+        "", "a", "\xc3\xa9", "\xe2\x82\xac x", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"};
+    static const char *const bad[] = {"\x80",
+                                      "a\xc3",
+                                      "\xc0\xaf",
+                                      "\xe0\x80\xaf",
+                                      "\xed\xa0\x80",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf8\x88\x80\x80\x80",
+                                      "\xe2\x82"};
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(sb_utf8_ok(sb_slice(good[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(sb_utf8_ok(sb_slice(bad[i])));
+    assert_false(sb_utf8_ok((sb_slice_t){"a\0b", 3}));
+    assert_true(sb_utf8_ok(SB_SLICE_NONE));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(verdicts),
+        cmocka_unit_test(text_that_postgresql_can_hold),
         cmocka_unit_test(depth_is_capped_without_recursion),
         cmocka_unit_test(finds_values_by_pointer),
         cmocka_unit_test(finds_fields_of_the_first_level),
