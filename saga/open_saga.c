@@ -2,6 +2,7 @@
 #include "saga/open_saga.h"
 
 #include "base/buf.h"
+#include "events/store.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -25,27 +26,11 @@ static sb_slice_t keep(char **at, sb_slice_t from)
     return kept;
 }
 
-/* The same JSON that sb_event_meta would write, worked out once a saga. */
-static void write_meta(sb_buf_t *out, const sb_open_saga_head_t *head)
-{
-    if (!head->correlation_id.ptr && !head->traceparent.ptr)
-        return;
-    sb_buf_add_char(out, '{');
-    if (head->correlation_id.ptr) {
-        sb_buf_add_text(out, "\"correlationid\":");
-        sb_buf_add_json(out, head->correlation_id);
-    }
-    if (head->traceparent.ptr) {
-        sb_buf_add_text(out, head->correlation_id.ptr ? ",\"traceparent\":" : "\"traceparent\":");
-        sb_buf_add_json(out, head->traceparent);
-    }
-    sb_buf_add_char(out, '}');
-}
-
 sb_open_saga_t *sb_open_saga_new(const sb_open_saga_head_t *head)
 {
     sb_buf_t meta = SB_BUF_INIT;
-    write_meta(&meta, head);
+    sb_event_t event = {.correlation_id = head->correlation_id, .traceparent = head->traceparent};
+    sb_event_meta(&event, &meta); /* of each of its events: worked out once a saga */
     int steps = head->plan ? head->plan->definition->step_count : 0;
     sb_open_saga_t *saga = calloc(1, sizeof *saga + state_bytes(head->plan));
     size_t text_bytes =
