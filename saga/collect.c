@@ -271,13 +271,18 @@ static sb_code_t on_reply(void *context, const sb_message_t *message, sb_error_t
     return SB_OK;
 }
 
-/* The brokers forgot what they had: everything that is out is sent again. */
+/* The brokers forgot what they had: everything that is out is sent again. Other brokers' replies are read
+ * from their beginning, so an old offset must not be kept under the new brokers' id. */
 static void resend_all(sb_orchestrator_t *o)
 {
-    for (int i = 0; i < o->shards_held; i++)
+    const char *cluster = o->bus_operations->cluster(o->bus);
+    for (int i = 0; i < o->shards_held; i++) {
+        if (strcmp(o->shard[i]->cluster, cluster) != 0)
+            o->shard[i]->read_to = 0;
         for (sb_open_saga_t *saga = o->shard[i]->sagas.oldest; saga; saga = saga->newer)
             if (!saga->stuck)
                 sb_resend_add(&o->resend, saga);
+    }
     sb_log(SB_LOG_WARN, "SAGA-RESEND", "the brokers lost what was sent, open commands go out again|sagas=%zu",
            o->resend.count);
 }

@@ -304,6 +304,28 @@ static void wiped_brokers_get_the_open_commands_again(void **state)
                      1);
 }
 
+/* A crash between the wipe and the first reply must not make its successor begin behind replies of the new
+ * brokers. */
+static void an_offset_of_wiped_brokers_is_not_kept_for_the_new_ones(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_saga(&engine, NULL);
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    assert_true(sb_test_pg_int(stage->pg, "SELECT cursor FROM sagabus.lease WHERE role = 'saga:0'") > 0);
+    stage->play->deaf = true;
+    sb_play_wipe(stage->play, "other");
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.lease WHERE role = 'saga:0' AND "
+                                          "detail->>'cluster' = 'other'") == 1,
+                10000);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT cursor FROM sagabus.lease WHERE role = 'saga:0'"), 0);
+    engine_stop(&engine);
+    stage_check(stage, 1);
+}
+
 /* Nobody can answer then, so no try may end by it. */
 static void time_without_brokers_ends_no_try(void **state)
 {
@@ -472,6 +494,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_server_that_comes_back_is_taken_up_again, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(wiped_brokers_get_the_open_commands_again, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(an_offset_of_wiped_brokers_is_not_kept_for_the_new_ones, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(time_without_brokers_ends_no_try, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_slow_saga_is_found_below_the_low_water_mark, stage_set_up,
