@@ -18,6 +18,7 @@
 
 #define GROUP_MAX            250
 #define SEEK_MS              5000
+#define AGAIN_US             1000000
 #define CLOSE_SERVE_MS       50
 #define DESTROY_S            2
 #define VERSION_SAFE_DESTROY 0x02030000
@@ -38,6 +39,7 @@ struct sb_consumer {
     rd_kafka_message_t *refused;                /* on_message failed on it: comes first in the next poll */
     rd_kafka_topic_partition_list_t *rebalance; /* put by */
     rd_kafka_resp_err_t rebalance_kind;
+    int64_t again_us;  /* when to assign again what has not begun; 0: never */
     bool rewind;       /* a rewind is owed: nothing is handed over before */
     bool was_assigned; /* ever */
     bool closing;
@@ -146,6 +148,50 @@ static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t kind, rd_kafka_
         act_on_rebalance(consumer);
 }
 
+/* What is assigned, with where we stand. Those that have not begun have no offset: it is asked of the group.
+ */
+static rd_kafka_topic_partition_list_t *assigned(sb_consumer_t *consumer, bool only_not_begun)
+{
+    rd_kafka_topic_partition_list_t *all = NULL;
+    if (rd_kafka_assignment(consumer->handle, &all) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return NULL;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(all->cnt);
+    for (int i = 0; i < all->cnt; i++) {
+        const progress_t *p = find_progress(consumer, all->elems[i].topic, all->elems[i].partition);
+        if (p && only_not_begun)
+            continue;
+        rd_kafka_topic_partition_list_add(list, all->elems[i].topic, all->elems[i].partition)->offset =
+            p ? p->next : RD_KAFKA_OFFSET_INVALID;
+    }
+    rd_kafka_topic_partition_list_destroy(all);
+    return list;
+}
+
+/* When the group's coordinator refuses to tell a committed offset (it has just moved or started, say),
+ * librdkafka reports that and never asks again (#5586): the partition stays ours and is never read. It asks
+ * when it is assigned anew. */
+static void assign_again(sb_consumer_t *consumer)
+{
+    if (!consumer->again_us || sb_mono_us() < consumer->again_us)
+        return;
+    consumer->again_us = 0;
+    bool cooperative = strcmp(rd_kafka_rebalance_protocol(consumer->handle), "COOPERATIVE") == 0;
+    rd_kafka_topic_partition_list_t *not_begun = assigned(consumer, true);
+    if (not_begun && not_begun->cnt > 0) {
+        rd_kafka_topic_partition_list_t *all = cooperative ? not_begun : assigned(consumer, false);
+        sb_log(SB_LOG_INFO, "CONSUMER-AGAIN", "asks for its offsets again|partitions=%d handle=%s",
+               not_begun->cnt, rd_kafka_name(consumer->handle));
+        if (cooperative)
+            apply_assignment(consumer, RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS, not_begun);
+        if (all)
+            apply_assignment(consumer, RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, all);
+        if (all && all != not_begun)
+            rd_kafka_topic_partition_list_destroy(all);
+    }
+    if (not_begun)
+        rd_kafka_topic_partition_list_destroy(not_begun);
+}
+
 /* ---- opening ---- */
 
 static sb_code_t subscribe(sb_consumer_t *consumer, const char *const *topics, size_t count, sb_error_t *err)
@@ -200,7 +246,7 @@ sb_code_t sb_consumer_open(sb_consumer_t **out, const sb_config_t *config, const
 /* ---- messages ---- */
 
 /* What is no message: errors that librdkafka mends by itself are logged, others end the poll. */
-static sb_code_t on_message_error(const rd_kafka_message_t *message, sb_error_t *err)
+static sb_code_t on_message_error(sb_consumer_t *consumer, const rd_kafka_message_t *message, sb_error_t *err)
 {
     sb_code_t code = sb_kafka_fail(err, message->err, "consume%s%s", message->rkt ? " " : "",
                                    message->rkt ? rd_kafka_topic_name(message->rkt) : "");
@@ -208,6 +254,8 @@ static sb_code_t on_message_error(const rd_kafka_message_t *message, sb_error_t 
         return code;
     sb_log(SB_LOG_WARN, "CONSUMER-ERROR", "%s|code=%d topic=%s", rd_kafka_message_errstr(message),
            (int)message->err, message->rkt ? rd_kafka_topic_name(message->rkt) : "");
+    if (!message->rkt) /* of the group */
+        consumer->again_us = sb_mono_us() + AGAIN_US;
     if (err)
         sb_error_clear(err);
     return SB_OK;
@@ -240,6 +288,7 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
 {
     *count = 0;
     act_on_rebalance(consumer);
+    assign_again(consumer);
     sb_code_t code = consumer->rewind ? sb_consumer_rewind(consumer, err) : SB_OK;
     if (code == SB_OK && consumer->refused) {
         rd_kafka_message_t *again = consumer->refused;
@@ -251,7 +300,7 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
         if (!message)
             break;
         if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-            code = on_message_error(message, err);
+            code = on_message_error(consumer, message, err);
             rd_kafka_message_destroy(message);
         } else {
             code = hand_over(consumer, message, on_message, context, count, err);

@@ -97,6 +97,20 @@ static void brings_a_refused_message_again(void **state)
     assert_int_equal(f->got.item[0].offset, 3);
 }
 
+static void a_coordinator_that_does_not_tell_the_offset_is_asked_again(void **state)
+{
+    enum { OFFSET_FETCH = 9 };
+    fixture_t *f = *state;
+    sb_test_produce(f->config, "cmd.payment", 0, 0, 3);
+    (void)rd_kafka_mock_push_request_errors(f->mock.cluster, OFFSET_FETCH, 2,
+                                            RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+                                            RD_KAFKA_RESP_ERR_NOT_COORDINATOR);
+    open_consumer(f);
+    sb_test_consume(f->consumer, &f->got, 3, 30000);
+    assert_string_equal(f->got.item[0].value, "0");
+    assert_ok(sb_consumer_commit(f->consumer, &f->err), &f->err);
+}
+
 static void closes_in_time_when_the_broker_is_gone(void **state)
 {
     fixture_t *f = *state;
@@ -157,6 +171,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(hands_over_again_what_was_not_committed_and_nothing_else, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(brings_a_refused_message_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_coordinator_that_does_not_tell_the_offset_is_asked_again, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(closes_in_time_when_the_broker_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(closes_before_its_first_assignment, setup, teardown),
         cmocka_unit_test_setup_teardown(two_members_share_and_repeat_nothing_committed, setup, teardown),
