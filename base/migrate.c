@@ -171,8 +171,9 @@ sb_code_t sb_migrate_check(sb_pg_t *pg, const char *schema, const sb_migration_t
             code = compare(pg, schema, list, &in_force, err);
     }
     sb_pg_rollback(pg);
-    if (code == SB_OK && in_force < count_of(list))
-        code = sb_fail(err, SB_UNAVAILABLE, "schema %s lacks migration %s: run `sagabus migrate`", schema,
-                       list[in_force].name);
+    int count = count_of(list);
+    if (code == SB_OK && in_force < count)
+        code = sb_fail(err, SB_UNAVAILABLE, "schema %s is at %s, this binary needs %s: run `sagabus migrate`",
+                       schema, in_force ? list[in_force - 1].name : "no migration", list[count - 1].name);
     return code;
 }
