@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define TAIL_MAX 3000 /* bytes of a process's output that a failing test shows */
+
 static const char *const participants[SB_STACK_PARTICIPANTS] = {"customers", "inventory", "payment", "orders",
                                                                 "notifications"};
 
@@ -95,6 +97,22 @@ void sb_stack_start_serve(sb_stack_t *stack)
     sb_test_spawn(&stack->serve, argv, stack->environment, NULL);
 }
 
+void sb_stack_kill_serve(sb_stack_t *stack)
+{
+    sb_test_signal(&stack->serve, SIGKILL);
+    assert_true(sb_test_wait(&stack->serve, 5000));
+    sb_test_process_end(&stack->serve);
+}
+
+void sb_stack_set(sb_stack_t *stack, const char *pair)
+{
+    size_t i = 0;
+    while (stack->environment[i])
+        i++;
+    assert_true(i + 1 < sizeof stack->environment / sizeof stack->environment[0]);
+    stack->environment[i] = pair;
+}
+
 void sb_stack_second_serve(const sb_stack_t *stack, sb_test_process_t *process, char url[64])
 {
     char listen[64];
@@ -108,12 +126,57 @@ void sb_stack_second_serve(const sb_stack_t *stack, sb_test_process_t *process, 
     sb_test_spawn(process, argv, environment, NULL);
 }
 
+static void start_participant(sb_stack_t *stack, int i)
+{
+    const char *const argv[] = {SB_PARTICIPANTS, participants[i], NULL};
+    sb_test_spawn(&stack->participant[i], argv, stack->environment, NULL);
+}
+
 void sb_stack_start_participants(sb_stack_t *stack)
 {
-    for (int i = 0; i < SB_STACK_PARTICIPANTS; i++) {
-        const char *const argv[] = {SB_PARTICIPANTS, participants[i], NULL};
-        sb_test_spawn(&stack->participant[i], argv, stack->environment, NULL);
-    }
+    for (int i = 0; i < SB_STACK_PARTICIPANTS; i++)
+        start_participant(stack, i);
+}
+
+void sb_stack_kill_participant(sb_stack_t *stack, int i)
+{
+    sb_test_signal(&stack->participant[i], SIGKILL);
+    assert_true(sb_test_wait(&stack->participant[i], 5000));
+    sb_test_process_end(&stack->participant[i]);
+    start_participant(stack, i);
+}
+
+bool sb_stack_is_missing(const sb_stack_t *stack, const char *check)
+{
+    char line[64];
+    (void)snprintf(line, sizeof line, "[-] %s: ", check);
+    sb_http_answer_t answer = sb_http("GET", stack->url, "/readyz", NULL, NULL);
+    bool missing = answer.status == 503 && answer.text && strstr(answer.text, line);
+    sb_http_free(&answer);
+    return missing;
+}
+
+void sb_stack_look_again(sb_stack_t *stack)
+{
+    sb_pg_close(&stack->pg);
+    stack->pg = sb_test_pg_open(stack->uri);
+}
+
+/* cmocka's printing cuts a long text short. */
+static void print_tail(const char *who, const sb_test_process_t *process)
+{
+    char *output = sb_test_output(process);
+    size_t length = output ? strlen(output) : 0;
+    (void)fprintf(stderr, "--- the end of what %s said:\n%s\n", who,
+                  length > TAIL_MAX ? output + length - TAIL_MAX : (output ? output : ""));
+    free(output);
+}
+
+static void print_tails(const sb_stack_t *stack)
+{
+    print_tail("serve", &stack->serve);
+    for (int i = 0; i < SB_STACK_PARTICIPANTS; i++)
+        print_tail(participants[i], &stack->participant[i]);
 }
 
 static bool is_ready(const sb_stack_t *stack)
@@ -130,9 +193,8 @@ void sb_stack_await_ready(sb_stack_t *stack, int64_t timeout_ms)
     while (!is_ready(stack)) {
         if (sb_test_mono_ms() > until) {
             sb_http_answer_t answer = sb_http("GET", stack->url, "/readyz?verbose", NULL, NULL);
-            char *output = sb_test_output(&stack->serve);
-            print_message("readyz: %d %s\n%s\n", answer.status, answer.text ? answer.text : "", output);
-            free(output);
+            print_message("readyz: %d %s\n", answer.status, answer.text ? answer.text : "");
+            print_tails(stack);
             sb_http_free(&answer);
             fail_msg("serve was not ready within %d ms", (int)timeout_ms);
         }
@@ -189,6 +251,12 @@ static size_t on_bytes(char *data, size_t size, size_t count, void *context)
 sb_http_answer_t sb_http(const char *method, const char *url, const char *path, const char *body,
                          const char *header)
 {
+    return sb_http_within(60000, method, url, path, body, header);
+}
+
+sb_http_answer_t sb_http_within(long patience_ms, const char *method, const char *url, const char *path,
+                                const char *body, const char *header)
+{
     sb_http_answer_t answer = {0, NULL, NULL};
     growing_t got = {NULL, 0};
     char whole[1024];
@@ -202,7 +270,7 @@ sb_http_answer_t sb_http(const char *method, const char *url, const char *path, 
     (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, &got);
-    (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 60000L);
+    (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, patience_ms);
     (void)curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     if (body)
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
@@ -253,6 +321,24 @@ sb_http_answer_t sb_order_start(const sb_stack_t *stack, const char *order_id, c
 int64_t sb_stack_open_sagas(sb_stack_t *stack)
 {
     return sb_test_pg_int(stack->pg, "SELECT count(*) FROM sagabus.saga WHERE status NOT IN (2, 4)");
+}
+
+void sb_stack_print_open(sb_stack_t *stack)
+{
+    sb_pg_result_t *found = NULL;
+    sb_code_t code = sb_pg_query(
+        stack->pg,
+        "SELECT s.key || ': status ' || s.status || ', attention ' || s.attention || ', last ' || t.name || "
+        "' ' || "
+        "convert_from(e.data, 'UTF8') FROM sagabus.saga s CROSS JOIN LATERAL (SELECT * FROM sagabus.event "
+        "WHERE "
+        "class = 2 AND stream_no = s.no ORDER BY version DESC LIMIT 1) e JOIN sagabus.event_type t USING "
+        "(type_no) WHERE s.status NOT IN (2, 4) ORDER BY s.no LIMIT 10",
+        NULL, &found, NULL);
+    for (int i = 0; code == SB_OK && i < sb_pg_rows(found); i++)
+        print_message("%s\n", sb_pg_get_text(found, i, 0));
+    sb_pg_result_free(found);
+    print_tails(stack);
 }
 
 static void make_effect_view(sb_stack_t *stack)

@@ -37,10 +37,19 @@ void sb_stack_end(sb_stack_t *stack);
 
 void sb_stack_prepare(sb_stack_t *stack);                         /* everything but the processes */
 void sb_stack_start_serve(sb_stack_t *stack);                     /* returns at once */
+void sb_stack_kill_serve(sb_stack_t *stack);                      /* SIGKILL, and reaped */
 void sb_stack_await_ready(sb_stack_t *stack, int64_t timeout_ms); /* /readyz says 200 */
 void sb_stack_start_participants(sb_stack_t *stack);
 /* Another serve over the same database and topics, on another port; *url gets its address. */
 void sb_stack_second_serve(const sb_stack_t *stack, sb_test_process_t *process, char url[64]);
+
+/* More of the environment of what is started from now on: "NAME=value", borrowed. */
+void sb_stack_set(sb_stack_t *stack, const char *pair);
+/* Whether /readyz names the check as not ok, with a reason. */
+bool sb_stack_is_missing(const sb_stack_t *stack, const char *check);
+/* Opens the connection for looking anew, after the database was away. */
+void sb_stack_look_again(sb_stack_t *stack);
+void sb_stack_kill_participant(sb_stack_t *stack, int i); /* SIGKILL, and started again */
 
 /* Runs the sagabus command with the stack's environment to its end; returns the exit code. */
 int sb_stack_sagabus(const sb_stack_t *stack, const char *const *arguments);
@@ -56,6 +65,9 @@ typedef struct sb_http_answer {
 /* method, url + path, JSON body or NULL, one more header ("Name: value") or NULL. */
 sb_http_answer_t sb_http(const char *method, const char *url, const char *path, const char *body,
                          const char *header);
+/* The same, from a client that hangs up after that long. */
+sb_http_answer_t sb_http_within(long patience_ms, const char *method, const char *url, const char *path,
+                                const char *body, const char *header);
 void sb_http_free(sb_http_answer_t *answer);
 
 /* ---- orders ---- */
@@ -72,6 +84,9 @@ sb_http_answer_t sb_order_start(const sb_stack_t *stack, const char *order_id, c
 
 /* Sagas that are neither completed nor compensated. */
 int64_t sb_stack_open_sagas(sb_stack_t *stack);
+
+/* Prints what they wait for, for the message of a test that fails. */
+void sb_stack_print_open(sb_stack_t *stack);
 
 /* No step's effect twice, none after its compensation, each compensated saga undone and each completed one
  * whole, stock and money conserved. Fails the test with the first breach. */
