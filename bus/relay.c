@@ -307,11 +307,12 @@ static void watch_answers(sb_relay_t *relay)
     int64_t now = sb_mono_us();
     int64_t acked = sb_relay_out_acked(relay->out);
     bool silent = sb_relay_out_oldest(relay->out) > 0 && acked == relay->acked_seen;
+    bool idle = relay->read_to >= relay->safe && sb_relay_out_oldest(relay->out) == 0;
     if (!silent) {
-        if (acked > relay->acked_seen)
+        if (acked > relay->acked_seen || idle) { /* a trouble that passed while nothing was to be sent, too */
             relay->attempt = 0;
-        if (acked > relay->acked_seen || (relay->read_to == relay->safe && relay->attempt == 0))
             say(relay, "");
+        }
         relay->acked_seen = acked;
         relay->acked_us = now;
     } else if (now - relay->acked_us > SILENT_US) {

@@ -137,6 +137,24 @@ static void waits_for_a_broker_that_is_away(void **state)
     assert_string_equal(stats.error, "");
 }
 
+static bool has_error(const sb_test_relay_t *relay)
+{
+    sb_relay_stats_t stats;
+    sb_relay_stats(relay->relay, &stats);
+    return stats.error[0] != '\0';
+}
+
+/* Or a trouble of the first second would show in /readyz until somebody appends an event. */
+static void a_trouble_that_passed_is_not_told_while_nothing_is_to_be_sent(void **state)
+{
+    fixture_t *f = *state;
+    (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
+    sb_test_relay_start(&f->relay);
+    assert_soon(has_error(&f->relay), 20000);
+    (void)rd_kafka_mock_broker_set_up(f->mock.cluster, 1);
+    assert_soon(!has_error(&f->relay), 20000);
+}
+
 static void withholds_what_is_too_large_in_its_place(void **state)
 {
     fixture_t *f = *state;
@@ -341,6 +359,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(sends_again_after_a_failed_report, setup, teardown),
         cmocka_unit_test_setup_teardown(keeps_order_over_errors_that_librdkafka_mends, setup, teardown),
         cmocka_unit_test_setup_teardown(waits_for_a_broker_that_is_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_trouble_that_passed_is_not_told_while_nothing_is_to_be_sent, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(withholds_what_is_too_large_in_its_place, setup, teardown),
         cmocka_unit_test_setup_teardown(withholds_alone_what_the_broker_refuses_in_a_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(sends_the_public_events_of_sagas_under_the_sagas_id, setup, teardown),
