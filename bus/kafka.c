@@ -31,6 +31,7 @@ static const setting_t defaults[] = {
     {ALL, "log.connection.close", "false"},
     {ALL, "reconnect.backoff.max.ms", "1000"},
     {ALL, "allow.auto.create.topics", "false"},
+    {ALL, "topic.metadata.refresh.interval.ms", "5000"},
     {PRODUCER, "enable.idempotence", "true"},
     {PRODUCER, "partitioner", "murmur2_random"},
     {PRODUCER, "queue.buffering.max.kbytes", "262144"},
@@ -49,7 +50,6 @@ static const setting_t defaults[] = {
     {BIT(SB_KAFKA_GROUP), "partition.assignment.strategy", "cooperative-sticky"},
     {BIT(SB_KAFKA_GROUP), "session.timeout.ms", "45000"},
     {BIT(SB_KAFKA_GROUP), "heartbeat.interval.ms", "3000"},
-    {BIT(SB_KAFKA_GROUP), "topic.metadata.refresh.interval.ms", "30000"},
 };
 
 /* The mock holds an empty fetch for the whole wait, and a rebalance takes the session time-out. */
