@@ -36,8 +36,8 @@ int64_t sb_world_int(sb_world_t *world, const char *format, ...)
     char made[2304];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(sql, sizeof sql, format,
-                    args); // NOLINT(clang-analyzer-valist.Uninitialized): va_start is above
+    // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start is the line above
+    (void)vsnprintf(sql, sizeof sql, format, args);
     va_end(args);
     (void)snprintf(made, sizeof made,
                    "CREATE OR REPLACE FUNCTION pg_temp.answer() RETURNS bigint LANGUAGE plpgsql AS "
