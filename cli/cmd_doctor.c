@@ -74,6 +74,32 @@ static void check_role(report_t *r, sb_pg_t *pg)
     sb_pg_result_free(result);
 }
 
+/* Whoever holds the event table's insert lock holds safe_seq back, and with it the relay and every view. */
+static void check_appenders(report_t *r, sb_pg_t *pg)
+{
+    sb_pg_result_t *result = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_code_t code = sb_pg_query(
+        pg,
+        "SELECT a.pid, a.application_name, extract(epoch FROM clock_timestamp() - a.xact_start)::int8 "
+        "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'relation' AND l.granted "
+        "AND l.relation = 'sagabus.event'::regclass AND l.mode = 'RowExclusiveLock' "
+        "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND a.xact_start < clock_timestamp() - interval '5 s' ORDER BY a.xact_start LIMIT 1",
+        NULL, &result, &err);
+    if (code != SB_OK)
+        say(r, VERDICT_WARN, "appenders", "%s", err.message);
+    else if (sb_pg_rows(result) == 0)
+        say(r, VERDICT_OK, "appenders", "none holds readers back");
+    else
+        say(r, VERDICT_FAIL, "appenders",
+            "a transaction of %s has been open for %lld s and holds all readers back: end it, or "
+            "SELECT pg_terminate_backend(%lld)",
+            sb_pg_get_text(result, 0, 1), (long long)sb_pg_get_int(result, 0, 2),
+            (long long)sb_pg_get_int(result, 0, 0));
+    sb_pg_result_free(result);
+}
+
 static void check_postgres(report_t *r)
 {
     sb_error_t err = SB_ERROR_INIT;
@@ -91,10 +117,12 @@ static void check_postgres(report_t *r)
                   "a crash can leave torn pages");
     check_role(r, pg);
     check_clock(r, pg);
-    if (sb_migrate_check(pg, SB_SCHEMA, sb_migrations, &err) == SB_OK)
+    if (sb_migrate_check(pg, SB_SCHEMA, sb_migrations, &err) == SB_OK) {
         say(r, VERDICT_OK, "schema", "%s is what this binary needs", SB_SCHEMA);
-    else
+        check_appenders(r, pg);
+    } else {
         say(r, VERDICT_FAIL, "schema", "%s", err.message);
+    }
     sb_pg_close(&pg);
 }
 
