@@ -50,6 +50,22 @@ int sb_stack_sagabus(const sb_stack_t *stack, const char *const *arguments)
     return code;
 }
 
+int sb_stack_ask(const sb_stack_t *stack, const char *const *arguments, bool with_errors, char **text)
+{
+    const char *argv[28] = {"sh", "-c", with_errors ? "exec \"$0\" \"$@\"" : "exec \"$0\" \"$@\" 2>/dev/null",
+                            SB_SAGABUS};
+    for (int i = 0; arguments[i] && i < 22; i++)
+        argv[i + 4] = arguments[i];
+    sb_test_process_t process = {0};
+    sb_test_spawn(&process, argv, stack->environment, NULL);
+    if (!sb_test_wait(&process, 60000))
+        fail_msg("sagabus %s did not end", arguments[0]);
+    int code = process.exit_code;
+    *text = sb_test_output(&process);
+    sb_test_process_end(&process);
+    return code;
+}
+
 static void set_environment(sb_stack_t *stack)
 {
     (void)snprintf(stack->env_pg, sizeof stack->env_pg, "SAGABUS_PG=%s", stack->uri);

@@ -54,6 +54,9 @@ void sb_stack_kill_participant(sb_stack_t *stack, int i); /* SIGKILL, and starte
 /* Runs the sagabus command with the stack's environment to its end; returns the exit code. */
 int sb_stack_sagabus(const sb_stack_t *stack, const char *const *arguments);
 
+/* The same, for what it says: *text is its standard output, with its standard error if asked for; owned. */
+int sb_stack_ask(const sb_stack_t *stack, const char *const *arguments, bool with_errors, char **text);
+
 /* ---- HTTP ---- */
 
 typedef struct sb_http_answer {

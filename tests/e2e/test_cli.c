@@ -1,0 +1,240 @@
+/* The command line as documented in docs/cli.md, against a whole installation: exit codes, JSON that is JSON,
+ * files that are refused with their reason, and a doctor that finds what ails.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/e2e/stack.h"
+#include "tests/support/assert.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ARGUMENTS_MAX 12
+#define ORDER(id, customer)                                                                                  \
+    "{\"order_id\":\"" id "\",\"customer_id\":\"" customer "\",\"amount\":900,\"currency\":\"EUR\","         \
+    "\"items\":[{\"sku\":\"book\",\"quantity\":1,\"price\":900}]}"
+#define SHIPPED(id) "{\"order_id\":\"" id "\",\"customer_id\":\"ada\"}"
+
+static sb_stack_t stack;
+
+static int set_up(void **state)
+{
+    (void)sb_test_pg_start(state);
+    sb_stack_start(&stack);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    sb_stack_end(&stack);
+    return sb_test_pg_stop(state);
+}
+
+static void assert_exit(int code, const char *const *arguments)
+{
+    char *text;
+    int got = sb_stack_ask(&stack, arguments, true, &text);
+    if (got != code)
+        fail_msg("sagabus %s %s: exit %d instead of %d: %s", arguments[0], arguments[1] ? arguments[1] : "",
+                 got, code, text);
+    free(text);
+}
+
+static void assert_says(int code, const char *const *arguments, const char *part)
+{
+    char *text;
+    int got = sb_stack_ask(&stack, arguments, true, &text);
+    if (got != code || !strstr(text, part))
+        fail_msg("sagabus %s: exit %d instead of %d, or not \"%s\": %s", arguments[0], got, code, part, text);
+    free(text);
+}
+
+typedef struct outcome {
+    int code;
+    const char *arguments[ARGUMENTS_MAX];
+} outcome_t;
+
+static void exit_codes_are_the_documented_ones(void **state)
+{
+    (void)state;
+    static const outcome_t outcomes[] = {
+        {0, {"version"}},
+        {0, {"saga", "start", "order", "--key", "c-1", "--input", ORDER("c-1", "ada"), "--wait"}},
+        {0, {"saga", "start", "order", "--key", "c-1", "--input", ORDER("c-1", "ada")}},
+        {0,
+         {"event", "append", "order.shipped", "--key", "c-9", "--expect", "none", "--data", SHIPPED("c-9")}},
+        {1, {"event", "append", "order.shipped", "--key", "c-9", "--data", "{\"order_id\":7}"}},
+        {1, {"schema", "apply", SB_VECTORS "/refused/event_syntax"}},
+        {2, {"no-such-command"}},
+        {2, {"saga", "start"}},
+        {2, {"saga", "list", "--no-such-option"}},
+        {2, {"event", "append", "order.shipped", "--key"}},
+        {3, {"saga", "list", "--server", "http://127.0.0.1:1"}},
+        {3, {"migrate", "--pg", "host=127.0.0.1 port=1"}},
+        {3, {"topics", "plan", "--kafka", "127.0.0.1:1"}},
+        {5, {"saga", "show", "order/nobody"}},
+        {5, {"replay", "no_such_view"}},
+        {5, {"view", "show", "no_such_view"}},
+        {5, {"view", "show", "order_summary", "nobody"}},
+        {6,
+         {"event", "append", "order.shipped", "--key", "c-9", "--expect", "none", "--data", SHIPPED("c-9")}},
+        {6, {"event", "append", "order.shipped", "--key", "c-9", "--expect", "7", "--data", SHIPPED("c-9")}},
+        {6, {"saga", "start", "order", "--key", "c-1", "--input", ORDER("c-1", "alan")}},
+        {7, {"saga", "start", "order", "--key", "c-2", "--input", ORDER("c-2", "mallory"), "--wait"}},
+    };
+    for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++)
+        assert_exit(outcomes[i].code, outcomes[i].arguments);
+}
+
+static void a_wait_that_is_too_short_ends_with_eight(void **state)
+{
+    (void)state;
+    sb_test_signal(&stack.participant[0], SIGSTOP);
+    const char *const start[] = {
+        "saga",   "start",     "order", "--key", "c-slow", "--input", ORDER("c-slow", "ada"),
+        "--wait", "--timeout", "1s",    NULL};
+    assert_exit(8, start);
+    sb_test_signal(&stack.participant[0], SIGCONT);
+}
+
+static void every_listing_is_json_when_it_is_asked_for(void **state)
+{
+    (void)state;
+    static const char *const listings[][ARGUMENTS_MAX] = {
+        {"saga", "list"},
+        {"saga", "list", "--status", "compensated"},
+        {"saga", "show", "order/c-1"},
+        {"schema", "list"},
+        {"topics", "plan"},
+        {"view", "list"},
+        {"view", "show", "order_summary"},
+        {"event", "read"},
+        {"event", "read", "order/c-9"},
+        {"key", "list"},
+        {"doctor"},
+        {"version"},
+        {"saga", "trace", "order/c-1"},
+    };
+    for (size_t i = 0; i < sizeof listings / sizeof listings[0]; i++) {
+        const char *arguments[ARGUMENTS_MAX + 3] = {NULL};
+        char *text;
+        int n = 0;
+        for (; listings[i][n]; n++)
+            arguments[n] = listings[i][n];
+        arguments[n] = "-o";
+        arguments[n + 1] = "json";
+        assert_int_equal(sb_stack_ask(&stack, arguments, false, &text), 0);
+        json_t *parsed = json_loads(text, 0, NULL);
+        if (!parsed)
+            fail_msg("sagabus %s %s -o json is no JSON: %s", arguments[0], arguments[1], text);
+        json_decref(parsed);
+        free(text);
+    }
+}
+
+static void a_trace_shows_what_was_undone_newest_first(void **state)
+{
+    (void)state;
+    const char *const start[] = {"saga",   "start", "order", "--key", "c-3", "--input", ORDER("c-3", "alan"),
+                                 "--wait", NULL};
+    const char *const trace[] = {"saga", "trace", "order/c-3", NULL};
+    static const char *const steps[] = {"create_order", "charge_payment", "reserve_inventory"};
+    char *text;
+    assert_exit(7, start);
+    assert_int_equal(sb_stack_ask(&stack, trace, false, &text), 0);
+    assert_null(strchr(text, '\033')); /* no colour where there is no terminal */
+    const char *at = strstr(text, "send_confirmation");
+    assert_non_null(at);
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        const char *next = strstr(at, steps[i]);
+        if (!next)
+            fail_msg("the undo of %s does not come next in\n%s", steps[i], text);
+        at = next;
+    }
+    free(text);
+}
+
+static void what_is_published_is_read_by_a_group_once(void **state)
+{
+    (void)state;
+    const char *const publish[] = {"publish", "order.shipped", "--key",          "c-pub", "--id",
+                                   "pub-1",   "--data",        SHIPPED("c-pub"), NULL};
+    const char *const subscribe[] = {"subscribe", "order.shipped", "--group", "readers", "--limit", "2",
+                                     NULL};
+    char *text;
+    assert_exit(0, publish);
+    assert_exit(0, publish); /* the same id again: it is there already */
+    assert_int_equal(sb_stack_ask(&stack, subscribe, false, &text), 0); /* c-9, then this one */
+    assert_contains(text, "c-pub");
+    free(text);
+    assert_int_equal(sb_test_pg_int(stack.pg, "SELECT version FROM sagabus.stream WHERE key = 'c-pub'"), 1);
+}
+
+static void a_file_that_is_wrong_is_refused_with_file_pointer_and_reason(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *directory, *file, *pointer, *reason;
+    } refused[] = {
+        {"event_syntax", "events/bad.syntax.v1.json", "line 1, column", "expected"},
+        {"event_keyword", "events/bad.keyword.v1.json", "/schema/properties/amount/minimum",
+         "must be a number"},
+        {"saga_reference", "sagas/lost.json", "/steps/0/input/id", "does not come before"},
+        {"saga_undoable", "sagas/stuck.json", "/steps/0", "cannot be undone"},
+        {"view_operator", "views/odd.json", "/tables/0/on/order.created/multiply", "is none of"},
+    };
+    int64_t before = sb_test_pg_int(stack.pg, "SELECT count(*) FROM sagabus.artifact");
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        char directory[512];
+        (void)snprintf(directory, sizeof directory, SB_VECTORS "/refused/%s", refused[i].directory);
+        const char *const apply[] = {"schema", "apply", directory, NULL};
+        assert_says(1, apply, refused[i].file);
+        assert_says(1, apply, refused[i].pointer);
+        assert_says(1, apply, refused[i].reason);
+    }
+    assert_int_equal(sb_test_pg_int(stack.pg, "SELECT count(*) FROM sagabus.artifact"), before);
+}
+
+static void the_doctor_names_a_stuck_appender_and_an_absent_broker(void **state)
+{
+    (void)state;
+    sb_pg_t *stuck = sb_test_pg_open(stack.uri);
+    sb_error_t err = SB_ERROR_INIT;
+    sb_test_pg_script(stuck,
+                      "SET application_name = 'forgetful'; SET idle_in_transaction_session_timeout = 0");
+    assert_ok(sb_pg_begin(stuck, &err), &err);
+    sb_test_pg_script(stuck, "LOCK TABLE sagabus.event IN ROW EXCLUSIVE MODE"); /* as an INSERT does */
+    (void)sb_test_pg_int(stuck, "SELECT nextval('sagabus.event_seq')");
+    const char *const doctor[] = {"doctor", NULL};
+    const char *const away[] = {"doctor", "--only", "kafka", "--kafka", "127.0.0.1:1", NULL};
+    char *text = NULL;
+    bool named = false;
+    int64_t until = sb_test_mono_ms() + 20000;
+    while (!named && sb_test_mono_ms() < until) {
+        free(text);
+        (void)sb_stack_ask(&stack, doctor, true, &text);
+        named = strstr(text, "forgetful") != NULL;
+        sb_test_sleep_ms(500);
+    }
+    sb_pg_close(&stuck);
+    if (!named)
+        fail_msg("the doctor does not name who holds safe_seq back: %s", text);
+    free(text);
+    assert_says(1, away, "kafka");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exit_codes_are_the_documented_ones),
+        cmocka_unit_test(a_wait_that_is_too_short_ends_with_eight),
+        cmocka_unit_test(every_listing_is_json_when_it_is_asked_for),
+        cmocka_unit_test(a_trace_shows_what_was_undone_newest_first),
+        cmocka_unit_test(what_is_published_is_read_by_a_group_once),
+        cmocka_unit_test(a_file_that_is_wrong_is_refused_with_file_pointer_and_reason),
+        cmocka_unit_test(the_doctor_names_a_stuck_appender_and_an_absent_broker),
+    };
+    cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
+    return cmocka_run_group_tests_name("cli", tests, set_up, tear_down);
+}
