@@ -22,6 +22,7 @@
 #define CLUSTER_ID_MAX  128
 #define BATCH_MAX       512
 #define CONFIRM_WAIT_MS 200
+#define DEAF_US         5000000
 #define BEGINNING       (-1)
 
 typedef struct part {
@@ -45,7 +46,8 @@ struct sb_reader {
     char cluster_id[CLUSTER_ID_MAX];
     bool confirmed; /* cluster_id was heard since the last lost connection */
     int64_t confirm_after_us;
-    bool reset; /* to be told to the caller */
+    int64_t unheard_since_us; /* first confirmation that failed since the last that did not; 0: none */
+    bool reset;               /* to be told to the caller */
     rd_kafka_message_t *batch[BATCH_MAX];
 };
 
@@ -238,6 +240,22 @@ static sb_code_t renew(sb_reader_t *reader, sb_error_t *err)
     return open_handle(reader, err);
 }
 
+/* A handle can stay deaf after its only broker died and came back (seen with librdkafka 2.0.2: the relay's
+ * new handle was heard after 7 s, this one not after 30), so one that has heard nothing for a while is
+ * replaced. */
+static bool is_deaf(const sb_reader_t *reader)
+{
+    return reader->unheard_since_us && sb_mono_us() - reader->unheard_since_us > DEAF_US;
+}
+
+static bool unheard(sb_reader_t *reader)
+{
+    reader->confirmed = false;
+    if (!reader->unheard_since_us)
+        reader->unheard_since_us = sb_mono_us();
+    return false;
+}
+
 /* Hears the brokers, waiting up to timeout_ms. True when they have said their id since the last error. */
 static bool confirm(sb_reader_t *reader, int timeout_ms)
 {
@@ -248,16 +266,13 @@ static bool confirm(sb_reader_t *reader, int timeout_ms)
     reader->confirm_after_us = now + CONFIRM_WAIT_MS * 1000;
     /* Fresh errors come after this and take the confirmation back. */
     reader->confirmed = true;
-    if (rd_kafka_metadata(reader->handle, 0, NULL, &metadata, timeout_ms) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        reader->confirmed = false;
-        return false;
-    }
+    if (rd_kafka_metadata(reader->handle, 0, NULL, &metadata, timeout_ms) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return unheard(reader);
     rd_kafka_metadata_destroy(metadata);
     char *id = rd_kafka_clusterid(reader->handle, 0);
-    if (!id) {
-        reader->confirmed = false;
-        return false;
-    }
+    if (!id)
+        return unheard(reader);
+    reader->unheard_since_us = 0;
     (void)snprintf(reader->cluster_id, sizeof reader->cluster_id, "%s", id);
     rd_kafka_mem_free(reader->handle, id);
     return true;
@@ -289,6 +304,13 @@ static sb_code_t prepare(sb_reader_t *reader, int timeout_ms, bool *ready, sb_er
             return code;
     }
     (void)rd_kafka_poll(reader->handle, 0); /* errors may take the confirmation back */
+    if (!reader->confirmed && is_deaf(reader)) {
+        sb_log(SB_LOG_INFO, "READER-RENEW", "nothing heard of the brokers for a while, trying anew");
+        reader->unheard_since_us = 0;
+        sb_code_t code = renew(reader, err);
+        if (code != SB_OK)
+            return code;
+    }
     if (!reader->confirmed && !confirm(reader, timeout_ms))
         return SB_OK;
     if (must_restart(reader) || cluster_changed(reader)) {
