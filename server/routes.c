@@ -26,7 +26,7 @@ const sb_route_t sb_routes[] = {
      "Start a saga; answered after the commit. 200 with the first saga when its key is there already with "
      "the same input, "
      "422 with another one.",
-     "sagas", "wait:answer when it is over, or 202 after this long (30s; at most http.wait_max_ms)",
+     "sagas", "wait:answer when it is over, or 202 after this long (30s, at most http.wait_max_ms)",
      "SagaStart", "SagaBrief", 201},
     {"GET", "/v1/sagas", READ, NULL, sb_get_sagas, "A page of sagas, newest first.", "sagas",
      "status:started, completed, compensating, compensated or failed;type:saga type;key:with type: the one "
