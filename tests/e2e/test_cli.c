@@ -14,7 +14,9 @@
 #define ORDER(id, customer)                                                                                  \
     "{\"order_id\":\"" id "\",\"customer_id\":\"" customer "\",\"amount\":900,\"currency\":\"EUR\","         \
     "\"items\":[{\"sku\":\"book\",\"quantity\":1,\"price\":900}]}"
-#define SHIPPED(id) "{\"order_id\":\"" id "\",\"customer_id\":\"ada\"}"
+#define SHIPPED(id)                                                                                          \
+    ("{\"order_id\":\"" id                                                                                   \
+     "\",\"customer_id\":\"ada\"}") /* in parentheses: one literal, no comma is missing */
 
 static sb_stack_t stack;
 
@@ -146,7 +148,7 @@ static void a_trace_shows_what_was_undone_newest_first(void **state)
     assert_null(strchr(text, '\033')); /* no colour where there is no terminal */
     const char *at = strstr(text, "send_confirmation");
     assert_non_null(at);
-    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+    for (size_t i = 0; at && i < sizeof steps / sizeof steps[0]; i++) {
         const char *next = strstr(at, steps[i]);
         if (!next)
             fail_msg("the undo of %s does not come next in\n%s", steps[i], text);
