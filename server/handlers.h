@@ -21,8 +21,10 @@ sb_code_t sb_get_sagas(sb_worker_t *worker, sb_request_t *request, sb_error_t *e
 sb_code_t sb_get_saga(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_post_saga_verb(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
-/* event_api.c */
+/* event_post.c */
 sb_code_t sb_post_event(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
+
+/* event_api.c */
 sb_code_t sb_get_events(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_get_stream(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
