@@ -112,14 +112,31 @@ void sb_lease_release(sb_lease_t *lease, sb_pg_t *pg)
     lease->epoch = 0;
 }
 
+static void add_int(sb_pg_params_t *params, const int64_t *value)
+{
+    if (value)
+        sb_pg_add_int8(params, *value);
+    else
+        sb_pg_add_null(params, SB_PG_INT8);
+}
+
+void sb_lease_guard(const sb_lease_t *lease, const sb_lease_move_t *move, sb_pg_params_t *params)
+{
+    static const sb_lease_move_t nothing = {0};
+    if (!move)
+        move = &nothing;
+    *params = (sb_pg_params_t)SB_PG_PARAMS_INIT;
+    sb_pg_add_text(params, lease->role);
+    sb_pg_add_int8(params, lease->epoch);
+    add_int(params, move->cursor);
+    add_int(params, move->low);
+    add_int(params, move->next);
+    sb_pg_add_slice(params, move->detail);
+}
+
 sb_code_t sb_lease_beat(sb_lease_t *lease, sb_pg_t *pg, sb_error_t *err)
 {
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    sb_pg_add_text(&params, lease->role);
-    sb_pg_add_int8(&params, lease->epoch);
-    sb_pg_add_null(&params, SB_PG_INT8);
-    sb_pg_add_null(&params, SB_PG_INT8);
-    sb_pg_add_null(&params, SB_PG_INT8);
-    sb_pg_add_null(&params, SB_PG_TEXT);
+    sb_pg_params_t params;
+    sb_lease_guard(lease, NULL, &params);
     return sb_pg_query(pg, sb_sql_lease_advance, &params, NULL, err);
 }

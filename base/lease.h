@@ -44,8 +44,17 @@ void sb_lease_release(sb_lease_t *lease, sb_pg_t *pg);
 /* One transaction of nothing but the guard: renews the beat of an idle owner. SB_FENCED: step down. */
 SB_MUST_CHECK sb_code_t sb_lease_beat(sb_lease_t *lease, sb_pg_t *pg, sb_error_t *err);
 
-/* The guard as a statement for batches and transactions: `SELECT sagabus.lease_advance($1 role, $2 epoch,
- * $3 cursor, $4 low, $5 next, $6 detail)`; a NULL leaves that column as it is. */
+/* What a transaction of the role moves in its row; NULL and an absent slice leave that column as it is. */
+typedef struct sb_lease_move {
+    const int64_t *cursor;
+    const int64_t *low;
+    const int64_t *next;
+    sb_slice_t detail; /* JSON text, borrowed like any parameter */
+} sb_lease_move_t;
+
+/* The guard as a statement for batches and transactions, `SELECT sagabus.lease_advance(…)`, and its six
+ * parameters. move NULL: nothing moves, the beat is renewed. The lease itself keeps what it read. */
 extern const char sb_sql_lease_advance[];
+void sb_lease_guard(const sb_lease_t *lease, const sb_lease_move_t *move, sb_pg_params_t *params);
 
 #endif

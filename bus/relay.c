@@ -131,15 +131,11 @@ void sb_relay_stats(const sb_relay_t *relay, sb_relay_stats_t *out)
 static sb_code_t save(sb_relay_t *relay, sb_error_t *err)
 {
     int64_t cursor = cursor_of(relay);
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_params_t params;
     sb_buf_t detail = SB_BUF_INIT;
     sb_relay_marks_write(&relay->marks, &detail);
-    sb_pg_add_text(&params, relay->lease.role);
-    sb_pg_add_int8(&params, relay->lease.epoch);
-    sb_pg_add_int8(&params, cursor);
-    sb_pg_add_null(&params, SB_PG_INT8);
-    sb_pg_add_null(&params, SB_PG_INT8);
-    sb_pg_add_slice(&params, sb_buf_slice(&detail));
+    sb_lease_move_t move = {.cursor = &cursor, .detail = sb_buf_slice(&detail)};
+    sb_lease_guard(&relay->lease, &move, &params);
     sb_code_t code = sb_buf_failed(&detail)
                          ? sb_fail(err, SB_NO_MEMORY, "relay: out of memory")
                          : sb_pg_query(relay->pg, sb_sql_lease_advance, &params, NULL, err);

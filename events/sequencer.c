@@ -217,25 +217,12 @@ static sb_code_t look(sb_sequencer_t *sequencer, int64_t *drawn, sb_error_t *err
     return code;
 }
 
-static void add_guard(const sb_sequencer_t *sequencer, sb_pg_params_t *params, const int64_t *cursor)
-{
-    sb_pg_add_text(params, sequencer->lease.role);
-    sb_pg_add_int8(params, sequencer->lease.epoch);
-    if (cursor)
-        sb_pg_add_int8(params, *cursor);
-    else
-        sb_pg_add_null(params, SB_PG_INT8);
-    sb_pg_add_null(params, SB_PG_INT8);
-    sb_pg_add_null(params, SB_PG_INT8);
-    sb_pg_add_null(params, SB_PG_TEXT);
-}
-
 /* The log is sequential: once this row is on disk, so is every event it covers. Only then others hear of it.
  */
 static sb_code_t publish(sb_sequencer_t *sequencer, sb_error_t *err)
 {
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    add_guard(sequencer, &params, &sequencer->rule.safe);
+    sb_pg_params_t params;
+    sb_lease_guard(&sequencer->lease, &(sb_lease_move_t){.cursor = &sequencer->rule.safe}, &params);
     sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_lease_advance, &params, NULL, err);
     if (code != SB_OK)
         return code;
@@ -277,12 +264,12 @@ static sb_code_t beat(sb_sequencer_t *sequencer, sb_error_t *err)
 /* Guarded as all writes of the role; a partition or a row less is made or deleted next time. */
 static sb_code_t run_upkeep(sb_sequencer_t *sequencer, int64_t *deleted, sb_error_t *err)
 {
-    sb_pg_params_t guard = SB_PG_PARAMS_INIT;
+    sb_pg_params_t guard;
     sb_pg_params_t ahead = SB_PG_PARAMS_INIT;
     sb_pg_params_t commands = SB_PG_PARAMS_INIT;
     sb_pg_batch_t batch = {.count = 0};
     sb_pg_result_t *results[3];
-    add_guard(sequencer, &guard, NULL);
+    sb_lease_guard(&sequencer->lease, NULL, &guard);
     sb_pg_add_int8(&ahead, PARTITIONS_AHEAD);
     sb_pg_add_int4(&commands, COMMANDS_PER_BATCH);
     sb_pg_add_int8(&commands, sequencer->commands_kept_ms);

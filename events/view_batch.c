@@ -316,24 +316,13 @@ static sb_code_t collect_table(sb_view_batch_t *batch, int t, sb_pg_batch_t *out
     return failed ? out_of_memory(batch, err) : SB_OK;
 }
 
-static void guard(sb_pg_params_t *params, const sb_lease_t *lease, int64_t cursor, const char *detail)
-{
-    *params = (sb_pg_params_t)SB_PG_PARAMS_INIT;
-    sb_pg_add_text(params, lease->role);
-    sb_pg_add_int8(params, lease->epoch);
-    sb_pg_add_int8(params, cursor);
-    sb_pg_add_null(params, SB_PG_INT8);
-    sb_pg_add_null(params, SB_PG_INT8);
-    sb_pg_add_text(params, detail);
-}
-
 static sb_code_t write_page(sb_view_batch_t *batch, const sb_lease_t *lease, int64_t reach,
                             sb_view_batch_result_t *result, sb_error_t *err)
 {
     sb_pg_batch_t out = {.count = 0};
     sb_pg_params_t guard_params;
     sb_code_t code = SB_OK;
-    guard(&guard_params, lease, reach, NULL);
+    sb_lease_guard(lease, &(sb_lease_move_t){.cursor = &reach}, &guard_params);
     sb_pg_batch_add(&out, sb_sql_lease_advance, &guard_params);
     for (int t = 0; t < batch->config.definition->table_count && code == SB_OK; t++)
         code = collect_table(batch, t, &out, &result->rows, err);
@@ -378,6 +367,6 @@ sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t t
 sb_code_t sb_view_batch_save(sb_pg_t *pg, const sb_lease_t *lease, const char *detail, sb_error_t *err)
 {
     sb_pg_params_t params;
-    guard(&params, lease, lease->cursor, detail);
+    sb_lease_guard(lease, &(sb_lease_move_t){.cursor = &lease->cursor, .detail = sb_slice(detail)}, &params);
     return sb_pg_query(pg, sb_sql_lease_advance, &params, NULL, err);
 }

@@ -153,16 +153,14 @@ static sb_code_t commit(sb_orchestrator_t *o, const run_t *run, sb_pg_result_t *
     sb_code_t code = new_detail(o, shard, &detail, err);
     if (code != SB_OK)
         return code;
-    sb_guard_t guard = {.role = shard->lease.role,
-                        .epoch = shard->lease.epoch,
-                        .cursor = cursor == shard->cursor ? -1 : cursor,
-                        .low = low == shard->low ? -1 : low,
-                        .next = next == shard->next ? -1 : next,
-                        .detail = detail};
+    sb_lease_move_t move = {.cursor = cursor == shard->cursor ? NULL : &cursor,
+                            .low = low == shard->low ? NULL : &low,
+                            .next = next == shard->next ? NULL : &next,
+                            .detail = sb_slice(detail)};
     const char *cluster = cluster_now(o, shard);
     int64_t before_us = sb_mono_us();
     int64_t pg_us = 0;
-    code = sb_columns_run(o->batch.columns, o->pg, &guard, inserted, &pg_us, err);
+    code = sb_columns_run(o->batch.columns, o->pg, &shard->lease, &move, inserted, &pg_us, err);
     if (code != SB_OK)
         return code;
     sb_orchestrator_set_clock(o, pg_us, sb_mono_us());

@@ -243,14 +243,6 @@ void sb_columns_add_close(sb_columns_t *columns, int64_t command_no, const char 
 
 /* ---- the transaction ---- */
 
-static void add_int_or_null(sb_pg_params_t *params, int64_t value)
-{
-    if (value < 0)
-        sb_pg_add_null(params, SB_PG_INT8);
-    else
-        sb_pg_add_int8(params, value);
-}
-
 static bool add_set(sb_pg_batch_t *batch, const char *sql, sb_pg_params_t *params,
                     const sb_pg_array_t *column, int count)
 {
@@ -266,23 +258,13 @@ static bool add_set(sb_pg_batch_t *batch, const char *sql, sb_pg_params_t *param
     return true;
 }
 
-static void fill_guard(sb_pg_params_t *params, const sb_guard_t *guard)
-{
-    params->count = 0;
-    sb_pg_add_text(params, guard->role);
-    sb_pg_add_int8(params, guard->epoch);
-    add_int_or_null(params, guard->cursor);
-    add_int_or_null(params, guard->low);
-    add_int_or_null(params, guard->next);
-    sb_pg_add_text(params, guard->detail);
-}
-
-sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_guard_t *guard,
-                         sb_pg_result_t **inserted, int64_t *pg_us, sb_error_t *err)
+sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *lease,
+                         const sb_lease_move_t *move, sb_pg_result_t **inserted, int64_t *pg_us,
+                         sb_error_t *err)
 {
     *inserted = NULL;
     sb_pg_batch_t batch = {.count = 0};
-    fill_guard(&columns->guard_params, guard);
+    sb_lease_guard(lease, move, &columns->guard_params);
     sb_pg_batch_add(&batch, sb_sql_shard_guard, &columns->guard_params);
     bool fits = add_set(&batch, sb_sql_saga_insert, &columns->saga_params, columns->saga, S_COLUMNS);
     bool has_sagas = batch.count == 2;

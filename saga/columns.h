@@ -6,7 +6,7 @@
 #ifndef SB_SAGA_COLUMNS_H
 #define SB_SAGA_COLUMNS_H
 
-#include "base/pg.h"
+#include "base/lease.h"
 #include "saga/batch.h"
 
 SB_MUST_CHECK sb_code_t sb_columns_new(sb_columns_t **out, sb_error_t *err);
@@ -22,18 +22,10 @@ void sb_columns_add_saga(sb_columns_t *columns, const sb_touch_t *touch, const s
 void sb_columns_add_update(sb_columns_t *columns, const sb_touch_t *touch, int64_t now_us);
 void sb_columns_add_close(sb_columns_t *columns, int64_t command_no, const char *outcome);
 
-typedef struct sb_guard {
-    const char *role;
-    int64_t epoch;
-    int64_t cursor;     /* -1: stays */
-    int64_t low;        /* -1: stays */
-    int64_t next;       /* -1: stays */
-    const char *detail; /* JSON; NULL: stays */
-} sb_guard_t;
-
 /* One transaction: the guard, then what there is. *inserted (owned; NULL when there was nothing to insert)
  * has the numbers of the sagas that went in. *pg_us is PostgreSQL's clock. */
-SB_MUST_CHECK sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_guard_t *guard,
-                                       sb_pg_result_t **inserted, int64_t *pg_us, sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *lease,
+                                       const sb_lease_move_t *move, sb_pg_result_t **inserted, int64_t *pg_us,
+                                       sb_error_t *err);
 
 #endif

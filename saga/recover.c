@@ -200,7 +200,7 @@ static sb_code_t load_page(sb_orchestrator_t *o, sb_shard_t *shard, int64_t from
 static sb_code_t mark_stuck(sb_orchestrator_t *o, const sb_shard_t *shard, sb_error_t *err)
 {
     sb_pg_array_t numbers;
-    sb_pg_params_t guard = SB_PG_PARAMS_INIT;
+    sb_pg_params_t guard;
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_array_init(&numbers, SB_PG_INT8);
     for (const sb_open_saga_t *saga = shard->sagas.oldest; saga; saga = saga->newer)
@@ -209,11 +209,7 @@ static sb_code_t mark_stuck(sb_orchestrator_t *o, const sb_shard_t *shard, sb_er
     sb_code_t code = SB_OK;
     if (numbers.count > 0) {
         sb_pg_batch_t batch = {.count = 0};
-        sb_pg_add_text(&guard, shard->lease.role);
-        sb_pg_add_int8(&guard, shard->lease.epoch);
-        for (int i = 0; i < 3; i++)
-            sb_pg_add_null(&guard, SB_PG_INT8);
-        sb_pg_add_null(&guard, SB_PG_TEXT);
+        sb_lease_guard(&shard->lease, NULL, &guard);
         sb_pg_add_array(&params, &numbers);
         sb_pg_batch_add(&batch, sb_sql_lease_advance, &guard);
         sb_pg_batch_add(&batch, sb_sql_saga_stuck, &params);
