@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sagabus/id.h"
 
+#include "base/hex.h"
+
 #include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
@@ -90,17 +92,6 @@ char *sb_uuid_format(const sb_uuid_t *id, char text[SB_UUID_TEXT])
     return text;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 bool sb_uuid_parse(const char *text, size_t length, sb_uuid_t *out)
 {
     if (length != SB_UUID_TEXT - 1)
@@ -112,8 +103,8 @@ bool sb_uuid_parse(const char *text, size_t length, sb_uuid_t *out)
             if (text[at++] != '-')
                 return false;
         }
-        int high = hex_value(text[at]);
-        int low = hex_value(text[at + 1]);
+        int high = sb_hex_value(text[at]);
+        int low = sb_hex_value(text[at + 1]);
         if (high < 0 || low < 0)
             return false;
         id.byte[i] = (uint8_t)(high << 4 | low);

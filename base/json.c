@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -127,11 +126,6 @@ void sb_json_dump(const json_t *value, sb_buf_t *out)
         out->failed = true;
 }
 
-void sb_hash_bytes(sb_slice_t bytes, sb_hash_t *out)
-{
-    (void)SHA256((const unsigned char *)(bytes.ptr ? bytes.ptr : ""), bytes.len, out->byte);
-}
-
 sb_code_t sb_json_hash(const json_t *value, sb_hash_t *out, sb_error_t *err)
 {
     sb_buf_t text = SB_BUF_INIT;
@@ -145,60 +139,7 @@ sb_code_t sb_json_hash(const json_t *value, sb_hash_t *out, sb_error_t *err)
     return code;
 }
 
-char *sb_hash_format(const sb_hash_t *hash, char text[SB_HASH_TEXT])
-{
-    static const char digit[] = "0123456789abcdef";
-    for (int i = 0; i < SB_HASH_BYTES; i++) {
-        text[2 * i] = digit[hash->byte[i] >> 4];
-        text[2 * i + 1] = digit[hash->byte[i] & 0xf];
-    }
-    text[SB_HASH_TEXT - 1] = '\0';
-    return text;
-}
-
 /* ---- pointers ---- */
-
-bool sb_json_pointer_ok(sb_slice_t text)
-{
-    if (text.len > 0 && text.ptr[0] != '/')
-        return false;
-    for (size_t i = 0; i < text.len; i++)
-        if (text.ptr[i] == '~' && (i + 1 == text.len || (text.ptr[i + 1] != '0' && text.ptr[i + 1] != '1')))
-            return false;
-    return true;
-}
-
-void sb_json_pointer_add(sb_buf_t *pointer, sb_slice_t token)
-{
-    sb_buf_add_char(pointer, '/');
-    for (size_t i = 0; i < token.len; i++) {
-        if (token.ptr[i] == '~')
-            sb_buf_add(pointer, "~0", 2);
-        else if (token.ptr[i] == '/')
-            sb_buf_add(pointer, "~1", 2);
-        else
-            sb_buf_add_char(pointer, token.ptr[i]);
-    }
-}
-
-void sb_json_pointer_add_index(sb_buf_t *pointer, size_t index)
-{
-    sb_buf_printf(pointer, "/%zu", index);
-}
-
-bool sb_json_pointer_index(sb_slice_t token, size_t *out)
-{
-    if (token.len == 0 || token.len > 9 || (token.len > 1 && token.ptr[0] == '0'))
-        return false;
-    size_t index = 0;
-    for (size_t i = 0; i < token.len; i++) {
-        if (token.ptr[i] < '0' || token.ptr[i] > '9')
-            return false;
-        index = index * 10 + (size_t)(token.ptr[i] - '0');
-    }
-    *out = index;
-    return true;
-}
 
 static json_t *child_of(const json_t *value, sb_slice_t token, sb_buf_t *key)
 {

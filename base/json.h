@@ -9,7 +9,8 @@
 #ifndef SB_BASE_JSON_H
 #define SB_BASE_JSON_H
 
-#include "base/buf.h"
+#include "base/hash.h"
+#include "base/json_pointer.h"
 
 #include <jansson.h>
 #include <stdint.h>
@@ -28,24 +29,9 @@ SB_MUST_CHECK sb_code_t sb_json_read_file(json_t **out, const char *path, sb_buf
 void sb_json_dump(const json_t *value, sb_buf_t *out);
 
 /* SHA-256 of the canonical text: the identity of a schema, a definition, a view. */
-#define SB_HASH_BYTES 32
-typedef struct sb_hash {
-    uint8_t byte[SB_HASH_BYTES];
-} sb_hash_t;
-void sb_hash_bytes(sb_slice_t bytes, sb_hash_t *out);
 SB_MUST_CHECK sb_code_t sb_json_hash(const json_t *value, sb_hash_t *out, sb_error_t *err);
-#define SB_HASH_TEXT (SB_HASH_BYTES * 2 + 1)
-char *sb_hash_format(const sb_hash_t *hash, char text[SB_HASH_TEXT]);
 
 /* RFC 6901. The value at pointer, borrowed; NULL when there is none. "" is the whole value. */
 json_t *sb_json_at(const json_t *value, sb_slice_t pointer);
-/* Whether text is a well-formed JSON Pointer. */
-bool sb_json_pointer_ok(sb_slice_t text);
-/* The array index that a token names: 0, or digits without a leading zero. False for "-", which names what is
- * not there. */
-bool sb_json_pointer_index(sb_slice_t token, size_t *out);
-/* Appends "/token" to a pointer under construction, escaped. */
-void sb_json_pointer_add(sb_buf_t *pointer, sb_slice_t token);
-void sb_json_pointer_add_index(sb_buf_t *pointer, size_t index);
 
 #endif

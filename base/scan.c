@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/scan.h"
 
-#include "base/json.h"
+#include "base/json_pointer.h"
 
 #include <locale.h>
 #include <math.h>

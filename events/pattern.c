@@ -4,6 +4,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/pattern_internal.h"
 
+#include "base/hex.h"
+
 #include <stdlib.h>
 
 #define GROUP_DEPTH_MAX 50
@@ -85,20 +87,12 @@ static bool accept_text(compiler_t *c, const char *want)
     return true;
 }
 
-static int hex_value(char h)
-{
-    return h >= '0' && h <= '9'   ? h - '0'
-           : h >= 'a' && h <= 'f' ? h - 'a' + 10
-           : h >= 'A' && h <= 'F' ? h - 'A' + 10
-                                  : -1;
-}
-
 static bool read_hex(compiler_t *c, int digits_min, int digits_max, uint32_t *out)
 {
     uint32_t value = 0;
     int digits = 0;
-    while (digits < digits_max && c->at < c->end && hex_value(*c->at) >= 0) {
-        value = value << 4 | (uint32_t)hex_value(*c->at++);
+    while (digits < digits_max && c->at < c->end && sb_hex_value(*c->at) >= 0) {
+        value = value << 4 | (uint32_t)sb_hex_value(*c->at++);
         digits++;
     }
     *out = value;

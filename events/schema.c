@@ -30,27 +30,6 @@ static bool no_memory(compiler_t *c)
     return fail(c, SB_NO_MEMORY, "out of memory");
 }
 
-static size_t enter(compiler_t *c, const char *token)
-{
-    size_t mark = c->pointer.len;
-    sb_json_pointer_add(&c->pointer, sb_slice(token));
-    return mark;
-}
-
-static size_t enter_index(compiler_t *c, size_t index)
-{
-    size_t mark = c->pointer.len;
-    sb_json_pointer_add_index(&c->pointer, index);
-    return mark;
-}
-
-static void leave(compiler_t *c, size_t mark)
-{
-    c->pointer.len = mark;
-    if (c->pointer.ptr)
-        c->pointer.ptr[mark] = '\0';
-}
-
 static schema_node_t *compile_node(compiler_t *c, const json_t *source);
 
 static bool compile_to(compiler_t *c, const json_t *source, schema_node_t **out)
@@ -209,10 +188,10 @@ static bool read_list(compiler_t *c, const json_t *value, schema_nodes_t *list)
         return no_memory(c);
     list->count = (int)count;
     for (size_t i = 0; i < count; i++) {
-        size_t mark = enter_index(c, i);
+        size_t mark = sb_json_pointer_enter_index(&c->pointer, i);
         if (!compile_to(c, json_array_get(value, i), &list->at[i]))
             return false;
-        leave(c, mark);
+        sb_json_pointer_leave(&c->pointer, mark);
     }
     return true;
 }
@@ -293,10 +272,10 @@ static bool each_member(compiler_t *c, const json_t *object, schema_node_t *node
         return fail(c, SB_INVALID, "must be an object");
     for (void *at = json_object_iter((json_t *)(uintptr_t)object); at;
          at = json_object_iter_next((json_t *)(uintptr_t)object, at)) {
-        size_t mark = enter(c, json_object_iter_key(at));
+        size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice(json_object_iter_key(at)));
         if (!read(c, json_object_iter_key(at), json_object_iter_value(at), node))
             return false;
-        leave(c, mark);
+        sb_json_pointer_leave(&c->pointer, mark);
     }
     return true;
 }

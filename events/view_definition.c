@@ -14,28 +14,6 @@ typedef struct compiler {
     sb_error_t *err;
 } compiler_t;
 
-static size_t enter(compiler_t *c, const char *token)
-{
-    size_t mark = c->pointer.len;
-    sb_json_pointer_add(&c->pointer, sb_slice(token));
-    return mark;
-}
-
-static size_t enter_index(compiler_t *c, size_t index)
-{
-    size_t mark = c->pointer.len;
-    sb_json_pointer_add_index(&c->pointer, index);
-    return mark;
-}
-
-static void leave(compiler_t *c, size_t mark)
-{
-    if (sb_buf_failed(&c->pointer) || !c->pointer.ptr)
-        return;
-    c->pointer.len = mark;
-    c->pointer.ptr[mark] = '\0';
-}
-
 static sb_code_t refuse(compiler_t *c, const char *format, ...) SB_PRINTF(2, 3);
 
 static sb_code_t refuse(compiler_t *c, const char *format, ...)
@@ -50,9 +28,9 @@ static sb_code_t refuse(compiler_t *c, const char *format, ...)
 
 static sb_code_t refuse_at(compiler_t *c, const char *token, const char *text)
 {
-    size_t mark = enter(c, token);
+    size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice(token));
     sb_code_t code = refuse(c, "%s", text);
-    leave(c, mark);
+    sb_json_pointer_leave(&c->pointer, mark);
     return code;
 }
 
@@ -179,9 +157,9 @@ static sb_code_t compile_initial(compiler_t *c, const json_t *body, sb_view_colu
     column->initial = SB_VIEW_NULL;
     if (!initial)
         return SB_OK;
-    size_t mark = enter(c, "default");
+    size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice("default"));
     sb_code_t code = constant_of(c, column->type, initial, &column->initial);
-    leave(c, mark);
+    sb_json_pointer_leave(&c->pointer, mark);
     return code;
 }
 
@@ -224,14 +202,14 @@ static sb_code_t compile_column(compiler_t *c, const json_t *body, sb_view_table
  * come last, while the registry's canonical JSON sorts the members of objects. */
 static sb_code_t compile_columns(compiler_t *c, const json_t *body, sb_view_table_t *table)
 {
-    size_t mark = enter(c, "columns");
+    size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice("columns"));
     sb_code_t code = json_is_array(body) ? SB_OK : refuse(c, "must be an array of columns");
     for (size_t i = 0; i < json_array_size(body) && code == SB_OK; i++) {
-        size_t inner = enter_index(c, i);
+        size_t inner = sb_json_pointer_enter_index(&c->pointer, i);
         code = compile_column(c, json_array_get(body, i), table);
-        leave(c, inner);
+        sb_json_pointer_leave(&c->pointer, inner);
     }
-    leave(c, mark);
+    sb_json_pointer_leave(&c->pointer, mark);
     return code;
 }
 
@@ -303,9 +281,9 @@ static sb_code_t compile_source(compiler_t *c, int event, sb_view_type_t type, c
     if (!constant)
         return refuse(c, "\"const\" is missing");
     out->origin = SB_VIEW_CONST;
-    size_t mark = enter(c, "const");
+    size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice("const"));
     code = constant_of(c, type, constant, &out->constant);
-    leave(c, mark);
+    sb_json_pointer_leave(&c->pointer, mark);
     return code;
 }
 
@@ -377,10 +355,10 @@ static sb_code_t compile_steps(compiler_t *c, int event, const sb_view_table_t *
     if (op->takes_source ? !json_is_object(body) : !json_is_array(body))
         return refuse(c, op->takes_source ? "must be an object of columns" : "must be an array of columns");
     for (size_t i = 0; i < json_array_size(body) && code == SB_OK; i++) {
-        size_t mark = enter_index(c, i);
+        size_t mark = sb_json_pointer_enter_index(&c->pointer, i);
         const char *column = json_string_value(json_array_get(body, i));
         code = column ? add_step(c, table, rule, op, column, &step) : refuse(c, "must be a column's name");
-        leave(c, mark);
+        sb_json_pointer_leave(&c->pointer, mark);
     }
     const char *column;
     json_t *source;
@@ -388,11 +366,11 @@ static sb_code_t compile_steps(compiler_t *c, int event, const sb_view_table_t *
     {
         if (code != SB_OK)
             break;
-        size_t mark = enter(c, column);
+        size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice(column));
         code = add_step(c, table, rule, op, column, &step);
         if (code == SB_OK && step)
             code = compile_source(c, event, table->column[step->column].type, source, &step->source);
-        leave(c, mark);
+        sb_json_pointer_leave(&c->pointer, mark);
     }
     return code;
 }
@@ -429,9 +407,9 @@ static sb_code_t compile_rule(compiler_t *c, int event, const sb_view_table_t *t
     {
         if (code != SB_OK)
             break;
-        size_t mark = enter(c, name);
+        size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice(name));
         code = compile_rule_member(c, event, table, name, member, rule);
-        leave(c, mark);
+        sb_json_pointer_leave(&c->pointer, mark);
     }
     if (code == SB_OK && !json_object_get(body, "key"))
         code = compile_source(c, event, table->column[0].type, default_key, &rule->key);
@@ -476,9 +454,9 @@ static sb_code_t compile_on(compiler_t *c, const char *name, const sb_view_table
     if (!json_is_array(body))
         return compile_rule(c, on->event, table, default_key, body, &on->rule[0]);
     for (size_t i = 0; i < count && code == SB_OK; i++) {
-        size_t mark = enter_index(c, i);
+        size_t mark = sb_json_pointer_enter_index(&c->pointer, i);
         code = compile_rule(c, on->event, table, default_key, json_array_get(body, i), &on->rule[i]);
-        leave(c, mark);
+        sb_json_pointer_leave(&c->pointer, mark);
     }
     return code;
 }
@@ -496,9 +474,9 @@ static sb_code_t compile_ons(compiler_t *c, const json_t *body, const json_t *de
     json_t *rules;
     json_object_foreach((json_t *)(uintptr_t)body, name, rules)
     {
-        size_t mark = enter(c, name);
+        size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice(name));
         code = compile_on(c, name, table, default_key, rules, &table->on[table->on_count++]);
-        leave(c, mark);
+        sb_json_pointer_leave(&c->pointer, mark);
         if (code != SB_OK)
             break;
     }
@@ -540,16 +518,16 @@ static sb_code_t compile_table(compiler_t *c, const json_t *body, sb_view_table_
         code = refuse_at(c, "name", "is another table's too");
     const json_t *key = json_object_get(body, "key");
     if (code == SB_OK) {
-        size_t mark = enter(c, "key");
+        size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice("key"));
         code = compile_key(c, key, table);
-        leave(c, mark);
+        sb_json_pointer_leave(&c->pointer, mark);
     }
     if (code == SB_OK)
         code = compile_columns(c, json_object_get(body, "columns"), table);
     if (code == SB_OK) {
-        size_t mark = enter(c, "on");
+        size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice("on"));
         code = compile_ons(c, json_object_get(body, "on"), json_object_get(key, "from"), table);
-        leave(c, mark);
+        sb_json_pointer_leave(&c->pointer, mark);
     }
     return code;
 }
@@ -561,10 +539,10 @@ static sb_code_t compile_tables(compiler_t *c, const json_t *body)
         return refuse(c, "must be an array of 1 to %d tables", SB_VIEW_TABLES_MAX);
     sb_code_t code = SB_OK;
     for (size_t i = 0; i < count && code == SB_OK; i++) {
-        size_t mark = enter_index(c, i);
+        size_t mark = sb_json_pointer_enter_index(&c->pointer, i);
         c->view->table_count++;
         code = compile_table(c, json_array_get(body, i), &c->view->table[i]);
-        leave(c, mark);
+        sb_json_pointer_leave(&c->pointer, mark);
     }
     return code;
 }
@@ -585,9 +563,9 @@ static sb_code_t compile_view(compiler_t *c, const json_t *body)
         code = refuse_at(c, "version", "must be an integer from 1");
     if (code != SB_OK)
         return code;
-    size_t mark = enter(c, "tables");
+    size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice("tables"));
     code = compile_tables(c, json_object_get(body, "tables"));
-    leave(c, mark);
+    sb_json_pointer_leave(&c->pointer, mark);
     return code;
 }
 
