@@ -10,13 +10,9 @@
 #define SB_BUS_PRODUCER_H
 
 #include "base/config.h"
+#include "sagabus/subscriber.h" /* sb_header_t */
 
 #define SB_HEADERS_MAX 24
-
-typedef struct sb_header {
-    const char *name; /* static or borrowed for the call */
-    sb_slice_t value;
-} sb_header_t;
 
 typedef struct sb_record {
     const char *topic;

@@ -1,5 +1,5 @@
 -- What a service needs in its own database, in a schema of its own (search_path): the barrier that makes
--- effects happen once and never after their undo, and the position of its command consumer.
+-- effects happen once and never after their undo.
 
 -- One row a command, inserted first in the transaction of its effect. An undo writes a row for its forward command
 -- too when there is none (voided), so that the forward command, coming late, finds that it must not run.
@@ -14,17 +14,3 @@ CREATE TABLE barrier (
     at         timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 80);
 CREATE INDEX barrier_at ON barrier (at);
-
--- Where a consumer is: offsets move in the transaction of the effects they stand for.
-CREATE TABLE position (
-    subscription text NOT NULL,
-    topic        text NOT NULL,
-    partition    int NOT NULL,
-    incarnation  bigint NOT NULL DEFAULT 0,
-    seq          bigint NOT NULL DEFAULT 0,
-    next_offset  bigint NOT NULL DEFAULT 0,
-    cluster_id   text NOT NULL DEFAULT '',
-    epoch        bigint NOT NULL DEFAULT 0,
-    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (subscription, topic, partition)
-) WITH (fillfactor = 20);
