@@ -1,4 +1,4 @@
-/* What store.c (opens, appends) and store_read.c share.
+/* What the store's files share: store.c opens and appends, store_read.c reads.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SB_EVENTS_STORE_INTERNAL_H
@@ -19,5 +19,9 @@ struct sb_store {
 /* A store that owns its connection opens it again after it broke; one that borrows it leaves that to the
  * connection's owner. */
 SB_MUST_CHECK sb_code_t sb_store_ready(sb_store_t *store, sb_error_t *err);
+
+/* Makes an event of the columns of sb_event_from_row and hands it to the reader, however they were read. */
+SB_MUST_CHECK sb_code_t sb_store_deliver(sb_store_t *store, const sb_slice_t fields[10], sb_event_fn on_event,
+                                         void *context, sb_error_t *err);
 
 #endif

@@ -9,13 +9,10 @@
 
 /* The one place where an event leaves the store for a reader; a version that is not the newest will be
  * brought up to date here. */
-static sb_code_t deliver(sb_store_t *store, const sb_pg_result_t *rows, int row, sb_event_fn on_event,
-                         void *context, sb_error_t *err)
+sb_code_t sb_store_deliver(sb_store_t *store, const sb_slice_t fields[10], sb_event_fn on_event,
+                           void *context, sb_error_t *err)
 {
-    sb_slice_t fields[10];
     sb_event_t event;
-    for (int column = 0; column < 10; column++)
-        fields[column] = sb_pg_get_slice(rows, row, column);
     sb_code_t code = sb_event_from_row(store->catalog, fields, &store->scratch, &event, err);
     if (code == SB_NOT_FOUND) { /* a type that another instance registered since we looked */
         sb_error_clear(err);
@@ -26,6 +23,15 @@ static sb_code_t deliver(sb_store_t *store, const sb_pg_result_t *rows, int row,
             code = sb_fail(err, SB_CORRUPT, "event %lld: its type is not registered", (long long)event.seq);
     }
     return code == SB_OK ? on_event(context, &event, err) : code;
+}
+
+static sb_code_t deliver(sb_store_t *store, const sb_pg_result_t *rows, int row, sb_event_fn on_event,
+                         void *context, sb_error_t *err)
+{
+    sb_slice_t fields[10];
+    for (int column = 0; column < 10; column++)
+        fields[column] = sb_pg_get_slice(rows, row, column);
+    return sb_store_deliver(store, fields, on_event, context, err);
 }
 
 static int page_size(int limit, int done)
