@@ -298,7 +298,7 @@ sb_code_t sb_kafka_headers(rd_kafka_headers_t **out, const sb_header_t *headers,
     *out = NULL;
     if (count == 0)
         return SB_OK;
-    assert(count <= SB_HEADERS_MAX);
+    assert(count <= SB_HEADERS_OUT_MAX);
     rd_kafka_headers_t *list = rd_kafka_headers_new(count);
     for (size_t i = 0; i < count; i++) {
         rd_kafka_resp_err_t code = rd_kafka_header_add(list, headers[i].name, -1, headers[i].value.ptr,

@@ -51,6 +51,47 @@ void sb_message_encode(const sb_event_t *event, const sb_position_t *position, s
             (sb_slice_t){out->position, sb_position_format(position, out->position)});
 }
 
+static void add_attribute(sb_buf_t *out, const char *name, sb_slice_t value)
+{
+    if (!value.ptr)
+        return;
+    sb_buf_add_text(out, ",\"");
+    sb_buf_add_text(out, name);
+    sb_buf_add_text(out, "\":");
+    sb_buf_add_json(out, value);
+}
+
+sb_code_t sb_message_encode_structured(const sb_event_t *event, const sb_position_t *position,
+                                       sb_buf_t *value, sb_message_headers_t *out, sb_error_t *err)
+{
+    out->count = 0;
+    sb_buf_reset(value);
+    sb_buf_add_text(value, "{\"specversion\":\"1.0\"");
+    add_attribute(value, "id", (sb_slice_t){sb_uuid_format(&event->id, out->id), SB_UUID_TEXT - 1});
+    add_attribute(value, "type", event->type);
+    add_attribute(value, "source", event->source.ptr ? event->source : SB_SLICE("/sagabus"));
+    add_attribute(value, "subject", event->subject);
+    add_attribute(value, "time", sb_slice(sb_time_format(event->time_us, out->time)));
+    add_attribute(value, "dataschema", schema_name(event, out->schema, sizeof out->schema));
+    add_attribute(value, "correlationid", event->correlation_id);
+    add_attribute(value, "causationid", event->causation_id);
+    if (event->partition_key.ptr && !sb_slice_equal(event->partition_key, event->subject))
+        add_attribute(value, "partitionkey", event->partition_key);
+    add_attribute(value, "traceparent", event->traceparent);
+    if (event->data.ptr) {
+        add_attribute(value, "datacontenttype", SB_SLICE("application/json"));
+        sb_buf_add_text(value, ",\"data\":");
+        sb_buf_add_slice(value, event->data);
+    }
+    sb_buf_add_char(value, '}');
+    put(out, "traceparent", event->traceparent);
+    put(out, "content-type", SB_SLICE("application/cloudevents+json; charset=UTF-8"));
+    if (position)
+        put(out, SB_POSITION_HEADER,
+            (sb_slice_t){out->position, sb_position_format(position, out->position)});
+    return sb_buf_failed(value) ? sb_fail(err, SB_NO_MEMORY, "write an event: out of memory") : SB_OK;
+}
+
 /* ---- reading ---- */
 
 /* Ids of others need not be UUIDs; the same source and id always give the same one. */
@@ -116,14 +157,32 @@ static sb_code_t finish(const sb_message_t *message, sb_slice_t time, sb_buf_t *
                                   : SB_OK;
 }
 
-static sb_slice_t unframed(sb_slice_t value, sb_message_info_t *info)
+/* Confluent's serializers put a frame before the value: left out when JSON follows. What else they frame
+ * (Avro, Protobuf) would reach a handler as garbage, so it is refused by name. */
+static sb_code_t unframe(const sb_message_t *message, sb_slice_t *value, sb_message_info_t *info,
+                         sb_error_t *err)
 {
-    if (value.len < FRAME_BYTES || value.ptr[0] != '\0') /* no JSON begins with a zero byte */
-        return value;
-    const uint8_t *at = (const uint8_t *)value.ptr;
+    if (value->len < FRAME_BYTES || value->ptr[0] != '\0') /* no JSON begins with a zero byte */
+        return SB_OK;
+    const uint8_t *at = (const uint8_t *)value->ptr;
     info->framed = true;
     info->frame_schema = (uint32_t)at[1] << 24 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 8 | at[4];
-    return (sb_slice_t){value.ptr + FRAME_BYTES, value.len - FRAME_BYTES};
+    *value = (sb_slice_t){value->ptr + FRAME_BYTES, value->len - FRAME_BYTES};
+    if (sb_scan_valid(*value, NULL))
+        return SB_OK;
+    return sb_fail(err, SB_UNSUPPORTED,
+                   "%s %d@%lld has Confluent's frame of schema id %u, and what follows is not JSON: Avro and "
+                   "Protobuf are not read",
+                   message->topic, message->partition, (long long)message->offset, info->frame_schema);
+}
+
+/* Another major version has other attributes. Debezium's outbox says none. */
+static sb_code_t check_version(const sb_message_t *message, sb_slice_t version, sb_error_t *err)
+{
+    if (!version.ptr || sb_slice_starts(version, "1."))
+        return SB_OK;
+    return sb_fail(err, SB_UNSUPPORTED, "%s %d@%lld: CloudEvents specversion %.*s is not read, only 1.x",
+                   message->topic, message->partition, (long long)message->offset, SB_SLICE_ARG(version));
 }
 
 static sb_code_t decode_binary(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
@@ -139,7 +198,13 @@ static sb_code_t decode_binary(const sb_message_t *message, sb_buf_t *scratch, s
     event->partition_key = sb_message_header(message, "ce_partitionkey");
     event->traceparent =
         first_of(sb_message_header(message, "traceparent"), sb_message_header(message, "ce_traceparent"));
-    event->data = message->value.ptr ? unframed(message->value, info) : SB_SLICE_NONE;
+    event->data = message->value;
+    info->content_type = sb_message_header(message, "content-type");
+    sb_code_t code = check_version(message, sb_message_header(message, "ce_specversion"), err);
+    if (code == SB_OK)
+        code = unframe(message, &event->data, info, err);
+    if (code != SB_OK)
+        return code;
     return finish(message, sb_message_header(message, "ce_time"), scratch, event, info, err);
 }
 
@@ -158,18 +223,54 @@ static sb_slice_t text_member(sb_slice_t object, const char *name, sb_buf_t *scr
     return sb_buf_failed(scratch) ? SB_SLICE_NONE : (sb_slice_t){scratch->ptr + start, text.len};
 }
 
+static int base64_digit(char c)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c ? strchr(digits, c) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+/* The bytes of text in scratch, which has room. False: it is not base64. */
+static bool decode_base64(sb_slice_t text, sb_buf_t *scratch, sb_slice_t *out)
+{
+    size_t start = scratch->len;
+    size_t n = text.len;
+    unsigned bits = 0;
+    while (n > 0 && text.len - n < 2 && text.ptr[n - 1] == '=')
+        n--;
+    for (size_t i = 0; i < n; i++) {
+        int digit = base64_digit(text.ptr[i]);
+        if (digit < 0)
+            return false;
+        bits = (bits << 6 | (unsigned)digit) & 0xFFFFFF;
+        if (i % 4 > 0)
+            sb_buf_add_char(scratch, (char)(uint8_t)(bits >> (6 - 2 * (i % 4))));
+    }
+    *out = (sb_slice_t){scratch->ptr + start, scratch->len - start};
+    return text.len % 4 == 0 && !sb_buf_failed(scratch);
+}
+
+static sb_code_t structured_data(const sb_message_t *message, sb_buf_t *scratch, sb_buf_t *one,
+                                 sb_event_t *event, sb_error_t *err)
+{
+    sb_scan_value_t data;
+    if (sb_scan_field(message->value, "data", &data))
+        event->data = data.text;
+    sb_slice_t text = text_member(message->value, "data_base64", scratch, one);
+    if (!text.ptr || decode_base64(text, scratch, &event->data))
+        return SB_OK;
+    return sb_fail(err, SB_INVALID, "%s %d@%lld: data_base64 is not base64", message->topic,
+                   message->partition, (long long)message->offset);
+}
+
 static sb_code_t decode_structured(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
                                    sb_message_info_t *info, sb_error_t *err)
 {
     sb_slice_t object = message->value;
     sb_buf_t one = SB_BUF_INIT;
-    sb_scan_value_t data;
     info->structured = true;
     if (!object.ptr || !sb_scan_valid(object, NULL))
         return sb_fail(err, SB_INVALID, "%s %d@%lld: the value is not JSON", message->topic,
-                       message->partition, (long long)message->offset);
-    if (sb_scan_field(object, "data_base64", &data))
-        return sb_fail(err, SB_UNSUPPORTED, "%s %d@%lld: data_base64 is not read", message->topic,
                        message->partition, (long long)message->offset);
     /* Borrowed slices must not move: room for all text, and for the name that an id is made from. */
     (void)sb_buf_reserve(scratch, 2 * object.len + strlen(message->topic) + 1);
@@ -183,23 +284,48 @@ static sb_code_t decode_structured(const sb_message_t *message, sb_buf_t *scratc
     event->partition_key = text_member(object, "partitionkey", scratch, &one);
     event->traceparent = first_of(sb_message_header(message, "traceparent"),
                                   text_member(object, "traceparent", scratch, &one));
-    event->data = sb_scan_field(object, "data", &data) ? data.text : SB_SLICE_NONE;
+    info->content_type = text_member(object, "datacontenttype", scratch, &one);
     sb_slice_t time = text_member(object, "time", scratch, &one);
-    sb_code_t code = finish(message, time, scratch, event, info, err);
+    sb_code_t code = check_version(message, text_member(object, "specversion", scratch, &one), err);
+    if (code == SB_OK)
+        code = structured_data(message, scratch, &one, event, err);
+    if (code == SB_OK)
+        code = finish(message, time, scratch, event, info, err);
     sb_buf_fini(&one);
     return code;
+}
+
+/* By the Kafka binding a content type that begins so is structured mode, whatever follows. */
+static const char structured_type[] = "application/cloudevents";
+
+static bool is_structured(sb_slice_t content)
+{
+    return content.len >= sizeof structured_type - 1 &&
+           strncasecmp(content.ptr, structured_type, sizeof structured_type - 1) == 0;
+}
+
+/* The binding has no batch mode, and of the event formats we read JSON. */
+static bool is_json_format(sb_slice_t content)
+{
+    sb_slice_t rest = {content.ptr + sizeof structured_type - 1, content.len - (sizeof structured_type - 1)};
+    if (rest.len >= 5 && strncasecmp(rest.ptr, "+json", 5) == 0)
+        rest = (sb_slice_t){rest.ptr + 5, rest.len - 5};
+    return rest.len == 0 || rest.ptr[0] == ';' || rest.ptr[0] == ' ';
 }
 
 sb_code_t sb_message_decode(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
                             sb_message_info_t *info, sb_error_t *err)
 {
-    static const char structured[] = "application/cloudevents";
     sb_slice_t content = sb_message_header(message, "content-type");
     *event = (sb_event_t){.event_class = SB_CLASS_DOMAIN};
     *info = (sb_message_info_t){.structured = false};
     sb_buf_reset(scratch);
-    if (content.len >= sizeof structured - 1 &&
-        strncasecmp(content.ptr, structured, sizeof structured - 1) == 0)
+    if (!is_structured(content))
+        return decode_binary(message, scratch, event, info, err);
+    if (is_json_format(content))
         return decode_structured(message, scratch, event, info, err);
-    return decode_binary(message, scratch, event, info, err);
+    return sb_fail(err, SB_UNSUPPORTED,
+                   "%s %d@%lld: content type %.*s is not read; of CloudEvents' formats only "
+                   "application/cloudevents+json, one event a record",
+                   message->topic, message->partition, (long long)message->offset, SB_SLICE_ARG(content));
 }

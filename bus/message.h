@@ -2,8 +2,9 @@
  *
  * Written in binary mode: the value is the body, the attributes are headers ce_<name>, `content-type` is
  * application/json, `traceparent` goes under its own name, and `sb-pos` (bus/position.h) says where the
- * record stands. Read in binary and structured mode (content-type application/cloudevents+json), and as
- * Debezium's outbox writes it (headers `id` and `eventType`). docs/contract.md is the reader's side of this.
+ * record stands; or, for who wants it, in structured mode. Read in binary and structured mode (content-type
+ * application/cloudevents+json), and as Debezium's outbox writes it (headers `id` and `eventType`).
+ * docs/contract.md is the reader's side of this.
  *
  * Thread: any.
  *
@@ -31,12 +32,19 @@ typedef struct sb_message_headers {
  */
 void sb_message_encode(const sb_event_t *event, const sb_position_t *position, sb_message_headers_t *out);
 
+/* The same in structured mode: the whole event is the value, written to *value (reset first); the headers are
+ * its content-type, `traceparent` and `sb-pos`. Data must be JSON. SB_NO_MEMORY only. */
+SB_MUST_CHECK sb_code_t sb_message_encode_structured(const sb_event_t *event, const sb_position_t *position,
+                                                     sb_buf_t *value, sb_message_headers_t *out,
+                                                     sb_error_t *err);
+
 /* The record key of an event: its partition key, else its subject. */
 sb_slice_t sb_message_key(const sb_event_t *event);
 
 typedef struct sb_message_info {
-    sb_slice_t id;          /* as given; event.id is its UUID, or one made from source and id (version 5) */
-    sb_slice_t data_schema; /* as given; event.schema_version is 0 when it is not <type>.v<n> */
+    sb_slice_t id;           /* as given; event.id is its UUID, or one made from source and id (version 5) */
+    sb_slice_t data_schema;  /* as given; event.schema_version is 0 when it is not <type>.v<n> */
+    sb_slice_t content_type; /* of the data, as given; absent: not said */
     bool has_position;
     sb_position_t position;
     bool structured;       /* the whole event was in the value */
@@ -45,7 +53,9 @@ typedef struct sb_message_info {
 } sb_message_info_t;
 
 /* Reads a record. The slices of *event and *info borrow from the message and from scratch, which is reset. A
- * tombstone has absent data. SB_INVALID: it is no event, and the message says what is missing. */
+ * tombstone has absent data. SB_INVALID: it is no event, and the message says what is missing or wrong.
+ * SB_UNSUPPORTED: it is one that we do not read (another specversion, event format or, behind Confluent's
+ * frame, encoding than JSON), and the message names it. Neither becomes readable by trying again. */
 SB_MUST_CHECK sb_code_t sb_message_decode(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
                                           sb_message_info_t *info, sb_error_t *err);
 

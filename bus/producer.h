@@ -12,7 +12,8 @@
 #include "base/config.h"
 #include "sagabus/subscriber.h" /* sb_header_t */
 
-#define SB_HEADERS_MAX 24
+#define SB_HEADERS_MAX     24 /* of a message as we read it */
+#define SB_HEADERS_OUT_MAX 48 /* of a record: a dead letter has its own and more */
 
 typedef struct sb_record {
     const char *topic;

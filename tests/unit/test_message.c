@@ -2,6 +2,7 @@
 #include "bus/message.h"
 #include "tests/support/assert.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,7 +114,158 @@ static void reads_structured_mode(void **state)
     assert_code(SB_INVALID, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
     message.value = SB_SLICE_NONE;
     assert_code(SB_INVALID, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
-    message.value = SB_SLICE("{\"id\":\"1\",\"type\":\"a.b\",\"data_base64\":\"AA==\"}");
+    message.value = SB_SLICE("[{\"id\":\"1\",\"type\":\"a.b\"}]");
+    assert_code(SB_INVALID, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    sb_buf_fini(&scratch);
+}
+
+static void reads_data_in_base64(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *data; /* NULL: refused */
+    } cases[] = {{"", ""},        {"Zg==", "f"},        {"Zm8=", "fo"},
+                 {"Zm9v", "foo"}, {"Zm9vYg==", "foob"}, {"eyJhIjoxfQ==", "{\"a\":1}"},
+                 {"Zg=", NULL},   {"Z", NULL},          {"Zm9*", NULL},
+                 {"====", NULL}};
+    sb_message_headers_t headers = {.header = {{"content-type", SB_SLICE("application/cloudevents+json")}},
+                                    .count = 1};
+    sb_event_t event;
+    sb_message_info_t info;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[128];
+        int n = snprintf(text, sizeof text, "{\"id\":\"1\",\"type\":\"a.b\",\"data_base64\":\"%s\"}",
+                         cases[i].text);
+        sb_message_t message = message_of(&headers, SB_SLICE("k"), (sb_slice_t){text, (size_t)n});
+        sb_code_t code = sb_message_decode(&message, &scratch, &event, &info, &err);
+        if (cases[i].data)
+            assert_ok(code, &err);
+        else
+            assert_code(SB_INVALID, code, &err);
+        if (cases[i].data)
+            assert_slice(event.data, cases[i].data);
+    }
+    sb_buf_fini(&scratch);
+}
+
+static void writes_structured_mode_and_reads_it_back(void **state)
+{
+    (void)state;
+    sb_event_t event = sample();
+    event.subject = SB_SLICE("o \"1\"");
+    sb_event_t back;
+    sb_position_t position = {3, 7, 1000, 990};
+    sb_message_headers_t headers;
+    sb_message_info_t info;
+    sb_buf_t value = SB_BUF_INIT;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_message_encode_structured(&event, &position, &value, &headers, &err), &err);
+    sb_message_t message = message_of(&headers, sb_message_key(&event), sb_buf_slice(&value));
+    assert_slice(sb_message_header(&message, "content-type"), "application/cloudevents+json; charset=UTF-8");
+    assert_slice(sb_message_header(&message, "sb-pos"), "3.7.1000.990");
+    assert_null(sb_message_header(&message, "ce_id").ptr);
+    assert_slice(
+        sb_buf_slice(&value),
+        "{\"specversion\":\"1.0\",\"id\":\"01890a5d-ac96-774b-bcce-b302099a8057\",\"type\":\"order."
+        "created\",\"source\":\"/shop\",\"subject\":\"o \\\"1\\\"\",\"time\":\"2023-11-14T22:13:"
+        "20.123456Z\",\"dataschema\":\"order.created.v2\",\"correlationid\":\"c-1\",\"causationid\":"
+        "\"k-1\",\"partitionkey\":\"customer-7\",\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-"
+        "b7ad6b7169203331-01\",\"datacontenttype\":\"application/json\",\"data\":{\"total\":1}}");
+
+    assert_ok(sb_message_decode(&message, &scratch, &back, &info, &err), &err);
+    assert_true(info.structured && info.has_position);
+    assert_true(sb_uuid_equal(&event.id, &back.id));
+    assert_true(sb_slice_equal(event.type, back.type) && sb_slice_equal(event.subject, back.subject));
+    assert_true(sb_slice_equal(event.source, back.source) && sb_slice_equal(event.data, back.data));
+    assert_true(sb_slice_equal(event.correlation_id, back.correlation_id));
+    assert_true(sb_slice_equal(event.causation_id, back.causation_id));
+    assert_true(sb_slice_equal(event.partition_key, back.partition_key));
+    assert_true(sb_slice_equal(event.traceparent, back.traceparent));
+    assert_true(event.time_us == back.time_us && back.schema_version == 2);
+
+    /* A tombstone's event says so by having no data. */
+    event.data = SB_SLICE_NONE;
+    assert_ok(sb_message_encode_structured(&event, NULL, &value, &headers, &err), &err);
+    message = message_of(&headers, sb_message_key(&event), sb_buf_slice(&value));
+    assert_ok(sb_message_decode(&message, &scratch, &back, &info, &err), &err);
+    assert_null(back.data.ptr);
+    assert_false(info.has_position);
+    sb_buf_fini(&value);
+    sb_buf_fini(&scratch);
+}
+
+/* The Kafka binding: what makes a record structured, and what may come in the headers. */
+static void tells_the_modes_apart_as_the_binding_says(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *content;
+        sb_code_t code;
+        bool structured;
+    } cases[] = {{"application/json", SB_OK, false},
+                 {"application/json; charset=utf-8", SB_OK, false},
+                 {"text/plain", SB_OK, false},
+                 {"application/vnd.cloudevents+json", SB_OK, false},
+                 {"application/cloudevents+json", SB_OK, true},
+                 {"APPLICATION/CLOUDEVENTS+JSON; charset=UTF-8", SB_OK, true},
+                 {"application/cloudevents", SB_OK, true},
+                 {"application/cloudevents+avro", SB_UNSUPPORTED, false},
+                 {"application/cloudevents+jsonx", SB_UNSUPPORTED, false},
+                 {"application/cloudevents-batch+json", SB_UNSUPPORTED, false}};
+    static const char value[] =
+        "{\"specversion\":\"1.0\",\"id\":\"2\",\"source\":\"/s\",\"type\":\"a.inner\"}";
+    sb_event_t event;
+    sb_message_info_t info;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sb_message_headers_t headers = {.header = {{"ce_specversion", SB_SLICE("1.0")},
+                                                   {"ce_id", SB_SLICE("1")},
+                                                   {"ce_source", SB_SLICE("/\xe2\x82\xac%20")},
+                                                   {"ce_type", SB_SLICE("a.outer")},
+                                                   {"content-type", sb_slice(cases[i].content)}},
+                                        .count = 5};
+        sb_message_t message = message_of(&headers, SB_SLICE("k"), SB_SLICE(value));
+        assert_code(cases[i].code, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+        if (cases[i].code != SB_OK) {
+            assert_contains(err.message, cases[i].content);
+            continue;
+        }
+        assert_int_equal(info.structured, cases[i].structured);
+        assert_slice(event.type, cases[i].structured ? "a.inner" : "a.outer");
+        if (!cases[i].structured) { /* header values are UTF-8 as it is: nothing is percent-decoded */
+            assert_slice(event.source, "/\xe2\x82\xac%20");
+            assert_slice(info.content_type, cases[i].content);
+            assert_slice(event.data, value);
+        }
+    }
+    sb_buf_fini(&scratch);
+}
+
+static void refuses_another_version_of_cloudevents_by_name(void **state)
+{
+    (void)state;
+    sb_event_t event;
+    sb_message_info_t info;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_message_headers_t headers = {.header = {{"ce_specversion", SB_SLICE("0.3")},
+                                               {"ce_id", SB_SLICE("1")},
+                                               {"ce_type", SB_SLICE("a.b")}},
+                                    .count = 3};
+    sb_message_t message = message_of(&headers, SB_SLICE("k"), SB_SLICE("{}"));
+    assert_code(SB_UNSUPPORTED, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    assert_contains(err.message, "specversion 0.3");
+    message.headers[0].value = SB_SLICE("1.0.2");
+    assert_ok(sb_message_decode(&message, &scratch, &event, &info, &err), &err);
+    headers = (sb_message_headers_t){.header = {{"content-type", SB_SLICE("application/cloudevents+json")}},
+                                     .count = 1};
+    message = message_of(&headers, SB_SLICE("k"),
+                         SB_SLICE("{\"specversion\":\"2.0\",\"id\":\"1\",\"type\":\"a.b\"}"));
     assert_code(SB_UNSUPPORTED, sb_message_decode(&message, &scratch, &event, &info, &err), &err);
     sb_buf_fini(&scratch);
 }
@@ -159,6 +311,13 @@ static void leaves_out_confluents_frame_and_keeps_a_tombstone(void **state)
     assert_true(info.framed);
     assert_int_equal(info.frame_schema, 258);
     assert_slice(back.data, "{}");
+    /* Avro behind the frame: no handler could make anything of it. */
+    message.value = SB_SLICE("\0\0\0\1\2\x06"
+                             "foo");
+    assert_code(SB_UNSUPPORTED, sb_message_decode(&message, &scratch, &back, &info, &err), &err);
+    assert_contains(err.message, "schema id 258");
+    message.value = SB_SLICE("\0\0\0\1\2");
+    assert_code(SB_UNSUPPORTED, sb_message_decode(&message, &scratch, &back, &info, &err), &err);
     message.value = SB_SLICE_NONE;
     assert_ok(sb_message_decode(&message, &scratch, &back, &info, &err), &err);
     assert_null(back.data.ptr);
@@ -222,6 +381,10 @@ int main(void)
         cmocka_unit_test(comes_back_as_it_went),
         cmocka_unit_test(writes_only_what_is_there),
         cmocka_unit_test(reads_structured_mode),
+        cmocka_unit_test(reads_data_in_base64),
+        cmocka_unit_test(writes_structured_mode_and_reads_it_back),
+        cmocka_unit_test(tells_the_modes_apart_as_the_binding_says),
+        cmocka_unit_test(refuses_another_version_of_cloudevents_by_name),
         cmocka_unit_test(reads_what_debezium_writes),
         cmocka_unit_test(leaves_out_confluents_frame_and_keeps_a_tombstone),
         cmocka_unit_test(says_what_is_missing),
