@@ -57,6 +57,7 @@ sb_code_t sb_command_read(const sb_message_t *message, sb_command_in_t *out, boo
     command->step = sb_message_header(message, SB_H_SAGA_STEP);
     command->compensate = sb_slice_is(sb_message_header(message, SB_H_DIRECTION), "compensate");
     command->correlation_id = sb_message_header(message, SB_H_CORRELATION);
+    command->traceparent = sb_message_header(message, SB_H_TRACEPARENT);
     command->input = message->value.ptr ? message->value : SB_SLICE("{}");
     (void)parse_int(sb_message_header(message, SB_H_ATTEMPT), &command->attempt);
     if (command->step.len == 0)

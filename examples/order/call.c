@@ -70,6 +70,7 @@ bool publish(order_call_t *call, const char *type, json_t *body)
         .type = sb_slice(type),
         .subject = sb_slice(call->order_id),
         .correlation_id = call->command->correlation_id,
+        .traceparent = call->command->traceparent,
         .data = sb_slice(text),
     };
     sb_append_t append = {

@@ -33,6 +33,8 @@ typedef struct sb_command {
     int attempt;
     sb_slice_t input; /* JSON */
     sb_slice_t correlation_id;
+    sb_slice_t
+        traceparent; /* W3C trace context the saga was started with: give it to the events you append */
 } sb_command_t;
 
 typedef enum sb_reply_outcome {
