@@ -36,11 +36,16 @@ static int64_t system_mono(void *context)
 
 const sb_clock_t sb_clock_system = {system_wall, system_mono, NULL};
 
-void sb_sleep_ms(int64_t ms)
+void sb_sleep_us(int64_t us)
 {
-    struct timespec left = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000L};
+    struct timespec left = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000L};
     while (nanosleep(&left, &left) < 0 && errno == EINTR) {
     }
+}
+
+void sb_sleep_ms(int64_t ms)
+{
+    sb_sleep_us(ms * 1000);
 }
 
 char *sb_time_format(int64_t wall_us, char text[SB_TIME_TEXT])

@@ -24,6 +24,7 @@ extern const sb_clock_t sb_clock_system;
 int64_t sb_wall_us(void);
 int64_t sb_mono_us(void);
 void sb_sleep_ms(int64_t ms);
+void sb_sleep_us(int64_t us);
 
 #define SB_TIME_TEXT 32
 /* RFC 3339 in UTC with microseconds: 2026-11-21T05:19:35.123456Z; returns text. */

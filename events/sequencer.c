@@ -1,6 +1,10 @@
 /* One elected sequencer feeds the rule (sequencer_rule.c) and writes its result to the lease row. A tick is
  * two statements in this order, what was drawn and then who holds the lock, and a third only when safe_seq
- * moves. While nothing is drawn a tick is the first statement alone.
+ * moves. While events come the two travel together: the server runs them one after the other, and neither
+ * reads by a snapshot, so the order is kept. While nothing is drawn a tick is the first statement alone.
+ *
+ * Pace: after a tick that had something to do the sequencer rests as long as the tick took, at most tick_ms:
+ * half of its time at the most, and no pause that is long beside a commit. Then a poke wakes it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/sequencer.h"
@@ -22,6 +26,7 @@
 #define COMMANDS_PER_BATCH 1000
 #define COMMANDS_KEPT_MS   (INT64_C(7) * 86400 * 1000)
 #define BEHIND_WAIT_MAX_MS 10
+#define BEHIND_AT_WORK_MS  50 /* so long an appender is waited for at the pace of events */
 #define BLOCKER_AFTER_MS   50 /* a holder of less is an appender at work */
 #define BLOCKER_EVERY_MS   250
 
@@ -36,6 +41,7 @@ struct sb_sequencer {
     sb_pg_t *pg;
     sb_lease_t lease;
     sb_sequencer_rule_t rule;
+    bool busy;                                 /* the last tick saw something, or someone poked */
     uint32_t wait_ms;                          /* until the next tick */
     int64_t written_us, upkeep_us, blocker_us; /* last written; next due */
     pthread_mutex_t lock;                      /* of the two below */
@@ -169,16 +175,6 @@ static sb_code_t name_blocker(sb_sequencer_t *sequencer, sb_error_t *err)
 
 /* ---- one tick ---- */
 
-static sb_code_t read_drawn(sb_sequencer_t *sequencer, int64_t *drawn, sb_error_t *err)
-{
-    sb_pg_result_t *rows = NULL;
-    sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_sequencer_last, NULL, &rows, err);
-    if (code == SB_OK)
-        *drawn = sb_pg_get_int(rows, 0, 0);
-    sb_pg_result_free(rows);
-    return code;
-}
-
 static sb_code_t feed_rule(sb_sequencer_t *sequencer, int64_t drawn, const sb_pg_result_t *rows,
                            sb_error_t *err)
 {
@@ -200,20 +196,33 @@ static sb_code_t feed_rule(sb_sequencer_t *sequencer, int64_t drawn, const sb_pg
     return code;
 }
 
+/* (1) before (2): the rule rests on it. One round trip when there is likely something to see. */
+static sb_code_t read_both(sb_sequencer_t *sequencer, sb_pg_result_t *results[2], sb_error_t *err)
+{
+    sb_pg_batch_t batch = {.count = 0};
+    sb_pg_batch_add(&batch, sb_sql_sequencer_last, NULL);    /* (1) */
+    sb_pg_batch_add(&batch, sb_sql_sequencer_holders, NULL); /* (2) */
+    return sb_pg_batch_run(sequencer->pg, &batch, results, NULL, err);
+}
+
 static sb_code_t look(sb_sequencer_t *sequencer, int64_t *drawn, sb_error_t *err)
 {
-    sb_code_t code = read_drawn(sequencer, drawn, err); /* (1) before (2): the rule rests on it */
-    if (code != SB_OK)
-        return code;
-    if (*drawn == sequencer->rule.safe) {
-        sb_rule_rest(&sequencer->rule, *drawn);
-        return SB_OK;
-    }
-    sb_pg_result_t *rows = NULL;
-    code = sb_pg_query(sequencer->pg, sb_sql_sequencer_holders, NULL, &rows, err); /* (2) */
+    sb_pg_result_t *results[2] = {NULL, NULL};
+    sb_code_t code = sequencer->busy
+                         ? read_both(sequencer, results, err)
+                         : sb_pg_query(sequencer->pg, sb_sql_sequencer_last, NULL, &results[0], err);
     if (code == SB_OK)
-        code = feed_rule(sequencer, *drawn, rows, err);
-    sb_pg_result_free(rows);
+        *drawn = sb_pg_get_int(results[0], 0, 0);
+    if (code == SB_OK && *drawn == sequencer->rule.safe) {
+        sb_rule_rest(&sequencer->rule, *drawn);
+    } else if (code == SB_OK) {
+        if (!results[1])
+            code = sb_pg_query(sequencer->pg, sb_sql_sequencer_holders, NULL, &results[1], err); /* (2) */
+        if (code == SB_OK)
+            code = feed_rule(sequencer, *drawn, results[1], err);
+    }
+    sb_pg_result_free(results[0]);
+    sb_pg_result_free(results[1]);
     return code;
 }
 
@@ -303,20 +312,34 @@ static sb_code_t upkeep(sb_sequencer_t *sequencer, sb_error_t *err)
 
 /* ---- the loop ---- */
 
-/* While events come the pace is fixed, so that each append's poke does not cost a tick of its own; then the
- * pause doubles, and a poke ends it. */
-static void pause_between(sb_sequencer_t *sequencer, bool moved, bool behind)
+/* Whether safe_seq waits for appenders that are merely at work. */
+static bool is_at_work(const sb_sequencer_t *sequencer)
 {
+    return sb_mono_us() - sequencer->behind_since_us < BEHIND_AT_WORK_MS * 1000;
+}
+
+/* A tick that had something to do is followed by a rest of its own length, whatever pokes; then the pause
+ * doubles, and a poke ends it. */
+static void pause_between(sb_sequencer_t *sequencer, bool moved, bool behind, int64_t cost_us)
+{
+    int64_t tick_us = (int64_t)sequencer->tick_ms * 1000;
+    if (moved || behind) {
+        sb_sleep_us(cost_us < tick_us ? cost_us : tick_us);
+        sequencer->busy = true;
+    }
     if (moved) {
         sequencer->wait_ms = sequencer->tick_ms;
-        sb_sleep_ms(sequencer->tick_ms);
         return;
     }
     uint32_t longest =
         behind && sequencer->idle_ms > BEHIND_WAIT_MAX_MS ? BEHIND_WAIT_MAX_MS : sequencer->idle_ms;
-    sequencer->wait_ms = sequencer->wait_ms * 2 < longest ? sequencer->wait_ms * 2 : longest;
-    if (sb_signal_wait(&sequencer->wake, sequencer->wait_ms))
-        sequencer->wait_ms = sequencer->tick_ms;
+    if (behind && is_at_work(sequencer))
+        longest = sequencer->tick_ms;
+    bool poked = sb_signal_wait(&sequencer->wake, sequencer->wait_ms);
+    sequencer->busy = behind || poked;
+    sequencer->wait_ms = poked                              ? sequencer->tick_ms
+                         : sequencer->wait_ms * 2 < longest ? sequencer->wait_ms * 2
+                                                            : longest;
 }
 
 /* Takes the lease and starts the rule anew: whatever was known of holders belongs to another connection. */
@@ -353,13 +376,15 @@ static sb_code_t lead(sb_sequencer_t *sequencer, sb_error_t *err)
     while (code == SB_OK && !is_stopping(sequencer)) {
         bool moved = false;
         bool behind = false;
+        int64_t start_us = sb_mono_us();
         code = tick(sequencer, &moved, &behind, err);
+        int64_t cost_us = sb_mono_us() - start_us;
         if (code == SB_OK)
             code = upkeep(sequencer, err);
         if (code == SB_OK)
             code = beat(sequencer, err);
         if (code == SB_OK)
-            pause_between(sequencer, moved, behind);
+            pause_between(sequencer, moved, behind, cost_us);
     }
     return code;
 }
