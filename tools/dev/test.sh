@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Builds and runs the tests with CTest: unit and mock side by side, all others one after the other, with
-# one Apache Kafka for those labelled kafka or e2e. Tests start their own PostgreSQL.
+# Builds and runs the tests with CTest: those that bring their own servers side by side, all others one after the
+# other, with one Apache Kafka for those labelled kafka or e2e.
 
 test_help() {
     cat <<'END'
@@ -54,8 +54,8 @@ test_command() {
 
     cd "$root"
     _started=$(date +%s)
-    test_group side-by-side -L '^(unit|mock)$' -j "$(nproc 2>/dev/null || echo 2)"
-    test_group one-by-one -LE '^(unit|mock)$' -j 1
+    test_group side-by-side -L '^(unit|mock|pg)$' -j "$(nproc 2>/dev/null || echo 2)"
+    test_group one-by-one -LE '^(unit|mock|pg)$' -j 1
     _status=0
     python3 "$root/tools/dev/summary.py" $(($(date +%s) - _started)) "$test_results"/*.xml || _status=$?
     exit "$_status"
