@@ -281,6 +281,12 @@ static sb_code_t read_answer(const sb_pg_result_t *rows, const sb_append_t *appe
 sb_code_t sb_store_append(sb_store_t *store, const sb_append_t *append, sb_append_result_t *result,
                           sb_error_t *err)
 {
+    return sb_store_append_as(store, append, NULL, result, err);
+}
+
+sb_code_t sb_store_append_as(sb_store_t *store, const sb_append_t *append, const sb_hash_t *request,
+                             sb_append_result_t *result, sb_error_t *err)
+{
     *result = (sb_append_result_t){SB_APPENDED, 0, 0, 0};
     sb_code_t code = check_append(append, err);
     if (code == SB_OK)
@@ -290,7 +296,9 @@ sb_code_t sb_store_append(sb_store_t *store, const sb_append_t *append, sb_appen
     if (code != SB_OK)
         return code;
     sb_hash_t hash = {{0}};
-    if (!sb_uuid_is_nil(&append->command_id)) {
+    if (request) {
+        hash = *request;
+    } else if (!sb_uuid_is_nil(&append->command_id)) {
         hash_request(store, append, &hash);
         if (sb_buf_failed(&store->request))
             return no_memory(err);

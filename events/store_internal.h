@@ -20,6 +20,12 @@ struct sb_store {
  * connection's owner. */
 SB_MUST_CHECK sb_code_t sb_store_ready(sb_store_t *store, sb_error_t *err);
 
+/* sb_store_append under the name of another request: what makes a repeated command the same one is request,
+ * not the events. For whoever decides anew what to append when it is asked again. NULL: the append itself. */
+SB_MUST_CHECK sb_code_t sb_store_append_as(sb_store_t *store, const sb_append_t *append,
+                                           const sb_hash_t *request, sb_append_result_t *result,
+                                           sb_error_t *err);
+
 /* Makes an event of the columns of sb_event_from_row and hands it to the reader, however they were read. */
 SB_MUST_CHECK sb_code_t sb_store_deliver(sb_store_t *store, const sb_slice_t fields[10], sb_event_fn on_event,
                                          void *context, sb_error_t *err);
