@@ -1,6 +1,6 @@
 /* pg - one PostgreSQL connection: prepared statements with binary parameters and results, pipelines, COPY.
  *
- * The only door to libpq (with pg_copy and pg_error). Statements are prepared at their first use on a
+ * The only door to libpq (with the other pg_*.c). Statements are prepared at their first use on a
  * connection, under a name made from their text's address, so SQL must be static text (the embedded files).
  * SQLSTATEs are translated in pg_error.c alone: classes 08, 40, 53, 55P03, 57P0x are retryable, 23505 is
  * SB_CONFLICT; err->origin keeps "pg:SQLSTATE".
