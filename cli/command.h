@@ -25,6 +25,7 @@
     ROW(CONFLICT, 6, "someone else wrote first, or the key came with other content before")                  \
     ROW(SAGA_UNDONE, 7, "the saga that was waited for ended compensated or failed")                          \
     ROW(TIMEOUT, 8, "it did not end in the time given")                                                      \
+    ROW(TAMPERED, 9, "history is not as it was sealed")                                                      \
     ROW(INTERRUPTED, 130, "interrupted by Ctrl-C")
 
 typedef enum sb_exit {

@@ -17,6 +17,8 @@ sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_publish(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_event_append(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_event_read(sb_cli_t *cli, sb_error_t *err);
+/* cmd_verify.c */
+sb_code_t sb_cmd_event_verify(sb_cli_t *cli, sb_error_t *err);
 /* cmd_subscribe.c */
 sb_code_t sb_cmd_subscribe(sb_cli_t *cli, sb_error_t *err);
 /* cmd_saga.c */

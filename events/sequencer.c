@@ -13,6 +13,7 @@
 #include "base/lease.h"
 #include "base/log.h"
 #include "base/retry.h"
+#include "events/keeper.h"
 #include "events/sequencer_rule.h"
 #include "events_sql.h"
 
@@ -20,11 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PARTITIONS_AHEAD   INT64_C(20000000) /* one whole range to spare */
-#define UPKEEP_MS          30000
-#define UPKEEP_AGAIN_MS    1000 /* when there is more to delete */
-#define COMMANDS_PER_BATCH 1000
-#define COMMANDS_KEPT_MS   (INT64_C(7) * 86400 * 1000)
 #define BEHIND_WAIT_MAX_MS 10
 #define BEHIND_AT_WORK_MS  50 /* so long an appender is waited for at the pace of events */
 #define BLOCKER_AFTER_MS   50 /* a holder of less is an appender at work */
@@ -35,16 +31,16 @@ struct sb_sequencer {
     char *owner;
     sb_progress_t *progress;
     uint32_t tick_ms, idle_ms, overdue_ms;
-    int64_t commands_kept_ms;
+    sb_keeper_t *keeper;
     sb_signal_t wake; /* poked by appenders; raised by stop */
     _Atomic bool stopping;
     sb_pg_t *pg;
     sb_lease_t lease;
     sb_sequencer_rule_t rule;
-    bool busy;                                 /* the last tick saw something, or someone poked */
-    uint32_t wait_ms;                          /* until the next tick */
-    int64_t written_us, upkeep_us, blocker_us; /* last written; next due */
-    pthread_mutex_t lock;                      /* of the two below */
+    bool busy;                      /* the last tick saw something, or someone poked */
+    uint32_t wait_ms;               /* until the next tick */
+    int64_t written_us, blocker_us; /* last written; next due */
+    pthread_mutex_t lock;           /* of the two below */
     sb_sequencer_stats_t stats;
     int64_t behind_since_us; /* 0: safe_seq is not behind */
 };
@@ -71,11 +67,19 @@ sb_code_t sb_sequencer_open(sb_sequencer_t **out, const sb_sequencer_config_t *c
     sequencer->tick_ms = config->tick_ms ? config->tick_ms : 1;
     sequencer->idle_ms = config->idle_ms ? config->idle_ms : 50;
     sequencer->overdue_ms = config->overdue_ms ? config->overdue_ms : 10000;
-    sequencer->commands_kept_ms = config->commands_kept_ms ? config->commands_kept_ms : COMMANDS_KEPT_MS;
     sequencer->progress = config->progress;
-    if (!sequencer->uri || !sequencer->owner) {
+    sb_keeper_config_t keeper = {.pg_uri = config->pg_uri,
+                                 .owner = config->owner,
+                                 .overdue_ms = config->overdue_ms,
+                                 .commands_kept_ms = config->commands_kept_ms,
+                                 .seal_ms = config->seal_ms};
+    if (!sequencer->uri || !sequencer->owner)
+        code = sb_fail(err, SB_NO_MEMORY, "sequencer: out of memory");
+    if (code == SB_OK)
+        code = sb_keeper_open(&sequencer->keeper, &keeper, err);
+    if (code != SB_OK) {
         sb_sequencer_close(&sequencer);
-        return sb_fail(err, SB_NO_MEMORY, "sequencer: out of memory");
+        return code;
     }
     if (sequencer->progress)
         sequencer->progress->poke = &sequencer->wake;
@@ -96,6 +100,7 @@ void sb_sequencer_close(sb_sequencer_t **sequencer)
         return;
     if (s->progress && s->progress->poke == &s->wake)
         s->progress->poke = NULL;
+    sb_keeper_close(&s->keeper);
     sb_lease_fini(&s->lease);
     sb_rule_fini(&s->rule);
     sb_pg_close(&s->pg);
@@ -119,6 +124,7 @@ void sb_sequencer_stats(const sb_sequencer_t *sequencer, sb_sequencer_stats_t *o
     pthread_mutex_t *lock = &((sb_sequencer_t *)(uintptr_t)sequencer)->lock;
     (void)pthread_mutex_lock(lock);
     *out = sequencer->stats;
+    out->sealed_seq = sb_keeper_sealed(sequencer->keeper);
     if (sequencer->behind_since_us)
         out->lag_ms = (sb_mono_us() - sequencer->behind_since_us) / 1000;
     (void)pthread_mutex_unlock(lock);
@@ -270,46 +276,6 @@ static sb_code_t beat(sb_sequencer_t *sequencer, sb_error_t *err)
     return sb_lease_beat(&sequencer->lease, sequencer->pg, err);
 }
 
-/* Guarded as all writes of the role; a partition or a row less is made or deleted next time. */
-static sb_code_t run_upkeep(sb_sequencer_t *sequencer, int64_t *deleted, sb_error_t *err)
-{
-    sb_pg_params_t guard;
-    sb_pg_params_t ahead = SB_PG_PARAMS_INIT;
-    sb_pg_params_t commands = SB_PG_PARAMS_INIT;
-    sb_pg_batch_t batch = {.count = 0};
-    sb_pg_result_t *results[3];
-    sb_lease_guard(&sequencer->lease, NULL, &guard);
-    sb_pg_add_int8(&ahead, PARTITIONS_AHEAD);
-    sb_pg_add_int4(&commands, COMMANDS_PER_BATCH);
-    sb_pg_add_int8(&commands, sequencer->commands_kept_ms);
-    sb_pg_batch_add(&batch, sb_sql_lease_advance, &guard);
-    sb_pg_batch_add(&batch, sb_sql_upkeep_partitions, &ahead);
-    sb_pg_batch_add(&batch, sb_sql_upkeep_commands, &commands);
-    sb_code_t code = sb_pg_batch_run(sequencer->pg, &batch, results, NULL, err);
-    if (code != SB_OK)
-        return code;
-    *deleted = sb_pg_affected(results[2]);
-    for (int i = 0; i < 3; i++)
-        sb_pg_result_free(results[i]);
-    return SB_OK;
-}
-
-static sb_code_t upkeep(sb_sequencer_t *sequencer, sb_error_t *err)
-{
-    int64_t now = sb_mono_us();
-    int64_t deleted = 0;
-    if (now < sequencer->upkeep_us)
-        return SB_OK;
-    sequencer->upkeep_us = now + UPKEEP_MS * INT64_C(1000);
-    sb_code_t code = run_upkeep(sequencer, &deleted, err);
-    if (deleted == COMMANDS_PER_BATCH)
-        sequencer->upkeep_us = now + UPKEEP_AGAIN_MS * INT64_C(1000);
-    if (code == SB_OK || code == SB_FENCED || !sb_pg_is_open(sequencer->pg))
-        return code;
-    sb_log_error(SB_LOG_WARN, "SEQ-UPKEEP", err, "upkeep of the event table is tried again later");
-    return SB_OK;
-}
-
 /* ---- the loop ---- */
 
 /* Whether safe_seq waits for appenders that are merely at work. */
@@ -361,7 +327,6 @@ static sb_code_t take_over(sb_sequencer_t *sequencer, sb_error_t *err)
     sb_rule_start(&sequencer->rule, sequencer->lease.cursor);
     sequencer->wait_ms = sequencer->tick_ms;
     sequencer->written_us = sb_mono_us();
-    sequencer->upkeep_us = 0;
     sequencer->blocker_us = 0;
     note_leader(sequencer, true);
     if (sequencer->progress)
@@ -379,8 +344,6 @@ static sb_code_t lead(sb_sequencer_t *sequencer, sb_error_t *err)
         int64_t start_us = sb_mono_us();
         code = tick(sequencer, &moved, &behind, err);
         int64_t cost_us = sb_mono_us() - start_us;
-        if (code == SB_OK)
-            code = upkeep(sequencer, err);
         if (code == SB_OK)
             code = beat(sequencer, err);
         if (code == SB_OK)
@@ -405,7 +368,7 @@ static uint32_t delay_after(const sb_sequencer_t *sequencer, sb_code_t code, uin
     return sb_retry_delay_ms(&policy, failures, (uint64_t)sb_mono_us() * UINT64_C(0x9e3779b97f4a7c15));
 }
 
-void sb_sequencer_run(sb_sequencer_t *sequencer)
+static void sequence(sb_sequencer_t *sequencer)
 {
     uint32_t failures = 0;
     while (!is_stopping(sequencer)) {
@@ -429,4 +392,24 @@ void sb_sequencer_run(sb_sequencer_t *sequencer)
     if (sequencer->pg)
         sb_lease_release(&sequencer->lease, sequencer->pg);
     sb_pg_close(&sequencer->pg);
+}
+
+static void *run_keeper(void *context)
+{
+    sb_keeper_run(((sb_sequencer_t *)context)->keeper);
+    return NULL;
+}
+
+void sb_sequencer_run(sb_sequencer_t *sequencer)
+{
+    pthread_t keeper;
+    bool kept = pthread_create(&keeper, NULL, run_keeper, sequencer) == 0;
+    if (!kept)
+        sb_log(SB_LOG_ERROR, "KEEPER-THREAD",
+               "no thread for the keeper: no seals and no upkeep by this instance");
+    sequence(sequencer);
+    if (kept) {
+        sb_keeper_stop(sequencer->keeper);
+        (void)pthread_join(keeper, NULL);
+    }
 }

@@ -2,7 +2,8 @@
  *
  * Below safe_seq nothing appears any more: relay, views and subscriptions read up to it. The rule looks at
  * who holds the insert lock on the event table, never at holes, clocks or xmin; sequencer.c states it in
- * full.
+ * full. The keeper (seals, partitions, upkeep) runs beside it, on a thread that sb_sequencer_run starts and
+ * ends.
  *
  * Thread: open, run and close from one thread; stop from any.
  *
@@ -22,7 +23,8 @@ typedef struct sb_sequencer_config {
     uint32_t tick_ms;         /* between ticks while events come; 0: 1 */
     uint32_t idle_ms;         /* slowest pace when nothing comes; 0: 50 */
     uint32_t overdue_ms;      /* 0: 10000 */
-    int64_t commands_kept_ms; /* how long an append is idempotent by its command id; 0: 7 days */
+    int64_t commands_kept_ms; /* the keeper's, as the next: events/keeper.h */
+    int64_t seal_ms;
 } sb_sequencer_config_t;
 
 typedef struct sb_sequencer_stats { /* each read atomically */
@@ -32,6 +34,7 @@ typedef struct sb_sequencer_stats { /* each read atomically */
     int64_t lag_ms;        /* how long safe_seq has been behind; 0 when it is not */
     int blocker_pid;       /* backend of the oldest transaction that holds safe_seq back; 0: none */
     char blocker_name[64]; /* its application_name */
+    int64_t sealed_seq;    /* up to here history is sealed; 0: another instance knows */
 } sb_sequencer_stats_t;
 
 SB_MUST_CHECK sb_code_t sb_sequencer_open(sb_sequencer_t **out, const sb_sequencer_config_t *config,

@@ -90,6 +90,16 @@ CREATE TABLE event (
 CREATE TABLE event_domain PARTITION OF event FOR VALUES IN (1) PARTITION BY RANGE (seq);
 CREATE TABLE event_saga PARTITION OF event FOR VALUES IN (2) PARTITION BY RANGE (seq);
 
+-- History does not change, not even by its owner's hand.
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'sagabus: % on % is refused, history is append-only', TG_OP, TG_TABLE_NAME USING ERRCODE = '42501';
+END $$;
+CREATE TRIGGER event_no_truncate BEFORE TRUNCATE ON event FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_no_truncate BEFORE TRUNCATE ON event_domain FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_no_truncate BEFORE TRUNCATE ON event_saga FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_no_change BEFORE UPDATE OR DELETE ON event FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
 -- Makes the leaf partitions that cover the next ahead values of seq, in ranges of width. Returns how many.
 -- A leaf is made apart and then attached: that leaves appenders alone, where CREATE … PARTITION OF would wait for
 -- each of them, and all others for it.
@@ -110,10 +120,12 @@ BEGIN
         WHILE low <= target LOOP
             leaf := parent || '_' || (low + width);
             EXECUTE format('CREATE TABLE sagabus.%I (LIKE sagabus.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS) '
-                'WITH (fillfactor = 100, autovacuum_vacuum_insert_scale_factor = 0.05, toast_tuple_target = 4080)',
-                leaf, parent);
+                'WITH (fillfactor = 100, autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_freeze_min_age = 0, '
+                'toast_tuple_target = 4080)', leaf, parent);
             EXECUTE format('ALTER TABLE sagabus.%I ALTER COLUMN data SET COMPRESSION lz4', leaf);
             EXECUTE format('CREATE UNIQUE INDEX ON sagabus.%I (stream_no, version)', leaf);
+            EXECUTE format('CREATE TRIGGER event_no_truncate BEFORE TRUNCATE ON sagabus.%I '
+                'FOR EACH STATEMENT EXECUTE FUNCTION sagabus.refuse_change()', leaf);
             EXECUTE format('ALTER TABLE sagabus.%I ATTACH PARTITION sagabus.%I FOR VALUES FROM (%s) TO (%s)',
                 parent, leaf, low, low + width);
             low := low + width;
@@ -123,14 +135,6 @@ BEGIN
     RETURN made;
 END $$;
 SELECT event_partitions_ahead(1000000);
-
--- History does not change, not even by its owner's hand.
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'sagabus: % on % is refused, history is append-only', TG_OP, TG_TABLE_NAME USING ERRCODE = '42501';
-END $$;
-CREATE TRIGGER event_no_truncate BEFORE TRUNCATE ON event FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER event_no_change BEFORE UPDATE OR DELETE ON event FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 -- What makes an append idempotent: the first answer, kept 7 days.
 CREATE TABLE append_command (

@@ -4,11 +4,8 @@
 #include "migrations_sql.h"
 
 const sb_migration_t sb_migrations[] = {
-    {"0001_core", sb_sql_0001_core},
-    {"0002_saga", sb_sql_0002_saga},
-    {"0003_view", sb_sql_0003_view},
-    {"0004_access", sb_sql_0004_access},
-    {NULL, NULL},
+    {"0001_core", sb_sql_0001_core},     {"0002_saga", sb_sql_0002_saga}, {"0003_view", sb_sql_0003_view},
+    {"0004_access", sb_sql_0004_access}, {"0005_seal", sb_sql_0005_seal}, {NULL, NULL},
 };
 
 const sb_migration_t sb_client_migrations[] = {

@@ -66,6 +66,10 @@ static sb_code_t open_sequencer(sb_engine_t *engine, sb_error_t *err)
     if (code == SB_OK)
         code = sb_config_get_int(engine->config, "store.retention_command_ms", 60000, INT64_C(316224000000),
                                  &c.commands_kept_ms, err);
+    if (code == SB_OK)
+        code = sb_config_get_int(engine->config, "store.seal_ms", 0, 86400000, &c.seal_ms, err);
+    if (c.seal_ms == 0)
+        c.seal_ms = -1;
     return code == SB_OK ? sb_sequencer_open(&engine->sequencer, &c, err) : code;
 }
 
