@@ -73,6 +73,7 @@ void sb_store_close(sb_store_t **store)
     sb_pg_array_fini(&s->datas);
     sb_buf_fini(&s->request);
     sb_buf_fini(&s->scratch);
+    sb_store_keys_fini(&s->keys);
     if (s->owned) {
         sb_catalog_free(&s->catalog);
         sb_pg_close(&s->pg);
@@ -89,8 +90,6 @@ sb_code_t sb_store_ready(sb_store_t *store, sb_error_t *err)
 
 /* ---- what may be appended ---- */
 
-#define SAGA_CATEGORY "saga" /* of the streams that the orchestrator alone writes */
-
 static sb_code_t check_append(const sb_append_t *append, sb_error_t *err)
 {
     if (append->count == 0)
@@ -98,7 +97,7 @@ static sb_code_t check_append(const sb_append_t *append, sb_error_t *err)
     if (append->count > SB_APPEND_EVENTS_MAX)
         return sb_fail_at(err, SB_TOO_LARGE, "/events", "append: %zu events, the limit is %d", append->count,
                           SB_APPEND_EVENTS_MAX);
-    if (sb_slice_is(append->category, SAGA_CATEGORY))
+    if (sb_slice_is(append->category, SB_SAGA_CATEGORY))
         return sb_fail_at(err, SB_DENIED, "/category", "append: category saga is written by sagas only");
     if (append->key.len == 0 || append->key.len > SB_KEY_MAX ||
         memchr(append->key.ptr, '\0', append->key.len))

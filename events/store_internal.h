@@ -1,10 +1,14 @@
-/* What the store's files share: store.c opens and appends, store_read.c reads.
+/* What the store's files share: store.c opens and appends, store_read.c reads a stream, store_read_all.c all.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SB_EVENTS_STORE_INTERNAL_H
 #define SB_EVENTS_STORE_INTERNAL_H
 
 #include "events/store.h"
+#include "events/store_keys.h"
+
+/* Of the streams that the orchestrator alone writes; their key is the saga's id. */
+#define SB_SAGA_CATEGORY "saga"
 
 struct sb_store {
     sb_pg_t *pg;
@@ -14,6 +18,7 @@ struct sb_store {
     sb_pg_array_t ids, types, times, metas, datas; /* of the append in hand */
     sb_buf_t request;                              /* what is hashed under a command id */
     sb_buf_t scratch;
+    sb_store_keys_t keys; /* of streams that were read */
 };
 
 /* A store that owns its connection opens it again after it broke; one that borrows it leaves that to the
@@ -29,5 +34,8 @@ SB_MUST_CHECK sb_code_t sb_store_append_as(sb_store_t *store, const sb_append_t 
 /* Makes an event of the columns of sb_event_from_row and hands it to the reader, however they were read. */
 SB_MUST_CHECK sb_code_t sb_store_deliver(sb_store_t *store, const sb_slice_t fields[10], sb_event_fn on_event,
                                          void *context, sb_error_t *err);
+/* The same for a row of a result. */
+SB_MUST_CHECK sb_code_t sb_store_deliver_row(sb_store_t *store, const sb_pg_result_t *rows, int row,
+                                             sb_event_fn on_event, void *context, sb_error_t *err);
 
 #endif

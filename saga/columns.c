@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saga/columns.h"
 
-#include "saga/number.h"
+#include "events/saga_number.h"
 #include "saga_sql.h"
 
 #include <ctype.h>

@@ -4,10 +4,10 @@
 #ifndef SB_SAGA_ORCHESTRATOR_INTERNAL_H
 #define SB_SAGA_ORCHESTRATOR_INTERNAL_H
 
+#include "events/saga_number.h"
 #include "saga/arena.h"
 #include "saga/batch.h"
 #include "saga/call.h"
-#include "saga/number.h"
 #include "saga/orchestrator_bus.h"
 #include "saga/shard.h"
 #include "saga/timers.h"

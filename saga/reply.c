@@ -2,8 +2,8 @@
 #include "saga/reply.h"
 
 #include "base/scan.h"
+#include "events/saga_number.h"
 #include "saga/contract.h"
-#include "saga/number.h"
 
 static bool read_uuid(sb_slice_t text, sb_uuid_t *out)
 {

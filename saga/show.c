@@ -1,8 +1,8 @@
 /* The story of one saga: its events are folded, and what the fold passes through is written down.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "events/saga_number.h"
 #include "saga/event_body.h"
-#include "saga/number.h"
 #include "saga/query.h"
 #include "saga/render.h"
 #include "saga_sql.h"

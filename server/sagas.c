@@ -5,7 +5,7 @@
  * any more.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "saga/number.h"
+#include "events/saga_number.h"
 #include "saga/query.h"
 #include "server/body.h"
 #include "server/handlers.h"

@@ -1,7 +1,7 @@
--- A page of one stream, upwards. The range of seq prunes the partitions it does not live in; in each of the others
--- the index of (stream_no, version) gives the order.
+-- A page of one stream, upwards. The class and the range of seq prune the partitions it does not live in; in each of
+-- the others the index of (stream_no, version) gives the order.
 SELECT e.seq, e.stream_no, e.at, e.version, e.type_no, e.class, e.id, e.meta, e.data, $7::text
 FROM sagabus.event e
-WHERE e.class = 1 AND e.seq BETWEEN $1::bigint AND $2::bigint AND e.stream_no = $3::bigint
+WHERE e.class = $8::smallint AND e.seq BETWEEN $1::bigint AND $2::bigint AND e.stream_no = $3::bigint
     AND e.version BETWEEN $4::int AND $5::int
 ORDER BY e.version LIMIT $6::int

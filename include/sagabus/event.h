@@ -46,4 +46,8 @@ SB_API sb_slice_t sb_event_category(sb_slice_t type);
 /* Whether text is a type we accept: two or more labels of [a-z0-9_-] joined by dots, at most SB_TYPE_MAX. */
 SB_API bool sb_event_type_ok(sb_slice_t type);
 
+/* Whether a type is the one that the pattern names; * stands for any run of characters, dots too: "order.*",
+ * "*.created", "*". */
+SB_API bool sb_event_type_matches(sb_slice_t pattern, sb_slice_t type);
+
 #endif

@@ -59,31 +59,51 @@ typedef struct sb_append_result {
 SB_API SB_MUST_CHECK sb_code_t sb_store_append(sb_store_t *store, const sb_append_t *append,
                                                sb_append_result_t *result, sb_error_t *err);
 
-/* Called for each event read; the event is borrowed for the call. Not SB_OK stops the read and is returned.
- */
+/* Called for each event read; the event is borrowed for the call, which must leave the store alone. Not SB_OK
+ * stops the read and is returned. */
 typedef sb_code_t (*sb_event_fn)(void *context, const sb_event_t *event, sb_error_t *err);
 
 /* Events of one stream from a version on (from 1), at most limit; backward: from that version down (0: the
- * newest). SB_NOT_FOUND: no such stream; SB_GONE: from is below the first version still kept. */
+ * newest). A saga's stream has category "saga" and the saga's id as key. SB_NOT_FOUND: no such stream;
+ * SB_GONE: from is below the first version still kept (sb_store_stream says which); SB_CORRUPT: a version is
+ * missing. */
 SB_API SB_MUST_CHECK sb_code_t sb_store_read_stream(sb_store_t *store, sb_slice_t category, sb_slice_t key,
                                                     int from, bool backward, int limit, sb_event_fn on_event,
                                                     void *context, sb_error_t *err);
+
+typedef struct sb_stream_info {
+    int version;       /* of its newest event */
+    int first_version; /* older ones are no longer kept; 1: all are */
+} sb_stream_info_t;
+
+/* SB_NOT_FOUND: no such stream. */
+SB_API SB_MUST_CHECK sb_code_t sb_store_stream(sb_store_t *store, sb_slice_t category, sb_slice_t key,
+                                               sb_stream_info_t *out, sb_error_t *err);
 
 typedef struct sb_read_all {
     int64_t after_seq;
     int64_t to_seq; /* 0: the safe sequence number */
     int limit;
     sb_slice_t category;     /* absent: all */
-    const sb_slice_t *types; /* NULL: all */
+    const sb_slice_t *types; /* NULL: all; else patterns, see sb_event_type_matches */
     size_t type_count;
-    bool domain_only; /* leave out the inner saga events */
+    bool domain_only;   /* leave out the inner saga events */
+    uint32_t budget_ms; /* give back what was found after about so long; 0: however long it takes */
 } sb_read_all_t;
 
 /* Events of the store in order of seq. *last_seq (may be NULL) is how far the read got, also past events that
- * the filter left out: the next page starts there. */
+ * the filter left out: the next page starts there. Memory is bounded by one page of some MiB, however large
+ * limit is; no statement and no snapshot is open while on_event runs. */
 SB_API SB_MUST_CHECK sb_code_t sb_store_read_all(sb_store_t *store, const sb_read_all_t *read,
                                                  sb_event_fn on_event, void *context, int64_t *last_seq,
                                                  sb_error_t *err);
+
+/* The first seq, up to the safe one, whose event's time is not before time_us (wall microseconds); the safe
+ * one plus 1 when there is none. So a read from there on leaves no event of that time or a later one out. The
+ * time is the event's own: the server's clock at the append unless the client gave one, so older ones may
+ * follow. */
+SB_API SB_MUST_CHECK sb_code_t sb_store_seq_since(sb_store_t *store, int64_t time_us, int64_t *seq,
+                                                  sb_error_t *err);
 
 /* The sequence number up to which everything is committed, durable and visible. */
 SB_API SB_MUST_CHECK sb_code_t sb_store_safe_seq(sb_store_t *store, int64_t *out, sb_error_t *err);

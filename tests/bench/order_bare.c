@@ -3,9 +3,9 @@
 
 #include "base/clock.h"
 #include "bus/topic.h"
+#include "events/saga_number.h"
 #include "saga/contract.h"
 #include "saga/machine.h"
-#include "saga/number.h"
 #include "tests/bench/bare_participant.h"
 #include "tests/bench/latency.h"
 

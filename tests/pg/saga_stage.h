@@ -7,7 +7,7 @@
 #ifndef SB_TESTS_PG_SAGA_STAGE_H
 #define SB_TESTS_PG_SAGA_STAGE_H
 
-#include "saga/number.h"
+#include "events/saga_number.h"
 #include "tests/pg/saga_play.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"

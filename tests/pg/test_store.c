@@ -675,7 +675,7 @@ static void pages_come_from_the_indexes_of_the_partitions_they_need(void **state
     fixture_t *f = *state;
     char plan[8192];
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT sagabus.event_partitions_ahead(50000000)"), 4);
-    explain(f, sb_sql_stream_read, "45000001, 45000002, 2, 1, 9, 10, NULL", plan, sizeof plan);
+    explain(f, sb_sql_stream_read, "45000001, 45000002, 2, 1, 9, 10, NULL, 1", plan, sizeof plan);
     assert_contains(plan, "event_domain_60000000");
     assert_null(strstr(plan, "event_domain_20000000"));
     assert_null(strstr(plan, "event_saga"));

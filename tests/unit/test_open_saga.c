@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "saga/number.h"
+#include "events/saga_number.h"
 #include "saga/shard.h"
 #include "saga/timers.h"
 #include "tests/support/assert.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "saga/number.h"
+#include "events/saga_number.h"
 #include "tests/support/assert.h"
 
 #define COUNTER_MAX ((INT64_C(1) << 48) - 1)

@@ -1,4 +1,4 @@
-/* number - a saga's number and the id that carries it.
+/* saga_number - a saga's number and the id that carries it.
  *
  * The number is `shard << 48 | counter`: it says who owns the saga, it is the saga's stream number, and it
  * rises within a shard. The id is a version 8 UUID (RFC 9562 section 5.8): 48 bits of Unix milliseconds, then
@@ -8,8 +8,8 @@
  * Thread: any.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef SB_SAGA_NUMBER_H
-#define SB_SAGA_NUMBER_H
+#ifndef SB_EVENTS_SAGA_NUMBER_H
+#define SB_EVENTS_SAGA_NUMBER_H
 
 #include "sagabus/id.h"
 
