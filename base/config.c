@@ -38,6 +38,8 @@ const sb_config_row_t sb_config_table[] = {
     {"topics.partitions", "1", "partitions of a topic that we create", false},
     {"topics.accept_partitions", "false", "let the relay go on when a topic's partition count has changed",
      false},
+    {"publish.direct", "",
+     "categories, comma-separated, that get a topic for direct events: <category>.direct", false},
     {"topics.replication", "1", "replicas of a topic that we create", false},
     {"lease.overdue_ms", "10s", "an owner that has not beaten for so long is replaced", false},
     {"sequencer.tick_ms", "1", "pause between two rounds while events arrive", false},

@@ -23,6 +23,16 @@ sb_code_t sb_topic_events(sb_topic_t out, const char *prefix, sb_slice_t categor
     return make(out, prefix, "", category, ".events", err);
 }
 
+sb_code_t sb_topic_direct(sb_topic_t out, const char *prefix, sb_slice_t category, sb_error_t *err)
+{
+    return make(out, prefix, "", category, ".direct", err);
+}
+
+sb_code_t sb_topic_named(sb_topic_t out, const char *prefix, const char *name, sb_error_t *err)
+{
+    return make(out, prefix, "", sb_slice(name), "", err);
+}
+
 sb_code_t sb_topic_commands(sb_topic_t out, const char *prefix, sb_slice_t participant, sb_error_t *err)
 {
     return make(out, prefix, "cmd.", participant, "", err);

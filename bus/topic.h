@@ -1,7 +1,8 @@
 /* topic - names of the topics, all under `kafka.prefix`, and which partition a key goes to.
  *
- * `<prefix><category>.events` carries a category's events, `<prefix>cmd.<participant>` a participant's
- * commands, `<prefix>saga.replies` the replies (one partition a saga shard).
+ * `<prefix><category>.events` carries a category's events, `<prefix><category>.direct` those that were
+ * published past the store, `<prefix>cmd.<participant>` a participant's commands, `<prefix>saga.replies` the
+ * replies (one partition a saga shard).
  *
  * Thread: any.
  *
@@ -21,6 +22,10 @@ typedef char sb_topic_t[SB_TOPIC_MAX];
 /* SB_INVALID when the name would be longer than Kafka takes or has characters it refuses. */
 SB_MUST_CHECK sb_code_t sb_topic_events(sb_topic_t out, const char *prefix, sb_slice_t category,
                                         sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_topic_direct(sb_topic_t out, const char *prefix, sb_slice_t category,
+                                        sb_error_t *err);
+/* One that someone else named. */
+SB_MUST_CHECK sb_code_t sb_topic_named(sb_topic_t out, const char *prefix, const char *name, sb_error_t *err);
 SB_MUST_CHECK sb_code_t sb_topic_commands(sb_topic_t out, const char *prefix, sb_slice_t participant,
                                           sb_error_t *err);
 SB_MUST_CHECK sb_code_t sb_topic_replies(sb_topic_t out, const char *prefix, sb_error_t *err);

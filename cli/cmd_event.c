@@ -57,6 +57,7 @@ static sb_code_t append_body(const sb_cli_t *cli, const char *expect, sb_buf_t *
         add_member(body, "subject", key);
         add_member(body, "id", sb_cli_option(cli, "id"));
         add_member(body, "source", sb_cli_option(cli, "source"));
+        add_member(body, "traceparent", sb_cli_option(cli, "traceparent"));
         code = add_expected(body, expect, err);
         sb_buf_add_text(body, ",\"data\":");
         sb_buf_add_slice(body, sb_buf_slice(&text));
@@ -95,6 +96,12 @@ static sb_code_t append(sb_cli_t *cli, const char *expect, sb_error_t *err)
 
 sb_code_t sb_cmd_publish(sb_cli_t *cli, sb_error_t *err)
 {
+    if (sb_cli_option(cli, "direct"))
+        return sb_cmd_publish_direct(cli, err);
+    static const char *const of_direct[] = {"topic", "structured", "timeout"};
+    for (size_t i = 0; i < sizeof of_direct / sizeof of_direct[0]; i++)
+        if (sb_cli_option(cli, of_direct[i]))
+            return sb_fail(err, SB_INVALID, "--%s goes with --direct", of_direct[i]);
     return append(cli, NULL, err);
 }
 

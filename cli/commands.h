@@ -13,6 +13,8 @@
 sb_code_t sb_cmd_serve(sb_cli_t *cli, sb_error_t *err);
 /* cmd_migrate.c */
 sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err);
+/* cmd_publish.c */
+sb_code_t sb_cmd_publish_direct(sb_cli_t *cli, sb_error_t *err);
 /* cmd_event.c */
 sb_code_t sb_cmd_publish(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_event_append(sb_cli_t *cli, sb_error_t *err);

@@ -50,6 +50,22 @@ static sb_code_t on_saga(void *context, const sb_artifact_t *artifact, sb_error_
     return SB_OK;
 }
 
+/* The categories of publish.direct. */
+static sb_code_t add_direct(gathering_t *g, const char *categories, sb_error_t *err)
+{
+    for (const char *at = categories; *at;) {
+        size_t n = strcspn(at, ", ");
+        sb_topic_t topic;
+        sb_code_t code = n ? sb_topic_direct(topic, g->prefix, (sb_slice_t){at, n}, err) : SB_OK;
+        if (code == SB_OK && n)
+            code = add(g, topic, g->partitions, err);
+        if (code != SB_OK)
+            return code;
+        at += n + (at[n] != '\0');
+    }
+    return SB_OK;
+}
+
 static sb_code_t shard_count(sb_pg_t *pg, int32_t *out, sb_error_t *err)
 {
     sb_pg_result_t *result = NULL;
@@ -75,6 +91,8 @@ sb_code_t sb_topology(const sb_config_t *config, sb_pg_t *pg, const sb_catalog_t
         code = sb_catalog_each(catalog, SB_ARTIFACT_EVENT, on_event_type, &g, err);
     if (code == SB_OK)
         code = sb_catalog_each(catalog, SB_ARTIFACT_SAGA, on_saga, &g, err);
+    if (code == SB_OK)
+        code = add_direct(&g, sb_config_get(config, "publish.direct"), err);
     if (code == SB_OK)
         code = shard_count(pg, &shards, err);
     if (code == SB_OK)

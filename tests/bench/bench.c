@@ -20,7 +20,7 @@
 static const struct {
     const char *name;
     bench_fn run;
-} benches[] = {{"smoke", bench_smoke}, {NULL, NULL}};
+} benches[] = {{"smoke", bench_smoke}, {"publish", bench_publish}, {NULL, NULL}};
 
 _Noreturn void bench_die(const char *format, ...)
 {

@@ -102,18 +102,28 @@ static void on_report(rd_kafka_t *handle, const rd_kafka_message_t *message, voi
         bench_die("raw librdkafka: not delivered: %s", rd_kafka_err2str(message->err));
 }
 
-rd_kafka_t *raw_producer(const char *bootstrap, const char *linger_ms)
+static rd_kafka_t *producer(const char *bootstrap, const char *linger_ms, const char *only_errors)
 {
     const setting_t settings[] = {{"socket.nagle.disable", "true"},
                                   {"enable.idempotence", "true"},
                                   {"partitioner", "murmur2_random"},
                                   {"queue.buffering.max.ms", linger_ms},
                                   {"queue.buffering.max.kbytes", "262144"},
-                                  {"delivery.report.only.error", "true"},
+                                  {"delivery.report.only.error", only_errors},
                                   {NULL, NULL}};
     rd_kafka_conf_t *conf = make_conf(bootstrap, settings);
     rd_kafka_conf_set_dr_msg_cb(conf, on_report);
     return open_handle(RD_KAFKA_PRODUCER, conf);
+}
+
+rd_kafka_t *raw_producer(const char *bootstrap, const char *linger_ms)
+{
+    return producer(bootstrap, linger_ms, "true");
+}
+
+rd_kafka_t *raw_reporting_producer(const char *bootstrap, const char *linger_ms)
+{
+    return producer(bootstrap, linger_ms, "false");
 }
 
 rd_kafka_t *raw_consumer(const char *bootstrap, const char *topic)

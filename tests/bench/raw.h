@@ -27,6 +27,8 @@ void raw_sync(PGconn *conn, int count);
 /* An idempotent producer with the settings of sagabus's own for this use: "0.5" of the relay, "0.2" of
  * others. */
 rd_kafka_t *raw_producer(const char *bootstrap, const char *linger_ms);
+/* The same, with a report for every record. */
+rd_kafka_t *raw_reporting_producer(const char *bootstrap, const char *linger_ms);
 /* A consumer of partition 0 of a topic, from its beginning, with the settings of sagabus's readers. */
 rd_kafka_t *raw_consumer(const char *bootstrap, const char *topic);
 
