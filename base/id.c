@@ -29,18 +29,44 @@ static void fill_random(void *out, size_t length)
     }
 }
 
+/* Random bytes in stock, under v7_lock: a system call for each id costs more than all else about it. A forked
+ * child must not hand out its parent's. */
+static uint8_t stock[512];
+static size_t stock_left;
+static pthread_once_t stock_once = PTHREAD_ONCE_INIT;
+
+static void empty_stock(void)
+{
+    stock_left = 0;
+}
+
+static void watch_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, empty_stock);
+}
+
+static void take_random(void *out, size_t length)
+{
+    if (stock_left < length) {
+        fill_random(stock, sizeof stock);
+        stock_left = sizeof stock;
+    }
+    stock_left -= length;
+    memcpy(out, &stock[stock_left], length);
+}
+
 sb_uuid_t sb_uuid_v7(void)
 {
     sb_uuid_t id;
     uint16_t seed;
-    fill_random(&id.byte[8], 8);
-    memcpy(&seed, &id.byte[14], sizeof seed);
-
+    (void)pthread_once(&stock_once, watch_forks);
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     uint64_t ms = (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 
     (void)pthread_mutex_lock(&v7_lock);
+    take_random(&id.byte[8], 8);
+    memcpy(&seed, &id.byte[14], sizeof seed);
     if (ms > v7_ms) {
         v7_ms = ms;
         v7_counter = seed & (COUNTER_MAX >> 1);

@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void version_7_rises_within_a_thread(void **state)
 {
@@ -17,6 +19,30 @@ static void version_7_rises_within_a_thread(void **state)
         assert_int_equal(id.byte[8] >> 6, 2);
         last = id;
     }
+}
+
+/* The random half of an id comes from a stock that a forked child must not share. */
+static void version_7_is_unique_between_a_process_and_its_child(void **state)
+{
+    (void)state;
+    enum { DRAWN = 8 };
+    sb_uuid_t mine[DRAWN], theirs[DRAWN];
+    int ends[2];
+    (void)sb_uuid_v7();
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    for (int i = 0; i < DRAWN; i++)
+        mine[i] = sb_uuid_v7();
+    if (child == 0)
+        _exit(write(ends[1], mine, sizeof mine) == (ssize_t)sizeof mine ? 0 : 1);
+    assert_int_equal(read(ends[0], theirs, sizeof theirs), sizeof theirs);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    for (int i = 0; i < DRAWN; i++)
+        for (int j = 0; j < DRAWN; j++)
+            assert_true(memcmp(&mine[i].byte[8], &theirs[j].byte[8], 8) != 0);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
 }
 
 #define COUNT 20000
@@ -83,6 +109,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(version_7_rises_within_a_thread),
+        cmocka_unit_test(version_7_is_unique_between_a_process_and_its_child),
         cmocka_unit_test(version_7_is_unique_between_threads),
         cmocka_unit_test(version_5_is_the_standard_one),
         cmocka_unit_test(parses_exactly_its_form),
