@@ -56,7 +56,9 @@ struct sb_test_proxy {
     int port;
     int server_port;
     pthread_mutex_t lock; /* of all below but the connections, which are the thread's */
+    pthread_cond_t obeyed_changed;
     bool stop, cut, stall, refuse;
+    unsigned ordered, obeyed; /* orders given, and in force */
     bool has_rule;
     sb_proxy_rule_t rule;
     char containing[TEXT_MAX];
@@ -346,15 +348,24 @@ static bool from_server(connection_t *connection)
 
 typedef struct orders {
     bool stop, cut, stall, refuse;
+    unsigned number;
 } orders_t;
 
 static orders_t read_orders(sb_test_proxy_t *proxy)
 {
     (void)pthread_mutex_lock(&proxy->lock);
-    orders_t orders = {proxy->stop, proxy->cut, proxy->stall, proxy->refuse};
+    orders_t orders = {proxy->stop, proxy->cut, proxy->stall, proxy->refuse, proxy->ordered};
     proxy->cut = false;
     (void)pthread_mutex_unlock(&proxy->lock);
     return orders;
+}
+
+static void obeyed(sb_test_proxy_t *proxy, const orders_t *orders)
+{
+    (void)pthread_mutex_lock(&proxy->lock);
+    proxy->obeyed = orders->number;
+    (void)pthread_cond_broadcast(&proxy->obeyed_changed);
+    (void)pthread_mutex_unlock(&proxy->lock);
 }
 
 static bool serve(sb_test_proxy_t *proxy, connection_t *connection, short client, short server)
@@ -419,6 +430,7 @@ static void *run(void *context)
         for (int i = 0; (orders.cut || orders.stop) && i < CONNECTIONS_MAX; i++)
             if (proxy->connections[i])
                 drop_connection(&proxy->connections[i], false);
+        obeyed(proxy, &orders);
         if (orders.stop)
             return NULL;
         turn(proxy, &orders);
@@ -436,8 +448,21 @@ void sb_test_proxy_open(sb_test_proxy_t **out)
     proxy->listener = listen_anywhere(&proxy->port);
     assert_ok(sb_signal_init(&proxy->signal, &err), &err);
     assert_int_equal(pthread_mutex_init(&proxy->lock, NULL), 0);
+    assert_int_equal(pthread_cond_init(&proxy->obeyed_changed, NULL), 0);
     assert_int_equal(pthread_create(&proxy->thread, NULL, run, proxy), 0);
     *out = proxy;
+}
+
+/* Returns when the order is in force: nothing passes any more that came under the one before. */
+static void order(sb_test_proxy_t *proxy, bool *which, bool value)
+{
+    (void)pthread_mutex_lock(&proxy->lock);
+    *which = value;
+    unsigned number = ++proxy->ordered;
+    sb_signal_raise(&proxy->signal);
+    while (proxy->obeyed < number)
+        (void)pthread_cond_wait(&proxy->obeyed_changed, &proxy->lock);
+    (void)pthread_mutex_unlock(&proxy->lock);
 }
 
 void sb_test_proxy_close(sb_test_proxy_t **proxy)
@@ -445,13 +470,11 @@ void sb_test_proxy_close(sb_test_proxy_t **proxy)
     sb_test_proxy_t *p = *proxy;
     if (!p)
         return;
-    (void)pthread_mutex_lock(&p->lock);
-    p->stop = true;
-    (void)pthread_mutex_unlock(&p->lock);
-    sb_signal_raise(&p->signal);
+    order(p, &p->stop, true);
     (void)pthread_join(p->thread, NULL);
     (void)close(p->listener);
     sb_signal_fini(&p->signal);
+    (void)pthread_cond_destroy(&p->obeyed_changed);
     (void)pthread_mutex_destroy(&p->lock);
     free(p);
     *proxy = NULL;
@@ -485,14 +508,6 @@ int sb_test_proxy_hits(sb_test_proxy_t *proxy)
     int hits = proxy->hits;
     (void)pthread_mutex_unlock(&proxy->lock);
     return hits;
-}
-
-static void order(sb_test_proxy_t *proxy, bool *which, bool value)
-{
-    (void)pthread_mutex_lock(&proxy->lock);
-    *which = value;
-    (void)pthread_mutex_unlock(&proxy->lock);
-    sb_signal_raise(&proxy->signal);
 }
 
 void sb_test_proxy_cut(sb_test_proxy_t *proxy)

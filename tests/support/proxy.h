@@ -54,6 +54,7 @@ void sb_test_proxy_rule(sb_test_proxy_t *proxy, const sb_proxy_rule_t *rule);
 /* How often rules have acted, of all rules so far. */
 int sb_test_proxy_hits(sb_test_proxy_t *proxy);
 
+/* These three are in force when they return. */
 void sb_test_proxy_cut(sb_test_proxy_t *proxy); /* all connections, now */
 /* While set, nothing passes on any connection, and new ones are taken but hear nothing; what was held back
  * goes on afterwards. */
