@@ -63,11 +63,22 @@ static sb_code_t resolve(sb_remote_t *remote, const char *reference, sb_buf_t *i
     return SB_OK;
 }
 
-static sb_code_t fetch(sb_remote_t *remote, const char *id, json_t **saga, sb_error_t *err)
+static sb_code_t fetch(sb_remote_t *remote, const char *id, const char *view, json_t **out, sb_error_t *err)
 {
     char path[96];
-    (void)snprintf(path, sizeof path, "/v1/sagas/%s", id);
-    return sb_remote_get(remote, path, saga, err);
+    (void)snprintf(path, sizeof path, "/v1/sagas/%s%s", id, view);
+    return sb_remote_get(remote, path, out, err);
+}
+
+sb_code_t sb_remote_saga(sb_remote_t *remote, const char *reference, const char *view, json_t **out,
+                         sb_error_t *err)
+{
+    sb_buf_t id = SB_BUF_INIT;
+    sb_code_t code = resolve(remote, reference, &id, err);
+    if (code == SB_OK)
+        code = fetch(remote, sb_buf_text(&id), view, out, err);
+    sb_buf_fini(&id);
+    return code;
 }
 
 /* ---- showing ---- */
@@ -117,13 +128,9 @@ static void print(sb_cli_t *cli, const json_t *saga)
 static sb_code_t read_one(sb_cli_t *cli, json_t **saga, sb_error_t *err)
 {
     sb_remote_t *remote = NULL;
-    sb_buf_t id = SB_BUF_INIT;
     sb_code_t code = sb_remote_open(&remote, cli->config, err);
     if (code == SB_OK)
-        code = resolve(remote, cli->argument[0], &id, err);
-    if (code == SB_OK)
-        code = fetch(remote, sb_buf_text(&id), saga, err);
-    sb_buf_fini(&id);
+        code = sb_remote_saga(remote, cli->argument[0], "", saga, err);
     sb_remote_close(&remote);
     return code;
 }
@@ -187,7 +194,7 @@ static sb_code_t follow(sb_remote_t *remote, json_t **saga, int64_t until_us, sb
     (void)snprintf(id, sizeof id, "%s", given ? given : "");
     for (;;) {
         json_t *now = NULL;
-        sb_code_t code = fetch(remote, id, &now, err);
+        sb_code_t code = fetch(remote, id, "", &now, err);
         if (code != SB_OK)
             return code;
         json_decref(*saga);

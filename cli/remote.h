@@ -27,4 +27,9 @@ SB_MUST_CHECK sb_code_t sb_remote_send(sb_remote_t *remote, const sb_remote_call
 /* GET. */
 SB_MUST_CHECK sb_code_t sb_remote_get(sb_remote_t *remote, const char *path, json_t **body, sb_error_t *err);
 
+/* A saga as the server tells it, given as its id or TYPE/KEY; view: "" for the whole, "/explain", … The
+ * caller owns *out. SB_NOT_FOUND. (cmd_saga.c) */
+SB_MUST_CHECK sb_code_t sb_remote_saga(sb_remote_t *remote, const char *reference, const char *view,
+                                       json_t **out, sb_error_t *err);
+
 #endif

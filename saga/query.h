@@ -19,6 +19,14 @@
 SB_MUST_CHECK sb_code_t sb_saga_show(sb_pg_t *pg, sb_catalog_t *catalog, const sb_uuid_t *id, bool history,
                                      sb_buf_t *out, sb_error_t *err);
 
+/* Writes what an operator asks of a saga, as JSON: waits_for [{what: answer, next_try, operator or resume,
+ * step, participant, command, direction, attempt, attempts_max, since, until}], last_error {error, step, at}
+ * or null, if_all_goes_well and if_it_failed_now {ends, commands [{step, participant, command, direction}]},
+ * and acts: the verbs that would be taken now. Both ifs are played by the machine itself (forecast.h).
+ * SB_NOT_FOUND. */
+SB_MUST_CHECK sb_code_t sb_saga_explain(sb_pg_t *pg, sb_catalog_t *catalog, const sb_uuid_t *id,
+                                        int64_t now_us, sb_buf_t *out, sb_error_t *err);
+
 /* The id of a saga by type and business key. SB_NOT_FOUND. */
 SB_MUST_CHECK sb_code_t sb_saga_find(sb_pg_t *pg, sb_slice_t type, sb_slice_t key, sb_uuid_t *out,
                                      sb_error_t *err);

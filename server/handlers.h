@@ -19,6 +19,7 @@ void sb_get_version(sb_engine_t *engine, sb_request_t *request);
 void sb_post_saga(sb_engine_t *engine, sb_request_t *request);
 sb_code_t sb_get_sagas(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_get_saga(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
+sb_code_t sb_get_saga_explanation(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_post_saga_verb(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
 /* event_post.c */

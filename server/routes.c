@@ -36,6 +36,10 @@ const sb_route_t sb_routes[] = {
      NULL, "SagaPage", 200},
     {"GET", "/v1/sagas/{id}", READ, NULL, sb_get_saga, "A saga with its steps and history.", "sagas",
      "history:false leaves the history out", NULL, "Saga", 200},
+    {"GET", "/v1/sagas/{id}/explain", READ, NULL, sb_get_saga_explanation,
+     "What a saga waits for, since when, its last error, what is to come, and what would be undone if it "
+     "failed now.",
+     "sagas", "", NULL, "SagaExplanation", 200},
     {"POST", "/v1/sagas/{id}/cancel", ADMIN, NULL, sb_post_saga_verb,
      "Compensate what was done; before the pivot only.", "sagas", "", "Verb", "Accepted", 202},
     {"POST", "/v1/sagas/{id}/pause", ADMIN, NULL, sb_post_saga_verb,

@@ -5,6 +5,7 @@
  * any more.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "events/saga_number.h"
 #include "saga/query.h"
 #include "server/body.h"
@@ -265,6 +266,19 @@ sb_code_t sb_get_saga(sb_worker_t *worker, sb_request_t *request, sb_error_t *er
         return code;
     return sb_saga_show(worker->pg, worker->engine->catalog, &id, !history || strcmp(history, "false") != 0,
                         &request->out, err);
+}
+
+sb_code_t sb_get_saga_explanation(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
+{
+    static const char *const query[] = {NULL};
+    sb_uuid_t id;
+    int64_t number = 0;
+    sb_code_t code = sb_request_query_only(request, query, err);
+    if (code == SB_OK)
+        code = saga_id(request, &id, &number, err);
+    if (code != SB_OK)
+        return code;
+    return sb_saga_explain(worker->pg, worker->engine->catalog, &id, sb_wall_us(), &request->out, err);
 }
 
 static sb_code_t read_status(const char *text, int *out, sb_error_t *err)

@@ -1,6 +1,7 @@
 /* What the API and the CLI read about sagas: one with its story, one by its key, pages of many.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "base/log.h"
 #include "saga/query.h"
 #include "tests/pg/saga_stage.h"
@@ -130,6 +131,47 @@ static void an_open_saga_says_what_it_waits_for(void **state)
     engine_stop(&engine);
 }
 
+static json_t *explain(stage_t *stage, sb_catalog_t *catalog, const sb_uuid_t *id)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_buf_t text = SB_BUF_INIT;
+    json_t *tree = NULL;
+    assert_ok(sb_saga_explain(stage->pg, catalog, id, sb_wall_us(), &text, &err), &err);
+    assert_ok(sb_json_parse(&tree, sb_buf_slice(&text), "the explanation", &err), &err);
+    sb_buf_fini(&text);
+    return tree;
+}
+
+static void an_open_saga_is_explained(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_saga(&engine, "why");
+    sb_catalog_t *catalog = load_catalog(stage);
+    json_t *saga = explain(stage, catalog, &id);
+    assert_string_equal(text_at(saga, "/waits_for/0/what"), "answer");
+    assert_string_equal(text_at(saga, "/waits_for/0/command"), "h.do");
+    assert_int_equal(int_at(saga, "/waits_for/0/attempt"), 1);
+    assert_true(strlen(text_at(saga, "/waits_for/0/since")) > 20);
+    assert_true(is_null_at(saga, "/last_error"));
+    assert_string_equal(text_at(saga, "/if_all_goes_well/ends"), "completed");
+    assert_int_equal(json_array_size(sb_json_at(saga, SB_SLICE("/if_all_goes_well/commands"))), 3);
+    assert_string_equal(text_at(saga, "/if_it_failed_now/ends"), "compensated");
+    assert_string_equal(text_at(saga, "/acts/0"), "cancel");
+    json_decref(saga);
+
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_PAUSE, NULL, NULL), SB_OK);
+    saga = explain(stage, catalog, &id);
+    assert_string_equal(text_at(saga, "/waits_for/0/what"), "resume");
+    json_decref(saga);
+    sb_catalog_free(&catalog);
+    engine_stop(&engine);
+}
+
 static void what_is_not_there_is_not_found(void **state)
 {
     stage_t *stage = *state;
@@ -237,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_failed_saga_tells_its_whole_story, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(an_open_saga_says_what_it_waits_for, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(an_open_saga_is_explained, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(what_is_not_there_is_not_found, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(pages_follow_one_another_without_gap_or_repeat, stage_set_up,
                                         stage_tear_down),

@@ -1,0 +1,182 @@
+/* What a saga waits for, and what its definition looks like.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/registry.h"
+#include "cli/remote.h"
+#include "saga/graph.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+/* ---- explain ---- */
+
+static const char *text_of(const json_t *object, const char *member)
+{
+    const char *text = json_string_value(json_object_get(object, member));
+    return text ? text : "";
+}
+
+static void add_title(sb_buf_t *out, const char *title)
+{
+    sb_buf_printf(out, "%-16s", title);
+}
+
+/* One line of waits_for. */
+static void add_wait(sb_buf_t *out, const json_t *wait)
+{
+    const char *what = text_of(wait, "what");
+    const char *until = text_of(wait, "until");
+    if (strcmp(what, "resume") == 0) {
+        sb_buf_add_text(out, "an operator to resume it");
+        return;
+    }
+    if (strcmp(what, "operator") == 0)
+        sb_buf_printf(out, "an operator: %s was refused (retry or skip step %s)", text_of(wait, "command"),
+                      text_of(wait, "step"));
+    else if (strcmp(what, "next_try") == 0)
+        sb_buf_printf(out, "the next try of %s", text_of(wait, "command"));
+    else
+        sb_buf_printf(out, "the answer to %s", text_of(wait, "command"));
+    sb_buf_printf(out, ", try %lld", (long long)json_integer_value(json_object_get(wait, "attempt")));
+    const json_t *most = json_object_get(wait, "attempts_max");
+    if (most)
+        sb_buf_printf(out, " of %lld", (long long)json_integer_value(most));
+    sb_buf_printf(out, ", since %s", text_of(wait, "since"));
+    if (*until)
+        sb_buf_printf(out, ", %s %s", strcmp(what, "answer") == 0 ? "given up at" : "due at", until);
+    if (json_is_true(json_object_get(wait, "attention")))
+        sb_buf_add_text(out, " [attention]");
+}
+
+static void add_waits(sb_buf_t *out, const json_t *waits)
+{
+    size_t i;
+    const json_t *wait;
+    if (json_array_size(waits) == 0) {
+        add_title(out, "waits for");
+        sb_buf_add_text(out, "nothing\n");
+    }
+    json_array_foreach(waits, i, wait)
+    {
+        add_title(out, i == 0 ? "waits for" : "");
+        add_wait(out, wait);
+        sb_buf_add_char(out, '\n');
+    }
+}
+
+static void add_commands(sb_buf_t *out, const json_t *forecast, const char *none)
+{
+    size_t i;
+    const json_t *command;
+    const json_t *commands = json_object_get(forecast, "commands");
+    if (json_array_size(commands) == 0) {
+        sb_buf_printf(out, "%s\n", none);
+        return;
+    }
+    json_array_foreach(commands, i, command)
+    {
+        sb_buf_printf(out, "%s%s", i == 0 ? "" : ", ", text_of(command, "command"));
+        if (json_is_true(json_object_get(command, "conditional")))
+            sb_buf_add_text(out, " (if its condition holds)");
+    }
+    sb_buf_printf(out, ", then %s\n", text_of(forecast, "ends"));
+}
+
+static void add_acts(sb_buf_t *out, const json_t *acts)
+{
+    size_t i;
+    const json_t *act;
+    add_title(out, "you can");
+    json_array_foreach(acts, i, act)
+    {
+        sb_buf_printf(out, "%s%s", i == 0 ? "" : ", ", json_string_value(act));
+    }
+    sb_buf_add_text(out, json_array_size(acts) ? "\n" : "do nothing: it is over\n");
+}
+
+static void write_explanation(sb_buf_t *out, const json_t *saga)
+{
+    const json_t *error = json_object_get(saga, "last_error");
+    bool is_past = json_is_true(json_object_get(saga, "past_pivot"));
+    sb_buf_printf(out, "%s %s is %s%s%s\n", text_of(saga, "type"), text_of(saga, "key"),
+                  text_of(saga, "status"), json_is_true(json_object_get(saga, "paused")) ? ", paused" : "",
+                  json_is_true(json_object_get(saga, "attention")) ? ", needs an operator" : "");
+    add_waits(out, json_object_get(saga, "waits_for"));
+    add_title(out, "last error");
+    if (json_is_object(error))
+        sb_buf_printf(out, "%s%s%s, at %s\n", text_of(error, "step"), *text_of(error, "step") ? ": " : "",
+                      text_of(error, "error"), text_of(error, "at"));
+    else
+        sb_buf_add_text(out, "none\n");
+    add_title(out, "to come");
+    add_commands(out, json_object_get(saga, "if_all_goes_well"), "nothing");
+    add_title(out, "if it failed");
+    add_commands(out, json_object_get(saga, "if_it_failed_now"),
+                 is_past ? "nothing is undone: it is past its pivot" : "nothing is undone");
+    add_acts(out, json_object_get(saga, "acts"));
+}
+
+sb_code_t sb_cmd_saga_explain(sb_cli_t *cli, sb_error_t *err)
+{
+    sb_remote_t *remote = NULL;
+    json_t *saga = NULL;
+    sb_code_t code = sb_remote_open(&remote, cli->config, err);
+    if (code == SB_OK)
+        code = sb_remote_saga(remote, cli->argument[0], "/explain", &saga, err);
+    if (code == SB_OK && cli->out.format == SB_OUTPUT_TABLE) {
+        sb_buf_t text = SB_BUF_INIT;
+        write_explanation(&text, saga);
+        sb_output_text(&cli->out, sb_buf_slice(&text));
+        sb_buf_fini(&text);
+    } else if (code == SB_OK) {
+        sb_output_json(&cli->out, saga);
+    }
+    json_decref(saga);
+    sb_remote_close(&remote);
+    return code;
+}
+
+/* ---- graph ---- */
+
+static sb_code_t read_registered(sb_cli_t *cli, json_t **body, sb_error_t *err)
+{
+    sb_registry_t registry;
+    int64_t version = 0;
+    sb_code_t code = sb_cli_option_int(cli, "version", 1, INT32_MAX, 0, &version, err);
+    if (code == SB_OK)
+        code = sb_registry_open(&registry, cli, err);
+    if (code != SB_OK)
+        return code;
+    const sb_artifact_t *artifact =
+        sb_catalog_artifact(registry.catalog, SB_ARTIFACT_SAGA, sb_slice(cli->argument[0]), (int)version);
+    if (artifact)
+        *body = json_deep_copy(artifact->body);
+    else
+        code = sb_fail(err, SB_NOT_FOUND, "%s is neither a file nor a registered saga%s", cli->argument[0],
+                       version ? " of this version" : "");
+    sb_registry_close(&registry);
+    return code;
+}
+
+sb_code_t sb_cmd_saga_graph(sb_cli_t *cli, sb_error_t *err)
+{
+    const char *what = cli->argument[0];
+    json_t *body = NULL;
+    sb_definition_t *definition = NULL;
+    bool is_file = access(what, F_OK) == 0;
+    sb_code_t code = is_file ? sb_json_read_file(&body, what, NULL, err) : read_registered(cli, &body, err);
+    if (code == SB_OK) {
+        code = sb_definition_compile(&definition, body, err);
+        if (code != SB_OK && is_file)
+            code = sb_context(err, code, "%s%s", what, err->pointer);
+    }
+    if (code == SB_OK) {
+        sb_buf_t text = SB_BUF_INIT;
+        sb_definition_graph(definition, &text);
+        sb_output_text(&cli->out, sb_buf_slice(&text));
+        sb_buf_fini(&text);
+    }
+    sb_definition_free(&definition);
+    json_decref(body);
+    return code;
+}
