@@ -175,14 +175,7 @@ void sb_load_check(sb_load_t *load, sb_stack_t *stack, int64_t timeout_ms)
     fail_on_fault(load);
     if (atomic_load(&load->gave_up))
         fail_msg("an order was not accepted although everything is back");
-    int64_t until = sb_test_mono_ms() + timeout_ms;
-    while (sb_stack_open_sagas(stack) != 0 && sb_test_mono_ms() < until)
-        sb_test_sleep_ms(50);
-    int64_t open = sb_stack_open_sagas(stack);
-    if (open != 0) {
-        sb_stack_print_open(stack);
-        fail_msg("%lld of %d sagas did not end within %d ms", (long long)open, placed(load), (int)timeout_ms);
-    }
+    sb_stack_await_ended(stack, timeout_ms);
     check_orders(load, stack);
     sb_stack_check_conserved(stack);
 }

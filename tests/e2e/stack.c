@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define TAIL_MAX 3000 /* bytes of a process's output that a failing test shows */
+#define TAIL_MAX 6000 /* bytes of a process's output that a failing test shows */
 
 static const char *const participants[SB_STACK_PARTICIPANTS] = {"customers", "inventory", "payment", "orders",
                                                                 "notifications"};
@@ -183,8 +183,9 @@ static void print_tail(const char *who, const sb_test_process_t *process)
 {
     char *output = sb_test_output(process);
     size_t length = output ? strlen(output) : 0;
+    size_t most = getenv("SB_TEST_TALK") ? SIZE_MAX : TAIL_MAX;
     (void)fprintf(stderr, "--- the end of what %s said:\n%s\n", who,
-                  length > TAIL_MAX ? output + length - TAIL_MAX : (output ? output : ""));
+                  length > most ? output + length - most : (output ? output : ""));
     free(output);
 }
 
@@ -228,6 +229,8 @@ void sb_stack_start(sb_stack_t *stack)
 
 void sb_stack_end(sb_stack_t *stack)
 {
+    if (getenv("SB_TEST_TALK"))
+        print_tails(stack);
     if (stack->serve.pid)
         sb_test_signal(&stack->serve, SIGTERM);
     for (int i = 0; i < SB_STACK_PARTICIPANTS; i++)
@@ -339,22 +342,52 @@ int64_t sb_stack_open_sagas(sb_stack_t *stack)
     return sb_test_pg_int(stack->pg, "SELECT count(*) FROM sagabus.saga WHERE status NOT IN (2, 4)");
 }
 
+static void print_rows(sb_stack_t *stack, const char *sql)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_result_t *found = NULL;
+    if (sb_pg_query(stack->pg, sql, NULL, &found, &err) != SB_OK)
+        (void)fprintf(stderr, "%s\n", err.message);
+    for (int i = 0; found && i < sb_pg_rows(found); i++)
+        (void)fprintf(stderr, "%s\n", sb_pg_get_text(found, i, 0));
+    sb_pg_result_free(found);
+}
+
+static const char open_sagas[] =
+    "SELECT format('%s no %s: status %s attention %s step %s wake_at %s error %s, last of %s: %s %s %s', "
+    "s.key, s.no, s.status, s.attention, s.step, s.wake_at, s.error, e.version, t.name, e.time, "
+    "convert_from(e.data, 'UTF8')) FROM sagabus.saga s CROSS JOIN LATERAL (SELECT * FROM sagabus.event "
+    "WHERE class = 2 AND stream_no = s.no ORDER BY version DESC LIMIT 1) e JOIN sagabus.event_type t USING "
+    "(type_no) WHERE s.status NOT IN (2, 4) ORDER BY s.no LIMIT 10";
+static const char leases[] =
+    "SELECT format('lease %s: epoch %s owner %s cursor %s low %s next %s, beat %s ago, taken %s ago, %s', "
+    "role, epoch, owner, cursor, low, next, clock_timestamp() - beat, clock_timestamp() - taken_at, detail) "
+    "FROM sagabus.lease ORDER BY role";
+
 void sb_stack_print_open(sb_stack_t *stack)
 {
-    sb_pg_result_t *found = NULL;
-    sb_code_t code = sb_pg_query(
-        stack->pg,
-        "SELECT s.key || ': status ' || s.status || ', attention ' || s.attention || ', last ' || t.name || "
-        "' ' || "
-        "convert_from(e.data, 'UTF8') FROM sagabus.saga s CROSS JOIN LATERAL (SELECT * FROM sagabus.event "
-        "WHERE "
-        "class = 2 AND stream_no = s.no ORDER BY version DESC LIMIT 1) e JOIN sagabus.event_type t USING "
-        "(type_no) WHERE s.status NOT IN (2, 4) ORDER BY s.no LIMIT 10",
-        NULL, &found, NULL);
-    for (int i = 0; code == SB_OK && i < sb_pg_rows(found); i++)
-        print_message("%s\n", sb_pg_get_text(found, i, 0));
-    sb_pg_result_free(found);
+    sb_http_answer_t ready = sb_http("GET", stack->url, "/readyz?verbose", NULL, NULL);
+    (void)fprintf(stderr, "--- readyz: %d %s\n--- open: %lld\n", ready.status, ready.text ? ready.text : "",
+                  (long long)sb_stack_open_sagas(stack));
+    sb_http_free(&ready);
+    print_rows(stack, "SELECT format('now %s', clock_timestamp())");
+    print_rows(stack, open_sagas);
+    print_rows(stack, leases);
+    sb_test_kafka_report(stack->prefix);
     print_tails(stack);
+}
+
+void sb_stack_await_ended(sb_stack_t *stack, int64_t timeout_ms)
+{
+    int64_t until = sb_test_mono_ms() + timeout_ms;
+    while (sb_stack_open_sagas(stack) != 0) {
+        if (sb_test_mono_ms() > until) {
+            int64_t open = sb_stack_open_sagas(stack);
+            sb_stack_print_open(stack);
+            fail_msg("%lld sagas did not end within %d ms", (long long)open, (int)timeout_ms);
+        }
+        sb_test_sleep_ms(20);
+    }
 }
 
 static void make_effect_view(sb_stack_t *stack)

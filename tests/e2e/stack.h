@@ -1,6 +1,8 @@
 /* stack - a whole installation for one test: database, topics, `sagabus serve` and the five order
  * participants, as the processes a user would run.
  *
+ * With SB_TEST_TALK set, sb_stack_end prints all that the processes said.
+ *
  * Everything is ended by sb_stack_end, also when a test fails (the children die with the test).
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -88,7 +90,11 @@ sb_http_answer_t sb_order_start(const sb_stack_t *stack, const char *order_id, c
 /* Sagas that are neither completed nor compensated. */
 int64_t sb_stack_open_sagas(sb_stack_t *stack);
 
-/* Prints what they wait for, for the message of a test that fails. */
+/* Waits until there are none; else prints what explains it (sb_stack_print_open) and fails the test. */
+void sb_stack_await_ended(sb_stack_t *stack, int64_t timeout_ms);
+
+/* Prints what they wait for, with the leases, Kafka's topics and groups and what the processes said last, for
+ * the message of a test that fails. */
 void sb_stack_print_open(sb_stack_t *stack);
 
 /* No step's effect twice, none after its compensation, each compensated saga undone and each completed one

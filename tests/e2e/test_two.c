@@ -148,7 +148,7 @@ static void one_drives_and_the_other_says_that_it_does_not(void **state)
     else
         assert_int_equal(answer.status * 10 + there, 5030);
     sb_http_free(&answer);
-    assert_soon(sb_stack_open_sagas(&stack) == 0, 20000);
+    sb_stack_await_ended(&stack, 20000);
 }
 
 static void the_other_takes_over_when_the_driver_is_killed(void **state)

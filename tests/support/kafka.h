@@ -22,4 +22,10 @@ void sb_test_kafka_control(const char *verb);
 #define SB_TEST_PREFIX 32
 char *sb_test_kafka_prefix(char prefix[SB_TEST_PREFIX]);
 
+/* Prints where the topics and groups of the prefix stand, for the message of a test that fails. */
+void sb_test_kafka_report(const char *prefix);
+
+/* How many partitions the members of the group have together; -1 while it has no members or is not stable. */
+int sb_test_kafka_group_partitions(const char *group);
+
 #endif
