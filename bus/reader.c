@@ -14,6 +14,8 @@
 #include "bus/kafka.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +24,8 @@
 #define CLUSTER_ID_MAX  128
 #define BATCH_MAX       512
 #define CONFIRM_WAIT_MS 200
-#define DEAF_US         5000000
+#define ASK_MORE_MS     1000
+#define DEAF_US         10000000
 #define BEGINNING       (-1)
 
 typedef struct part {
@@ -34,6 +37,9 @@ typedef struct part {
     bool restart;                    /* its offset was not to be had */
 } part_t;
 
+/* A question to the brokers, asked by a thread of its own. */
+typedef enum asking { NOT_ASKED, ASKED, HEARD, UNHEARD } asking_t;
+
 struct sb_reader {
     const sb_config_t *config;
     char client_id[CLIENT_ID_MAX];
@@ -44,21 +50,40 @@ struct sb_reader {
     part_t *part;
     size_t part_count;
     char cluster_id[CLUSTER_ID_MAX];
-    bool confirmed; /* cluster_id was heard since the last lost connection */
+    bool confirmed;         /* cluster_id was heard since the last lost connection */
+    _Atomic asking_t asked; /* for it */
+    pthread_t asker;        /* to be joined unless NOT_ASKED */
+    int ask_ms;             /* patience with the answer */
+    uint64_t errors;
+    uint64_t errors_then; /* when it was asked */
     int64_t confirm_after_us;
     int64_t unheard_since_us; /* first confirmation that failed since the last that did not; 0: none */
     bool reset;               /* to be told to the caller */
     rd_kafka_message_t *batch[BATCH_MAX];
 };
 
+static void doubt(sb_reader_t *reader)
+{
+    reader->confirmed = false;
+    reader->errors++;
+}
+
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
 {
     sb_reader_t *reader = opaque;
-    reader->confirmed = false;
+    doubt(reader);
     sb_log(SB_LOG_WARN, "READER-ERROR", "%s|code=%d handle=%s", reason, code, rd_kafka_name(handle));
 }
 
 /* ---- the handle ---- */
+
+static int fetch_wait_ms(const rd_kafka_conf_t *conf)
+{
+    char text[32] = "";
+    size_t size = sizeof text;
+    (void)rd_kafka_conf_get(conf, "fetch.wait.max.ms", text, &size);
+    return atoi(text);
+}
 
 static sb_code_t open_handle(sb_reader_t *reader, sb_error_t *err)
 {
@@ -68,6 +93,7 @@ static sb_code_t open_handle(sb_reader_t *reader, sb_error_t *err)
                                    reader->client_id[0] ? reader->client_id : NULL, err);
     if (code != SB_OK)
         return code;
+    reader->ask_ms = fetch_wait_ms(conf) + ASK_MORE_MS;
     rd_kafka_conf_set_opaque(conf, reader);
     rd_kafka_conf_set_error_cb(conf, on_error);
     code = sb_kafka_open(&reader->handle, RD_KAFKA_CONSUMER, conf, err);
@@ -80,6 +106,33 @@ static sb_code_t open_handle(sb_reader_t *reader, sb_error_t *err)
     reader->confirmed = false;
     reader->confirm_after_us = 0;
     return SB_OK;
+}
+
+/* ---- asking ---- */
+
+/* On a thread, because librdkafka knows no metadata request that does not block, and the answer may take as
+ * long as a fetch that waits for messages on the same connection (fetch.wait.max.ms): too long for our
+ * owner's turn, and with less patience it never came. */
+static void *ask(void *context)
+{
+    sb_reader_t *reader = context;
+    const struct rd_kafka_metadata *metadata = NULL;
+    bool heard =
+        rd_kafka_metadata(reader->handle, 0, NULL, &metadata, reader->ask_ms) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (heard)
+        rd_kafka_metadata_destroy(metadata);
+    atomic_store(&reader->asked, heard ? HEARD : UNHEARD);
+    sb_signal_raise(&reader->signal);
+    return NULL;
+}
+
+/* What was answered; waits for it while ASKED. */
+static asking_t take_answer(sb_reader_t *reader)
+{
+    if (atomic_load(&reader->asked) == NOT_ASKED)
+        return NOT_ASKED;
+    (void)pthread_join(reader->asker, NULL);
+    return atomic_exchange(&reader->asked, NOT_ASKED);
 }
 
 static void stop_part(part_t *part)
@@ -95,6 +148,7 @@ static void close_handle(sb_reader_t *reader)
 {
     if (!reader->handle)
         return;
+    (void)take_answer(reader);
     for (size_t i = 0; i < reader->part_count; i++)
         stop_part(&reader->part[i]);
     rd_kafka_queue_io_event_enable(reader->queue, -1, NULL, 0);
@@ -240,9 +294,7 @@ static sb_code_t renew(sb_reader_t *reader, sb_error_t *err)
     return open_handle(reader, err);
 }
 
-/* A handle can stay deaf after its only broker died and came back (seen with librdkafka 2.0.2: the relay's
- * new handle was heard after 7 s, this one not after 30), so one that has heard nothing for a while is
- * replaced. */
+/* A handle that hears nothing for long is replaced, whatever the cause. */
 static bool is_deaf(const sb_reader_t *reader)
 {
     return reader->unheard_since_us && sb_mono_us() - reader->unheard_since_us > DEAF_US;
@@ -256,26 +308,37 @@ static bool unheard(sb_reader_t *reader)
     return false;
 }
 
-/* Hears the brokers, waiting up to timeout_ms. True when they have said their id since the last error. */
-static bool confirm(sb_reader_t *reader, int timeout_ms)
+/* Asks the brokers, once in a while. */
+static void ask_again(sb_reader_t *reader)
 {
-    const struct rd_kafka_metadata *metadata = NULL;
     int64_t now = sb_mono_us();
     if (now < reader->confirm_after_us)
-        return false;
+        return;
     reader->confirm_after_us = now + CONFIRM_WAIT_MS * 1000;
-    /* Fresh errors come after this and take the confirmation back. */
-    reader->confirmed = true;
-    if (rd_kafka_metadata(reader->handle, 0, NULL, &metadata, timeout_ms) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return unheard(reader);
-    rd_kafka_metadata_destroy(metadata);
-    char *id = rd_kafka_clusterid(reader->handle, 0);
+    reader->errors_then = reader->errors;
+    atomic_store(&reader->asked, ASKED);
+    if (pthread_create(&reader->asker, NULL, ask, reader) != 0)
+        atomic_store(&reader->asked, NOT_ASKED);
+}
+
+/* True when the brokers have said their id since the last error. Does not wait. */
+static bool confirm(sb_reader_t *reader)
+{
+    if (atomic_load(&reader->asked) == ASKED)
+        return false;
+    asking_t answer = take_answer(reader);
+    if (answer == NOT_ASKED) {
+        ask_again(reader);
+        return false;
+    }
+    char *id = answer == HEARD ? rd_kafka_clusterid(reader->handle, 0) : NULL;
     if (!id)
         return unheard(reader);
     reader->unheard_since_us = 0;
     (void)snprintf(reader->cluster_id, sizeof reader->cluster_id, "%s", id);
     rd_kafka_mem_free(reader->handle, id);
-    return true;
+    reader->confirmed = reader->errors == reader->errors_then; /* else: what was heard may be of before */
+    return reader->confirmed;
 }
 
 static bool cluster_changed(const sb_reader_t *reader)
@@ -295,7 +358,7 @@ static bool must_restart(const sb_reader_t *reader)
 }
 
 /* Brings the handle to where messages may be taken from it. *ready is false when the brokers are away. */
-static sb_code_t prepare(sb_reader_t *reader, int timeout_ms, bool *ready, sb_error_t *err)
+static sb_code_t prepare(sb_reader_t *reader, bool *ready, sb_error_t *err)
 {
     *ready = false;
     if (!reader->handle) {
@@ -304,22 +367,20 @@ static sb_code_t prepare(sb_reader_t *reader, int timeout_ms, bool *ready, sb_er
             return code;
     }
     (void)rd_kafka_poll(reader->handle, 0); /* errors may take the confirmation back */
-    if (!reader->confirmed && is_deaf(reader)) {
+    if (!reader->confirmed && is_deaf(reader) && atomic_load(&reader->asked) != ASKED) {
         sb_log(SB_LOG_INFO, "READER-RENEW", "nothing heard of the brokers for a while, trying anew");
         reader->unheard_since_us = 0;
         sb_code_t code = renew(reader, err);
         if (code != SB_OK)
             return code;
     }
-    if (!reader->confirmed && !confirm(reader, timeout_ms))
+    if (!reader->confirmed && !confirm(reader))
         return SB_OK;
     if (must_restart(reader) || cluster_changed(reader)) {
         for (size_t i = 0; i < reader->part_count; i++)
             if (reader->part[i].restart)
                 to_beginning(reader, &reader->part[i], "the offset is not in the topic");
-        sb_code_t code = renew(reader, err);
-        if (code != SB_OK || !confirm(reader, timeout_ms))
-            return code;
+        return renew(reader, err); /* and it is asked again */
     }
     sb_code_t code = start_parts(reader, err);
     *ready = code == SB_OK;
@@ -335,7 +396,7 @@ static void on_message_error(sb_reader_t *reader, const rd_kafka_message_t *mess
     if (part && message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
         part->restart = true;
     else
-        reader->confirmed = false; /* a topic that is gone, say: is it still the same cluster? */
+        doubt(reader); /* a topic that is gone, say: is it still the same cluster? */
     sb_log(SB_LOG_WARN, "READER-ERROR", "%s|code=%d topic=%s partition=%d", rd_kafka_message_errstr(message),
            (int)message->err, message->rkt ? rd_kafka_topic_name(message->rkt) : "", message->partition);
 }
@@ -380,13 +441,13 @@ static sb_code_t take(sb_reader_t *reader, int max, sb_message_fn on_message, vo
     return code;
 }
 
-/* One round without waiting beyond confirm's own wait. */
-static sb_code_t poll_once(sb_reader_t *reader, int max, int confirm_ms, sb_message_fn on_message,
-                           void *context, int *count, sb_error_t *err)
+/* One round without waiting. */
+static sb_code_t poll_once(sb_reader_t *reader, int max, sb_message_fn on_message, void *context, int *count,
+                           sb_error_t *err)
 {
     bool ready = false;
     sb_signal_clear(&reader->signal); /* before looking, so that what comes later raises it again */
-    sb_code_t code = prepare(reader, confirm_ms, &ready, err);
+    sb_code_t code = prepare(reader, &ready, err);
     return code == SB_OK && ready ? take(reader, max, on_message, context, count, err) : code;
 }
 
@@ -394,11 +455,10 @@ sb_code_t sb_reader_poll(sb_reader_t *reader, int max, int timeout_ms, sb_messag
                          void *context, int *count, bool *reset, sb_error_t *err)
 {
     int64_t until = sb_mono_us() + (int64_t)timeout_ms * 1000;
-    int confirm_ms = timeout_ms < 50 ? 50 : timeout_ms > 1000 ? 1000 : timeout_ms;
     sb_code_t code;
     *count = 0;
     for (;;) {
-        code = poll_once(reader, max, confirm_ms, on_message, context, count, err);
+        code = poll_once(reader, max, on_message, context, count, err);
         int64_t left_us = until - sb_mono_us();
         if (code != SB_OK || *count > 0 || reader->reset || left_us <= 0)
             break;

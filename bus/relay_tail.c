@@ -153,6 +153,9 @@ sb_code_t sb_relay_tail_each(const sb_config_t *config, int timeout_ms, sb_relay
     tail_t t = {.config = config, .until_us = sb_mono_us() + (int64_t)timeout_ms * 1000};
     rd_kafka_conf_t *conf = NULL;
     sb_code_t code = sb_kafka_conf(&conf, config, SB_KAFKA_READER, "sagabus-relay", err);
+    /* A partition read to its end waits for more, and the question for the next one's end waits behind it. */
+    if (code == SB_OK)
+        (void)rd_kafka_conf_set(conf, "fetch.wait.max.ms", "10", NULL, 0);
     if (code == SB_OK)
         code = sb_kafka_open(&t.handle, RD_KAFKA_CONSUMER, conf, err);
     if (code == SB_OK) {

@@ -43,14 +43,32 @@ static void assign(fixture_t *f, int32_t partition, int64_t offset, const char *
     assert_ok(sb_reader_assign(f->reader, "replies", partition, offset, cluster_id, &f->err), &f->err);
 }
 
-/* The cluster's id, learned by a first poll. */
-static const char *cluster_id(fixture_t *f)
+/* After a poll that does not wait, as the orchestrator's. */
+static bool is_connected(fixture_t *f)
 {
     int n = 0;
     bool reset = false;
-    assert_ok(sb_reader_poll(f->reader, 1, 100, sb_test_collect, &f->got, &n, &reset, &f->err), &f->err);
+    assert_ok(sb_reader_poll(f->reader, 1, 0, sb_test_collect, &f->got, &n, &reset, &f->err), &f->err);
+    return sb_reader_connected(f->reader);
+}
+
+/* The cluster's id, as the brokers say it. */
+static const char *cluster_id(fixture_t *f)
+{
+    assert_soon(is_connected(f), 10000);
     assert_contains(sb_reader_cluster_id(f->reader), "mockCluster");
     return sb_reader_cluster_id(f->reader);
+}
+
+/* Behind a fetch that waits for messages, or on a busy machine, an answer takes its time. */
+static void hears_brokers_that_answer_slowly(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_produce(f->config, "replies", 0, 0, 3);
+    (void)rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, 400);
+    assign(f, 0, 0, "");
+    assert_soon(is_connected(f), 20000);
+    sb_test_read(f->reader, &f->got, 3, 20000);
 }
 
 static void begins_a_new_partition_at_its_beginning_without_a_reset(void **state)
@@ -183,6 +201,7 @@ static void lets_go_of_a_partition(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(hears_brokers_that_answer_slowly, setup, teardown),
         cmocka_unit_test_setup_teardown(begins_a_new_partition_at_its_beginning_without_a_reset, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(goes_on_at_the_stored_offset_of_each_partition, setup, teardown),
