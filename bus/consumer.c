@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "bus/kafka.h"
+#include "bus/group.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,6 +19,10 @@
 #define GROUP_MAX            250
 #define SEEK_MS              5000
 #define AGAIN_US             1000000
+#define LOOK_US              2000000  /* after an assignment */
+#define LOOK_LATE_US         10000000 /* past librdkafka's own look at the topics */
+#define LOOK_US_MAX          60000000
+#define LOOK_MS              5000 /* patience; an answer waits behind a fetch that waits for messages */
 #define CLOSE_SERVE_MS       50
 #define DESTROY_S            2
 #define VERSION_SAFE_DESTROY 0x02030000
@@ -33,15 +37,20 @@ typedef struct progress {
 
 struct sb_consumer {
     rd_kafka_t *handle;
+    char group[GROUP_MAX];
     progress_t *progress;
     size_t progress_count;
     size_t progress_last;                       /* index of the last hit: messages come in runs */
     rd_kafka_message_t *refused;                /* on_message failed on it: comes first in the next poll */
     rd_kafka_topic_partition_list_t *rebalance; /* put by */
     rd_kafka_resp_err_t rebalance_kind;
-    int64_t again_us;  /* when to assign again what has not begun; 0: never */
-    bool rewind;       /* a rewind is owed: nothing is handed over before */
-    bool was_assigned; /* ever */
+    int64_t again_us;     /* when to assign again what has not begun; 0: never */
+    int64_t look_us;      /* when to look whether the group reads all of our topics; 0: never */
+    int64_t look_wait_us; /* until the look after a join that was for that */
+    int orphaned;         /* looks in a row that found partitions nobody reads */
+    int whole;            /* looks since the last assignment that found none */
+    bool rewind;          /* a rewind is owed: nothing is handed over before */
+    bool was_assigned;    /* ever */
     bool closing;
 };
 
@@ -83,6 +92,14 @@ static void drop_progress(sb_consumer_t *consumer, const char *topic, int32_t pa
     free(p->topic);
     *p = consumer->progress[--consumer->progress_count];
     consumer->progress_last = 0;
+}
+
+static bool has_uncommitted(const sb_consumer_t *consumer)
+{
+    for (size_t i = 0; i < consumer->progress_count; i++)
+        if (consumer->progress[i].next > consumer->progress[i].committed)
+            return true;
+    return false;
 }
 
 static void drop_refused(sb_consumer_t *consumer)
@@ -132,6 +149,8 @@ static void act_on_rebalance(sb_consumer_t *consumer)
         drop_refused(consumer);
     apply_assignment(consumer, consumer->rebalance_kind, list);
     consumer->was_assigned = consumer->was_assigned || assign;
+    consumer->whole = 0;
+    consumer->look_us = sb_mono_us() + consumer->look_wait_us;
     consumer->rebalance = NULL;
     rd_kafka_topic_partition_list_destroy(list); /* one that is kept makes rd_kafka_destroy hang */
 }
@@ -192,6 +211,65 @@ static void assign_again(sb_consumer_t *consumer)
         rd_kafka_topic_partition_list_destroy(not_begun);
 }
 
+/* ---- partitions that nobody reads ---- */
+
+/* Joins the group anew, which makes its leader look at the topics again. */
+static void join_again(sb_consumer_t *consumer, const sb_group_view_t *view)
+{
+    rd_kafka_topic_partition_list_t *topics = NULL;
+    if (rd_kafka_subscription(consumer->handle, &topics) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
+    sb_log(SB_LOG_WARN, "CONSUMER-REJOIN",
+           "nobody in the group reads some partitions, joining it anew|group=%s unread=%d of=%d handle=%s",
+           consumer->group, view->orphans, view->partitions, rd_kafka_name(consumer->handle));
+    rd_kafka_resp_err_t error = rd_kafka_unsubscribe(consumer->handle);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+        error = rd_kafka_subscribe(consumer->handle, topics);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+        sb_log(SB_LOG_ERROR, "CONSUMER-REJOIN", "%s|handle=%s", rd_kafka_err2str(error),
+               rd_kafka_name(consumer->handle));
+    rd_kafka_topic_partition_list_destroy(topics);
+}
+
+/* Twice in a row, for a cooperative rebalance has a moment in which a partition is nobody's. */
+static void on_look(sb_consumer_t *consumer, const sb_group_view_t *view)
+{
+    bool lacks = view->orphans > 0 || view->absent > 0;
+    consumer->orphaned = view->orphans > 0 && view->settled ? consumer->orphaned + 1 : 0;
+    consumer->whole += view->settled && !lacks;
+    consumer->look_us = sb_mono_us() + LOOK_US;
+    if (consumer->orphaned > 1) {
+        consumer->orphaned = 0;
+        join_again(consumer, view);
+        if (consumer->look_wait_us < LOOK_US_MAX)
+            consumer->look_wait_us *= 2;
+        consumer->look_us = sb_mono_us() + consumer->look_wait_us;
+    } else if (consumer->whole == 1) {
+        consumer->look_wait_us = LOOK_US;
+        consumer->look_us = sb_mono_us() + LOOK_LATE_US;
+    } else if (consumer->whole > 1) {
+        consumer->look_us = 0;
+    }
+}
+
+/* Only between batches, as a new assignment begins at the last commit. */
+static void look_for_orphans(sb_consumer_t *consumer)
+{
+    sb_group_view_t view;
+    sb_error_t err = SB_ERROR_INIT;
+    if (!consumer->look_us || sb_mono_us() < consumer->look_us || consumer->refused || consumer->rebalance ||
+        has_uncommitted(consumer))
+        return;
+    sb_code_t code = sb_group_look(consumer->handle, consumer->group, LOOK_MS, &view, &err);
+    if (code == SB_OK) {
+        on_look(consumer, &view);
+        return;
+    }
+    sb_log_error(SB_LOG_DEBUG, "CONSUMER-LOOK", &err, "cannot see what the group reads");
+    consumer->orphaned = 0;
+    consumer->look_us = err.retryable ? sb_mono_us() + LOOK_LATE_US : 0;
+}
+
 /* ---- opening ---- */
 
 static sb_code_t subscribe(sb_consumer_t *consumer, const char *const *topics, size_t count, sb_error_t *err)
@@ -207,14 +285,15 @@ static sb_code_t subscribe(sb_consumer_t *consumer, const char *const *topics, s
 static sb_code_t open_handle(sb_consumer_t *consumer, const sb_config_t *config, const char *group,
                              sb_error_t *err)
 {
-    char id[GROUP_MAX];
     char text[256];
     rd_kafka_conf_t *conf = NULL;
     sb_code_t code = sb_kafka_conf(&conf, config, SB_KAFKA_GROUP, NULL, err);
     if (code != SB_OK)
         return code;
-    int n = snprintf(id, sizeof id, "%s%s", sb_config_get(config, "kafka.prefix"), group);
-    if (n >= (int)sizeof id || rd_kafka_conf_set(conf, "group.id", id, text, sizeof text)) {
+    int n = snprintf(consumer->group, sizeof consumer->group, "%s%s", sb_config_get(config, "kafka.prefix"),
+                     group);
+    if (n >= (int)sizeof consumer->group ||
+        rd_kafka_conf_set(conf, "group.id", consumer->group, text, sizeof text)) {
         rd_kafka_conf_destroy(conf);
         return sb_fail(err, SB_INVALID, "consumer group %.200s: not a name that Kafka takes", group);
     }
@@ -233,6 +312,7 @@ sb_code_t sb_consumer_open(sb_consumer_t **out, const sb_config_t *config, const
     sb_consumer_t *consumer = calloc(1, sizeof *consumer);
     if (!consumer)
         return sb_fail(err, SB_NO_MEMORY, "consumer: out of memory");
+    consumer->look_wait_us = LOOK_US;
     sb_code_t code = open_handle(consumer, config, group, err);
     if (code == SB_OK)
         code = subscribe(consumer, topics, topic_count, err);
@@ -289,6 +369,7 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
     *count = 0;
     act_on_rebalance(consumer);
     assign_again(consumer);
+    look_for_orphans(consumer);
     sb_code_t code = consumer->rewind ? sb_consumer_rewind(consumer, err) : SB_OK;
     if (code == SB_OK && consumer->refused) {
         rd_kafka_message_t *again = consumer->refused;
