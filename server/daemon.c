@@ -7,6 +7,7 @@
 #include "server/engine.h"
 #include "server/monitor.h"
 #include "server/problem.h"
+#include "server/tail.h"
 #include "server/worker.h"
 
 #include <errno.h>
@@ -153,6 +154,8 @@ static sb_code_t start(daemon_state_t *d, sb_error_t *err)
         code = sb_http_open(&d->engine.http, d->engine.config, on_request, &d->engine, err);
     if (code == SB_OK)
         code = sb_workers_open(&d->engine.workers, &d->engine, (int)workers, (int)queue, err);
+    if (code == SB_OK)
+        code = sb_tail_open(&d->engine.tail, &d->engine, err);
     if (code != SB_OK)
         return code;
     if (pthread_create(&d->http_thread, NULL, run_http, d->engine.http) != 0)
@@ -172,6 +175,7 @@ static void stop(daemon_state_t *d)
 {
     atomic_store(&d->engine.draining, true);
     sb_log(SB_LOG_INFO, "SERVE-STOPPING", "stopping");
+    sb_tail_stop(d->engine.tail);
     sb_monitor_stop(&d->monitor);
     (void)pthread_join(d->monitor_thread, NULL);
     sb_engine_stop(&d->engine);
@@ -212,7 +216,9 @@ sb_code_t sb_daemon_run(const sb_config_t *config, sb_error_t *err)
         if (code != SB_OK && err)
             *err = d->monitor.err;
     }
+    sb_tail_stop(d->engine.tail);
     sb_workers_close(&d->engine.workers);
+    sb_tail_close(&d->engine.tail);
     sb_http_close(&d->engine.http);
     sb_monitor_fini(&d->monitor);
     sb_engine_fini(&d->engine);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/tail.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,8 @@ static sb_code_t open_parts(sb_engine_t *engine, sb_error_t *err)
                                              .owner = engine->owner,
                                              .catalog = engine->catalog,
                                              .progress = &engine->progress};
+    if (engine->tail)
+        sb_progress_listen(&engine->progress, sb_tail_signal(engine->tail));
     sb_code_t code = open_sequencer(engine, err);
     if (code == SB_OK)
         code = sb_relay_open(&engine->relay, &relay, err);

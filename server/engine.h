@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 struct sb_workers;
+struct sb_tail;
 
 /* One line of /readyz. */
 typedef struct sb_check {
@@ -37,6 +38,7 @@ typedef struct sb_engine {
     sb_keys_t *keys;
     sb_http_t *http;
     struct sb_workers *workers;
+    struct sb_tail *tail;
     sb_sequencer_t *sequencer;
     sb_relay_t *relay;
     sb_projector_t *projector;

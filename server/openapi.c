@@ -78,8 +78,10 @@ static const char components[] =
     "\"EventPage\":{\"type\":\"object\",\"required\":[\"items\"],\"properties\":{\"items\":{\"type\":"
     "\"array\",\"items\":{"
     "\"type\":\"object\",\"description\":\"CloudEvents 1.0 structured form, with seq and "
-    "version\"}},\"next_after\":{"
-    "\"type\":\"integer\"}}}}}";
+    "version\"}},\"next_after\":{\"type\":\"integer\",\"description\":\"of all events: after for the next "
+    "page\"},"
+    "\"next_from\":{\"type\":[\"integer\",\"null\"],\"description\":\"of a stream: from for the next "
+    "page\"}}}}}";
 
 static void text(sb_buf_t *out, const char *name, const char *value)
 {

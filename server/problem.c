@@ -28,6 +28,8 @@ void sb_problem_status(sb_request_t *request, int status, const char *code, cons
     member(out, "code", code);
     member(out, "request_id", request->request_id);
     member(out, "timestamp", sb_time_format(sb_wall_us(), now));
+    if (request->first_version > 0)
+        sb_buf_printf(out, ",\"first_version\":%d", request->first_version);
     if (err->pointer[0]) {
         sb_buf_add_text(out, ",\"details\":[{\"pointer\":");
         sb_buf_add_json(out, sb_slice(err->pointer));

@@ -49,6 +49,30 @@ sb_code_t sb_request_query_bool(const sb_request_t *request, const char *name, b
     return SB_OK;
 }
 
+sb_code_t sb_request_query_wait(const sb_request_t *request, int64_t wait_max_ms, int64_t *out,
+                                sb_error_t *err)
+{
+    const char *text = sb_request_query(request, "wait");
+    *out = 0;
+    if (!text)
+        return SB_OK;
+    char *end;
+    long long value = strtoll(text, &end, 10);
+    int64_t unit = 1000;
+    if (strcmp(end, "ms") == 0)
+        unit = 1;
+    else if (strcmp(end, "m") == 0)
+        unit = 60000;
+    else if (strcmp(end, "s") != 0 && *end)
+        unit = 0;
+    if (end == text || unit == 0 || value < 0 || value > wait_max_ms / unit)
+        return sb_fail(err, SB_INVALID,
+                       "query parameter wait=%s: a time up to %llds is wanted, as 30s or 1500ms", text,
+                       (long long)wait_max_ms / 1000);
+    *out = value * unit;
+    return SB_OK;
+}
+
 sb_code_t sb_request_query_only(const sb_request_t *request, const char *const *known, sb_error_t *err)
 {
     for (int i = 0; i < request->query_count; i++) {

@@ -26,6 +26,14 @@ typedef struct sb_query_pair {
     const char *value;
 } sb_query_pair_t;
 
+/* Of a request that waits for news (tail.h). */
+typedef struct sb_wait {
+    bool park;        /* a worker's answer: there is nothing yet */
+    int64_t until_us; /* monotonic */
+    int64_t seen;     /* sb_tail_seen before the store was asked */
+    int64_t at;       /* where the next look begins */
+} sb_wait_t;
+
 typedef struct sb_request {
     sb_http_t *http;
     const sb_route_t *route; /* NULL: no route matched */
@@ -55,9 +63,11 @@ typedef struct sb_request {
     char location[1024];
     char allow[64];
     int retry_after_s; /* 0: none */
+    int first_version; /* with SB_GONE: the first one still kept; 0: not said */
     sb_buf_t out;
 
     void *state; /* of the handler */
+    sb_wait_t wait;
 } sb_request_t;
 
 /* Idempotency-Key without the quotes of the draft standard; "" when there is none. */
@@ -71,6 +81,10 @@ const char *sb_request_query(const sb_request_t *request, const char *name);
 SB_MUST_CHECK sb_code_t sb_request_query_int(const sb_request_t *request, const char *name, int64_t low,
                                              int64_t high, int64_t fallback, int64_t *out, sb_error_t *err);
 SB_MUST_CHECK sb_code_t sb_request_query_bool(const sb_request_t *request, const char *name, bool *out,
+                                              sb_error_t *err);
+
+/* "30s", "1500ms", "30": how long the client waits, in milliseconds; 0 when it does not. */
+SB_MUST_CHECK sb_code_t sb_request_query_wait(const sb_request_t *request, int64_t wait_max_ms, int64_t *out,
                                               sb_error_t *err);
 
 /* Refuses query parameters that are not in the list (ended by NULL), with the list. */

@@ -7,6 +7,8 @@
 #define WRITE SB_SCOPE_WRITE
 #define ADMIN SB_SCOPE_ADMIN
 
+#define WAIT_NEWS                                                                                            \
+    "wait:answer when there is an event, or an empty page after this long (30s, at most http.wait_max_ms)"
 #define PAGE "limit:rows a page, 1 to 500 (default 50);cursor:next_cursor of the page before"
 
 const sb_route_t sb_routes[] = {
@@ -58,11 +60,15 @@ const sb_route_t sb_routes[] = {
      "EventAppend", "Appended", 201},
     {"GET", "/v1/events", READ, NULL, sb_get_events,
      "Events of the store in order, up to the safe sequence number.", "events",
-     "after:seq to start behind;types:comma-separated;category:of the type;limit:1 to 1000 (default 100)",
+     "after:seq to start behind;since:RFC 3339 time to start at, instead of after;types:comma-separated, * "
+     "for any run of characters;category:of the type;limit:1 to 1000 (default 100);" WAIT_NEWS,
      NULL, "EventPage", 200},
-    {"GET", "/v1/streams/{category}/{key+}", READ, NULL, sb_get_stream, "Events of one stream.", "events",
-     "from:version to start at;backward:true: newest first;limit:1 to 1000 (default 100)", NULL, "EventPage",
-     200},
+    {"GET", "/v1/streams/{category}/{key+}", READ, NULL, sb_get_stream,
+     "Events of one stream; a saga's is saga/{id}. 410 with first_version when older ones are no longer "
+     "kept.",
+     "events",
+     "from:version to start at;backward:true: newest first;limit:1 to 1000 (default 100);" WAIT_NEWS, NULL,
+     "EventPage", 200},
 
     {"GET", "/v1/views", READ, NULL, sb_get_views, "The read models, with their lag.", "views", "", NULL,
      "Any", 200},

@@ -141,33 +141,12 @@ static void on_started(void *context, const sb_saga_answer_t *answer)
     wake_loop(call, started_on_loop);
 }
 
-/* "30s", "1500ms", "30": how long the client waits. */
 static sb_code_t read_wait(const sb_engine_t *engine, const sb_request_t *request, int64_t *out,
                            sb_error_t *err)
 {
-    const char *text = sb_request_query(request, "wait");
-    *out = 0;
-    if (!text)
-        return SB_OK;
     int64_t wait_max = 0;
     sb_code_t code = sb_config_get_int(engine->config, "http.wait_max_ms", 0, 3600000, &wait_max, err);
-    if (code != SB_OK)
-        return code;
-    char *end;
-    long long value = strtoll(text, &end, 10);
-    int64_t unit = 1000;
-    if (strcmp(end, "ms") == 0)
-        unit = 1;
-    else if (strcmp(end, "m") == 0)
-        unit = 60000;
-    else if (strcmp(end, "s") != 0 && *end)
-        unit = 0;
-    if (end == text || unit == 0 || value < 0 || value > wait_max / unit)
-        return sb_fail(err, SB_INVALID,
-                       "query parameter wait=%s: a time up to %llds is wanted, as 30s or 1500ms", text,
-                       (long long)wait_max / 1000);
-    *out = value * unit;
-    return SB_OK;
+    return code == SB_OK ? sb_request_query_wait(request, wait_max, out, err) : code;
 }
 
 static sb_code_t choose_key(const sb_request_t *request, sb_slice_t key, char out[SB_KEY_MAX + 1],

@@ -2,6 +2,7 @@
 #include "server/worker.h"
 
 #include "server/problem.h"
+#include "server/tail.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -59,6 +60,8 @@ static void run_job(sb_worker_t *worker, sb_request_t *request)
 {
     sb_error_t err = SB_ERROR_INIT;
     request->status = request->route->status;
+    request->wait.park = false;
+    sb_buf_reset(&request->out); /* it may have been here before, and waited */
     bool reads = strcmp(request->route->method, "GET") == 0;
     sb_code_t code = try_job(worker, request, &err);
     if (reads && code != SB_OK && !sb_pg_is_open(worker->pg)) {
@@ -70,7 +73,10 @@ static void run_job(sb_worker_t *worker, sb_request_t *request)
         (void)sb_fail(&err, SB_UNAVAILABLE, "PostgreSQL: the connection broke");
     if (code != SB_OK)
         sb_problem(request, &err);
-    sb_http_done(request);
+    if (code == SB_OK && request->wait.park)
+        sb_tail_park(worker->engine->tail, request);
+    else
+        sb_http_done(request);
 }
 
 static sb_request_t *next_job(sb_workers_t *pool)

@@ -111,21 +111,26 @@ static void drop(answer_t *answer)
     *answer = (answer_t){0};
 }
 
-static answer_t exchange(int port, const char *bytes, size_t length)
+static int send_bytes(int port, const char *bytes, size_t length)
 {
-    answer_t answer = {0};
-    size_t got = 0;
     int fd = connect_to(port);
-    if (fd < 0)
-        return answer;
-    answer.text = malloc(ANSWER_MAX + 1);
-    assert_non_null(answer.text);
-    for (size_t sent = 0; sent < length;) { /* a refused body may be cut short by the other side */
+    for (size_t sent = 0; fd >= 0 && sent < length;) { /* a refused body may be cut short by the other side */
         ssize_t n = send(fd, bytes + sent, length - sent, MSG_NOSIGNAL);
         if (n <= 0)
             break;
         sent += (size_t)n;
     }
+    return fd;
+}
+
+static answer_t receive(int fd)
+{
+    answer_t answer = {0};
+    size_t got = 0;
+    if (fd < 0)
+        return answer;
+    answer.text = malloc(ANSWER_MAX + 1);
+    assert_non_null(answer.text);
     for (ssize_t n = 1; n > 0 && got<ANSWER_MAX; got += n> 0 ? (size_t)n : 0)
         n = recv(fd, answer.text + got, ANSWER_MAX - got, 0);
     (void)close(fd);
@@ -135,6 +140,20 @@ static answer_t exchange(int port, const char *bytes, size_t length)
     const char *gap = strstr(answer.text, "\r\n\r\n");
     answer.body = gap ? gap + 4 : "";
     return answer;
+}
+
+static answer_t exchange(int port, const char *bytes, size_t length)
+{
+    return receive(send_bytes(port, bytes, length));
+}
+
+/* A GET whose answer is for later. */
+static int send_get(const daemon_under_test_t *d, const char *path)
+{
+    char request[512];
+    int length =
+        snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path);
+    return send_bytes(d->port, request, (size_t)length);
 }
 
 /* headers: lines that end in CRLF, NULL for none. */
@@ -353,6 +372,125 @@ static void a_stream_is_read_both_ways_and_in_parts(void **state)
     json_decref(page);
     drop(&answer);
     assert_problem(ask(&shared, "GET", "/v1/streams/order/none", NULL, NULL), 404, "not_found", "");
+}
+
+static void append_order(const daemon_under_test_t *d, const char *key)
+{
+    char body[512];
+    (void)snprintf(body, sizeof body, "{\"type\":\"order.created\",\"subject\":\"%s\",\"data\":%s}", key,
+                   ORDER("w"));
+    answer_t answer = ask(d, "POST", "/v1/events", NULL, body);
+    assert_int_equal(answer.status, 201);
+    drop(&answer);
+}
+
+static int64_t newest(const daemon_under_test_t *d)
+{
+    answer_t answer = ask(d, "GET", "/v1/events?types=none.such", NULL, NULL);
+    json_t *page = json_of(&answer);
+    int64_t seq = int_at(page, "/next_after");
+    json_decref(page);
+    drop(&answer);
+    return seq;
+}
+
+static void assert_count(answer_t answer, size_t items)
+{
+    assert_int_equal(answer.status, 200);
+    json_t *page = json_of(&answer);
+    if (json_array_size(json_object_get(page, "items")) != items)
+        print_error("wanted %zu items, have:\n%s\n", items, answer.text);
+    assert_int_equal(json_array_size(json_object_get(page, "items")), items);
+    json_decref(page);
+    drop(&answer);
+}
+
+#define WAITERS 40 /* ten times the workers */
+
+static void many_wait_for_news_and_hold_up_nobody(void **state)
+{
+    (void)state;
+    char path[128];
+    int all[WAITERS], stream, other;
+    append_order(&shared, "w-1");
+    assert_soon(all_events_have("\"w-1\""), 10000);
+    (void)snprintf(path, sizeof path, "/v1/events?wait=20s&types=*.created&after=%lld",
+                   (long long)newest(&shared));
+    for (int i = 0; i < WAITERS; i++)
+        all[i] = send_get(&shared, path);
+    stream = send_get(&shared, "/v1/streams/order/w-1?from=2&wait=20s");
+    other = send_get(&shared, "/v1/streams/order/w-1?from=9&wait=1500ms");
+    assert_true(answers(&shared, "/v1/streams/order/w-1", NULL, 200));
+    append_order(&shared, "w-1");
+    for (int i = 0; i < WAITERS; i++)
+        assert_count(receive(all[i]), 1);
+    assert_count(receive(stream), 1);
+    assert_count(receive(other), 0); /* that version did not come in time */
+    assert_problem(ask(&shared, "GET", "/v1/events?wait=1d", NULL, NULL), 400, "invalid", "");
+    assert_problem(ask(&shared, "GET", "/v1/streams/order/w-1?backward=true&wait=1s", NULL, NULL), 400,
+                   "invalid", "");
+}
+
+static void who_waits_is_answered_when_the_server_stops(void **state)
+{
+    (void)state;
+    daemon_under_test_t d = {.port = 0};
+    (void)sb_test_pg_fresh(d.uri);
+    prepare(&d);
+    start(&d);
+    assert_soon(answers(&d, "/v1/views", NULL, 200), 20000);
+    append_order(&d, "x");
+    int waiter = send_get(&d, "/v1/streams/order/x?from=2&wait=30s");
+    assert_true(answers(&d, "/v1/streams/order/x", NULL, 200));
+    sb_test_sleep_ms(100); /* or it is refused as one that came too late, which is fine as well */
+    int64_t before = sb_test_mono_ms();
+    sb_test_signal(&d.process, SIGTERM);
+    answer_t answer = receive(waiter);
+    assert_true(answer.status == 200 || answer.status == 503);
+    assert_true(sb_test_mono_ms() - before < 15000);
+    drop(&answer);
+    assert_true(sb_test_wait(&d.process, 20000));
+    assert_int_equal(d.process.exit_code, 0);
+    stop(&d);
+}
+
+static void a_time_and_patterns_choose_events(void **state)
+{
+    (void)state;
+    append_order(&shared, "t-1");
+    assert_soon(all_events_have("\"t-1\""), 10000);
+    assert_count(ask(&shared, "GET", "/v1/events?since=2999-01-01T00:00:00Z", NULL, NULL), 0);
+    assert_count(ask(&shared, "GET", "/v1/events?since=2020-01-01T00:00:00%2B02:00&limit=1", NULL, NULL), 1);
+    assert_count(ask(&shared, "GET", "/v1/events?types=no.*,*.such", NULL, NULL), 0);
+    assert_count(ask(&shared, "GET", "/v1/events?types=no.*,order.cr*&limit=1", NULL, NULL), 1);
+    assert_problem(ask(&shared, "GET", "/v1/events?since=yesterday", NULL, NULL), 400, "invalid", "");
+    assert_problem(ask(&shared, "GET", "/v1/events?since=2020-01-01T00:00:00Z&after=1", NULL, NULL), 400,
+                   "invalid", "");
+    char many[512];
+    int length = snprintf(many, sizeof many, "/v1/events?types=a.b");
+    for (int i = 0; i < 32; i++)
+        length += snprintf(many + length, sizeof many - (size_t)length, ",a.b");
+    assert_problem(ask(&shared, "GET", many, NULL, NULL), 400, "invalid", "");
+}
+
+static void what_is_no_longer_kept_is_gone(void **state)
+{
+    (void)state;
+    sb_pg_t *pg = sb_test_pg_open(shared.uri);
+    for (int i = 0; i < 5; i++)
+        append_order(&shared, "old");
+    sb_test_pg_script(pg,
+                      "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM sagabus.event WHERE "
+                      "version < 4 AND stream_no = (SELECT stream_no FROM sagabus.stream WHERE key = 'old');"
+                      "UPDATE sagabus.stream SET first_version = 4 WHERE key = 'old'; COMMIT");
+    answer_t answer = ask(&shared, "GET", "/v1/streams/order/old", NULL, NULL);
+    json_t *problem = json_of(&answer);
+    assert_int_equal(int_at(problem, "/first_version"), 4);
+    json_decref(problem);
+    assert_problem(answer, 410, "gone", "");
+    assert_count(ask(&shared, "GET", "/v1/streams/order/old?from=4", NULL, NULL), 2);
+    assert_count(ask(&shared, "GET", "/v1/streams/order/old?backward=true", NULL, NULL), 2);
+    sb_pg_close(&pg);
 }
 
 static void the_same_id_is_appended_once(void **state)
@@ -934,6 +1072,10 @@ int main(void)
         cmocka_unit_test(an_event_is_appended_and_read_back_as_it_was),
         cmocka_unit_test(all_events_come_in_order_up_to_the_safe_one),
         cmocka_unit_test(a_stream_is_read_both_ways_and_in_parts),
+        cmocka_unit_test(many_wait_for_news_and_hold_up_nobody),
+        cmocka_unit_test(who_waits_is_answered_when_the_server_stops),
+        cmocka_unit_test(a_time_and_patterns_choose_events),
+        cmocka_unit_test(what_is_no_longer_kept_is_gone),
         cmocka_unit_test(the_same_id_is_appended_once),
         cmocka_unit_test(a_version_that_is_not_the_stream_s_is_a_conflict),
         cmocka_unit_test(structured_cloudevents_are_taken),
