@@ -84,8 +84,8 @@ static void write_sequencer(const sb_engine_t *engine, sb_buf_t *out)
     gauge(out, "sagabus_safe_seq_lag_seconds", "How long safe_seq has been behind.", (double)s.lag_ms / 1000);
     gauge(out, "sagabus_oldest_blocker_pid", "PostgreSQL backend that holds safe_seq back; 0: none.",
           s.blocker_pid);
+    head(out, "sagabus_oldest_blocker_info", "gauge", "Who that is; 1 while there is one.");
     if (s.blocker_name[0]) {
-        head(out, "sagabus_oldest_blocker_info", "gauge", "Who that is; 1 while there is one.");
         sb_buf_printf(out, "sagabus_oldest_blocker_info{pid=\"%d\",application=\"", s.blocker_pid);
         for (const char *c = s.blocker_name; *c; c++)
             sb_buf_printf(out, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
