@@ -3,85 +3,9 @@
 
 #include "sagabus/version.h"
 #include "server/route.h"
+#include "server_text.h"
 
 #include <ctype.h>
-
-/* The bodies. Kept by hand: they change with the handlers that read and write them. */
-static const char components[] =
-    "{\"securitySchemes\":{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\"}},\"schemas\":{"
-    "\"Any\":{\"type\":\"object\"},"
-    "\"Page\":{\"type\":\"object\",\"required\":[\"items\",\"next_cursor\"],\"properties\":{\"items\":{"
-    "\"type\":\"array\","
-    "\"items\":{\"type\":\"object\"}},\"next_cursor\":{\"type\":[\"string\",\"null\"]}}},"
-    "\"Problem\":{\"type\":\"object\",\"description\":\"RFC "
-    "9457\",\"required\":[\"type\",\"title\",\"status\",\"code\","
-    "\"request_id\",\"timestamp\"],\"properties\":{\"type\":{\"type\":\"string\"},\"title\":{\"type\":"
-    "\"string\"},"
-    "\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},\"instance\":{\"type\":\"string\"},"
-    "\"code\":{\"type\":\"string\"},\"request_id\":{\"type\":\"string\"},\"timestamp\":{\"type\":\"string\","
-    "\"format\":\"date-time\"},\"details\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":"
-    "{"
-    "\"pointer\":{\"type\":\"string\"},\"detail\":{\"type\":\"string\"}}}}}},"
-    "\"SagaStart\":{\"type\":\"object\",\"required\":[\"type\",\"input\"],\"additionalProperties\":false,"
-    "\"properties\":{"
-    "\"type\":{\"type\":\"string\"},\"key\":{\"type\":\"string\",\"description\":\"business key, unique for "
-    "ever per type; "
-    "the same as the header "
-    "Idempotency-Key\"},\"input\":{\"type\":\"object\"},\"correlation_id\":{\"type\":\"string\"}}},"
-    "\"SagaBrief\":{\"type\":\"object\",\"required\":[\"id\",\"status\"],\"properties\":{\"id\":{\"type\":"
-    "\"string\","
-    "\"format\":\"uuid\"},\"type\":{\"type\":\"string\"},\"key\":{\"type\":\"string\"},\"status\":{\"type\":"
-    "\"string\"},"
-    "\"repeated\":{\"type\":\"boolean\"},\"links\":{\"type\":\"object\"}}},"
-    "\"Saga\":{\"type\":\"object\",\"required\":[\"id\",\"type\",\"key\",\"status\",\"steps\"],"
-    "\"properties\":{"
-    "\"id\":{\"type\":\"string\",\"format\":\"uuid\"},\"type\":{\"type\":\"string\"},\"key\":{\"type\":"
-    "\"string\"},"
-    "\"status\":{\"enum\":[\"started\",\"completed\",\"compensating\",\"compensated\",\"failed\"]},"
-    "\"paused\":{\"type\":\"boolean\"},\"attention\":{\"type\":\"boolean\"},\"steps\":{\"type\":\"array\","
-    "\"items\":{"
-    "\"type\":\"object\"}},\"history\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}}},"
-    "\"SagaExplanation\":{\"type\":\"object\",\"required\":[\"id\",\"status\",\"waits_for\",\"acts\"],"
-    "\"properties\":{"
-    "\"waits_for\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{"
-    "\"what\":{\"enum\":[\"answer\",\"next_try\",\"operator\",\"resume\"]},\"step\":{\"type\":\"string\"},"
-    "\"command\":{\"type\":\"string\"},\"since\":{\"type\":\"string\",\"format\":\"date-time\"}}}},"
-    "\"last_error\":{\"type\":[\"object\",\"null\"]},\"if_all_goes_well\":{\"type\":\"object\"},"
-    "\"if_it_failed_now\":{\"type\":\"object\"},\"acts\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}"
-    "}},"
-    "\"SagaPage\":{\"$ref\":\"#/components/schemas/Page\"},"
-    "\"Verb\":{\"type\":\"object\",\"required\":[\"reason\"],\"additionalProperties\":false,\"properties\":{"
-    "\"reason\":{"
-    "\"type\":\"string\",\"minLength\":1}}},"
-    "\"VerbSkip\":{\"type\":\"object\",\"required\":[\"reason\",\"step\"],\"additionalProperties\":false,"
-    "\"properties\":{"
-    "\"reason\":{\"type\":\"string\",\"minLength\":1},\"step\":{\"type\":\"string\"},\"result\":{\"type\":"
-    "\"object\"}}},"
-    "\"Accepted\":{\"type\":\"object\",\"required\":[\"command\"],\"properties\":{\"command\":{\"type\":"
-    "\"integer\"}}},"
-    "\"EventAppend\":{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"additionalProperties\":false,"
-    "\"properties\":{"
-    "\"specversion\":{\"const\":\"1.0\"},\"type\":{\"type\":\"string\"},\"subject\":{\"type\":\"string\","
-    "\"description\":"
-    "\"key of the "
-    "stream\"},\"data\":{},\"id\":{\"type\":\"string\"},\"source\":{\"type\":\"string\"},\"time\":{\"type\":"
-    "\"string\",\"format\":\"date-time\"},\"dataschema\":{\"type\":\"string\"},\"datacontenttype\":{\"type\":"
-    "\"string\"},"
-    "\"correlationid\":{\"type\":\"string\"},\"causationid\":{\"type\":\"string\"},\"traceparent\":{\"type\":"
-    "\"string\"},"
-    "\"partitionkey\":{\"type\":\"string\"},\"expected_version\":{\"oneOf\":[{\"type\":\"integer\","
-    "\"minimum\":0},"
-    "{\"enum\":[\"any\",\"none\",\"exists\"]}]}}},"
-    "\"Appended\":{\"type\":\"object\",\"required\":[\"seq\",\"version\"],\"properties\":{\"id\":{\"type\":"
-    "\"string\"},"
-    "\"seq\":{\"type\":\"integer\"},\"version\":{\"type\":\"integer\"},\"repeated\":{\"type\":\"boolean\"}}},"
-    "\"EventPage\":{\"type\":\"object\",\"required\":[\"items\"],\"properties\":{\"items\":{\"type\":"
-    "\"array\",\"items\":{"
-    "\"type\":\"object\",\"description\":\"CloudEvents 1.0 structured form, with seq and "
-    "version\"}},\"next_after\":{\"type\":\"integer\",\"description\":\"of all events: after for the next "
-    "page\"},"
-    "\"next_from\":{\"type\":[\"integer\",\"null\"],\"description\":\"of a stream: from for the next "
-    "page\"}}}}}";
 
 static void text(sb_buf_t *out, const char *name, const char *value)
 {
@@ -182,5 +106,5 @@ void sb_openapi_write(sb_buf_t *out)
         write_operation(out, route);
         last = route->pattern;
     }
-    sb_buf_printf(out, "}},\"components\":%s}\n", components);
+    sb_buf_printf(out, "}},\"components\":%s}\n", sb_text_components);
 }
