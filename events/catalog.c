@@ -1,5 +1,7 @@
 /* What is registered, kept in memory: each kind sorted by name and version. Entries are made outside the lock
- * and never change or go away, so the lock guards the lists alone.
+ * and never change or go away, so the lock guards the lists alone. What one load found goes in under one
+ * lock, with the chains that follow from it, so that nobody sees a new version without the way to it. A chain
+ * that a newer version has replaced stays until the catalog goes, because a reader may hold it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/catalog.h"
@@ -7,6 +9,7 @@
 #include "events_sql.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 typedef struct entry {
@@ -15,6 +18,8 @@ typedef struct entry {
     char *name;
     json_t *body;
     sb_schema_t *schema;
+    sb_upcast_t *upcast;
+    sb_upcast_chain_t *chain; /* to the newest; NULL: it is the newest */
 } entry_t;
 
 typedef struct entries {
@@ -23,10 +28,25 @@ typedef struct entries {
     int cap;
 } entries_t;
 
+/* Registered, but not for this release. */
+typedef struct unreadable {
+    sb_artifact_kind_t kind;
+    char *name;
+    int version;
+    int type_no;
+    sb_error_t why;
+} unreadable_t;
+
 struct sb_catalog {
     pthread_rwlock_t lock;
+    atomic_uint_fast64_t revision;
     entries_t kind[SB_ARTIFACT_KINDS]; /* sorted by name, version */
     entries_t by_type_no;              /* at[type_no], NULL where there is none */
+    unreadable_t *unreadable;
+    int unreadable_count;
+    sb_upcast_chain_t **replaced; /* chains */
+    int replaced_count;
+    bool unlinked; /* memory ran out while chains were made */
 };
 
 static const char *const kind_names[SB_ARTIFACT_KINDS] = {"event", "saga", "view"};
@@ -66,7 +86,9 @@ static void free_entry(entry_t *entry)
     if (!entry)
         return;
     sb_schema_free(&entry->schema);
+    sb_upcast_free(&entry->upcast);
     json_decref(entry->body);
+    free(entry->chain);
     free(entry->name);
     free(entry);
 }
@@ -81,6 +103,12 @@ void sb_catalog_free(sb_catalog_t **catalog)
             free_entry(c->kind[kind].at[i]);
         free(c->kind[kind].at);
     }
+    for (int i = 0; i < c->unreadable_count; i++)
+        free(c->unreadable[i].name);
+    for (int i = 0; i < c->replaced_count; i++)
+        free(c->replaced[i]);
+    free(c->unreadable);
+    free(c->replaced);
     free(c->by_type_no.at);
     (void)pthread_rwlock_destroy(&c->lock);
     free(c);
@@ -152,6 +180,58 @@ static bool insert(sb_catalog_t *catalog, entry_t *entry)
     return true;
 }
 
+/* ---- chains, under the lock ---- */
+
+/* A chain that the list of replaced ones has no place for is leaked by nobody: the place is made first. */
+static bool replace_chain(sb_catalog_t *catalog, entry_t *entry, sb_upcast_chain_t *chain)
+{
+    if (entry->chain) {
+        size_t count = (size_t)catalog->replaced_count + 1;
+        sb_upcast_chain_t **replaced = realloc(catalog->replaced, count * sizeof(sb_upcast_chain_t *));
+        if (!replaced)
+            return false;
+        catalog->replaced = replaced;
+        catalog->replaced[catalog->replaced_count++] = entry->chain;
+    }
+    entry->chain = chain;
+    return true;
+}
+
+static bool link_entry(sb_catalog_t *catalog, entry_t *entry, const entry_t *newest)
+{
+    int from = entry->artifact.version;
+    int to = newest->artifact.version;
+    if (entry->chain && entry->chain->to == to && !entry->chain->missing)
+        return true;
+    int count = to - from;
+    sb_upcast_chain_t *chain = calloc(1, sizeof *chain + (size_t)count * sizeof chain->step[0]);
+    if (!chain)
+        return false;
+    *chain = (sb_upcast_chain_t){.type = entry->name, .from = from, .to = to};
+    for (int version = from + 1; version <= to; version++) {
+        const entry_t *next = find(&catalog->kind[SB_ARTIFACT_EVENT], sb_slice(entry->name), version);
+        if (!next) {
+            chain->missing = version;
+            break;
+        }
+        chain->step[chain->count++] = (sb_upcast_step_t){version, next->upcast, next->schema};
+    }
+    if (replace_chain(catalog, entry, chain))
+        return true;
+    free(chain);
+    return false;
+}
+
+static bool link_versions(sb_catalog_t *catalog, const char *name)
+{
+    const entries_t *list = &catalog->kind[SB_ARTIFACT_EVENT];
+    const entry_t *newest = find(list, sb_slice(name), 0);
+    for (int i = lower_bound(list, sb_slice(name), 1); i < list->count && list->at[i] != newest; i++)
+        if (!link_entry(catalog, list->at[i], newest))
+            return false;
+    return true;
+}
+
 /* ---- loading ---- */
 
 static bool kind_of(const char *name, sb_artifact_kind_t *out)
@@ -165,67 +245,165 @@ static bool kind_of(const char *name, sb_artifact_kind_t *out)
     return false;
 }
 
-static sb_code_t fill_entry(entry_t *entry, const sb_pg_result_t *rows, int row, sb_error_t *err)
+static sb_code_t compile_type(entry_t *entry, int type_no, sb_error_t *err)
 {
-    sb_slice_t hash = sb_pg_get_slice(rows, row, 3);
-    entry->name = strdup(sb_pg_get_text(rows, row, 1));
-    if (!entry->name)
-        return no_memory(err);
-    entry->artifact.name = entry->name;
-    entry->artifact.version = (int)sb_pg_get_int(rows, row, 2);
-    memcpy(entry->artifact.hash.byte, hash.ptr, hash.len < SB_HASH_BYTES ? hash.len : SB_HASH_BYTES);
-    sb_code_t code = sb_json_parse(&entry->body, sb_pg_get_slice(rows, row, 4), entry->name, err);
-    entry->artifact.body = entry->body;
-    if (code != SB_OK || entry->artifact.kind != SB_ARTIFACT_EVENT)
-        return code;
-    code = sb_schema_compile(&entry->schema, json_object_get(entry->body, "schema"), err);
-    entry->type = (sb_event_type_t){(int)sb_pg_get_int(rows, row, 5), entry->name, entry->artifact.version,
-                                    entry->schema};
+    const json_t *upcast = json_object_get(entry->body, "x-upcast");
+    sb_code_t code = sb_schema_compile(&entry->schema, json_object_get(entry->body, "schema"), err);
+    if (code == SB_OK && upcast)
+        code = sb_upcast_compile(&entry->upcast, upcast, err);
+    entry->type =
+        (sb_event_type_t){type_no, entry->name, entry->artifact.version, entry->schema, entry->upcast};
     return code;
 }
 
-/* Consumes the entry, unless another thread has loaded it meanwhile. */
-static sb_code_t insert_once(sb_catalog_t *catalog, entry_t **entry, sb_error_t *err)
+/* One registered artifact, as a row of the table or as a file says it. */
+typedef struct source {
+    sb_artifact_kind_t kind;
+    sb_slice_t name;
+    int version;
+    sb_slice_t hash;
+    sb_slice_t body;
+    int type_no;
+} source_t;
+
+static sb_code_t fill_entry(entry_t *entry, const source_t *source, sb_error_t *err)
 {
-    sb_code_t code = SB_OK;
-    const sb_artifact_t *artifact = &(*entry)->artifact;
-    (void)pthread_rwlock_wrlock(&catalog->lock);
-    if (!find(&catalog->kind[artifact->kind], sb_slice(artifact->name), artifact->version)) {
-        if (insert(catalog, *entry))
-            *entry = NULL;
-        else
-            code = no_memory(err);
+    entry->artifact.kind = source->kind;
+    entry->name = strndup(source->name.ptr, source->name.len);
+    if (!entry->name)
+        return no_memory(err);
+    entry->artifact.name = entry->name;
+    entry->artifact.version = source->version;
+    memcpy(entry->artifact.hash.byte, source->hash.ptr,
+           source->hash.len < SB_HASH_BYTES ? source->hash.len : SB_HASH_BYTES);
+    sb_code_t code = sb_json_parse(&entry->body, source->body, entry->name, err);
+    entry->artifact.body = entry->body;
+    return code == SB_OK && source->kind == SB_ARTIFACT_EVENT ? compile_type(entry, source->type_no, err)
+                                                              : code;
+}
+
+static sb_code_t new_entry(entry_t **out, const source_t *source, sb_error_t *err)
+{
+    *out = calloc(1, sizeof **out);
+    if (!*out)
+        return no_memory(err);
+    sb_code_t code = fill_entry(*out, source, err);
+    if (code != SB_OK) {
+        free_entry(*out);
+        *out = NULL;
     }
+    return code;
+}
+
+/* Consumes the entry, unless another thread has loaded it meanwhile. Under the lock. */
+static bool insert_once(sb_catalog_t *catalog, entry_t **entry)
+{
+    const sb_artifact_t *artifact = &(*entry)->artifact;
+    if (find(&catalog->kind[artifact->kind], sb_slice(artifact->name), artifact->version))
+        return true;
+    if (!insert(catalog, *entry))
+        return false;
+    *entry = NULL;
+    if (artifact->kind == SB_ARTIFACT_EVENT && !link_versions(catalog, artifact->name))
+        catalog->unlinked = true;
+    return !catalog->unlinked;
+}
+
+/* After memory ran out in the middle: a version without its chain would be read as it was written. */
+static bool link_again(sb_catalog_t *catalog)
+{
+    const entries_t *events = &catalog->kind[SB_ARTIFACT_EVENT];
+    for (int i = 0; catalog->unlinked && i < events->count; i++)
+        if (!link_versions(catalog, events->at[i]->name))
+            return false;
+    catalog->unlinked = false;
+    return true;
+}
+
+static sb_code_t insert_all(sb_catalog_t *catalog, entries_t *fresh, sb_error_t *err)
+{
+    (void)pthread_rwlock_wrlock(&catalog->lock);
+    bool changed = fresh->count > 0 || catalog->unlinked;
+    sb_code_t code = link_again(catalog) ? SB_OK : no_memory(err);
+    for (int i = 0; code == SB_OK && i < fresh->count; i++)
+        if (fresh->at[i] && !insert_once(catalog, &fresh->at[i]))
+            code = no_memory(err);
+    if (changed)
+        atomic_fetch_add(&catalog->revision, 1);
     unlock(catalog);
     return code;
 }
 
-static sb_code_t load_row(sb_catalog_t *catalog, const sb_pg_result_t *rows, int row, sb_error_t *err)
+/* Under the lock. */
+static bool is_set_apart(const sb_catalog_t *catalog, const source_t *source)
 {
-    sb_artifact_kind_t kind;
-    sb_slice_t name = sb_pg_get_slice(rows, row, 1);
-    int version = (int)sb_pg_get_int(rows, row, 2);
-    if (!kind_of(sb_pg_get_text(rows, row, 0), &kind))
-        return SB_OK; /* a newer release's kind: none of ours */
-    if (sb_catalog_artifact(catalog, kind, name, version))
-        return SB_OK;
-    entry_t *entry = calloc(1, sizeof *entry);
-    if (!entry)
+    for (int i = 0; i < catalog->unreadable_count; i++) {
+        const unreadable_t *other = &catalog->unreadable[i];
+        if (other->kind == source->kind && other->version == source->version &&
+            sb_slice_is(source->name, other->name))
+            return true;
+    }
+    return false;
+}
+
+/* Read already, or known to be unreadable. */
+static bool is_known(const sb_catalog_t *catalog, const source_t *source)
+{
+    lock_read(catalog);
+    bool known =
+        find(&catalog->kind[source->kind], source->name, source->version) || is_set_apart(catalog, source);
+    unlock(catalog);
+    return known;
+}
+
+static sb_code_t set_apart(sb_catalog_t *catalog, const source_t *source, const sb_error_t *why,
+                           sb_error_t *err)
+{
+    unreadable_t added = {source->kind, strndup(source->name.ptr, source->name.len), source->version,
+                          source->type_no, *why};
+    if (!added.name)
         return no_memory(err);
-    entry->artifact.kind = kind;
-    sb_code_t code = fill_entry(entry, rows, row, err);
-    if (code == SB_OK)
-        code = insert_once(catalog, &entry, err);
-    free_entry(entry);
-    return code == SB_OK ? SB_OK
-                         : sb_context(err, code, "registered %s %.*s version %d", kind_names[kind],
-                                      SB_SLICE_ARG(name), version);
+    (void)pthread_rwlock_wrlock(&catalog->lock);
+    bool twice = is_set_apart(catalog, source);
+    size_t count = (size_t)catalog->unreadable_count + 1;
+    unreadable_t *moved = twice ? NULL : realloc(catalog->unreadable, count * sizeof *moved);
+    if (moved) {
+        catalog->unreadable = moved;
+        moved[catalog->unreadable_count++] = added;
+    }
+    unlock(catalog);
+    if (!moved)
+        free(added.name);
+    return moved || twice ? SB_OK : no_memory(err);
+}
+
+static sb_code_t load_row(sb_catalog_t *catalog, entries_t *fresh, const sb_pg_result_t *rows, int row,
+                          sb_error_t *err)
+{
+    source_t source = {.name = sb_pg_get_slice(rows, row, 1),
+                       .version = (int)sb_pg_get_int(rows, row, 2),
+                       .hash = sb_pg_get_slice(rows, row, 3),
+                       .body = sb_pg_get_slice(rows, row, 4),
+                       .type_no = (int)sb_pg_get_int(rows, row, 5)};
+    if (!kind_of(sb_pg_get_text(rows, row, 0), &source.kind))
+        return SB_OK; /* a newer release's kind: none of ours */
+    if (is_known(catalog, &source))
+        return SB_OK;
+    sb_error_t why = SB_ERROR_INIT;
+    if (!grow(fresh, fresh->count + 1))
+        return no_memory(err);
+    sb_code_t code = new_entry(&fresh->at[fresh->count], &source, &why);
+    if (code == SB_OK) {
+        fresh->count++;
+        return SB_OK;
+    }
+    return code == SB_NO_MEMORY ? no_memory(err) : set_apart(catalog, &source, &why, err);
 }
 
 static int64_t known_count(const sb_catalog_t *catalog)
 {
-    int64_t count = 0;
     lock_read(catalog);
+    int64_t count = catalog->unreadable_count;
     for (int kind = 0; kind < SB_ARTIFACT_KINDS; kind++)
         count += catalog->kind[kind].count;
     unlock(catalog);
@@ -236,16 +414,87 @@ sb_code_t sb_catalog_load(sb_catalog_t *catalog, sb_pg_t *pg, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
+    entries_t fresh = {NULL, 0, 0};
     sb_pg_add_int8(&params, known_count(catalog));
     sb_code_t code = sb_pg_query(pg, sb_sql_catalog_load, &params, &rows, err);
-    /* One that this release cannot read (a newer one registered it) does not keep the others away. */
-    for (int row = 0; rows && row < sb_pg_rows(rows); row++) {
-        sb_code_t of_row = load_row(catalog, rows, row, code == SB_OK ? err : NULL);
-        if (code == SB_OK)
-            code = of_row;
-    }
+    for (int row = 0; code == SB_OK && row < sb_pg_rows(rows); row++)
+        code = load_row(catalog, &fresh, rows, row, err);
     sb_pg_result_free(rows);
+    if (code == SB_OK)
+        code = insert_all(catalog, &fresh, err);
+    for (int i = 0; i < fresh.count; i++)
+        free_entry(fresh.at[i]);
+    free(fresh.at);
     return code;
+}
+
+sb_code_t sb_catalog_add(sb_catalog_t *catalog, const sb_artifact_t *artifact, sb_slice_t text, int type_no,
+                         sb_error_t *err)
+{
+    source_t source = {artifact->kind,
+                       sb_slice(artifact->name),
+                       artifact->version,
+                       {(const char *)artifact->hash.byte, SB_HASH_BYTES},
+                       text,
+                       type_no};
+    entry_t *entry = NULL;
+    sb_code_t code = new_entry(&entry, &source, err);
+    if (code == SB_OK) {
+        entries_t fresh = {&entry, 1, 1};
+        code = insert_all(catalog, &fresh, err);
+    }
+    free_entry(entry);
+    return code;
+}
+
+/* ---- what cannot be read ---- */
+
+static const char *text_of_kind(sb_artifact_kind_t kind)
+{
+    return kind == SB_ARTIFACT_EVENT ? "event type" : kind_names[kind];
+}
+
+static sb_code_t say(const unreadable_t *unreadable, sb_error_t *err)
+{
+    return sb_fail(
+        err, SB_UNSUPPORTED, "%s %s version %d is registered, but this release cannot read it: %.100s",
+        text_of_kind(unreadable->kind), unreadable->name, unreadable->version, unreadable->why.message);
+}
+
+sb_code_t sb_catalog_complain(const sb_catalog_t *catalog, sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    lock_read(catalog);
+    const entries_t *events = &catalog->kind[SB_ARTIFACT_EVENT];
+    if (catalog->unreadable_count > 0)
+        code = say(&catalog->unreadable[0], err);
+    for (int i = 0; code == SB_OK && i < events->count; i++) {
+        const sb_upcast_chain_t *chain = events->at[i]->chain;
+        if (chain && chain->missing)
+            code = sb_fail(err, SB_UNSUPPORTED,
+                           "event type %s version %d cannot become version %d: version %d is not registered",
+                           chain->type, chain->from, chain->to, chain->missing);
+    }
+    unlock(catalog);
+    return code;
+}
+
+sb_code_t sb_catalog_explain(const sb_catalog_t *catalog, int type_no, sb_error_t *err)
+{
+    sb_code_t code = SB_NOT_FOUND;
+    lock_read(catalog);
+    for (int i = 0; i < catalog->unreadable_count && code == SB_NOT_FOUND; i++)
+        if (catalog->unreadable[i].kind == SB_ARTIFACT_EVENT && catalog->unreadable[i].type_no == type_no)
+            code = say(&catalog->unreadable[i], err);
+    unlock(catalog);
+    if (code == SB_NOT_FOUND)
+        code = sb_fail(err, SB_NOT_FOUND, "event type number %d is not registered", type_no);
+    return code;
+}
+
+uint64_t sb_catalog_revision(const sb_catalog_t *catalog)
+{
+    return atomic_load(&((sb_catalog_t *)(uintptr_t)catalog)->revision);
 }
 
 /* ---- look-ups ---- */
@@ -260,9 +509,27 @@ const sb_event_type_t *sb_catalog_type(const sb_catalog_t *catalog, sb_slice_t n
 
 const sb_event_type_t *sb_catalog_type_no(const sb_catalog_t *catalog, int type_no)
 {
+    const sb_upcast_chain_t *ignored;
+    return sb_catalog_chain_no(catalog, type_no, &ignored);
+}
+
+const sb_event_type_t *sb_catalog_chain_no(const sb_catalog_t *catalog, int type_no,
+                                           const sb_upcast_chain_t **chain)
+{
     lock_read(catalog);
     const entries_t *numbers = &catalog->by_type_no;
     const entry_t *entry = type_no > 0 && type_no < numbers->cap ? numbers->at[type_no] : NULL;
+    *chain = entry ? entry->chain : NULL;
+    unlock(catalog);
+    return entry ? &entry->type : NULL;
+}
+
+const sb_event_type_t *sb_catalog_chain(const sb_catalog_t *catalog, sb_slice_t name, int version,
+                                        const sb_upcast_chain_t **chain)
+{
+    lock_read(catalog);
+    const entry_t *entry = find(&catalog->kind[SB_ARTIFACT_EVENT], name, version);
+    *chain = entry ? entry->chain : NULL;
     unlock(catalog);
     return entry ? &entry->type : NULL;
 }

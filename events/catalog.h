@@ -14,6 +14,7 @@
 
 #include "base/pg.h"
 #include "events/schema.h"
+#include "events/upcast.h"
 #include "sagabus/event.h"
 
 typedef struct sb_catalog sb_catalog_t;
@@ -38,18 +39,39 @@ typedef struct sb_event_type {
     const char *name;
     int version;
     const sb_schema_t *schema;
+    const sb_upcast_t *upcast; /* from the version before it; NULL: the file declares none, nothing changes */
 } sb_event_type_t;
 
 SB_MUST_CHECK sb_code_t sb_catalog_new(sb_catalog_t **out, sb_error_t *err);
 void sb_catalog_free(sb_catalog_t **catalog);
 
-/* Reads everything registered that is not known yet. Cheap when nothing is new. */
+/* Reads everything registered that is not known yet. Cheap when nothing is new. What this release cannot read
+ * (a newer one registered it) is set apart and keeps nothing else away: sb_catalog_complain names it. */
 SB_MUST_CHECK sb_code_t sb_catalog_load(sb_catalog_t *catalog, sb_pg_t *pg, sb_error_t *err);
+
+/* SB_OK, or SB_UNSUPPORTED with the first thing that is registered but cannot be read here: an artifact of a
+ * newer release, or an event type whose old versions cannot become the newest because one between them is not
+ * known. */
+SB_MUST_CHECK sb_code_t sb_catalog_complain(const sb_catalog_t *catalog, sb_error_t *err);
+
+/* The error about a type number that sb_catalog_type_no does not know: names type, version and reason if the
+ * number belongs to something unreadable. Returns SB_UNSUPPORTED then, else SB_NOT_FOUND. */
+sb_code_t sb_catalog_explain(const sb_catalog_t *catalog, int type_no, sb_error_t *err);
+
+/* Rises with every change of what events are brought to. */
+uint64_t sb_catalog_revision(const sb_catalog_t *catalog);
 
 /* version 0: the newest. NULL when unknown (load once more before giving up: another instance may know it).
  */
 const sb_event_type_t *sb_catalog_type(const sb_catalog_t *catalog, sb_slice_t name, int version);
 const sb_event_type_t *sb_catalog_type_no(const sb_catalog_t *catalog, int type_no);
+
+/* The same with the way to the newest version known here; *chain NULL: it is the newest. A chain with a
+ * missing step is handed out too (sb_upcaster_ready names the step). */
+const sb_event_type_t *sb_catalog_chain_no(const sb_catalog_t *catalog, int type_no,
+                                           const sb_upcast_chain_t **chain);
+const sb_event_type_t *sb_catalog_chain(const sb_catalog_t *catalog, sb_slice_t name, int version,
+                                        const sb_upcast_chain_t **chain);
 const sb_artifact_t *sb_catalog_artifact(const sb_catalog_t *catalog, sb_artifact_kind_t kind,
                                          sb_slice_t name, int version);
 const sb_artifact_t *sb_catalog_by_hash(const sb_catalog_t *catalog, sb_artifact_kind_t kind,
@@ -62,6 +84,10 @@ SB_MUST_CHECK sb_code_t sb_catalog_each(const sb_catalog_t *catalog, sb_artifact
 
 /* Checks one body of a kind beyond JSON; the saga and view rooms bring theirs. err->pointer at the fault. */
 typedef sb_code_t (*sb_artifact_check_fn)(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err);
+
+/* Adds one artifact as a file has it, without a database: for checks. text is its canonical body. */
+SB_MUST_CHECK sb_code_t sb_catalog_add(sb_catalog_t *catalog, const sb_artifact_t *artifact, sb_slice_t text,
+                                       int type_no, sb_error_t *err);
 
 typedef struct sb_apply_report {
     int added;

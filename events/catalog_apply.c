@@ -76,7 +76,8 @@ static sb_code_t read_version(draft_t *draft, bool required, sb_error_t *err)
 
 static sb_code_t check_members(const draft_t *draft, sb_error_t *err)
 {
-    static const char *const known[] = {"$schema", "type", "version", "title", "description", "schema", NULL};
+    static const char *const known[] = {"$schema",     "type",   "version",  "title",
+                                        "description", "schema", "x-upcast", NULL};
     const char *name;
     json_t *value;
     json_object_foreach(draft->body, name, value)
@@ -92,6 +93,41 @@ static sb_code_t check_members(const draft_t *draft, sb_error_t *err)
     return SB_OK;
 }
 
+/* A fault in a part of the file, with the pointer from the file's root. */
+static sb_code_t refuse_part(const draft_t *draft, const char *part, sb_code_t code, const sb_error_t *why,
+                             sb_error_t *err)
+{
+    char pointer[sizeof why->pointer + 16];
+    (void)snprintf(pointer, sizeof pointer, "/%s%s", part, why->pointer);
+    return sb_fail_at(err, code, pointer, "%s: %s", draft->path, why->message);
+}
+
+static sb_code_t check_schema(const draft_t *draft, sb_error_t *err)
+{
+    const json_t *schema = json_object_get(draft->body, "schema");
+    sb_schema_t *compiled = NULL;
+    sb_error_t why = SB_ERROR_INIT;
+    if (!schema)
+        return refuse(draft, "/schema", "is missing", err);
+    sb_code_t code = sb_schema_compile(&compiled, schema, &why);
+    sb_schema_free(&compiled);
+    return code == SB_OK ? SB_OK : refuse_part(draft, "schema", code, &why, err);
+}
+
+static sb_code_t check_upcast(const draft_t *draft, sb_error_t *err)
+{
+    const json_t *declaration = json_object_get(draft->body, "x-upcast");
+    sb_upcast_t *compiled = NULL;
+    sb_error_t why = SB_ERROR_INIT;
+    if (!declaration)
+        return SB_OK;
+    if (draft->version == 1)
+        return refuse(draft, "/x-upcast", "there is no version before version 1", err);
+    sb_code_t code = sb_upcast_compile(&compiled, declaration, &why);
+    sb_upcast_free(&compiled);
+    return code == SB_OK ? SB_OK : refuse_part(draft, "x-upcast", code, &why, err);
+}
+
 static sb_code_t check_event(draft_t *draft, sb_error_t *err)
 {
     sb_code_t code = read_name(draft, err);
@@ -103,18 +139,8 @@ static sb_code_t check_event(draft_t *draft, sb_error_t *err)
         return code;
     if (!sb_event_type_ok(sb_slice(draft->name)))
         return refuse(draft, "/type", "must be labels of a-z, 0-9, _ and - joined by dots", err);
-    const json_t *schema = json_object_get(draft->body, "schema");
-    if (!schema)
-        return refuse(draft, "/schema", "is missing", err);
-    sb_schema_t *compiled = NULL;
-    sb_error_t why = SB_ERROR_INIT;
-    code = sb_schema_compile(&compiled, schema, &why);
-    sb_schema_free(&compiled);
-    if (code == SB_OK)
-        return SB_OK;
-    char pointer[sizeof why.pointer + 8];
-    (void)snprintf(pointer, sizeof pointer, "/schema%s", why.pointer);
-    return sb_fail_at(err, code, pointer, "%s: %s", draft->path, why.message);
+    code = check_schema(draft, err);
+    return code == SB_OK ? check_upcast(draft, err) : code;
 }
 
 /* The name in the file must be the file's, or two of them would claim the same place without a word. */

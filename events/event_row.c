@@ -69,10 +69,10 @@ static void read_meta(sb_slice_t meta, sb_buf_t *scratch, sb_event_t *event)
 }
 
 sb_code_t sb_event_from_row(const sb_catalog_t *catalog, const sb_slice_t fields[10], sb_buf_t *scratch,
-                            sb_event_t *event, sb_error_t *err)
+                            sb_event_t *event, const sb_upcast_chain_t **chain, sb_error_t *err)
 {
     int type_no = (int)sb_pg_read_int(fields[4]);
-    const sb_event_type_t *type = sb_catalog_type_no(catalog, type_no);
+    const sb_event_type_t *type = sb_catalog_chain_no(catalog, type_no, chain);
     *event = (sb_event_t){
         .source = SB_SLICE(DEFAULT_SOURCE),
         .seq = sb_pg_read_int(fields[0]),
@@ -83,15 +83,16 @@ sb_code_t sb_event_from_row(const sb_catalog_t *catalog, const sb_slice_t fields
         .data = fields[8],
         .subject = fields[9],
     };
-    if (!type)
-        return sb_fail(err, SB_NOT_FOUND, "event %lld: type number %d is not in the catalog",
-                       (long long)event->seq, type_no);
+    if (!type) {
+        sb_code_t code = sb_catalog_explain(catalog, type_no, err);
+        return sb_context(err, code, "event %lld", (long long)event->seq);
+    }
     if (fields[6].len != sizeof event->id.byte)
         return sb_fail(err, SB_CORRUPT, "event %lld: its id has %zu bytes", (long long)event->seq,
                        fields[6].len);
     memcpy(event->id.byte, fields[6].ptr, sizeof event->id.byte);
     event->type = sb_slice(type->name);
-    event->schema_version = type->version;
+    event->schema_version = event->written_version = type->version;
     sb_buf_reset(scratch);
     if (fields[7].len)
         read_meta(fields[7], scratch, event);

@@ -62,15 +62,16 @@ static bool read_types(compiler_t *c, const json_t *value, schema_node_t *node)
     return node->types != 0 || fail(c, SB_INVALID, "no type");
 }
 
-/* The shortest text that gives the same value again: jansson keeps a fraction as a double, and 17 digits of
- * 0.1 are not 0.1. Owned by the caller; NULL: out of memory. */
-static char *text_of(const json_t *value)
+char *schema_text_of(const json_t *value, bool *exact)
 {
+    bool ignored;
+    exact = exact ? exact : &ignored;
     for (size_t digits = 15; digits < 17; digits++) {
         char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
         json_t *again = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
         bool same = again && json_equal(value, again);
         json_decref(again);
+        *exact = digits == 15;
         if (same)
             return text;
         free(text);
@@ -80,7 +81,7 @@ static char *text_of(const json_t *value)
 
 static bool read_value(compiler_t *c, const json_t *source, schema_value_t *out)
 {
-    out->text = text_of(source);
+    out->text = schema_text_of(source, NULL);
     if (!out->text)
         return no_memory(c);
     out->length = strlen(out->text);
@@ -118,7 +119,7 @@ static bool read_limit(compiler_t *c, const json_t *value, schema_limit_t *limit
 {
     if (!json_is_number(value))
         return fail(c, SB_INVALID, "must be a number");
-    limit->text = text_of(value);
+    limit->text = schema_text_of(value, NULL);
     if (!limit->text)
         return no_memory(c);
     limit->value = sb_decimal(sb_slice(limit->text));

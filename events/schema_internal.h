@@ -104,6 +104,11 @@ int schema_find_name(const schema_node_t *node, sb_slice_t name);
  * members in any order. False: out of memory. */
 bool schema_digest(const sb_scan_value_t *value, sb_hash_t *out);
 
+/* The shortest text that gives the same value again: jansson keeps a fraction as a double, and 17 digits of
+ * 0.1 are not 0.1. *exact (may be NULL): it took no more digits than a double keeps of any number (15). Owned
+ * by the caller; NULL: out of memory. */
+char *schema_text_of(const json_t *value, bool *exact);
+
 /* A value that is known to be whole: its kind from its first character. */
 sb_scan_value_t schema_scan_value(sb_slice_t text);
 

@@ -28,8 +28,11 @@ sb_code_t sb_store_new(sb_store_t **out, sb_pg_t *pg, sb_catalog_t *catalog, sb_
     sb_pg_array_init(&store->times, SB_PG_TIMESTAMPTZ);
     sb_pg_array_init(&store->metas, SB_PG_BYTEA);
     sb_pg_array_init(&store->datas, SB_PG_BYTEA);
+    sb_code_t code = sb_upcaster_new(&store->upcaster, err);
+    if (code != SB_OK)
+        sb_store_close(&store);
     *out = store;
-    return SB_OK;
+    return code;
 }
 
 sb_code_t sb_store_open(sb_store_t **out, const sb_store_config_t *config, sb_error_t *err)
@@ -74,6 +77,7 @@ void sb_store_close(sb_store_t **store)
     sb_buf_fini(&s->request);
     sb_buf_fini(&s->scratch);
     sb_store_keys_fini(&s->keys);
+    sb_upcaster_free(&s->upcaster);
     if (s->owned) {
         sb_catalog_free(&s->catalog);
         sb_pg_close(&s->pg);

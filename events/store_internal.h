@@ -19,6 +19,7 @@ struct sb_store {
     sb_buf_t request;                              /* what is hashed under a command id */
     sb_buf_t scratch;
     sb_store_keys_t keys; /* of streams that were read */
+    sb_upcaster_t *upcaster; /* of events read */
 };
 
 /* A store that owns its connection opens it again after it broke; one that borrows it leaves that to the

@@ -13,18 +13,27 @@
 #define PAGE_EVENTS      500
 #define PAGE_BYTES_GUESS (8 << 20) /* what a page should not be much larger than */
 
-/* The one place where an event leaves the store for a reader; a version that is not the newest will be
- * brought up to date here. */
+/* One event as the catalog of now sees it: whole, and in the newest version. */
+static sb_code_t make_event(sb_store_t *store, const sb_slice_t fields[10], sb_event_t *event,
+                            sb_error_t *err)
+{
+    const sb_upcast_chain_t *chain = NULL;
+    sb_code_t code = sb_event_from_row(store->catalog, fields, &store->scratch, event, &chain, err);
+    return code == SB_OK && chain ? sb_upcaster_run(store->upcaster, chain, event, err) : code;
+}
+
+/* The one place where an event leaves the store for a reader. */
 sb_code_t sb_store_deliver(sb_store_t *store, const sb_slice_t fields[10], sb_event_fn on_event,
                            void *context, sb_error_t *err)
 {
     sb_event_t event;
-    sb_code_t code = sb_event_from_row(store->catalog, fields, &store->scratch, &event, err);
-    if (code == SB_NOT_FOUND) { /* a type that another instance registered since we looked */
+    sb_code_t code = make_event(store, fields, &event, err);
+    if (code == SB_NOT_FOUND ||
+        code == SB_UNSUPPORTED) { /* what another instance registered since we looked */
         sb_error_clear(err);
         code = sb_catalog_load(store->catalog, store->pg, err);
         if (code == SB_OK)
-            code = sb_event_from_row(store->catalog, fields, &store->scratch, &event, err);
+            code = make_event(store, fields, &event, err);
         if (code == SB_NOT_FOUND) /* says something else to who asked for a stream */
             code = sb_fail(err, SB_CORRUPT, "event %lld: its type is not registered", (long long)event.seq);
     }

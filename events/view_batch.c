@@ -6,6 +6,7 @@
 #include "events_sql.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define RANGE_MAX  100000       /* sequence numbers a page looks through, so that no read is long */
@@ -35,8 +36,36 @@ struct sb_view_batch {
 
 void sb_view_type_map_fini(sb_view_type_map_t *map)
 {
-    free(map->event);
-    *map = (sb_view_type_map_t){NULL, 0};
+    free(map->at);
+    sb_upcaster_free(&map->upcaster);
+    *map = (sb_view_type_map_t){.count = 0};
+}
+
+void sb_view_type_map_refresh(sb_view_type_map_t *map, const sb_catalog_t *catalog)
+{
+    uint64_t revision = sb_catalog_revision(catalog);
+    if (revision == map->revision)
+        return;
+    memset(map->at, 0, map->count * sizeof *map->at);
+    map->revision = revision;
+}
+
+static sb_code_t look_up(sb_view_type_map_t *map, const sb_view_definition_t *definition,
+                         const sb_catalog_t *catalog, int type_no, sb_error_t *err)
+{
+    const sb_upcast_chain_t *chain = NULL;
+    const sb_event_type_t *type = sb_catalog_chain_no(catalog, type_no, &chain);
+    sb_code_t code = SB_OK;
+    if (!type)
+        return sb_catalog_explain(catalog, type_no, err);
+    int event = sb_view_definition_event(definition, sb_slice(type->name));
+    if (!map->upcaster)
+        code = sb_upcaster_new(&map->upcaster, err);
+    if (code == SB_OK && event >= 0)
+        code = sb_upcaster_ready(map->upcaster, chain, err);
+    if (code == SB_OK)
+        map->at[type_no] = (sb_view_type_entry_t){event + 2, type->version, chain};
+    return code;
 }
 
 sb_code_t sb_view_type_map_find(sb_view_type_map_t *map, const sb_view_definition_t *definition,
@@ -45,21 +74,39 @@ sb_code_t sb_view_type_map_find(sb_view_type_map_t *map, const sb_view_definitio
     size_t at = (size_t)type_no;
     if (at >= map->count) {
         size_t grown = (at + 64) / 64 * 64;
-        int *moved = realloc(map->event, grown * sizeof *moved);
+        sb_view_type_entry_t *moved = realloc(map->at, grown * sizeof *moved);
         if (!moved)
             return sb_fail(err, SB_NO_MEMORY, "event types of a view: out of memory");
         memset(moved + map->count, 0, (grown - map->count) * sizeof *moved);
-        map->event = moved;
+        map->at = moved;
         map->count = grown;
     }
-    if (map->event[at] == 0) {
-        const sb_event_type_t *type = sb_catalog_type_no(catalog, type_no);
-        if (!type)
-            return sb_fail(err, SB_NOT_FOUND, "event type number %d is not known here yet", type_no);
-        map->event[at] = sb_view_definition_event(definition, sb_slice(type->name)) + 2;
+    if (map->at[at].event == 0) {
+        sb_code_t code = look_up(map, definition, catalog, type_no, err);
+        if (code != SB_OK)
+            return code;
     }
-    *event = map->event[at] - 2;
+    *event = map->at[at].event - 2;
     return SB_OK;
+}
+
+sb_code_t sb_view_type_map_upcast(sb_view_type_map_t *map, const sb_view_definition_t *definition,
+                                  int type_no, sb_view_input_t *input, sb_error_t *err)
+{
+    const sb_view_type_entry_t *type = &map->at[type_no];
+    if (!type->chain)
+        return SB_OK;
+    sb_event_t event = {.type = sb_slice(definition->event[input->event].name),
+                        .schema_version = type->version,
+                        .subject = input->subject,
+                        .time_us = input->time_us,
+                        .data = input->data,
+                        .seq = input->seq};
+    sb_code_t code = sb_upcaster_run(map->upcaster, type->chain, &event, err);
+    if (code == SB_INVALID)
+        return SB_OK;
+    input->data = event.data;
+    return code;
 }
 
 /* ---- life ---- */
@@ -207,7 +254,7 @@ typedef struct page {
     sb_pg_result_t *result;
     int count;     /* of events to fold */
     int64_t reach; /* how far the view is once they are folded */
-    int waits_for;
+    char waits_for[160];
 } page_t;
 
 static sb_code_t read_page(sb_view_batch_t *batch, int64_t after, int64_t to, page_t *page, sb_error_t *err)
@@ -235,45 +282,55 @@ static sb_code_t read_page(sb_view_batch_t *batch, int64_t after, int64_t to, pa
     return SB_OK;
 }
 
-/* Cuts the page before an event whose type the catalog does not know, even after loading it again. */
+/* Cuts the page before an event whose type the catalog does not know, or cannot bring to the newest version,
+ * even after loading it again. What is looked up here holds for the page. */
 static sb_code_t know_types(sb_view_batch_t *batch, page_t *page, sb_error_t *err)
 {
+    const sb_view_batch_config_t *config = &batch->config;
     bool loaded = false;
+    sb_view_type_map_refresh(&batch->types, config->catalog);
     for (int i = 0; i < page->count; i++) {
         int event;
         int type_no = (int)sb_pg_get_int(page->result, i, 2);
-        sb_code_t code = sb_view_type_map_find(&batch->types, batch->config.definition, batch->config.catalog,
-                                               type_no, &event, NULL);
-        if (code == SB_NOT_FOUND && !loaded) {
+        sb_error_t why = SB_ERROR_INIT;
+        sb_code_t code =
+            sb_view_type_map_find(&batch->types, config->definition, config->catalog, type_no, &event, &why);
+        if (code == SB_OK)
+            continue;
+        if (code != SB_NOT_FOUND && code != SB_UNSUPPORTED)
+            return out_of_memory(batch, err);
+        if (!loaded) {
             loaded = true;
-            code = sb_view_load_catalog(batch->config.catalog, batch->config.pg, err);
+            code = sb_catalog_load(config->catalog, config->pg, err);
             if (code != SB_OK)
                 return code;
-            i--;
+            sb_view_type_map_refresh(&batch->types, config->catalog);
+            i = -1; /* what was looked up before may lead to an older version */
             continue;
         }
-        if (code == SB_NOT_FOUND) {
-            page->waits_for = type_no;
-            page->reach = sb_pg_get_int(page->result, i, 0) - 1;
-            page->count = i;
-        } else if (code != SB_OK) {
-            return out_of_memory(batch, err);
-        }
+        (void)snprintf(page->waits_for, sizeof page->waits_for, "%s", why.message);
+        page->reach = sb_pg_get_int(page->result, i, 0) - 1;
+        page->count = i;
     }
     return SB_OK;
 }
 
 static sb_code_t fold_page(sb_view_batch_t *batch, const page_t *page, bool touching, sb_error_t *err)
 {
+    const sb_view_definition_t *definition = batch->config.definition;
     sb_code_t code = SB_OK;
     for (int i = 0; i < page->count && code == SB_OK; i++) {
+        int type_no = (int)sb_pg_get_int(page->result, i, 2);
         sb_view_input_t input = {.seq = sb_pg_get_int(page->result, i, 0),
                                  .time_us = sb_pg_get_time(page->result, i, 1),
                                  .subject = sb_pg_get_slice(page->result, i, 3),
                                  .data = sb_pg_get_slice(page->result, i, 4)};
-        code = sb_view_type_map_find(&batch->types, batch->config.definition, batch->config.catalog,
-                                     (int)sb_pg_get_int(page->result, i, 2), &input.event, err);
-        if (code == SB_OK && input.event >= 0)
+        code = sb_view_type_map_find(&batch->types, definition, batch->config.catalog, type_no, &input.event,
+                                     err);
+        if (code != SB_OK || input.event < 0)
+            continue;
+        code = sb_view_type_map_upcast(&batch->types, definition, type_no, &input, err);
+        if (code == SB_OK)
             code = touching ? sb_view_fold_touch(batch->fold, &input, err)
                             : sb_view_fold_apply(batch->fold, &input, err);
     }
@@ -360,7 +417,7 @@ sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t t
         return code;
     lease->cursor = page.reach;
     result->events = page.count;
-    result->waits_for = page.waits_for;
+    memcpy(result->waits_for, page.waits_for, sizeof result->waits_for);
     return SB_OK;
 }
 

@@ -18,6 +18,42 @@ void sb_view_replay_role(char *text, const char *view)
     (void)snprintf(text, SB_LEASE_ROLE_MAX, "replay:%s", view);
 }
 
+/* Adds "type version declaration" of each version of a type that declares something. */
+static void add_upcasts(const sb_catalog_t *catalog, const char *name, sb_buf_t *text)
+{
+    const sb_event_type_t *newest = sb_catalog_type(catalog, sb_slice(name), 0);
+    for (int version = 2; newest && version <= newest->version; version++) {
+        const sb_artifact_t *artifact =
+            sb_catalog_artifact(catalog, SB_ARTIFACT_EVENT, sb_slice(name), version);
+        const json_t *upcast = artifact ? json_object_get(artifact->body, "x-upcast") : NULL;
+        if (!upcast || (json_is_array(upcast) && json_array_size(upcast) == 0))
+            continue;
+        sb_buf_printf(text, "%s %d ", name, version);
+        sb_json_dump(upcast, text);
+    }
+}
+
+sb_code_t sb_view_fingerprint(const sb_catalog_t *catalog, const sb_view_definition_t *definition,
+                              sb_hash_t *out, sb_error_t *err)
+{
+    const sb_artifact_t *artifact =
+        sb_catalog_artifact(catalog, SB_ARTIFACT_VIEW, sb_slice(definition->name), definition->version);
+    sb_buf_t text = SB_BUF_INIT;
+    if (!artifact)
+        return sb_fail(err, SB_NOT_FOUND, "view %s: version %d is not registered here", definition->name,
+                       definition->version);
+    sb_buf_add(&text, artifact->hash.byte, sizeof artifact->hash.byte);
+    for (int i = 0; i < definition->event_count; i++)
+        add_upcasts(catalog, definition->event[i].name, &text);
+    bool failed = sb_buf_failed(&text);
+    if (text.len == sizeof artifact->hash.byte)
+        *out = artifact->hash; /* none: as it ever was */
+    else
+        sb_hash_bytes(sb_buf_slice(&text), out);
+    sb_buf_fini(&text);
+    return failed ? sb_fail(err, SB_NO_MEMORY, "view %s: out of memory", definition->name) : SB_OK;
+}
+
 sb_code_t sb_view_registered(const sb_catalog_t *catalog, sb_slice_t name, int version,
                              sb_view_definition_t **out, sb_hash_t *fingerprint, sb_error_t *err)
 {
@@ -28,27 +64,11 @@ sb_code_t sb_view_registered(const sb_catalog_t *catalog, sb_slice_t name, int v
                        version);
     if (!artifact)
         return sb_fail(err, SB_NOT_FOUND, "no view %.*s is registered", SB_SLICE_ARG(name));
-    if (fingerprint)
-        *fingerprint = artifact->hash;
     sb_code_t code = sb_view_definition_new(out, artifact->body, err);
+    if (code == SB_OK && fingerprint)
+        code = sb_view_fingerprint(catalog, *out, fingerprint, err);
     return code == SB_OK ? code
                          : sb_context(err, code, "view %s version %d", artifact->name, artifact->version);
-}
-
-sb_code_t sb_view_load_catalog(sb_catalog_t *catalog, sb_pg_t *pg, sb_error_t *err)
-{
-    sb_error_t cause = SB_ERROR_INIT;
-    sb_code_t code = sb_catalog_load(catalog, pg, &cause);
-    if (code == SB_OK)
-        return code;
-    if (strncmp(cause.origin, "pg:", 3) != 0 && sb_pg_is_open(pg) && !cause.retryable) {
-        sb_log_error(SB_LOG_DEBUG, "VIEW-REGISTRY", &cause,
-                     "something registered cannot be read by this release");
-        return SB_OK;
-    }
-    if (err)
-        *err = cause;
-    return code;
 }
 
 /* One integer of a statement with at most a text parameter; fallback when there is no row. */

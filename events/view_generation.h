@@ -20,14 +20,16 @@ typedef struct sb_view_generation {
 void sb_view_role(char *text, const char *view);
 void sb_view_replay_role(char *text, const char *view);
 
+/* What a view's rows follow from, beside the events: its definition, and what its event types' versions
+ * declare about becoming the newest. */
+SB_MUST_CHECK sb_code_t sb_view_fingerprint(const sb_catalog_t *catalog,
+                                            const sb_view_definition_t *definition, sb_hash_t *out,
+                                            sb_error_t *err);
+
 /* Compiles a registered version of a view; 0: the newest. *fingerprint may be NULL. SB_NOT_FOUND. */
 SB_MUST_CHECK sb_code_t sb_view_registered(const sb_catalog_t *catalog, sb_slice_t name, int version,
                                            sb_view_definition_t **out, sb_hash_t *fingerprint,
                                            sb_error_t *err);
-
-/* Loads what is newly registered. An entry that this release cannot read (a newer one registered it) stays
- * unknown and does not stop the views that do without it; only a failed query is an error. */
-SB_MUST_CHECK sb_code_t sb_view_load_catalog(sb_catalog_t *catalog, sb_pg_t *pg, sb_error_t *err);
 
 SB_MUST_CHECK sb_code_t sb_view_safe_seq(sb_pg_t *pg, int64_t *out, sb_error_t *err);
 

@@ -302,7 +302,7 @@ static sb_code_t refresh(sb_projector_t *projector, sb_error_t *err)
 {
     int64_t now = sb_mono_us();
     projector->refresh_us = now + (int64_t)projector->config.refresh_ms * 1000;
-    sb_code_t code = sb_view_load_catalog(projector->config.catalog, projector->pg, err);
+    sb_code_t code = sb_catalog_load(projector->config.catalog, projector->pg, err);
     if (code == SB_OK)
         code = sb_catalog_each(projector->config.catalog, SB_ARTIFACT_VIEW, add_slot, projector, err);
     for (int i = 0; i < projector->slot_count && code == SB_OK && !is_stopping(projector); i++) {
@@ -333,12 +333,9 @@ static sb_code_t settle(sb_projector_t *projector, slot_t *slot, const sb_view_b
         sb_log(SB_LOG_WARN, "VIEW-PARKED",
                "keys cannot be folded further|view=%s keys=%" PRId64 " seq=%" PRId64, slot->name,
                done->parked, slot->lease.cursor);
-    if (done->waits_for) {
-        char problem[96];
-        (void)snprintf(problem, sizeof problem, "event type number %d is not known here yet",
-                       done->waits_for);
+    if (done->waits_for[0]) {
         slot->try_us = now + (int64_t)projector->config.refresh_ms * 1000;
-        return slot->noted ? SB_OK : note(projector, slot, "waiting", problem, err);
+        return slot->noted ? SB_OK : note(projector, slot, "waiting", done->waits_for, err);
     }
     return slot->noted ? note_well(projector, slot, err) : SB_OK;
 }

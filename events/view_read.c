@@ -72,7 +72,7 @@ static sb_code_t definition_of(sb_view_reader_t *reader, sb_slice_t view, int ve
     sb_view_definition_t *made = NULL;
     sb_code_t code = SB_OK;
     if (!sb_catalog_artifact(reader->catalog, SB_ARTIFACT_VIEW, view, version))
-        code = sb_view_load_catalog(reader->catalog, reader->pg, err);
+        code = sb_catalog_load(reader->catalog, reader->pg, err);
     if (code == SB_OK)
         code = sb_view_registered(reader->catalog, view, version, &made, NULL, err);
     if (code == SB_OK)
@@ -329,7 +329,7 @@ sb_code_t sb_view_list(sb_view_reader_t *reader, sb_slice_t name, sb_view_info_f
                        sb_error_t *err)
 {
     lister_t lister = {.reader = reader, .name = name, .visit = visit, .context = context};
-    sb_code_t code = sb_view_load_catalog(reader->catalog, reader->pg, err);
+    sb_code_t code = sb_catalog_load(reader->catalog, reader->pg, err);
     if (code == SB_OK)
         code = sb_catalog_each(reader->catalog, SB_ARTIFACT_VIEW, on_artifact, &lister, err);
     if (code == SB_OK)

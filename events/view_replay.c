@@ -101,8 +101,11 @@ static sb_code_t on_event(void *context, const sb_slice_t *fields, int count, sb
                              .time_us = sb_pg_read_time(fields[1]),
                              .subject = fields[3],
                              .data = fields[4]};
+    int type_no = (int)sb_pg_read_int(fields[2]);
     sb_code_t code = sb_view_type_map_find(&replay->types, replay->definition, replay->config->catalog,
-                                           (int)sb_pg_read_int(fields[2]), &input.event, err);
+                                           type_no, &input.event, err);
+    if (code == SB_OK)
+        code = sb_view_type_map_upcast(&replay->types, replay->definition, type_no, &input, err);
     if (code == SB_OK)
         code = sb_view_fold_apply(replay->fold, &input, err);
     if (code != SB_OK)
@@ -127,7 +130,7 @@ static sb_code_t type_numbers(replay_t *replay, sb_buf_t *out, sb_error_t *err)
     sb_pg_add_array(&params, &names);
     sb_code_t code = sb_pg_query(replay->pg, sb_sql_view_type_nos, &params, &result, err);
     if (code == SB_OK)
-        code = sb_view_load_catalog(replay->config->catalog, replay->pg, err);
+        code = sb_catalog_load(replay->config->catalog, replay->pg, err);
     sb_buf_add_char(out, '{');
     for (int i = 0; code == SB_OK && i < sb_pg_rows(result); i++) {
         int event;
@@ -315,8 +318,8 @@ static sb_code_t fold_to(replay_t *replay, int64_t to, sb_error_t *err)
     while (code == SB_OK && replay->lease.cursor < to) {
         sb_view_batch_result_t done;
         code = sb_view_batch_run(replay->batch, &replay->lease, to, &done, err);
-        if (code == SB_OK && done.waits_for)
-            code = sb_fail(err, SB_UNSUPPORTED, "event type number %d is not known here", done.waits_for);
+        if (code == SB_OK && done.waits_for[0])
+            code = sb_fail(err, SB_UNSUPPORTED, "%s", done.waits_for);
         if (code != SB_OK)
             break;
         replay->progress.events += done.events;
@@ -368,6 +371,23 @@ static sb_code_t lock_live(replay_t *replay, int64_t *old_seq, sb_error_t *err)
     return code;
 }
 
+/* The history was folded in the versions that were the newest at the start. When there are others by now, one
+ * part of the rows would be of the old form and one of the new. */
+static sb_code_t check_versions(replay_t *replay, sb_error_t *err)
+{
+    sb_hash_t now;
+    sb_code_t code = sb_catalog_load(replay->config->catalog, replay->pg, err);
+    if (code == SB_OK)
+        code = sb_view_fingerprint(replay->config->catalog, replay->definition, &now, err);
+    if (code == SB_OK && memcmp(now.byte, replay->fingerprint.byte, sizeof now.byte) != 0)
+        code = sb_fail(
+            err, SB_CONFLICT,
+            "view %s: a new version of one of its event types was registered during the replay; start it "
+            "again",
+            replay->definition->name);
+    return code;
+}
+
 /* The lock keeps the projector out from here to the end, and what is left to fold is little. Readers must not
  * go back in time, so the new generation goes at least as far as the old one. */
 static sb_code_t switch_locked(replay_t *replay, sb_error_t *err)
@@ -383,6 +403,8 @@ static sb_code_t switch_locked(replay_t *replay, sb_error_t *err)
         code = sb_view_safe_seq(replay->pg, &safe, err);
     if (code == SB_OK)
         code = fold_to(replay, safe > old_seq ? safe : old_seq, err);
+    if (code == SB_OK)
+        code = check_versions(replay, err);
     if (code == SB_OK)
         code = sb_view_generation_switch(replay->pg, replay->definition, &replay->fingerprint, replay->number,
                                          old_seq, replay->lease.cursor, err);
@@ -459,7 +481,7 @@ static sb_code_t add_name(void *context, const sb_artifact_t *artifact, sb_error
 static sb_code_t find_view(replay_t *replay, sb_error_t *err)
 {
     sb_catalog_t *catalog = replay->config->catalog;
-    sb_code_t code = sb_view_load_catalog(catalog, replay->pg, err);
+    sb_code_t code = sb_catalog_load(catalog, replay->pg, err);
     if (code != SB_OK)
         return code;
     sb_slice_t name = sb_slice(replay->config->view);

@@ -8,7 +8,7 @@ CREATE TABLE view_generation (
     view        text NOT NULL COLLATE "C",
     generation  bigint NOT NULL CHECK (generation > 0),
     version     int NOT NULL,                     -- of the definition it was folded with
-    fingerprint bytea NOT NULL,                   -- of that definition: artifact.hash
+    fingerprint bytea NOT NULL,                   -- of that definition and the upcasts of its event types
     live        boolean NOT NULL,
     seq         bigint NOT NULL DEFAULT 0,        -- of an old one: how far it was folded when it was retired
     live_since  timestamptz NOT NULL DEFAULT clock_timestamp(),

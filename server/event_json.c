@@ -21,6 +21,9 @@ void sb_event_json(const sb_event_t *event, sb_buf_t *out)
     sb_buf_printf(out, ",\"time\":\"%s\",\"dataschema\":\"%.*s.v%d\"",
                   sb_time_format(event->time_us, time_text), SB_SLICE_ARG(event->type),
                   event->schema_version);
+    if (event->written_version && event->written_version != event->schema_version)
+        sb_buf_printf(out, ",\"writtenschema\":\"%.*s.v%d\"", SB_SLICE_ARG(event->type),
+                      event->written_version);
     attribute(out, "correlationid", event->correlation_id);
     attribute(out, "causationid", event->causation_id);
     attribute(out, "traceparent", event->traceparent);

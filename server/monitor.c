@@ -126,11 +126,12 @@ static sb_code_t apply_schemas(sb_monitor_t *m, sb_error_t *err)
 /* What a newer release registered and this one cannot read waits, in sight, and holds up nothing else. */
 static sb_code_t load_catalog(sb_monitor_t *m, sb_error_t *err)
 {
+    sb_error_t why = SB_ERROR_INIT;
     sb_code_t code = sb_catalog_load(m->engine->catalog, m->pg, err);
-    bool ours = code != SB_OK && !err->origin[0];
-    if (code == SB_OK || ours)
-        sb_engine_set_check(m->engine, "registry", code == SB_OK ? NULL : err->message);
-    return ours ? SB_OK : code;
+    if (code == SB_OK)
+        sb_engine_set_check(m->engine, "registry",
+                            sb_catalog_complain(m->engine->catalog, &why) == SB_OK ? NULL : why.message);
+    return code;
 }
 
 /* Not ready before the first look at each, however soon the parts run. */

@@ -34,7 +34,9 @@ typedef struct sb_event {
     sb_slice_t data;          /* JSON text */
 
     /* Set on events that were read from the store, else 0. */
-    int64_t seq; /* position in the store: rises, holes are normal */
+    int written_version; /* the schema version it was appended in; schema_version is the newest one, which
+                            data was brought to (sagabus/upcast.h) */
+    int64_t seq;         /* position in the store: rises, holes are normal */
     int64_t stream_no;
     int stream_version; /* position in the stream: 1, 2, 3 … */
     sb_event_class_t event_class;

@@ -300,6 +300,32 @@ static void an_event_is_appended_and_read_back_as_it_was(void **state)
     drop(&answer);
 }
 
+/* Appended in two versions, read in the newest. */
+static void an_old_version_is_read_as_the_newest(void **state)
+{
+    (void)state;
+    answer_t answer =
+        ask(&shared, "POST", "/v1/events", NULL,
+            "{\"type\":\"order.shipped\",\"dataschema\":\"order.shipped.v1\",\"subject\":\"u-1\","
+            "\"data\":{\"order_id\": \"u-1\",\"carrier\":\"dhl\",\"weight\":1.50}}");
+    assert_int_equal(answer.status, 201);
+    drop(&answer);
+    answer = ask(&shared, "POST", "/v1/events", NULL,
+                 "{\"type\":\"order.shipped\",\"subject\":\"u-1\",\"data\":{\"order_id\":\"u-1\","
+                 "\"parcel\":{\"carrier\":\"ups\"}}}");
+    assert_int_equal(answer.status, 201);
+    drop(&answer);
+    answer = ask(&shared, "GET", "/v1/streams/order/u-1", NULL, NULL);
+    assert_contains(answer.body, "{\"order_id\": \"u-1\",\"weight\":1.50,\"parcel\":{\"carrier\":\"dhl\"}}");
+    json_t *stream = json_of(&answer);
+    assert_string_equal(text_at(stream, "/items/0/dataschema"), "order.shipped.v2");
+    assert_string_equal(text_at(stream, "/items/0/writtenschema"), "order.shipped.v1");
+    assert_string_equal(text_at(stream, "/items/1/dataschema"), "order.shipped.v2");
+    assert_null(sb_json_at(stream, SB_SLICE("/items/1/writtenschema")));
+    json_decref(stream);
+    drop(&answer);
+}
+
 static bool all_events_have(const char *text)
 {
     answer_t answer = ask(&shared, "GET", "/v1/events?limit=1000&types=order.created", NULL, NULL);
@@ -1070,6 +1096,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_event_is_appended_and_read_back_as_it_was),
+        cmocka_unit_test(an_old_version_is_read_as_the_newest),
         cmocka_unit_test(all_events_come_in_order_up_to_the_safe_one),
         cmocka_unit_test(a_stream_is_read_both_ways_and_in_parts),
         cmocka_unit_test(many_wait_for_news_and_hold_up_nobody),

@@ -353,7 +353,7 @@ static void a_new_version_comes_with_its_replay(void **state)
                                "\"type\":\"int8\"},{\"name\":\"currency\",\"type\":\"text\"},{\"name\":"
                                "\"cancel_reason\",\"type\":\"text\"},"
                                "{\"name\":\"created_at\",\"type\":\"timestamptz\"},{\"name\":\"updated_at\","
-                               "\"type\":\"timestamptz\"}";
+                               "\"type\":\"timestamptz\"},{\"name\":\"carrier\",\"type\":\"text\"}";
     char extended[1024];
     sb_world_t world;
     sb_error_t err = SB_ERROR_INIT;

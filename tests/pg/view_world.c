@@ -72,15 +72,17 @@ void sb_world_append(sb_world_t *world, int seed, int count, int keys, int poiso
         "', "
         "s.key, r.c, CASE WHEN r.a < 0.5 THEN '9223372036854775807' ELSE '1.5' END)\n"
         "  ELSE format('{\"order_id\":\"%%s\",\"customer_id\":\"c-%%s\",\"amount\":%%s,\"currency\":\"EUR\","
-        "\"reason\":\"%%s\\u00e9 \\\"x\\\"\"}', s.key, r.c, (r.a * 100000)::bigint, repeat('r', (r.a * "
-        "40)::int)) "
+        "\"reason\":\"%%s\\u00e9 \\\"x\\\"\",%%s}', s.key, r.c, (r.a * 100000)::bigint, repeat('r', (r.a * "
+        "40)::int), CASE WHEN t.version = 2 THEN format('\"parcel\" : {\"carrier\":\"p-%%s\"}', r.c) ELSE "
+        "format('\"carrier\":\"p-%%s\"', r.c) END) "
         "END, 'UTF8')\n"
         "FROM (SELECT i, random() AS a, (random() * %d)::int + 1 AS k, (random() * %d / 3)::int AS c,\n"
         "  (ARRAY['order.created','order.created','order.confirmed','order.cancelled','order.shipped',"
         "'order.delivered','payment.charged'])[1 + floor(random() * 7)::int] AS name\n"
         "  FROM generate_series(1, %d) i) r\n"
         "JOIN sagabus.stream s ON s.category = 'order' AND s.key = 'o-' || least(r.k, %d)\n"
-        "JOIN sagabus.event_type t ON t.name = r.name AND t.version = 1\n"
+        "JOIN sagabus.event_type t ON t.name = r.name AND\n"
+        "  t.version = CASE WHEN r.name = 'order.shipped' AND r.i %% 2 = 0 THEN 2 ELSE 1 END\n"
         "ORDER BY r.i;",
         seed, keys, poison, poison, keys - 1, keys, count, keys);
     sb_test_pg_script(world->pg, sql);

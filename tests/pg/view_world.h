@@ -24,8 +24,9 @@ typedef struct sb_world {
 void sb_world_open(sb_world_t *world);
 void sb_world_close(sb_world_t *world);
 
-/* Appends count events over about that many keys; seed decides everything. poison: one in so many overflows
- * or is of a wrong type (0: none). Moves the safe sequence number to the end. */
+/* Appends count events over about that many keys, order.shipped in both its versions; seed decides
+ * everything. poison: one in so many overflows or is of a wrong type (0: none). Moves the safe sequence
+ * number to the end. */
 void sb_world_append(sb_world_t *world, int seed, int count, int keys, int poison);
 /* The safe sequence number becomes the last one drawn. */
 int64_t sb_world_safe(sb_world_t *world);
