@@ -151,7 +151,8 @@ static void start_participant(sb_stack_t *stack, int i)
 void sb_stack_start_participants(sb_stack_t *stack)
 {
     for (int i = 0; i < SB_STACK_PARTICIPANTS; i++)
-        start_participant(stack, i);
+        if (!stack->elsewhere[i])
+            start_participant(stack, i);
 }
 
 void sb_stack_kill_participant(sb_stack_t *stack, int i)

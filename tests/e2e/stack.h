@@ -30,7 +30,8 @@ typedef struct sb_stack {
     const char *environment[12];
     sb_test_process_t serve;
     sb_test_process_t participant[SB_STACK_PARTICIPANTS];
-    sb_pg_t *pg; /* for looking */
+    bool elsewhere[SB_STACK_PARTICIPANTS]; /* the test runs that one itself: set it after sb_stack_prepare */
+    sb_pg_t *pg;                           /* for looking */
 } sb_stack_t;
 
 /* A migrated database with the example's tables, topics made, participants and serve running and ready. */

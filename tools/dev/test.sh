@@ -50,6 +50,7 @@ test_command() {
     export SAGABUS_BIN="$root/build/$preset/cli/sagabus"
     export SB_BUILD_DIR="$root/build/$preset"
     test_kafka_up
+    test_languages_up
     exec 9>&-
 
     cd "$root"
@@ -80,6 +81,22 @@ test_kafka_up() {
     SB_TEST_KAFKA=$(broker_bootstrap)
     export SB_TEST_KAFKA
     export SB_TEST_KAFKA_CTL="$stack_dir/broker"
+}
+
+# The packages of other languages, if a test that wants them is chosen. Their names in SAGABUS_REQUIRE: python, node.
+test_languages_up() {
+    _wanted=$(cd "$root" && ctest --preset "$preset" --no-tests=ignore -N -R 'languages|asyncapi' \
+        -L "$test_label" -R "$test_regex" 2>/dev/null | sed -n 's/^ *Test *#[0-9]*: //p')
+    case $_wanted in
+    *languages*)
+        SB_TEST_PYTHON_PATH=$(languages_python) && export SB_TEST_PYTHON_PATH
+        SB_TEST_NODE_PATH=$(languages_node node "$root/examples/node") && export SB_TEST_NODE_PATH
+        ;;
+    esac
+    case $_wanted in
+    *asyncapi*) SB_TEST_ASYNCAPI_PATH=$(languages_node asyncapi "$root/tests/asyncapi") && export SB_TEST_ASYNCAPI_PATH ;;
+    esac
+    return 0
 }
 
 test_group() { # test_group NAME CTEST_ARGS...: results as JUnit XML; a failure shows in the summary
