@@ -1,0 +1,65 @@
+/* crash_actors - the processes of the crash loop: writers, readers and a sequencer, each its own process,
+ * each with a log that outlives it.
+ *
+ * A log is a file of whole records, appended by one write each: what a process was told survives its death,
+ * as what a client was told would.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_TESTS_PG_CRASH_ACTORS_H
+#define SB_TESTS_PG_CRASH_ACTORS_H
+
+#include "sagabus/store.h"
+#include "tests/support/process.h"
+
+#include <stdatomic.h>
+
+#define CRASH_STREAMS 6
+
+/* What the test tells its processes, in memory they share. */
+typedef struct crash_shared {
+    _Atomic int epoch; /* how often the server has crashed */
+    _Atomic bool stop_writing, stop_reading;
+} crash_shared_t;
+
+typedef struct crash_actor {
+    sb_test_process_t process;
+    const char *uri;
+    const char *dir; /* of the logs */
+    crash_shared_t *shared;
+    int number;    /* of the log; a writer that is started again gets a new one */
+    bool lax;      /* a writer: commits with synchronous_commit=off */
+    bool careless; /* a reader: takes whatever it sees, not only what is safe */
+} crash_actor_t;
+
+/* One per try to append; written before it (done false) and after it. */
+typedef struct crash_attempt {
+    int writer, attempt;
+    int stream;
+    int count;
+    sb_expect_t expect;
+    int expected_version;
+    bool lax, has_command;
+    bool done;
+    bool unknown;   /* an answer was lost on the way to this one */
+    sb_code_t code; /* of the last answer */
+    sb_append_result_t result;
+    int epoch_before, epoch_after; /* of the last try */
+} crash_attempt_t;
+
+typedef struct crash_given {
+    int64_t seq, stream_no;
+    int version;
+    int writer, attempt, nth, count; /* as the body says */
+} crash_given_t;
+
+void crash_start_writer(crash_actor_t *actor);
+void crash_start_reader(crash_actor_t *actor);
+void crash_start_sequencer(crash_actor_t *actor);
+
+/* Reads what the body of a writer's event says. */
+bool crash_read_body(sb_slice_t data, crash_given_t *out);
+
+/* All records of a log, owned by the caller. kind: "writer" or "reader". */
+void *crash_read_log(const char *dir, const char *kind, int number, size_t record_size, size_t *count);
+
+#endif
