@@ -70,8 +70,8 @@ static sb_code_t make_options(sb_pg_t *pg, const sb_pg_config_t *config, sb_erro
     uint32_t idle = config->idle_in_transaction_ms ? config->idle_in_transaction_ms : 5000;
     uint32_t statement = config->statement_timeout_ms ? config->statement_timeout_ms : 30000;
     sb_buf_printf(&buf, "-c client_min_messages=warning -c idle_in_transaction_session_timeout=%u", idle);
-    if (statement != UINT32_MAX)
-        sb_buf_printf(&buf, " -c statement_timeout=%u", statement);
+    /* none is said too: the role may have one */
+    sb_buf_printf(&buf, " -c statement_timeout=%u", statement == UINT32_MAX ? 0 : statement);
     if (config->search_path) {
         sb_buf_add_text(&buf, " -c search_path=");
         add_escaped(&buf, config->search_path);

@@ -1,6 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
+#include "events/access.h"
 #include "migrations/list.h"
+
+/* Records the roles that were named, and gives all of them their rights: a migration may have made tables. */
+static sb_code_t grant_roles(const sb_cli_t *cli, sb_pg_t *pg, int *count, sb_error_t *err)
+{
+    static const char *const kinds[][2] = {
+        {"engine-role", "engine"}, {"client-role", "client"}, {"reader-role", "reader"}};
+    sb_code_t code = SB_OK;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && code == SB_OK; i++)
+        if (sb_cli_option(cli, kinds[i][0]))
+            code = sb_access_add(pg, sb_cli_option(cli, kinds[i][0]), kinds[i][1], err);
+    return code == SB_OK ? sb_access_grant(pg, count, err) : code;
+}
 
 sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err)
 {
@@ -14,12 +27,18 @@ sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err)
     if (!only && schema)
         return sb_fail(err, SB_INVALID, "--schema goes with --only client; the engine's schema is %s",
                        SB_SCHEMA);
+    if (only && (sb_cli_option(cli, "engine-role") || sb_cli_option(cli, "client-role") ||
+                 sb_cli_option(cli, "reader-role")))
+        return sb_fail(err, SB_INVALID, "roles are the engine's: not with --only client");
     const char *name = only ? schema : SB_SCHEMA;
     sb_pg_t *pg = NULL;
     sb_migrate_report_t report = {0, 0};
     sb_code_t code = sb_cli_pg(cli, true, &pg, err);
     if (code == SB_OK)
         code = sb_migrate(pg, name, only ? sb_client_migrations : sb_migrations, &report, err);
+    int roles = 0;
+    if (code == SB_OK && !only)
+        code = grant_roles(cli, pg, &roles, err);
     sb_pg_close(&pg);
     if (code != SB_OK)
         return code;
@@ -32,6 +51,8 @@ sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err)
                     report.applied == 1 ? "" : "s", report.version);
     else
         sb_cli_note(cli, "schema %s is at version %d already", name, report.version);
+    if (roles && cli->out.format == SB_OUTPUT_TABLE)
+        sb_cli_note(cli, "%d role%s granted their rights", roles, roles == 1 ? " was" : "s were");
     json_decref(result);
     return SB_OK;
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
+#include "events/access.h"
 #include "migrations/list.h"
 #include "server/daemon.h"
 
 static sb_code_t migrate_first(const sb_cli_t *cli, sb_error_t *err)
 {
     sb_pg_t *pg = NULL;
+    sb_migrate_report_t report = {0, 0};
     sb_code_t code = sb_cli_pg(cli, true, &pg, err);
     if (code == SB_OK)
-        code = sb_migrate(pg, SB_SCHEMA, sb_migrations, NULL, err);
+        code = sb_migrate(pg, SB_SCHEMA, sb_migrations, &report, err);
+    if (code == SB_OK && report.applied > 0)
+        code = sb_access_grant(pg, NULL, err);
     sb_pg_close(&pg);
     return code;
 }

@@ -146,7 +146,7 @@ CREATE TABLE append_command (
     last_seq   bigint NOT NULL,
     event_count int NOT NULL,
     request_hash bytea              -- of what was asked: the same id with other content is refused
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.05); -- deleted as fast as it is written
 CREATE INDEX append_command_at ON append_command (at);
 
 -- Appends the events of one stream, all or none, in one call. READ COMMITTED: after each wait for a lock the next

@@ -1,0 +1,1 @@
+SELECT sagabus.access_grant()

@@ -1,0 +1,129 @@
+-- Who may do what. The owner runs migrations and nothing else; three kinds of role work under it:
+--   engine  `sagabus serve`: writes events through the parent, and all that the store keeps beside them; makes view
+--           tables. No change of history, no DDL in this schema.
+--   client  a service that links the library, or calls event_append itself: reads, appends by that function alone, and
+--           keeps snapshots of its aggregates.
+--           It cannot draw a sequence number, and so cannot break the order that readers rely on.
+--   reader  people and reports: the views, nothing else.
+-- docs/guarantees.md lists what each is refused; tests/pg/test_roles.c holds it.
+CREATE TABLE access_role (
+    role       name PRIMARY KEY,
+    kind       text NOT NULL CHECK (kind IN ('engine', 'client', 'reader')),
+    granted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- What a role that holds locks on the event table may keep them for: a stuck appender holds back every reader.
+CREATE FUNCTION access_limit(p_role name) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    s text;
+    have text[] := coalesce((SELECT setconfig FROM pg_db_role_setting
+        WHERE setrole = (SELECT oid FROM pg_roles WHERE rolname = p_role)
+        AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())), '{}');
+BEGIN
+    FOREACH s IN ARRAY ARRAY['idle_in_transaction_session_timeout=5s', 'lock_timeout=10s', 'statement_timeout=30s'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM unnest(have) h WHERE split_part(h, '=', 1) = split_part(s, '=', 1)); -- a DBA's own
+        EXECUTE format('ALTER ROLE %I IN DATABASE %I SET %I = %L', p_role, current_database(),
+            split_part(s, '=', 1), split_part(s, '=', 2));
+    END LOOP;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE WARNING 'role % has no time limits: as a superuser run ALTER ROLE % IN DATABASE % SET % for idle_in_transaction_session_timeout=5s, lock_timeout=10s, statement_timeout=30s',
+        p_role, p_role, current_database(), '…';
+END $$;
+
+CREATE FUNCTION access_grant_engine(p_role name) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    t record;
+    rights text;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA sagabus TO %I', p_role);
+    EXECUTE format('GRANT USAGE, CREATE ON SCHEMA sagabus_view TO %I', p_role);
+    FOR t IN SELECT c.relname, c.relispartition FROM pg_class c
+        WHERE c.relnamespace = 'sagabus'::regnamespace AND c.relkind IN ('r', 'p') LOOP
+        rights := CASE
+            WHEN t.relispartition THEN NULL                       -- the sequencer watches the parent's lock
+            WHEN t.relname IN ('event', 'event_seal', 'artifact', 'event_type') THEN 'SELECT, INSERT'
+            WHEN t.relname IN ('event_erased', 'event_detached', 'store', 'migration', 'access_role') THEN 'SELECT'
+            WHEN t.relname ~ '^event_(domain|saga)_[0-9]+$' THEN NULL -- a detached range
+            ELSE 'SELECT, INSERT, UPDATE, DELETE' END;
+        EXECUTE format('REVOKE ALL ON sagabus.%I FROM %I', t.relname, p_role);
+        IF rights IS NOT NULL THEN
+            EXECUTE format('GRANT %s ON sagabus.%I TO %I', rights, t.relname, p_role);
+        END IF;
+    END LOOP;
+    EXECUTE format('GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA sagabus TO %I', p_role);
+    EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sagabus TO %I', p_role);
+END $$;
+
+CREATE FUNCTION access_grant_client(p_role name) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    f regprocedure;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA sagabus TO %I', p_role);
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA sagabus TO %I', p_role);
+    EXECUTE format('GRANT INSERT, UPDATE, DELETE ON sagabus.snapshot TO %I', p_role); -- its aggregates' states
+    EXECUTE format('REVOKE ALL ON sagabus.api_key FROM %I', p_role);
+    EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA sagabus FROM %I', p_role);
+    FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'sagabus'::regnamespace AND p.proname LIKE 'event\_append%' LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f, p_role);
+    END LOOP;
+END $$;
+
+CREATE FUNCTION access_grant_reader(p_role name) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    e name;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA sagabus_view TO %I', p_role);
+    FOR e IN SELECT a.role FROM sagabus.access_role a WHERE a.kind = 'engine' LOOP
+        IF NOT pg_has_role(current_user, e, 'USAGE') THEN
+            RAISE EXCEPTION 'the views belong to role %, whose rights % has not', e, current_user
+                USING ERRCODE = '42501', HINT = format('GRANT %I TO %I', e, current_user);
+        END IF;
+        EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA sagabus_view GRANT SELECT ON TABLES TO %I', e, p_role);
+    END LOOP;
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA sagabus_view TO %I', p_role);
+END $$;
+
+-- Gives every recorded role its rights anew: at the end of each `sagabus migrate`, which may have made tables and
+-- replaced functions. The two functions that work with the owner's rights have a search_path that no caller can set.
+CREATE FUNCTION access_grant() RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    f regprocedure;
+    a sagabus.access_role%ROWTYPE;
+    count int := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(1935763459, hashtext('sagabus')); -- as a migration: one at a time
+    REVOKE ALL ON ALL FUNCTIONS IN SCHEMA sagabus FROM PUBLIC;
+    FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'sagabus'::regnamespace
+        AND (p.proname LIKE 'event\_append%' OR p.proname = 'event_partitions_ahead') AND NOT p.prosecdef LOOP
+        EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = pg_catalog, pg_temp', f);
+    END LOOP;
+    FOR a IN SELECT * FROM sagabus.access_role ORDER BY kind, role LOOP -- engines before readers
+        CASE a.kind
+            WHEN 'engine' THEN PERFORM sagabus.access_grant_engine(a.role);
+            WHEN 'client' THEN PERFORM sagabus.access_grant_client(a.role);
+            ELSE PERFORM sagabus.access_grant_reader(a.role);
+        END CASE;
+        IF a.kind <> 'reader' THEN
+            PERFORM sagabus.access_limit(a.role);
+        END IF;
+        FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'sagabus'::regnamespace
+            AND (p.proname LIKE 'access\_%' OR p.proname = 'event_erase') LOOP
+            EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %I', f, a.role);
+        END LOOP;
+        count := count + 1;
+    END LOOP;
+    RETURN count;
+END $$;
+
+-- Records a role; access_grant gives it its rights.
+CREATE FUNCTION access_add(p_role name, p_kind text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
+        RAISE EXCEPTION 'there is no role %', p_role USING ERRCODE = '42704', HINT = format('CREATE ROLE %I LOGIN', p_role);
+    END IF;
+    INSERT INTO sagabus.access_role AS a (role, kind) VALUES (p_role, p_kind)
+    ON CONFLICT (role) DO UPDATE SET kind = excluded.kind, granted_at = clock_timestamp();
+END $$;
+
+SELECT access_grant();
