@@ -386,19 +386,46 @@ static bool unescape_uri(sb_slice_t text, sb_buf_t *out)
     return !sb_buf_failed(out);
 }
 
+static const json_t *find_anchor(const json_t *schema, const char *name);
+
+/* What the fragment of a reference names: a place, or an anchor. */
+static const json_t *find_target(const compiler_t *c, const char *fragment)
+{
+    sb_buf_t text = SB_BUF_INIT;
+    const json_t *target = NULL;
+    if (unescape_uri(sb_slice(fragment), &text)) {
+        if (text.len == 0 || text.ptr[0] == '/')
+            target =
+                sb_json_pointer_ok(sb_buf_slice(&text)) ? sb_json_at(c->root, sb_buf_slice(&text)) : NULL;
+        else
+            target = find_anchor(c->root, sb_buf_text(&text));
+    }
+    sb_buf_fini(&text);
+    return target;
+}
+
 static bool read_ref(compiler_t *c, const json_t *value, schema_node_t *node)
 {
     const char *text = json_string_value(value);
+    const char *id = json_string_value(json_object_get(c->root, "$id"));
+    size_t length = id ? strcspn(id, "#") : 0; /* a reference to the schema by its own name */
+    if (text && length && strncmp(text, id, length) == 0 && (text[length] == '#' || text[length] == '\0'))
+        text = text[length] ? text + length : "#";
     if (!text || text[0] != '#')
-        return fail(c, SB_UNSUPPORTED, "only references within the schema (#/$defs/…) are supported");
-    sb_buf_t pointer = SB_BUF_INIT;
-    const json_t *target = NULL;
-    if (unescape_uri(sb_slice(text + 1), &pointer) && sb_json_pointer_ok(sb_buf_slice(&pointer)))
-        target = sb_json_at(c->root, sb_buf_slice(&pointer));
-    sb_buf_fini(&pointer);
-    if (!target)
-        return fail(c, SB_INVALID, "refers to nothing");
-    return compile_to(c, target, &node->ref);
+        return fail(c, SB_UNSUPPORTED,
+                    "only references within the schema (#/$defs/…, #anchor) are supported");
+    const json_t *target = find_target(c, text + 1);
+    return target ? compile_to(c, target, &node->ref) : fail(c, SB_INVALID, "refers to nothing");
+}
+
+static bool read_anchor(compiler_t *c, const json_t *value, schema_node_t *node)
+{
+    const char *name = json_string_value(value);
+    if (!name || !name[0] ||
+        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") != strlen(name))
+        return fail(c, SB_INVALID, "must be a name of A-Z, a-z, 0-9, _, - and .");
+    return find_anchor(c->root, name) == node->source ||
+           fail(c, SB_INVALID, "another schema has this anchor");
 }
 
 static bool read_dialect(compiler_t *c, const json_t *value, schema_node_t *node)
@@ -468,6 +495,7 @@ static const keyword_t keywords[] = {
     {"then", SCHEMA, AT(then), NULL},
     {"else", SCHEMA, AT(else_), NULL},
     {"$ref", READ, 0, read_ref},
+    {"$anchor", READ, 0, read_anchor},
     {"$defs", READ, 0, read_definitions},
     {"$schema", READ, 0, read_dialect},
     {"$id", READ, 0, read_id},
@@ -484,12 +512,63 @@ static const keyword_t keywords[] = {
     {"contentSchema", ANNOTATION, 0, NULL},
 };
 
+static const keyword_t *find_keyword(const char *name)
+{
+    for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
+        if (strcmp(keywords[i].name, name) == 0)
+            return &keywords[i];
+    return NULL;
+}
+
+/* Whether the keyword's value is an object whose members are schemas. */
+static bool has_schemas_by_name(const keyword_t *keyword)
+{
+    return keyword->read == read_properties || keyword->read == read_pattern_properties ||
+           keyword->read == read_dependent_schemas || keyword->read == read_definitions;
+}
+
+static const json_t *find_anchor_in_all(const json_t *container, const char *name)
+{
+    const json_t *found = NULL;
+    const char *key;
+    size_t index;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)container, key, value)
+    {
+        if (!found)
+            found = find_anchor(value, name);
+    }
+    json_array_foreach(container, index, value)
+    {
+        if (!found)
+            found = find_anchor(value, name);
+    }
+    return found;
+}
+
+/* The first schema with the anchor, looked for only where schemas are: a value in `enum` is none. */
+static const json_t *find_anchor(const json_t *schema, const char *name)
+{
+    const char *own = json_string_value(json_object_get(schema, "$anchor"));
+    if (!own) /* is one too, and refused where it stands */
+        own = json_string_value(json_object_get(schema, "$dynamicAnchor"));
+    const json_t *found = own && strcmp(own, name) == 0 ? schema : NULL;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)schema, key, value)
+    {
+        const keyword_t *keyword = found ? NULL : find_keyword(key);
+        if (keyword && keyword->shape == SCHEMA)
+            found = find_anchor(value, name);
+        else if (keyword && (keyword->shape == SCHEMAS || has_schemas_by_name(keyword)))
+            found = find_anchor_in_all(value, name);
+    }
+    return found;
+}
+
 static bool read_keyword(compiler_t *c, const char *name, const json_t *value, schema_node_t *node)
 {
-    const keyword_t *keyword = NULL;
-    for (size_t i = 0; i < sizeof keywords / sizeof *keywords && !keyword; i++)
-        if (strcmp(keywords[i].name, name) == 0)
-            keyword = &keywords[i];
+    const keyword_t *keyword = find_keyword(name);
     if (!keyword)
         return fail(c, SB_UNSUPPORTED, "this keyword is not supported (docs/json-schema.md lists them)");
     void *member = (char *)node + keyword->offset;

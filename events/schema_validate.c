@@ -190,13 +190,21 @@ static bool begins_with_date(sb_slice_t text)
            day <= days[month - 1] + (month == 2 && leap);
 }
 
+/* A leap second is the last one of a day, UTC: 23:59:60Z, 22:59:60-01:00. moment is of the second after it.
+ */
+static bool leap_second_ok(sb_slice_t text, int64_t moment)
+{
+    bool sixtieth = text.len >= 19 && text.ptr[17] == '6';
+    return !sixtieth || moment / 1000000 % 86400 == 0;
+}
+
 static bool check_format(run_t *run, schema_format_t format, sb_slice_t text)
 {
     sb_uuid_t id;
     int64_t moment;
     switch (format) {
     case FORMAT_DATE_TIME:
-        return (begins_with_date(text) && sb_time_parse(text, &moment)) ||
+        return (begins_with_date(text) && sb_time_parse(text, &moment) && leap_second_ok(text, moment)) ||
                fault(run, "must be a date-time (2026-11-21T05:19:35Z)");
     case FORMAT_DATE:
         return (text.len == 10 && begins_with_date(text)) || fault(run, "must be a date (2026-11-21)");

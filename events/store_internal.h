@@ -18,7 +18,7 @@ struct sb_store {
     sb_pg_array_t ids, types, times, metas, datas; /* of the append in hand */
     sb_buf_t request;                              /* what is hashed under a command id */
     sb_buf_t scratch;
-    sb_store_keys_t keys; /* of streams that were read */
+    sb_store_keys_t keys;    /* of streams that were read */
     sb_upcaster_t *upcaster; /* of events read */
 };
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "events/schema.h"
+#include "tests/fuzz/schema_oracle.h"
 #include "tests/support/assert.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -115,6 +117,9 @@ static const row_t rows[] = {
     {"{\"$defs\":{\"i\":" ITEM "},\"items\":{\"$ref\":\"#/$defs/i\"}}", "[{\"sku\":\"a\"}]", "/0/n"},
     {"{\"properties\":{\"next\":{\"$ref\":\"#\"}},\"additionalProperties\":false}",
      "{\"next\":{\"next\":{\"x\":1}}}", "/next/next/x"},
+    {"{\"$ref\":\"#n\",\"$defs\":{\"a\":{\"items\":{\"$anchor\":\"n\",\"type\":\"integer\"}}}}", "\"\"", ""},
+    {"{\"$id\":\"http://a/b\",\"$ref\":\"http://a/b#/$defs/a\",\"$defs\":{\"a\":{\"type\":\"integer\"}}}",
+     "\"\"", ""},
     {"{\"$ref\":\"#/$defs/a%25b\",\"$defs\":{\"a%b\":{\"type\":\"integer\"}}}", "\"\"", ""},
 };
 
@@ -158,6 +163,11 @@ static const bad_t bad[] = {
     {"{\"allOf\":[]}", SB_INVALID, "/allOf"},
     {"{\"allOf\":[{},{\"x\":1}]}", SB_UNSUPPORTED, "/allOf/1/x"},
     {"{\"$ref\":\"#/$defs/no\"}", SB_INVALID, "/$ref"},
+    {"{\"$ref\":\"#no\"}", SB_INVALID, "/$ref"},
+    {"{\"$ref\":\"#n\",\"enum\":[{\"$anchor\":\"n\"}]}", SB_INVALID, "/$ref"},
+    {"{\"$anchor\":\"#n\"}", SB_INVALID, "/$anchor"},
+    {"{\"$defs\":{\"a\":{\"$anchor\":\"n\"},\"b\":{\"$anchor\":\"n\"}}}", SB_INVALID, "/$defs/b/$anchor"},
+    {"{\"$id\":\"http://a/b\",\"$ref\":\"http://a/bc#\"}", SB_UNSUPPORTED, "/$ref"},
     {"{\"$ref\":\"other.json\"}", SB_UNSUPPORTED, "/$ref"},
     {"{\"$ref\":\"#\"}", SB_INVALID, ""},
     {"{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"$defs\":{\"a\":{\"not\":{\"$ref\":\"#\"}}}}", SB_INVALID, ""},
@@ -374,7 +384,9 @@ static void agrees_with_an_oracle_on_jansson(void **state)
 {
     (void)state;
     int valid = 0;
-    random_state = 42;
+    const char *given = getenv("SB_TEST_SEED");
+    random_state = (unsigned)(given ? strtoul(given, NULL, 10) : (unsigned long)sb_test_mono_ms());
+    print_message("seed %u (SB_TEST_SEED)\n", random_state);
     for (int i = 0; i < 20000; i++) {
         json_t *source = random_schema(3);
         json_t *value = random_value(3);
@@ -400,6 +412,35 @@ static void agrees_with_an_oracle_on_jansson(void **state)
     assert_in_range(valid, 2000, 18000); /* both answers were asked for often */
 }
 
+static void every_kept_input_agrees(void **state)
+{
+    (void)state;
+    int verdicts[3] = {0};
+    DIR *dir = opendir(SB_TEST_CORPUS);
+    assert_non_null(dir);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        char path[512];
+        char text[65536];
+        int verdict = -1;
+        if (entry->d_name[0] == '.')
+            continue;
+        (void)snprintf(path, sizeof path, "%s/%s", SB_TEST_CORPUS, entry->d_name);
+        FILE *file = fopen(path, "rb");
+        assert_non_null(file);
+        size_t length = fread(text, 1, sizeof text, file);
+        (void)fclose(file);
+        const char *end = memchr(text, '\n', length);
+        size_t first = end ? (size_t)(end - text) : length;
+        sb_slice_t rest = {text + first + 1, end ? length - first - 1 : 0};
+        const char *fault = sb_schema_differs((sb_slice_t){text, first}, rest, &verdict);
+        if (fault)
+            fail_msg("%s: %s", entry->d_name, fault);
+        verdicts[verdict + 1]++;
+    }
+    (void)closedir(dir);
+    assert_true(verdicts[0] >= 2 && verdicts[1] >= 1 && verdicts[2] >= 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,6 +449,7 @@ int main(void)
         cmocka_unit_test(says_what_it_describes),
         cmocka_unit_test(many_items_are_told_apart_quickly),
         cmocka_unit_test(agrees_with_an_oracle_on_jansson),
+        cmocka_unit_test(every_kept_input_agrees),
     };
     return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
 }

@@ -5,13 +5,16 @@
 # Every need is looked for by what it provides, not by asking the package manager: that takes
 # milliseconds, and a tool that was installed by hand counts too.
 
+# Where libtest-json-schema-acceptance-perl puts its files.
+schema_suite=/usr/share/perl5/auto/share/dist/Test-JSON-Schema-Acceptance/tests/draft2020-12
+
 setup_help() {
     cat <<'END'
 usage: ./dev setup [--kafka] [--test] [--lint] [--list]
 
 Installs the missing packages on Debian or Ubuntu, with sudo when not root; elsewhere lists them.
   --kafka   also what Apache Kafka needs: Java 17, Maven; and fetches its jars
-  --test    also what the tests need: two Python modules
+  --test    also what the tests need: two Python modules, the cases of JSON Schema
   --lint    also what ./dev fmt and ./dev lint need
   --list    only prints the missing packages
 END
@@ -61,7 +64,8 @@ find_missing() { # find_missing [kafka] [test] [lint]: sets `missing`
             kafka_java >/dev/null || missing="$missing openjdk-17-jre-headless"
             [ -d "$kafka_jars" ] || need_program mvn maven
             ;;
-        test) # any Python that has both modules
+        test) # the cases of JSON Schema; and any Python that has both modules
+            [ -d "$schema_suite" ] || missing="$missing libtest-json-schema-acceptance-perl"
             need_program python3 python3
             python3 -c 'import yaml, jsonschema' 2>/dev/null ||
                 /usr/bin/python3 -c 'import yaml, jsonschema' 2>/dev/null ||
