@@ -167,6 +167,8 @@ static sb_code_t add_event(sb_store_t *store, const sb_append_t *append, size_t 
                           "this type and version is not registered (sagabus schema apply)");
     sb_buf_t *meta = &store->scratch;
     write_meta(store, event, meta);
+    if (sb_buf_failed(meta)) /* the next event's reset would forget it, and this one lose its attributes */
+        return no_memory(err);
     if (meta->len && !sb_scan_valid(sb_buf_slice(meta), NULL))
         return fail_event(err, SB_INVALID, index, "", "its attributes must be UTF-8");
     if (event->data.len + meta->len + event->type.len + append->key.len > SB_EVENT_BYTES_MAX)
@@ -203,7 +205,7 @@ static sb_code_t add_events(sb_store_t *store, const sb_append_t *append, sb_err
     }
     if (sb_pg_array_failed(&store->ids) || sb_pg_array_failed(&store->types) ||
         sb_pg_array_failed(&store->times) || sb_pg_array_failed(&store->metas) ||
-        sb_pg_array_failed(&store->datas) || sb_buf_failed(&store->scratch))
+        sb_pg_array_failed(&store->datas))
         return no_memory(err);
     return SB_OK;
 }
