@@ -128,17 +128,63 @@ void sb_relay_stats(const sb_relay_t *relay, sb_relay_stats_t *out)
 
 /* ---- the cursor ---- */
 
+/* The withheld events that are to be written down, as arrays. */
+typedef struct notes {
+    sb_pg_array_t seq, id, type, topic, partition, bytes;
+} notes_t;
+
+static void fill_notes(notes_t *notes, const sb_relay_out_t *out)
+{
+    const sb_relay_withheld_t *event;
+    for (size_t i = 0; (event = sb_relay_out_to_note(out, i)); i++) {
+        sb_pg_array_add_int8(&notes->seq, event->seq);
+        sb_pg_array_add_uuid(&notes->id, &event->id);
+        sb_pg_array_add_slice(&notes->type, sb_slice(event->type));
+        sb_pg_array_add_slice(&notes->topic, sb_slice(event->topic));
+        sb_pg_array_add_int4(&notes->partition, event->partition);
+        sb_pg_array_add_int8(&notes->bytes, event->bytes);
+    }
+}
+
+/* With the guard, in one transaction. */
+static sb_code_t save_notes(sb_relay_t *relay, const sb_pg_params_t *guard, sb_error_t *err)
+{
+    notes_t notes;
+    sb_pg_array_t *const all[] = {&notes.seq,   &notes.id,        &notes.type,
+                                  &notes.topic, &notes.partition, &notes.bytes};
+    static const uint32_t types[] = {SB_PG_INT8, SB_PG_UUID, SB_PG_TEXT, SB_PG_TEXT, SB_PG_INT4, SB_PG_INT8};
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_batch_t batch = {.count = 0};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        sb_pg_array_init(all[i], types[i]);
+    fill_notes(&notes, relay->out);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        sb_pg_add_array(&params, all[i]);
+    sb_pg_batch_add(&batch, sb_sql_lease_advance, guard);
+    sb_pg_batch_add(&batch, sb_sql_relay_withheld, &params);
+    sb_code_t code = sb_pg_batch_run(relay->pg, &batch, NULL, NULL, err);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        sb_pg_array_fini(all[i]);
+    if (code == SB_OK)
+        sb_relay_out_noted(relay->out);
+    return code;
+}
+
 static sb_code_t save(sb_relay_t *relay, sb_error_t *err)
 {
     int64_t cursor = cursor_of(relay);
-    sb_pg_params_t params;
+    sb_pg_params_t guard;
     sb_buf_t detail = SB_BUF_INIT;
     sb_relay_marks_write(&relay->marks, &detail);
     sb_lease_move_t move = {.cursor = &cursor, .detail = sb_buf_slice(&detail)};
-    sb_lease_guard(&relay->lease, &move, &params);
-    sb_code_t code = sb_buf_failed(&detail)
-                         ? sb_fail(err, SB_NO_MEMORY, "relay: out of memory")
-                         : sb_pg_query(relay->pg, sb_sql_lease_advance, &params, NULL, err);
+    sb_lease_guard(&relay->lease, &move, &guard);
+    sb_code_t code = SB_OK;
+    if (sb_buf_failed(&detail))
+        code = sb_fail(err, SB_NO_MEMORY, "relay: out of memory");
+    else if (sb_relay_out_to_note(relay->out, 0))
+        code = save_notes(relay, &guard, err);
+    else
+        code = sb_pg_query(relay->pg, sb_sql_lease_advance, &guard, NULL, err);
     sb_buf_fini(&detail);
     if (code != SB_OK)
         return code;

@@ -33,6 +33,12 @@ typedef struct slot {
     bool acked;
 } slot_t;
 
+/* An event too large for its topic; kept until its stand-in is in Kafka and it is written down. */
+typedef struct withheld {
+    sb_relay_withheld_t event;
+    bool in_kafka;
+} withheld_t;
+
 /* A topic as this producer knows it; dropped with the producer. */
 typedef struct route {
     char category[SB_TYPE_MAX];
@@ -54,8 +60,8 @@ struct sb_relay_out {
     uint64_t tail;
     bool failed;
     sb_error_t failure;
-    int64_t single_until;           /* up to this seq one by one */
-    int64_t withheld[WITHHELD_MAX]; /* events under way, or to be sent again, as stand-ins */
+    int64_t single_until; /* up to this seq one by one */
+    withheld_t withheld[WITHHELD_MAX];
     size_t withheld_count;
     int64_t withheld_total;
     bool new_cluster; /* since it was opened */
@@ -69,32 +75,30 @@ static bool is_too_large(rd_kafka_resp_err_t error)
     return sb_kafka_code(error) == SB_TOO_LARGE;
 }
 
-static bool is_withheld(const sb_relay_out_t *out, int64_t seq)
+static withheld_t *find_withheld(sb_relay_out_t *out, int64_t seq)
 {
     for (size_t i = 0; i < out->withheld_count; i++)
-        if (out->withheld[i] == seq)
-            return true;
-    return false;
+        if (out->withheld[i].event.seq == seq)
+            return &out->withheld[i];
+    return NULL;
 }
 
 /* False when it is withheld already, or too many are: then the refusal is an error like others. */
 static bool add_withheld(sb_relay_out_t *out, int64_t seq)
 {
-    if (is_withheld(out, seq) || out->withheld_count == WITHHELD_MAX)
+    if (out->withheld_count == WITHHELD_MAX || find_withheld(out, seq))
         return false;
-    out->withheld[out->withheld_count++] = seq;
+    out->withheld[out->withheld_count++] = (withheld_t){.event = {.seq = seq}};
     return true;
 }
 
-static void forget_withheld(sb_relay_out_t *out, int64_t seq)
+static void note_withheld(sb_relay_out_t *out, int64_t seq)
 {
-    for (size_t i = 0; i < out->withheld_count; i++) {
-        if (out->withheld[i] == seq) {
-            out->withheld[i] = out->withheld[--out->withheld_count];
-            out->withheld_total++;
-            return;
-        }
-    }
+    withheld_t *withheld = find_withheld(out, seq);
+    if (!withheld || withheld->in_kafka)
+        return;
+    withheld->in_kafka = true;
+    out->withheld_total++;
 }
 
 static void note_failure(sb_relay_out_t *out, const slot_t *slot, rd_kafka_resp_err_t error)
@@ -133,7 +137,7 @@ static void advance(sb_relay_out_t *out)
             return;
         slot->mark->acked[slot->partition] = slot->seq;
         if (out->withheld_count > 0)
-            forget_withheld(out, slot->seq);
+            note_withheld(out, slot->seq);
     }
 }
 
@@ -359,7 +363,8 @@ static sb_code_t find_route(sb_relay_out_t *out, sb_slice_t category, const rout
 
 /* The record that stands in for an event: small, with the event's id and position, and a body that names it.
  */
-static void withhold(const sb_event_t *event, sb_event_t *out, sb_buf_t *body)
+static void withhold(withheld_t *withheld, const sb_event_t *event, const route_t *route, int32_t partition,
+                     sb_event_t *out, sb_buf_t *body)
 {
     char id[SB_UUID_TEXT];
     sb_buf_printf(body, "{\"seq\":%" PRId64 ",\"id\":\"%s\",\"type\":", event->seq,
@@ -370,6 +375,11 @@ static void withhold(const sb_event_t *event, sb_event_t *out, sb_buf_t *body)
     out->type = SB_SLICE(WITHHELD_TYPE);
     out->schema_version = 0;
     out->data = sb_buf_slice(body);
+    withheld->event.id = event->id;
+    withheld->event.topic = route->mark->topic;
+    withheld->event.partition = partition;
+    withheld->event.bytes = (int64_t)event->data.len;
+    (void)snprintf(withheld->event.type, sizeof withheld->event.type, "%.*s", SB_SLICE_ARG(event->type));
     sb_log(SB_LOG_ERROR, "RELAY-WITHHELD",
            "an event is too large for its topic|seq=%" PRId64 " id=%s bytes=%zu", event->seq, id,
            event->data.len);
@@ -397,14 +407,14 @@ static rd_kafka_resp_err_t produce(sb_relay_out_t *out, const route_t *route, in
 static rd_kafka_resp_err_t produce_or_withhold(sb_relay_out_t *out, const route_t *route, int32_t partition,
                                                const sb_event_t *event, const sb_position_t *position)
 {
-    if (!is_withheld(out, event->seq)) {
+    if (!find_withheld(out, event->seq)) {
         rd_kafka_resp_err_t error = produce(out, route, partition, event, position);
         if (!is_too_large(error) || !add_withheld(out, event->seq)) /* larger than we send at all */
             return error;
     }
     sb_event_t stand_in;
     sb_buf_t body = SB_BUF_INIT;
-    withhold(event, &stand_in, &body);
+    withhold(find_withheld(out, event->seq), event, route, partition, &stand_in, &body);
     rd_kafka_resp_err_t error = produce(out, route, partition, &stand_in, position);
     sb_buf_fini(&body);
     return error;
@@ -457,4 +467,21 @@ int64_t sb_relay_out_acked(const sb_relay_out_t *out)
 int64_t sb_relay_out_withheld(const sb_relay_out_t *out)
 {
     return out->withheld_total;
+}
+
+const sb_relay_withheld_t *sb_relay_out_to_note(const sb_relay_out_t *out, size_t at)
+{
+    for (size_t i = 0; i < out->withheld_count; i++)
+        if (out->withheld[i].in_kafka && at-- == 0)
+            return &out->withheld[i].event;
+    return NULL;
+}
+
+void sb_relay_out_noted(sb_relay_out_t *out)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < out->withheld_count; i++)
+        if (!out->withheld[i].in_kafka)
+            out->withheld[left++] = out->withheld[i];
+    out->withheld_count = left;
 }

@@ -42,4 +42,19 @@ int64_t sb_relay_out_oldest_time(const sb_relay_out_t *out);
 int64_t sb_relay_out_acked(const sb_relay_out_t *out);    /* records, since it was opened */
 int64_t sb_relay_out_withheld(const sb_relay_out_t *out); /* events whose stand-in is in Kafka */
 
+/* An event whose stand-in Kafka has, to be written down by the owner. */
+typedef struct sb_relay_withheld {
+    int64_t seq;
+    sb_uuid_t id;
+    char type[SB_TYPE_MAX + 1];
+    const char *topic; /* borrowed from the marks */
+    int32_t partition;
+    int64_t bytes; /* of its body */
+} sb_relay_withheld_t;
+
+/* The one at this place of those that are to be written down; NULL: there are no more. */
+const sb_relay_withheld_t *sb_relay_out_to_note(const sb_relay_out_t *out, size_t at);
+/* They are written down: forgets them. */
+void sb_relay_out_noted(sb_relay_out_t *out);
+
 #endif

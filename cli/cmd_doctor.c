@@ -129,6 +129,22 @@ static void check_appenders(report_t *r, sb_pg_t *pg)
     sb_pg_result_free(result);
 }
 
+static void check_withheld(report_t *r, sb_pg_t *pg)
+{
+    sb_pg_result_t *result = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_pg_query(pg, "SELECT count(*) FROM sagabus.relay_withheld", NULL, &result, &err) != SB_OK)
+        say(r, VERDICT_WARN, "withheld", "%s", err.message);
+    else if (sb_pg_get_int(result, 0, 0) == 0)
+        say(r, VERDICT_OK, "withheld", "every event went out whole");
+    else
+        say(r, VERDICT_WARN, "withheld",
+            "%lld events were too large for their topic: sagabus topics withheld, and raise the topic's "
+            "max.message.bytes",
+            (long long)sb_pg_get_int(result, 0, 0));
+    sb_pg_result_free(result);
+}
+
 static void check_postgres(report_t *r)
 {
     sb_error_t err = SB_ERROR_INIT;
@@ -149,6 +165,7 @@ static void check_postgres(report_t *r)
     if (sb_migrate_check(pg, SB_SCHEMA, sb_migrations, &err) == SB_OK) {
         say(r, VERDICT_OK, "schema", "%s is what this binary needs", SB_SCHEMA);
         check_appenders(r, pg);
+        check_withheld(r, pg);
     } else {
         say(r, VERDICT_FAIL, "schema", "%s", err.message);
     }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/relay.h"
 
+#include "bus/position.h"
+#include "bus/relay_admin.h"
 #include "tests/support/assert.h"
 #include "tests/support/mock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PRODUCE_KEY 0
@@ -178,6 +181,15 @@ static void withholds_what_is_too_large_in_its_place(void **state)
     sb_relay_stats_t stats;
     sb_relay_stats(f->relay.relay, &stats);
     assert_int_equal(stats.withheld, 1);
+    sb_test_relay_stop(&f->relay); /* and it is written down */
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_result_t *rows = NULL;
+    assert_ok(sb_relay_withheld(f->relay.pg, 10, &rows, &err), &err);
+    assert_int_equal(sb_pg_rows(rows), 1);
+    assert_string_equal(sb_pg_get_text(rows, 0, 2), "stock.moved");
+    assert_string_equal(sb_pg_get_text(rows, 0, 3), "stock.events");
+    assert_int_equal(sb_pg_get_int(rows, 0, 5), 20002);
+    sb_pg_result_free(rows);
 }
 
 static void withholds_alone_what_the_broker_refuses_in_a_batch(void **state)
@@ -300,6 +312,56 @@ static void notices_another_event_in_the_same_place(void **state)
     assert_soon(error_has(f, "this store has not"), 15000);
 }
 
+static sb_position_t position_of(const fixture_t *f, size_t i)
+{
+    sb_position_t at;
+    assert_true(sb_position_parse(sb_slice(f->got.item[i].position), &at));
+    return at;
+}
+
+static void look_again(sb_test_relay_t *relay, void (*act)(void))
+{
+    sb_pg_close(&relay->pg);
+    act();
+    relay->pg = sb_test_pg_open(relay->uri);
+}
+
+/* The data directory comes back from a copy: its sequence numbers are given out again. */
+static void a_restored_database_goes_on_when_it_is_told_and_under_a_new_incarnation(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    int64_t incarnation = 0;
+    sb_test_relay_append(&f->relay, "stock.moved", 30);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    look_again(&f->relay, sb_test_pg_copy_data);
+    sb_test_relay_append(&f->relay, "stock.moved", 20); /* lost soon */
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    int64_t lost = f->relay.last;
+    look_again(&f->relay, sb_test_pg_put_back_data);
+    sb_progress_init(&f->relay.progress);
+    sb_test_relay_append(&f->relay, "stock.moved", 25); /* in their places */
+    assert_true(f->relay.last >= lost);
+    sb_test_relay_start(&f->relay);
+    assert_soon(error_has(f, "sagabus store fork --confirm"), 15000);
+    assert_ok(sb_relay_fork(f->relay.pg, &incarnation, &err), &err);
+    assert_int_equal(incarnation, 2);
+    sb_test_relay_wait(&f->relay, 20000);
+    read_all(f, "stock.events", 0, 75);
+    int64_t before = position_of(f, 29).seq; /* the new ones follow the last that both stores had */
+    for (size_t i = 50; i < 75; i++) {
+        sb_position_t at = position_of(f, i);
+        assert_int_equal(at.incarnation, 2);
+        assert_int_equal(at.prev, before);
+        assert_int_equal(sb_position_compare(&at, 1, lost), SB_POSITION_NEXT);
+        before = at.seq;
+    }
+}
+
 /* Two stores share the brokers, one of them without a prefix: "theirs.order.events" is not its topic. */
 static void another_installation_under_a_prefix_is_none_of_its_business(void **state)
 {
@@ -368,9 +430,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(refuses_a_changed_partition_count_unless_told, setup, teardown),
         cmocka_unit_test_setup_teardown(stands_still_when_kafka_knows_more_than_the_store, setup, teardown),
         cmocka_unit_test_setup_teardown(notices_another_event_in_the_same_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_restored_database_goes_on_when_it_is_told_and_under_a_new_incarnation, setup, teardown),
         cmocka_unit_test_setup_teardown(another_installation_under_a_prefix_is_none_of_its_business, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_second_relay_takes_over_and_repeats_at_most, setup, teardown),
     };
+    cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }

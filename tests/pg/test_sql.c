@@ -56,8 +56,9 @@ static void every_statement_fits_the_schema(void **state)
     assert_int_equal(failures, 0);
 }
 
-/* What only the owner runs, when it migrates or detaches. */
-#define OF_THE_OWNER "'s_events_access_add', 's_events_access_grant', 's_base_migrate_record'"
+/* What only the owner runs, when it migrates, detaches, or lets a restored store go on. */
+#define OF_THE_OWNER                                                                                         \
+    "'s_events_access_add', 's_events_access_grant', 's_base_migrate_record', 's_bus_store_fork'"
 
 /* EXPLAIN looks at every right that the statement needs, and carries nothing out. */
 static int explain_all(sb_pg_t *pg)

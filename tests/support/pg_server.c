@@ -553,6 +553,34 @@ void sb_test_pg_restart(void)
     }
 }
 
+static void data_paths(char data[PATH_SIZE], char kept[PATH_SIZE])
+{
+    (void)snprintf(data, PATH_SIZE, "%s/data", server.dir);
+    (void)snprintf(kept, PATH_SIZE, "%s/kept", server.dir);
+}
+
+void sb_test_pg_copy_data(void)
+{
+    char data[PATH_SIZE], kept[PATH_SIZE];
+    need_private();
+    data_paths(data, kept);
+    signal_and_wait(SIGINT);
+    sb_test_remove_tree(kept);
+    copy_tree(data, kept);
+    sb_test_pg_restart();
+}
+
+void sb_test_pg_put_back_data(void)
+{
+    char data[PATH_SIZE], kept[PATH_SIZE];
+    need_private();
+    data_paths(data, kept);
+    signal_and_wait(SIGINT);
+    sb_test_remove_tree(data);
+    copy_tree(kept, data);
+    sb_test_pg_restart();
+}
+
 int sb_test_pg_port(void)
 {
     need_private();

@@ -44,6 +44,9 @@ void sb_test_pg_kill_postmaster(void); /* SIGKILL: its backends live on until th
 void sb_test_pg_kill_all(void); /* SIGKILL to every process of the server: a power cut without the disk */
 void sb_test_pg_stop_immediate(void); /* SIGQUIT and wait */
 void sb_test_pg_restart(void);        /* after any of them: the same port, the same data */
-int sb_test_pg_port(void);            /* of 127.0.0.1 */
+/* The data directory as a backup would have it, of a server that is stopped first and started again after. */
+void sb_test_pg_copy_data(void);
+void sb_test_pg_put_back_data(void); /* what has changed since then is gone */
+int sb_test_pg_port(void);           /* of 127.0.0.1 */
 
 #endif
