@@ -1,6 +1,6 @@
 /* All of the store, up to the safe sequence number.
  *
- * What asks for few events gets them from a prepared statement; what asks for many, by COPY (store_page.h). A
+ * Few events come from a prepared statement, in one round trip; many by COPY (store_page.h). A
  * filter may leave out nearly everything, so with one a statement looks at a window of seqs, which widens as
  * long as it costs little: none of them runs for minutes.
  *
@@ -157,11 +157,11 @@ static sb_code_t read_page(reader_t *r, sb_error_t *err)
     bool filtered = r->filter.by_type || r->filter.read->domain_only;
     int64_t left = r->filter.read->limit - r->done;
     int64_t end = filtered ? smaller(r->to, r->at + r->window) : r->to;
-    int limit = (int)smaller(left, left > FEW_EVENTS ? r->page_events : FEW_EVENTS);
+    bool few = smaller(left, end - r->at) <= FEW_EVENTS; /* there are at most as many events as numbers */
+    int limit = (int)smaller(left, few ? FEW_EVENTS : r->page_events);
     int64_t start_us = sb_mono_us();
     bool all = false;
-    sb_code_t code =
-        left > FEW_EVENTS ? read_many(r, end, limit, &all, err) : read_few(r, end, limit, &all, err);
+    sb_code_t code = few ? read_few(r, end, limit, &all, err) : read_many(r, end, limit, &all, err);
     if (code != SB_OK)
         return code;
     if (all)
