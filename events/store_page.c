@@ -3,7 +3,7 @@
 
 #include <inttypes.h>
 
-#define PAGE_BYTES_MAX (16u << 20)
+#define PAGE_BYTES_MAX (8u << 20)
 
 /* The columns that COPY sends: seq, stream_no, at, version, type_no, class, id, meta, data. All but the last
  * two have a fixed size. A row is kept as two lengths and then the images of its columns without gaps. */

@@ -116,9 +116,9 @@ static sb_code_t read_few(reader_t *r, int64_t end, int limit, bool *all, sb_err
         if (code == SB_OK)
             r->at = sb_pg_get_int(rows, i, 0);
     }
-    sb_pg_result_free(rows);
+    *all = count == 0 || (sb_pg_get_int(rows, 0, 10) == count && count < limit);
     r->done += count;
-    *all = count < limit;
+    sb_pg_result_free(rows);
     return code;
 }
 

@@ -84,15 +84,14 @@ static void copy(const history_t *history, const char *sql, double *values)
 {
     PGconn *conn = raw_connect(place_uri(history->place), NULL);
     char *row = NULL;
-    int64_t rows = -2; /* the file's header comes with the first, the trailer alone */
-    int length;
+    int64_t rows = 0; /* the file's header comes with the first one, its trailer alone */
     PQclear(PQexec(conn, "SET statement_timeout = 0"));
     int64_t start_us = sb_mono_us();
     PGresult *result = PQexec(conn, sql);
     if (PQresultStatus(result) != PGRES_COPY_OUT)
         bench_die("COPY: %s", PQerrorMessage(conn));
     PQclear(result);
-    for (rows = 0; (length = PQgetCopyData(conn, &row, 0)) > 0; rows++)
+    for (; PQgetCopyData(conn, &row, 0) > 0; rows++)
         PQfreemem(row);
     while ((result = PQgetResult(conn)) != NULL)
         PQclear(result);

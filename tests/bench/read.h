@@ -42,7 +42,7 @@ typedef struct news {
 /* Rounds: p99 and p50 in milliseconds from the start of an append until a reader in another thread has the
  * event in hand, p99 of the append alone, and the rate that was reached; and of a single row and its commit,
  * at the same rate of as many writers. */
-void news_store(void *context, int round, double *values);
-void news_commit(void *context, int round, double *values);
+void news_store(void *context, int number, double *values);
+void news_commit(void *context, int number, double *values);
 
 #endif
