@@ -45,6 +45,8 @@ const sb_config_row_t sb_config_table[] = {
     {"sequencer.tick_ms", "1", "pause between two rounds while events arrive", false},
     {"sequencer.idle_ms", "50", "pause between two rounds while none arrive", false},
     {"store.retention_command_ms", "168h", "how long an append is idempotent by its command id", false},
+    {"store.allow_unsafe", "false",
+     "run on a PostgreSQL with fsync or full_page_writes off: events can be lost", false},
     {"store.seal_ms", "10s", "how long an event may wait for its seal; 0: none are made", false},
     {"views.batch", "1000", "events a view folds in one transaction", false},
     {"server.url", "http://127.0.0.1:8088", "the server that the command line talks to", false},

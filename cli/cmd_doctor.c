@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "cli/registry.h"
 #include "cli/remote.h"
+#include "events/durable.h"
 #include "migrations/list.h"
 #include "saga/topology.h"
 
@@ -34,18 +35,17 @@ static void say(report_t *r, verdict_t verdict, const char *check, const char *f
 
 /* ---- PostgreSQL ---- */
 
-static void check_setting(report_t *r, sb_pg_t *pg, const char *sql, const char *check, const char *want,
-                          const char *otherwise)
+static void check_durable(report_t *r, sb_pg_t *pg)
 {
-    sb_pg_result_t *result = NULL;
+    bool allow = false;
     sb_error_t err = SB_ERROR_INIT;
-    if (sb_pg_query(pg, sql, NULL, &result, &err) != SB_OK)
-        say(r, VERDICT_WARN, check, "%s", err.message);
-    else if (strcmp(sb_pg_get_text(result, 0, 0), want) == 0)
-        say(r, VERDICT_OK, check, "%s", want);
+    sb_error_t unsafe = SB_ERROR_INIT;
+    if (sb_config_get_bool(r->cli->config, "store.allow_unsafe", &allow, &err) != SB_OK)
+        say(r, VERDICT_FAIL, "durable", "%s", err.message);
+    else if (sb_durable_check(pg, false, &unsafe) == SB_OK)
+        say(r, VERDICT_OK, "durable", "fsync and full_page_writes are on");
     else
-        say(r, VERDICT_FAIL, check, "%s: %s", sb_pg_get_text(result, 0, 0), otherwise);
-    sb_pg_result_free(result);
+        say(r, allow ? VERDICT_WARN : VERDICT_FAIL, "durable", "%s", unsafe.message);
 }
 
 static void check_clock(report_t *r, sb_pg_t *pg)
@@ -157,9 +157,7 @@ static void check_postgres(report_t *r)
     if (sb_pg_query(pg, "SELECT current_setting('server_version')", NULL, &result, &err) == SB_OK)
         say(r, VERDICT_OK, "postgres", "version %s", sb_pg_get_text(result, 0, 0));
     sb_pg_result_free(result);
-    check_setting(r, pg, "SELECT current_setting('fsync')", "fsync", "on", "what was committed can be lost");
-    check_setting(r, pg, "SELECT current_setting('full_page_writes')", "full_page_writes", "on",
-                  "a crash can leave torn pages");
+    check_durable(r, pg);
     check_role(r, pg);
     check_clock(r, pg);
     if (sb_migrate_check(pg, SB_SCHEMA, sb_migrations, &err) == SB_OK) {

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "events/durable.h"
 #include "migrations/list.h"
 #include "saga/topology.h"
 #include "server_sql.h"
@@ -142,10 +143,22 @@ static void expect_checks(sb_monitor_t *m)
         sb_engine_set_check(m->engine, later[i], "not looked at yet");
 }
 
+static sb_code_t check_durable(sb_monitor_t *m, sb_error_t *err)
+{
+    bool allow = false;
+    sb_code_t code = sb_config_get_bool(m->engine->config, "store.allow_unsafe", &allow, err);
+    return code == SB_OK ? sb_durable_check(m->pg, allow, err) : code;
+}
+
 static sb_code_t bring_up(sb_monitor_t *m, sb_error_t *err)
 {
     expect_checks(m);
-    sb_code_t code = sb_migrate_check(m->pg, SB_SCHEMA, sb_migrations, err);
+    sb_code_t code = check_durable(m, err);
+    if (code != SB_OK) {
+        sb_engine_set_check(m->engine, "postgres", err->message);
+        return code;
+    }
+    code = sb_migrate_check(m->pg, SB_SCHEMA, sb_migrations, err);
     sb_engine_set_check(m->engine, "schema", code == SB_OK ? NULL : err->message);
     if (code == SB_OK)
         code = load_catalog(m, err);

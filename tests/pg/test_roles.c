@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/migrate.h"
 #include "events/access.h"
+#include "events/durable.h"
 #include "events/sequencer.h"
 #include "events/verify.h"
 #include "events/view.h"
@@ -297,6 +298,28 @@ static void a_role_that_is_not_there_is_named(void **state)
     assert_contains(f->err.message, "there is no role t_nobody");
 }
 
+/* ---- a store that keeps what it was given ---- */
+
+/* fsync is given to the test's server on its command line, so it is the other of the two that is switched
+ * off. */
+static void a_postgresql_that_loses_commits_is_refused(void **state)
+{
+    fixture_t *f = *state;
+    assert_ok(sb_durable_check(f->engine, false, &f->err), &f->err);
+    sb_test_pg_script(f->super, "ALTER SYSTEM SET full_page_writes = off");
+    sb_test_pg_script(f->super, "SELECT pg_reload_conf()");
+    assert_soon(sb_test_pg_int(f->super, "SELECT (current_setting('full_page_writes') = 'off')::int") == 1,
+                10000);
+    assert_soon(sb_durable_check(f->engine, false, NULL) == SB_UNSUPPORTED, 10000);
+    assert_code(SB_UNSUPPORTED, sb_durable_check(f->engine, false, &f->err), &f->err);
+    assert_contains(f->err.message, "PostgreSQL runs with full_page_writes=off");
+    assert_contains(f->err.message, "store.allow_unsafe=true");
+    assert_ok(sb_durable_check(f->engine, true, &f->err), &f->err);
+    sb_test_pg_script(f->super, "ALTER SYSTEM RESET full_page_writes");
+    sb_test_pg_script(f->super, "SELECT pg_reload_conf()");
+    assert_soon(sb_durable_check(f->engine, false, NULL) == SB_OK, 10000);
+}
+
 /* ---- upkeep of the tables ---- */
 
 static void every_table_that_grows_has_its_own_autovacuum(void **state)
@@ -328,6 +351,7 @@ int main(void)
         CASE(nobody_changes_history),
         CASE(a_stuck_appender_is_named_and_freed),
         CASE(a_role_that_is_not_there_is_named),
+        CASE(a_postgresql_that_loses_commits_is_refused),
         CASE(every_table_that_grows_has_its_own_autovacuum),
     };
     return cmocka_run_group_tests_name("roles", tests, sb_test_pg_start, sb_test_pg_stop);
