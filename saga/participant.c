@@ -1,6 +1,7 @@
 /* The participant's loop: poll -> barrier and handler for each command, in one transaction -> commit ->
- * replies -> offsets. A crash between any two of them makes commands come again, and the barrier answers
- * those it knows.
+ * replies; and ten times a second: are all replies out? -> offsets. A crash between any two of them makes
+ * commands come again, and the barrier answers those it knows. That is why neither the brokers' word for a
+ * reply nor their word for an offset is waited for in each batch: it would be most of a batch's time.
  *
  * When a batch cannot be committed it is rewound and its commands are taken one at a time, so that one that
  * breaks the transaction (a deadlock, a handler that ran into a statement error) does not hold up the others.
@@ -25,6 +26,7 @@
  * participant to participant while the others have nothing to do. */
 #define BATCH_MAX       8
 #define POLL_MS         250
+#define SETTLE_MS       100 /* at most so long after a batch its replies are known to be out, then its offsets */
 #define FLUSH_MS        10000
 #define CLOSE_MS        3000
 #define REPLY_BYTES_MAX (512u * 1024u)
@@ -51,7 +53,10 @@ struct sb_participant {
     int reply_count;
     sb_barrier_answer_t answer;
     bool in_transaction;
-    int alone; /* commands left to take one at a time after a batch failed */
+    int unsettled;     /* commands handed over since the offsets were committed last */
+    int64_t settle_us; /* monotonic: when that is due; 0: nothing to settle */
+    bool reply_lost;   /* since then: its command must come again */
+    int alone;         /* commands left to take one at a time after a batch failed */
 };
 
 /* ---- one command ---- */
@@ -148,7 +153,7 @@ static sb_code_t send_replies(sb_participant_t *p, sb_error_t *err)
         if (code != SB_OK)
             return code;
     }
-    return p->reply_count ? sb_producer_flush(p->producer, FLUSH_MS, err) : SB_OK;
+    return SB_OK;
 }
 
 static sb_code_t finish_batch(sb_participant_t *p, sb_error_t *err)
@@ -159,10 +164,53 @@ static sb_code_t finish_batch(sb_participant_t *p, sb_error_t *err)
         if (code != SB_OK)
             return code;
     }
-    sb_code_t code = send_replies(p, err);
+    if (p->settle_us == 0)
+        p->settle_us = sb_mono_us() + SETTLE_MS * 1000;
+    return send_replies(p, err);
+}
+
+/* The offsets move past commands whose replies the brokers have. They may not be had to move, as in a
+ * rebalance: then they do it later, or the commands come again. */
+static sb_code_t settle(sb_participant_t *p, sb_error_t *err)
+{
+    sb_code_t code = sb_producer_flush(p->producer, FLUSH_MS, err);
+    if (code == SB_OK && p->reply_lost)
+        code = sb_fail(err, SB_UNAVAILABLE, "a reply did not reach the brokers");
     if (code != SB_OK)
         return code;
-    return sb_consumer_commit(p->consumer, err);
+    sb_error_t why = SB_ERROR_INIT;
+    if (sb_consumer_commit(p->consumer, &why) != SB_OK) {
+        sb_log_error(SB_LOG_WARN, "PARTICIPANT-OFFSETS", &why, "tried again soon|participant=%s", p->name);
+        p->settle_us = sb_mono_us() + SETTLE_MS * 1000;
+        return SB_OK;
+    }
+    p->settle_us = 0;
+    p->unsettled = 0;
+    return SB_OK;
+}
+
+static int poll_ms(const sb_participant_t *p)
+{
+    if (p->settle_us == 0)
+        return POLL_MS;
+    int64_t left_us = p->settle_us - sb_mono_us();
+    return left_us > 0 ? (int)(left_us / 1000) + 1 : 0;
+}
+
+/* What was not settled comes again. The command that did harm is among these, so they are taken one by one.
+ */
+static void start_over(sb_participant_t *p)
+{
+    if (p->in_transaction)
+        sb_pg_rollback(p->pg);
+    p->in_transaction = false;
+    p->alone = p->unsettled;
+    p->unsettled = 0;
+    p->settle_us = 0;
+    p->reply_lost = false;
+    sb_error_t ignored;
+    if (sb_consumer_rewind(p->consumer, &ignored) != SB_OK)
+        sb_consumer_close(&p->consumer, CLOSE_MS); /* opened anew at its last commit */
 }
 
 /* Takes one batch through. On failure nothing of it is committed here, or it is and its commands come again.
@@ -172,20 +220,17 @@ static sb_code_t one_batch(sb_participant_t *p, sb_error_t *err)
     int count = 0;
     p->reply_count = 0;
     sb_code_t code =
-        sb_consumer_poll(p->consumer, p->alone > 0 ? 1 : BATCH_MAX, POLL_MS, on_message, p, &count, err);
+        sb_consumer_poll(p->consumer, p->alone > 0 ? 1 : BATCH_MAX, poll_ms(p), on_message, p, &count, err);
+    p->unsettled += code == SB_OK ? count : BATCH_MAX; /* how many it had when it failed is not said */
     if (code == SB_OK && count > 0)
         code = finish_batch(p, err);
-    if (code == SB_OK) {
-        p->alone -= p->alone > 0 ? count : 0;
-        return SB_OK;
-    }
-    if (p->in_transaction)
-        sb_pg_rollback(p->pg);
-    p->in_transaction = false;
-    p->alone = BATCH_MAX;
-    sb_error_t ignored;
-    if (sb_consumer_rewind(p->consumer, &ignored) != SB_OK)
-        sb_consumer_close(&p->consumer, CLOSE_MS); /* opened anew at its last commit */
+    sb_producer_poll(p->producer, 0);
+    if (code == SB_OK && p->settle_us != 0 && (p->alone > 0 || sb_mono_us() >= p->settle_us))
+        code = settle(p, err);
+    if (code != SB_OK)
+        start_over(p);
+    else if (p->alone > 0)
+        p->alone -= count;
     return code;
 }
 
@@ -193,9 +238,8 @@ static sb_code_t one_batch(sb_participant_t *p, sb_error_t *err)
 
 static void on_reply_failed(void *context, uint64_t tag, const sb_error_t *err)
 {
-    (void)context;
     (void)tag;
-    /* The command comes again: the orchestrator asks until it has an answer, and the barrier knows it. */
+    ((sb_participant_t *)context)->reply_lost = true;
     sb_log_error(SB_LOG_WARN, "PARTICIPANT-REPLY-LOST", err, "a reply was not delivered");
 }
 
@@ -241,6 +285,9 @@ void sb_participant_run(sb_participant_t *p)
                      p->name);
         sb_sleep_ms(sb_retry_delay_ms(&policy, failures, (uint64_t)sb_mono_us()));
     }
+    if (p->settle_us != 0 && p->consumer && settle(p, NULL) != SB_OK)
+        sb_log(SB_LOG_INFO, "PARTICIPANT-STOP",
+               "some commands come again, and are answered as before|participant=%s", p->name);
     sb_consumer_close(&p->consumer, CLOSE_MS);
 }
 
