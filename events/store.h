@@ -7,6 +7,9 @@
 #include "events/catalog.h"
 #include "sagabus/store.h"
 
+/* Of the streams that the orchestrator alone writes; their key is the saga's id. */
+#define SB_SAGA_CATEGORY "saga"
+
 /* A store over a connection and a catalog that outlive it; both borrowed. */
 SB_MUST_CHECK sb_code_t sb_store_new(sb_store_t **out, sb_pg_t *pg, sb_catalog_t *catalog, sb_error_t *err);
 

@@ -4,19 +4,19 @@
 #ifndef SB_EVENTS_STORE_INTERNAL_H
 #define SB_EVENTS_STORE_INTERNAL_H
 
+#include "events/append.h"
 #include "events/store.h"
 #include "events/store_keys.h"
-
-/* Of the streams that the orchestrator alone writes; their key is the saga's id. */
-#define SB_SAGA_CATEGORY "saga"
 
 struct sb_store {
     sb_pg_t *pg;
     sb_catalog_t *catalog;
     bool owned; /* pg and catalog are the store's own */
     char *source;
-    sb_pg_array_t ids, types, times, metas, datas; /* of the append in hand */
-    sb_buf_t request;                              /* what is hashed under a command id */
+    size_t event_bytes_max; /* 0: SB_EVENT_BYTES_MAX */
+    sb_encoded_t encoded;   /* the append in hand */
+    sb_append_batch_t batch;
+    sb_buf_t request; /* what is hashed under a command id */
     sb_buf_t scratch;
     sb_store_keys_t keys;    /* of streams that were read */
     sb_upcaster_t *upcaster; /* of events read */

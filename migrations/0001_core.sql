@@ -149,74 +149,252 @@ CREATE TABLE append_command (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05); -- deleted as fast as it is written
 CREATE INDEX append_command_at ON append_command (at);
 
+-- What became of the last batch of each connection that appends for many callers, so that a commit whose answer was
+-- lost is known member by member. The row is a fence, too: whoever asks moves number on, and the batch, should it
+-- still be under way, finds no row and is undone. Deleted when the connection closes.
+CREATE TABLE append_lane (
+    lane       uuid PRIMARY KEY,
+    number     bigint NOT NULL DEFAULT 0,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    answers    int[],           -- outcomes of event_append_many
+    versions   int[],
+    first_seqs bigint[],
+    last_seqs  bigint[]
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0.02);
+ALTER TABLE append_lane ALTER COLUMN answers SET COMPRESSION lz4, ALTER COLUMN versions SET COMPRESSION lz4,
+    ALTER COLUMN first_seqs SET COMPRESSION lz4, ALTER COLUMN last_seqs SET COMPRESSION lz4;
+
 -- Appends the events of one stream, all or none, in one call. READ COMMITTED: after each wait for a lock the next
 -- statement sees what the other wrote. Outcomes: 0 appended; 1 conflict, version is the actual one; 2 the command
 -- was carried out before, this is its first answer; 3 the command was another request.
 -- expect: 0 any, 1 none, 2 exists, 3 exactly p_version.
 --
--- The order is what readers rely on: the stream's row is locked, then the INSERT locks the event table, then seq
--- is drawn for each event in turn. So seq rises with the version of every stream, whoever waits for a stream does
--- not hold the lock the sequencer watches, and a conflict draws nothing.
+-- The order is what readers rely on: the stream's row is locked, then the event table, then seq is drawn for each
+-- event in turn. So seq rises with the version of every stream, whoever waits for a stream does not hold the lock
+-- the sequencer watches, and a conflict draws nothing.
+--
+-- Generic plans, because the lengths of the arrays would have each call planned anew. unnest() in the select list:
+-- there it gives its elements one by one, in FROM each array would be copied to a store of rows first.
 CREATE FUNCTION event_append(p_category text, p_key text, p_expect int, p_version int, p_command uuid, p_hash bytea,
     p_ids uuid[], p_types int[], p_times timestamptz[], p_metas bytea[], p_datas bytea[],
     OUT outcome int, OUT version int, OUT first_seq bigint, OUT last_seq bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    s    sagabus.stream%ROWTYPE;
-    done sagabus.append_command%ROWTYPE;
+    n      int := cardinality(p_ids);
+    no     bigint;
+    before int;
+    seqs   bigint[];
 BEGIN
     -- An answer means that the events are on disk, whatever the role's default is.
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
 
-    SELECT * INTO s FROM sagabus.stream t WHERE t.category = p_category AND t.key = p_key FOR UPDATE;
-    IF s.stream_no IS NULL AND (p_expect IN (0, 1) OR (p_expect = 3 AND p_version = 0)) THEN
-        INSERT INTO sagabus.stream AS t (category, key) VALUES (p_category, p_key) ON CONFLICT DO NOTHING RETURNING t.* INTO s;
-        IF s.stream_no IS NULL THEN
-            SELECT * INTO s FROM sagabus.stream t WHERE t.category = p_category AND t.key = p_key FOR UPDATE;
+    -- A command is looked up under the lock, and before a stream is made for what may be refused. Whoever finds that
+    -- another made the stream meanwhile starts again.
+    LOOP
+        SELECT t.stream_no, t.version INTO no, before
+        FROM sagabus.stream t WHERE t.category = p_category AND t.key = p_key FOR UPDATE;
+        IF p_command IS NOT NULL THEN
+            SELECT CASE WHEN c.request_hash = p_hash THEN 2 ELSE 3 END, c.version, c.first_seq, c.last_seq
+            INTO outcome, version, first_seq, last_seq
+            FROM sagabus.append_command c WHERE c.command_id = p_command;
+            IF FOUND THEN
+                RETURN;
+            END IF;
         END IF;
-    END IF;
-    version := coalesce(s.version, 0);
-    first_seq := 0;
-    last_seq := 0;
+        EXIT WHEN no IS NOT NULL OR NOT (p_expect IN (0, 1) OR (p_expect = 3 AND p_version = 0));
+        INSERT INTO sagabus.stream AS t (category, key) VALUES (p_category, p_key)
+        ON CONFLICT DO NOTHING RETURNING t.stream_no, t.version INTO no, before;
+        EXIT WHEN no IS NOT NULL;
+    END LOOP;
 
-    IF p_command IS NOT NULL THEN
-        SELECT * INTO done FROM sagabus.append_command c WHERE c.command_id = p_command;
-        IF FOUND THEN
-            outcome := CASE WHEN done.request_hash = p_hash THEN 2 ELSE 3 END;
-            version := done.version;
-            first_seq := done.first_seq;
-            last_seq := done.last_seq;
-            RETURN;
-        END IF;
-    END IF;
-
+    version := coalesce(before, 0);
     IF (p_expect = 1 AND version <> 0) OR (p_expect = 2 AND version = 0) OR (p_expect = 3 AND version <> p_version) THEN
         outcome := 1;
+        first_seq := 0;
+        last_seq := 0;
         RETURN;
     END IF;
 
-    WITH put AS (
-        INSERT INTO sagabus.event (stream_no, at, version, type_no, class, id, meta, data)
-        SELECT s.stream_no, coalesce(e.at, clock_timestamp()), s.version + e.nth::int, e.type_no, 1, e.id, e.meta, e.data
-        FROM unnest(p_ids, p_types, p_times, p_metas, p_datas) WITH ORDINALITY AS e (id, type_no, at, meta, data, nth)
-        ORDER BY e.nth
-        RETURNING seq)
-    SELECT min(put.seq), max(put.seq) INTO first_seq, last_seq FROM put;
+    LOCK TABLE ONLY sagabus.event IN ROW EXCLUSIVE MODE;
+    FOR i IN 1..n LOOP
+        seqs[i] := nextval('sagabus.event_seq');
+    END LOOP;
+    INSERT INTO sagabus.event (seq, stream_no, at, version, type_no, class, id, meta, data)
+    SELECT e.seq, no, coalesce(e.at, clock_timestamp()), before + e.nth, e.type_no, 1, e.id, e.meta, e.data
+    FROM (SELECT unnest(seqs) AS seq, generate_series(1, n) AS nth, unnest(p_ids) AS id, unnest(p_types) AS type_no,
+            unnest(p_times) AS at, unnest(p_metas) AS meta, unnest(p_datas) AS data) e;
 
     outcome := 0;
-    version := s.version + cardinality(p_ids);
+    version := before + n;
+    first_seq := seqs[1];
+    last_seq := seqs[n];
     UPDATE sagabus.stream t
     SET version = event_append.version, last_seq = event_append.last_seq,
         first_seq = CASE WHEN t.first_seq = 0 THEN event_append.first_seq ELSE t.first_seq END
-    WHERE t.stream_no = s.stream_no;
+    WHERE t.stream_no = no;
 
     IF p_command IS NOT NULL THEN
         INSERT INTO sagabus.append_command (command_id, stream_no, version, first_seq, last_seq, event_count, request_hash)
-        VALUES (p_command, s.stream_no, version, first_seq, last_seq, cardinality(p_ids), p_hash) ON CONFLICT DO NOTHING;
+        VALUES (p_command, no, version, first_seq, last_seq, n, p_hash) ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN -- taken meanwhile, by a request about another stream
             RAISE EXCEPTION 'append: command % was another request', p_command USING ERRCODE = 'SB003';
         END IF;
     END IF;
+END $$;
+
+-- Several appends in one call: a row for each, in their order. Outcomes as above, and 4: not done, because another
+-- append of an atomic batch was refused. The events of an append lie together, in its order: p_of says whose each
+-- is, p_nths the how-manieth, and p_ends, for each append, where its last one lies. No command comes twice.
+--
+-- Atomic: all or none; repeated only if all are. Else each has an outcome of its own. Several appends of one stream
+-- happen in their order: each meets the version that the one before it left.
+--
+-- The order of event_append holds here too. All streams are locked by one statement, sorted, those that it makes
+-- among the others, so that two batches never wait for each other in a ring: to a row that is there, DO UPDATE …
+-- WHERE false does nothing but lock it. The next statement reads the versions; what this one read is older than
+-- its waits.
+--
+-- p_lane: not NULL, the answers are kept in that row of append_lane as those of batch p_number, so that whoever lost
+-- the connection can ask for them.
+CREATE FUNCTION event_append_many(p_lane uuid, p_number bigint, p_atomic bool, p_categories text[], p_keys text[], p_expects int[], p_versions int[],
+    p_commands uuid[], p_hashes bytea[], p_counts int[], p_ends int[], p_of int[], p_nths int[],
+    p_ids uuid[], p_types int[], p_times timestamptz[], p_metas bytea[], p_datas bytea[])
+RETURNS TABLE (outcome int, version int, first_seq bigint, last_seq bigint)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    m        int := cardinality(p_keys);
+    nos      bigint[];      -- of each append: its stream,
+    befores  int[];         -- the version it meets
+    afters   int[];         -- and the one it leaves
+    outcomes int[];
+    firsts   bigint[];
+    lasts    bigint[];
+    olds     int[];         -- the versions of first answers
+    previous int[];         -- the append before it of the same stream
+    seqs     bigint[];      -- of each event; NULL: it is not appended
+    commands int := (SELECT count(*) FROM unnest(p_commands) AS c (command) WHERE c.command IS NOT NULL);
+    repeats  int := 0;
+    refused  int;
+    streams  int;
+    put      int;
+BEGIN
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+
+    INSERT INTO sagabus.stream AS s (category, key)
+    SELECT a.category COLLATE "C", a.key COLLATE "C"
+    FROM (SELECT unnest(p_categories) AS category, unnest(p_keys) AS key, unnest(p_expects) AS expect,
+            unnest(p_versions) AS version) a
+    WHERE a.expect IN (0, 1) OR (a.expect = 3 AND a.version = 0)
+        OR (SELECT true FROM sagabus.stream t WHERE t.category = a.category AND t.key = a.key)
+    GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (category, key) DO UPDATE SET version = s.version WHERE false;
+
+    SELECT array_agg(a.no), array_agg(a.present), array_agg(a.outcome),
+        array_agg(a.present + CASE a.outcome WHEN 0 THEN a.n ELSE 0 END), sum(a.outcome), count(DISTINCT a.no)
+    INTO nos, befores, outcomes, afters, refused, streams
+    FROM (SELECT s.stream_no AS no, coalesce(s.version, 0) AS present, u.n,
+            CASE u.expect WHEN 0 THEN 0 WHEN 1 THEN (s.version <> 0)::int WHEN 2 THEN (coalesce(s.version, 0) = 0)::int
+                ELSE (coalesce(s.version, 0) <> u.version)::int END AS outcome
+        FROM (SELECT unnest(p_categories) AS category, unnest(p_keys) AS key, unnest(p_expects) AS expect,
+                unnest(p_versions) AS version, unnest(p_counts) AS n, generate_series(1, m) AS nth) u
+        LEFT JOIN sagabus.stream s ON s.category = u.category AND s.key = u.key
+        ORDER BY u.nth) a;
+
+    -- One after the other only where one bears on another, or may have been done.
+    IF commands > 0 OR streams < m THEN
+        SELECT array_agg(a.version), array_agg(a.first_seq), array_agg(a.last_seq), array_agg(a.outcome),
+            array_agg(a.previous)
+        INTO olds, firsts, lasts, outcomes, previous
+        FROM (SELECT c.version, c.first_seq, c.last_seq,
+                CASE WHEN c.command_id IS NULL THEN NULL WHEN c.request_hash = u.hash THEN 2 ELSE 3 END AS outcome,
+                lag(u.nth) OVER (PARTITION BY u.no ORDER BY u.nth) AS previous
+            FROM (SELECT unnest(p_commands) AS command, unnest(p_hashes) AS hash, unnest(nos) AS no,
+                    generate_series(1, m) AS nth) u
+            LEFT JOIN sagabus.append_command c ON c.command_id = u.command
+            ORDER BY u.nth) a;
+        refused := 0;
+        FOR i IN 1..m LOOP
+            IF previous[i] IS NOT NULL AND nos[i] IS NOT NULL THEN
+                befores[i] := afters[previous[i]];
+            END IF;
+            afters[i] := befores[i];
+            IF outcomes[i] IS NOT NULL THEN
+                repeats := repeats + (outcomes[i] = 2)::int;
+                refused := refused + 1;
+            ELSIF (CASE p_expects[i] WHEN 0 THEN true WHEN 1 THEN befores[i] = 0 WHEN 2 THEN befores[i] > 0
+                    ELSE befores[i] = p_versions[i] END) THEN
+                outcomes[i] := 0;
+                afters[i] := befores[i] + p_counts[i];
+            ELSE
+                outcomes[i] := 1;
+                refused := refused + 1;
+            END IF;
+        END LOOP;
+    END IF;
+
+    IF p_atomic AND refused > 0 THEN
+        outcomes := ARRAY(SELECT CASE WHEN u.o = 0 OR (u.o = 2 AND repeats < m) THEN 4 ELSE u.o END
+            FROM (SELECT unnest(outcomes) AS o) u);
+        refused := m;
+    END IF;
+
+    IF refused < m THEN
+        LOCK TABLE ONLY sagabus.event IN ROW EXCLUSIVE MODE;
+        seqs := ARRAY(SELECT CASE WHEN outcomes[e.of] = 0 THEN nextval('sagabus.event_seq') END
+            FROM (SELECT unnest(p_of) AS of) e);
+        INSERT INTO sagabus.event (seq, stream_no, at, version, type_no, class, id, meta, data)
+        SELECT e.seq, nos[e.of], coalesce(e.at, clock_timestamp()), befores[e.of] + e.nth, e.type_no, 1, e.id, e.meta, e.data
+        FROM (SELECT unnest(seqs) AS seq, unnest(p_of) AS of, unnest(p_nths) AS nth, unnest(p_ids) AS id,
+                unnest(p_types) AS type_no, unnest(p_times) AS at, unnest(p_metas) AS meta, unnest(p_datas) AS data) e
+        WHERE e.seq IS NOT NULL;
+
+        SELECT array_agg(coalesce(seqs[u.last - u.n + 1], u.old_first)), array_agg(coalesce(seqs[u.last], u.old_last))
+        INTO firsts, lasts
+        FROM (SELECT unnest(p_ends) AS last, unnest(p_counts) AS n, unnest(firsts) AS old_first,
+                unnest(lasts) AS old_last) u;
+        UPDATE sagabus.stream t
+        SET version = a.version, last_seq = a.last_seq,
+            first_seq = CASE WHEN t.first_seq = 0 THEN a.first_seq ELSE t.first_seq END
+        FROM (SELECT u.no, max(u.after) AS version, min(u.first) AS first_seq, max(u.last) AS last_seq
+            FROM (SELECT unnest(nos) AS no, unnest(afters) AS after, unnest(firsts) AS first, unnest(lasts) AS last,
+                    unnest(outcomes) AS outcome) u
+            WHERE u.outcome = 0 GROUP BY u.no) a
+        WHERE t.stream_no = a.no;
+        IF commands > 0 THEN
+            INSERT INTO sagabus.append_command (command_id, stream_no, version, first_seq, last_seq, event_count, request_hash)
+            SELECT u.command, u.no, u.after, u.first, u.last, u.n, u.hash
+            FROM (SELECT unnest(p_commands) AS command, unnest(nos) AS no, unnest(afters) AS after, unnest(firsts) AS first,
+                    unnest(lasts) AS last, unnest(p_counts) AS n, unnest(p_hashes) AS hash, unnest(outcomes) AS outcome) u
+            WHERE u.outcome = 0 AND u.command IS NOT NULL ORDER BY u.command
+            ON CONFLICT DO NOTHING;
+            GET DIAGNOSTICS put = ROW_COUNT;
+            IF put < (SELECT count(u.command) FROM (SELECT unnest(p_commands) AS command, unnest(outcomes) AS outcome) u
+                    WHERE u.outcome = 0) THEN -- taken meanwhile, by a request about another stream
+                RAISE EXCEPTION 'append: a command of the batch was another request' USING ERRCODE = 'SB003';
+            END IF;
+        END IF;
+    END IF;
+
+    IF refused > 0 THEN -- streams that were made for what is not appended
+        DELETE FROM sagabus.stream t WHERE t.stream_no = ANY (nos) AND t.version = 0;
+    END IF;
+    SELECT array_agg(CASE u.outcome WHEN 0 THEN u.after WHEN 2 THEN u.old WHEN 3 THEN u.old ELSE u.before END)
+    INTO afters
+    FROM (SELECT unnest(outcomes) AS outcome, unnest(befores) AS before, unnest(afters) AS after, unnest(olds) AS old) u;
+    IF p_lane IS NOT NULL THEN
+        UPDATE sagabus.append_lane l
+        SET number = p_number, at = clock_timestamp(), answers = outcomes, versions = afters,
+            first_seqs = firsts, last_seqs = lasts
+        WHERE l.lane = p_lane AND l.number = p_number - 1;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'append: batch % was given up', p_number USING ERRCODE = 'SB002';
+        END IF;
+    END IF;
+    RETURN QUERY SELECT u.outcome, u.version, coalesce(u.first, 0), coalesce(u.last, 0)
+        FROM (SELECT unnest(outcomes) AS outcome, unnest(afters) AS version, unnest(firsts) AS first,
+                unnest(lasts) AS last) u;
 END $$;

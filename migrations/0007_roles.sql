@@ -61,6 +61,7 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA sagabus TO %I', p_role);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA sagabus TO %I', p_role);
     EXECUTE format('GRANT INSERT, UPDATE, DELETE ON sagabus.snapshot TO %I', p_role); -- its aggregates' states
+    EXECUTE format('GRANT INSERT, UPDATE, DELETE ON sagabus.append_lane TO %I', p_role); -- of its combiners
     EXECUTE format('REVOKE ALL ON sagabus.api_key FROM %I', p_role);
     EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA sagabus FROM %I', p_role);
     FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'sagabus'::regnamespace AND p.proname LIKE 'event\_append%' LOOP

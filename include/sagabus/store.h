@@ -19,6 +19,7 @@ typedef struct sb_store_config {
     const char *pg_uri;           /* borrowed */
     const char *application_name; /* NULL: "sagabus-client" */
     const char *source;           /* CloudEvents source of events that name none; NULL: "/sagabus" */
+    size_t event_bytes_max;       /* largest event, where its topic takes less; 0: SB_EVENT_BYTES_MAX */
 } sb_store_config_t;
 
 SB_API SB_MUST_CHECK sb_code_t sb_store_open(sb_store_t **out, const sb_store_config_t *config,
@@ -42,7 +43,12 @@ typedef struct sb_append {
     size_t count;
 } sb_append_t;
 
-typedef enum sb_append_outcome { SB_APPENDED, SB_APPEND_CONFLICT, SB_APPEND_REPEATED } sb_append_outcome_t;
+typedef enum sb_append_outcome {
+    SB_APPENDED,
+    SB_APPEND_CONFLICT,
+    SB_APPEND_REPEATED, /* the command was carried out before: its first answer */
+    SB_APPEND_NOT_DONE  /* sb_store_append_many: because of the conflict of another */
+} sb_append_outcome_t;
 
 typedef struct sb_append_result {
     sb_append_outcome_t outcome;
@@ -58,6 +64,17 @@ typedef struct sb_append_result {
  * command_id. */
 SB_API SB_MUST_CHECK sb_code_t sb_store_append(sb_store_t *store, const sb_append_t *append,
                                                sb_append_result_t *result, sb_error_t *err);
+
+/* Several appends in one round trip and one transaction, to the same or to different streams: all or none.
+ * results has room for count. With a conflict nothing is appended and the result is still SB_OK: those in
+ * conflict say SB_APPEND_CONFLICT with the actual version, the others SB_APPEND_NOT_DONE. Appends to the same
+ * stream happen in their order, each meeting the version that the one before it left. command_id (NULL or
+ * nil: none) is that of the whole call: repeated, every result is SB_APPEND_REPEATED; other appends, or the
+ * same ones in another order, are SB_MISMATCH. The appends have none of their own (SB_INVALID). The limits
+ * are those of one append, over all of them; err->pointer begins with "/appends/<n>". */
+SB_API SB_MUST_CHECK sb_code_t sb_store_append_many(sb_store_t *store, const sb_append_t *appends,
+                                                    size_t count, const sb_uuid_t *command_id,
+                                                    sb_append_result_t *results, sb_error_t *err);
 
 /* Called for each event read; the event is borrowed for the call, which must leave the store alone. Not SB_OK
  * stops the read and is returned. */

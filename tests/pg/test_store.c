@@ -255,6 +255,7 @@ static void a_repeated_command_gives_the_first_answer(void **state)
     events[1] = confirmed();
     append.key = SB_SLICE("elsewhere");
     assert_code(SB_MISMATCH, sb_store_append(f->store, &append, &again, &f->err), &f->err);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.stream"), 1);
     assert_string_equal(f->err.pointer, "/command_id");
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), 3);
 
@@ -715,7 +716,11 @@ static void the_event_table_is_locked_before_a_number_is_drawn(void **state)
         "= "
         "'relation' AND relation = 'sagabus.event'::regclass AND mode = 'RowExclusiveLock' AND granted; "
         "RETURN nextval('sagabus.event_seq'); END $$;"
-        "ALTER TABLE sagabus.event ALTER seq SET DEFAULT public.draw();");
+        "ALTER TABLE sagabus.event ALTER seq SET DEFAULT public.draw();"
+        "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('sagabus.event_append'::regproc), "
+        "'nextval(''sagabus.event_seq'')', 'public.draw()'); "
+        "EXECUTE replace(pg_get_functiondef('sagabus.event_append_many'::regproc), "
+        "'nextval(''sagabus.event_seq'')', 'public.draw()'); END $$");
     static const char insert[] =
         "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) VALUES "
         "($1::bigint, 1, 1, 1, gen_random_uuid(), '{}')";
@@ -729,9 +734,15 @@ static void the_event_table_is_locked_before_a_number_is_drawn(void **state)
             sb_pg_add_int8(&params, stream++);
             assert_ok(sb_pg_query(f->pg, insert, &params, NULL, &f->err), &f->err);
             assert_ok(append_n(f, "w", SB_EXPECT_ANY, 0, 3), &f->err);
+            sb_event_t event = confirmed();
+            sb_append_t two[2] = {
+                {SB_SLICE("order"), SB_SLICE("w"), SB_EXPECT_ANY, 0, SB_UUID_NIL, &event, 1},
+                {SB_SLICE("order"), SB_SLICE("x"), SB_EXPECT_ANY, 0, SB_UUID_NIL, &event, 1}};
+            sb_append_result_t results[2];
+            assert_ok(sb_store_append_many(f->store, two, 2, NULL, results, &f->err), &f->err);
         }
     }
-    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM public.witness"), 2 * 8 * 4);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM public.witness"), 2 * 8 * 6);
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM public.witness WHERE locked <> 1"), 0);
 }
 
