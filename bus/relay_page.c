@@ -13,6 +13,14 @@
 static const char *const public_types[] = {"saga.started", "saga.step.completed", "saga.step.failed",
                                            "saga.completed", "saga.compensated"};
 
+bool sb_relay_is_public_saga_event(sb_slice_t type)
+{
+    for (size_t i = 0; i < sizeof public_types / sizeof public_types[0]; i++)
+        if (sb_slice_is(type, public_types[i]))
+            return true;
+    return false;
+}
+
 enum { SEQ, STREAM_NO, AT, VERSION, TYPE_NO, CLASS, ID, META, DATA, KEY };
 
 void sb_relay_page_init(sb_relay_page_t *page)

@@ -39,6 +39,8 @@ sb_code_t sb_cmd_replay(sb_cli_t *cli, sb_error_t *err);
 /* cmd_schema.c */
 sb_code_t sb_cmd_schema_apply(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_schema_list(sb_cli_t *cli, sb_error_t *err);
+/* cmd_asyncapi.c */
+sb_code_t sb_cmd_schema_asyncapi(sb_cli_t *cli, sb_error_t *err);
 /* cmd_topics.c */
 sb_code_t sb_cmd_topics_plan(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_topics_apply(sb_cli_t *cli, sb_error_t *err);

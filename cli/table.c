@@ -61,6 +61,18 @@ const sb_cli_command_t sb_cli_table[] = {
      {{NULL, 0, NULL, NULL}},
      {"sagabus schema list"},
      sb_cmd_schema_list},
+    {"schema",
+     "asyncapi",
+     0,
+     1,
+     "[DIR]",
+     "Write the AsyncAPI 3 document: topics, events, commands and replies",
+     "Of what is registered, or of the files of DIR without asking a database. The same content gives the "
+     "same "
+     "bytes.",
+     {{"file", 'f', "FILE", "write it there instead of to standard output"}},
+     {"sagabus schema asyncapi --file asyncapi.json", "sagabus schema asyncapi ./schemas"},
+     sb_cmd_schema_asyncapi},
     {"topics",
      "plan",
      0,

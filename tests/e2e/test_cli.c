@@ -226,6 +226,46 @@ static void the_doctor_names_a_stuck_appender_and_an_absent_broker(void **state)
     assert_says(1, away, "kafka");
 }
 
+/* What is registered and the files it came from are the same document. */
+static void asyncapi_is_that_of_the_files(void **state)
+{
+    (void)state;
+    static const char *const registered[] = {"schema", "asyncapi", NULL};
+    static const char *const files[] = {"schema", "asyncapi", SB_SCHEMAS, NULL};
+    char *one = NULL, *other = NULL;
+    assert_int_equal(sb_stack_ask(&stack, registered, false, &one), 0);
+    assert_int_equal(sb_stack_ask(&stack, files, false, &other), 0);
+    assert_true(strlen(one) > 10000);
+    assert_string_equal(one, other);
+    free(one);
+    free(other);
+}
+
+/* Past the store: the event is on its own topic, which `publish.direct` has made. */
+static void publish_direct_reaches_its_topic(void **state)
+{
+    (void)state;
+    static const char *const make[] = {"topics", "apply", "--publish-direct", "click", NULL};
+    static const char *const publish[] = {
+        "publish",      "click.seen",    "--direct",
+        "--key",        "u-1",           "--data",
+        "{\"page\":1}", "--traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "-o",           "jsonl",         NULL};
+    static const char *const missing[] = {"publish", "other.seen", "--direct",  "--key", "u-1",
+                                          "--data",  "{}",         "--timeout", "45s",   NULL};
+    static const char *const relayed[] = {
+        "publish", "order.created", "--direct",     "--key", "o-1", "--data",
+        "{}",      "--topic",       "order.events", NULL};
+    char *text = NULL;
+    assert_exit(0, make);
+    assert_int_equal(sb_stack_ask(&stack, publish, false, &text), 0);
+    assert_contains(text, "click.direct");
+    assert_contains(text, "\"offset\":0");
+    free(text);
+    assert_says(5, missing, "publish.direct");
+    assert_says(1, relayed, "not for direct events");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +275,8 @@ int main(void)
         cmocka_unit_test(a_trace_shows_what_was_undone_newest_first),
         cmocka_unit_test(what_is_published_is_read_by_a_group_once),
         cmocka_unit_test(a_file_that_is_wrong_is_refused_with_file_pointer_and_reason),
+        cmocka_unit_test(asyncapi_is_that_of_the_files),
+        cmocka_unit_test(publish_direct_reaches_its_topic),
         cmocka_unit_test(the_doctor_names_a_stuck_appender_and_an_absent_broker),
     };
     cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
