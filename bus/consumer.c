@@ -5,7 +5,7 @@
  * librdkafka before 2.10.0 then takes the assignment for lost (#4908), so its last batch comes again.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "bus/consumer.h"
+#include "bus/consumer_internal.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -44,6 +44,9 @@ struct sb_consumer {
     rd_kafka_message_t *refused;                /* on_message failed on it: comes first in the next poll */
     rd_kafka_topic_partition_list_t *rebalance; /* put by */
     rd_kafka_resp_err_t rebalance_kind;
+    sb_consumer_hooks_t hooks;
+    bool hooked;
+    bool held;            /* what is assigned is paused */
     int64_t again_us;     /* when to assign again what has not begun; 0: never */
     int64_t look_us;      /* when to look whether the group reads all of our topics; 0: never */
     int64_t look_wait_us; /* until the look after a join that was for that */
@@ -131,15 +134,8 @@ static void apply_assignment(sb_consumer_t *consumer, rd_kafka_resp_err_t kind,
     rd_kafka_error_destroy(error);
 }
 
-static void act_on_rebalance(sb_consumer_t *consumer)
+static void forget_progress(sb_consumer_t *consumer, const rd_kafka_topic_partition_list_t *list)
 {
-    rd_kafka_topic_partition_list_t *list = consumer->rebalance;
-    if (!list)
-        return;
-    bool assign = consumer->rebalance_kind == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-    bool lost = rd_kafka_assignment_lost(consumer->handle) != 0;
-    sb_log(SB_LOG_INFO, "CONSUMER-REBALANCE", "%s|partitions=%d handle=%s",
-           assign ? "assigned" : (lost ? "lost" : "revoked"), list->cnt, rd_kafka_name(consumer->handle));
     /* An assignment, too, begins without progress: the first message says where the partition stands. */
     for (int i = 0; i < list->cnt; i++)
         drop_progress(consumer, list->elems[i].topic, list->elems[i].partition);
@@ -147,12 +143,66 @@ static void act_on_rebalance(sb_consumer_t *consumer)
         rd_kafka_topic_partition_list_find(list, rd_kafka_topic_name(consumer->refused->rkt),
                                            consumer->refused->partition))
         drop_refused(consumer);
+}
+
+/* Tells the owner; an assignment gets its offsets from it. */
+static sb_code_t tell_owner(sb_consumer_t *consumer, rd_kafka_topic_partition_list_t *list, bool assign,
+                            bool lost, sb_error_t *err)
+{
+    if (!consumer->hooked || list->cnt == 0 || (assign && consumer->closing))
+        return SB_OK;
+    sb_consumer_place_t *places = calloc((size_t)list->cnt, sizeof *places);
+    if (!places)
+        return sb_fail(err, SB_NO_MEMORY, "rebalance: out of memory");
+    for (int i = 0; i < list->cnt; i++)
+        places[i] =
+            (sb_consumer_place_t){list->elems[i].topic, list->elems[i].partition, RD_KAFKA_OFFSET_INVALID};
+    sb_code_t code = SB_OK;
+    if (assign)
+        code = consumer->hooks.on_assigned(consumer->hooks.context, places, (size_t)list->cnt, err);
+    else
+        consumer->hooks.on_revoked(consumer->hooks.context, places, (size_t)list->cnt, lost);
+    for (int i = 0; assign && code == SB_OK && i < list->cnt; i++) {
+        list->elems[i].offset = places[i].offset;
+        if (places[i].offset != RD_KAFKA_OFFSET_INVALID) /* begun: its offset is not asked of the group */
+            (void)add_progress(consumer, places[i].topic, places[i].partition, places[i].offset);
+    }
+    free(places);
+    return code;
+}
+
+/* What was put by stays so when the owner cannot say where to begin; asked again with the next poll. */
+static sb_code_t act_on_rebalance(sb_consumer_t *consumer, sb_error_t *err)
+{
+    rd_kafka_topic_partition_list_t *list = consumer->rebalance;
+    if (!list)
+        return SB_OK;
+    bool assign = consumer->rebalance_kind == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    bool lost = rd_kafka_assignment_lost(consumer->handle) != 0;
+    forget_progress(consumer, list);
+    sb_code_t code = tell_owner(consumer, list, assign, lost, err);
+    if (code != SB_OK)
+        return code;
+    sb_log(SB_LOG_INFO, "CONSUMER-REBALANCE", "%s|partitions=%d handle=%s",
+           assign ? "assigned" : (lost ? "lost" : "revoked"), list->cnt, rd_kafka_name(consumer->handle));
     apply_assignment(consumer, consumer->rebalance_kind, list);
+    if (assign && consumer->held)
+        (void)rd_kafka_pause_partitions(consumer->handle, list);
     consumer->was_assigned = consumer->was_assigned || assign;
     consumer->whole = 0;
     consumer->look_us = sb_mono_us() + consumer->look_wait_us;
     consumer->rebalance = NULL;
     rd_kafka_topic_partition_list_destroy(list); /* one that is kept makes rd_kafka_destroy hang */
+    return SB_OK;
+}
+
+static void act_whatever_happens(sb_consumer_t *consumer)
+{
+    if (act_on_rebalance(consumer, NULL) == SB_OK)
+        return;
+    consumer->hooked = false; /* the group does not wait for us: begin at its offsets */
+    (void)act_on_rebalance(consumer, NULL);
+    consumer->hooked = true;
 }
 
 static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t *list,
@@ -160,11 +210,11 @@ static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t kind, rd_kafka_
 {
     (void)handle;
     sb_consumer_t *consumer = opaque;
-    act_on_rebalance(consumer); /* librdkafka sends one at a time; were there two, order matters */
+    act_whatever_happens(consumer); /* librdkafka sends one at a time; were there two, order matters */
     consumer->rebalance_kind = kind;
     consumer->rebalance = rd_kafka_topic_partition_list_copy(list);
     if (consumer->closing)
-        act_on_rebalance(consumer);
+        act_whatever_happens(consumer);
 }
 
 /* What is assigned, with where we stand. Those that have not begun have no offset: it is asked of the group.
@@ -292,8 +342,10 @@ static sb_code_t open_handle(sb_consumer_t *consumer, const sb_config_t *config,
         return code;
     int n = snprintf(consumer->group, sizeof consumer->group, "%s%s", sb_config_get(config, "kafka.prefix"),
                      group);
+    const char *instance = consumer->hooks.instance_id;
     if (n >= (int)sizeof consumer->group ||
-        rd_kafka_conf_set(conf, "group.id", consumer->group, text, sizeof text)) {
+        rd_kafka_conf_set(conf, "group.id", consumer->group, text, sizeof text) ||
+        (instance && rd_kafka_conf_set(conf, "group.instance.id", instance, text, sizeof text))) {
         rd_kafka_conf_destroy(conf);
         return sb_fail(err, SB_INVALID, "consumer group %.200s: not a name that Kafka takes", group);
     }
@@ -305,14 +357,19 @@ static sb_code_t open_handle(sb_consumer_t *consumer, const sb_config_t *config,
     return code;
 }
 
-sb_code_t sb_consumer_open(sb_consumer_t **out, const sb_config_t *config, const char *group,
-                           const char *const *topics, size_t topic_count, sb_error_t *err)
+sb_code_t sb_consumer_open_hooked(sb_consumer_t **out, const sb_config_t *config, const char *group,
+                                  const char *const *topics, size_t topic_count,
+                                  const sb_consumer_hooks_t *hooks, sb_error_t *err)
 {
     *out = NULL;
     sb_consumer_t *consumer = calloc(1, sizeof *consumer);
     if (!consumer)
         return sb_fail(err, SB_NO_MEMORY, "consumer: out of memory");
     consumer->look_wait_us = LOOK_US;
+    if (hooks) {
+        consumer->hooks = *hooks;
+        consumer->hooked = true;
+    }
     sb_code_t code = open_handle(consumer, config, group, err);
     if (code == SB_OK)
         code = subscribe(consumer, topics, topic_count, err);
@@ -321,6 +378,12 @@ sb_code_t sb_consumer_open(sb_consumer_t **out, const sb_config_t *config, const
     else
         sb_consumer_close(&consumer, 0);
     return code;
+}
+
+sb_code_t sb_consumer_open(sb_consumer_t **out, const sb_config_t *config, const char *group,
+                           const char *const *topics, size_t topic_count, sb_error_t *err)
+{
+    return sb_consumer_open_hooked(out, config, group, topics, topic_count, NULL, err);
 }
 
 /* ---- messages ---- */
@@ -367,10 +430,11 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
                            void *context, int *count, sb_error_t *err)
 {
     *count = 0;
-    act_on_rebalance(consumer);
+    sb_code_t code = act_on_rebalance(consumer, err);
     assign_again(consumer);
     look_for_orphans(consumer);
-    sb_code_t code = consumer->rewind ? sb_consumer_rewind(consumer, err) : SB_OK;
+    if (code == SB_OK && consumer->rewind)
+        code = sb_consumer_rewind(consumer, err);
     if (code == SB_OK && consumer->refused) {
         rd_kafka_message_t *again = consumer->refused;
         consumer->refused = NULL;
@@ -389,9 +453,79 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
         if (consumer->rebalance) /* the caller commits first */
             break;
     }
-    if (*count == 0)
-        act_on_rebalance(consumer); /* nothing to commit */
+    if (*count == 0 && code == SB_OK)
+        code = act_on_rebalance(consumer, err); /* nothing to commit */
     return code;
+}
+
+sb_code_t sb_consumer_next(sb_consumer_t *consumer, int timeout_ms, rd_kafka_message_t **out, sb_error_t *err)
+{
+    *out = NULL;
+    sb_code_t code = act_on_rebalance(consumer, err);
+    if (code != SB_OK)
+        return code;
+    assign_again(consumer);
+    look_for_orphans(consumer);
+    rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, timeout_ms);
+    if (!message)
+        return act_on_rebalance(consumer, err);
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        *out = message;
+        return SB_OK;
+    }
+    code = on_message_error(consumer, message, err);
+    rd_kafka_message_destroy(message);
+    return code;
+}
+
+rd_kafka_t *sb_consumer_handle(sb_consumer_t *consumer)
+{
+    return consumer->handle;
+}
+
+bool sb_consumer_has_rebalance(const sb_consumer_t *consumer)
+{
+    return consumer->rebalance != NULL;
+}
+
+sb_code_t sb_consumer_seek(sb_consumer_t *consumer, const char *topic, int32_t partition, int64_t offset,
+                           sb_error_t *err)
+{
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(consumer->handle, topic, NULL);
+    if (!handle)
+        return sb_kafka_fail(err, rd_kafka_last_error(), "topic %s", topic);
+    rd_kafka_resp_err_t error = rd_kafka_seek(handle, partition, offset, SEEK_MS);
+    rd_kafka_topic_destroy(handle);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "seek in %s", topic);
+}
+
+void sb_consumer_hold(sb_consumer_t *consumer, bool held)
+{
+    rd_kafka_topic_partition_list_t *all = NULL;
+    if (held == consumer->held || rd_kafka_assignment(consumer->handle, &all) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
+    /* Never what is not paused: resuming it may take it back before 2.4.0 (#4636). */
+    if (held)
+        (void)rd_kafka_pause_partitions(consumer->handle, all);
+    else
+        (void)rd_kafka_resume_partitions(consumer->handle, all);
+    consumer->held = held;
+    rd_kafka_topic_partition_list_destroy(all);
+}
+
+sb_code_t sb_consumer_commit_at(sb_consumer_t *consumer, const sb_consumer_place_t *places, size_t count,
+                                bool wait, sb_error_t *err)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
+    for (size_t i = 0; i < count; i++)
+        if (places[i].offset >= 0)
+            rd_kafka_topic_partition_list_add(list, places[i].topic, places[i].partition)->offset =
+                places[i].offset;
+    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (list->cnt > 0)
+        error = rd_kafka_commit(consumer->handle, list, !wait);
+    rd_kafka_topic_partition_list_destroy(list);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "commit offsets");
 }
 
 /* ---- commit and rewind ---- */
@@ -570,7 +704,7 @@ void sb_consumer_close(sb_consumer_t **consumer, int timeout_ms)
     }
     int64_t until = sb_mono_us() + (int64_t)timeout_ms * 1000;
     c->closing = true;
-    act_on_rebalance(c);
+    act_whatever_happens(c);
     drop_refused(c);
     wait_until_safe(c, until);
     if (!destroy_is_safe(c)) { /* the callback keeps pointing at c, so c stays too */

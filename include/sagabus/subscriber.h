@@ -54,8 +54,9 @@ typedef struct sb_delivery {
     sb_slice_t id; /* as given; event.id is its UUID, or one made of source and id */
     const char *topic;
     int32_t partition;
-    int64_t offset; /* -1: it came from the store, not from Kafka */
-    sb_slice_t key; /* of the record */
+    int64_t offset;   /* -1: it came from the store, not from Kafka */
+    sb_slice_t key;   /* of the record */
+    sb_slice_t value; /* of the record, as it came; event.data is what is in it */
     const sb_header_t *headers;
     size_t header_count;
     int attempt;   /* 1: the first try */
@@ -140,8 +141,7 @@ typedef struct sb_subscription_stats {
     int64_t redriven;     /* dead letters handled */
     int64_t gaps;         /* found */
     int64_t gaps_filled;  /* of these, from the store */
-    int64_t waiting;      /* events fetched and not done */
-    int64_t retrying;     /* of these, events that failed, and those behind them */
+    int64_t waiting;      /* events fetched and not done, those that are tried again counted */
     int64_t fenced;       /* transactions given up because a newer member has the partition */
     int64_t stuck;        /* lanes whose handler takes longer than stuck_after_ms, now */
     int64_t stopped;      /* partitions that wait for an event with SB_ORDER_PARTITION, now */

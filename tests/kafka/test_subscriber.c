@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/topics.h"
+#include "tests/support/assert.h"
+#include "tests/support/kafka.h"
+#include "tests/support/mock.h"
+#include "tests/support/subscriber.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PARTITIONS 4
+
+static const char *const created[] = {"order.created"};
+static char prefix[SB_TEST_PREFIX];
+static sb_test_world_t world;
+static sb_test_handler_t mail, stock;
+static sb_test_subscriber_t running;
+static sb_subscription_t subscriptions[2];
+static sb_subscriber_config_t config;
+
+static void make_topic(void)
+{
+    int count = 0;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_topic_list_t list = {NULL, 0, 0};
+    assert_ok(sb_topic_list_add(&list, world.topic, PARTITIONS, &err), &err);
+    assert_ok(sb_topics_apply(world.config, &list, 20000, &count, &err), &err);
+    sb_topic_list_fini(&list);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    sb_test_world_open(&world, sb_test_kafka(), sb_test_kafka_prefix(prefix), PARTITIONS);
+    make_topic();
+    memset(&mail, 0, sizeof mail);
+    memset(&stock, 0, sizeof stock);
+    mail.name = "mail";
+    stock.name = "stock";
+    atomic_init(&mail.fail_code, SB_UNAVAILABLE);
+    atomic_init(&stock.fail_code, SB_UNAVAILABLE);
+    subscriptions[0] = (sb_subscription_t){.name = "mail",
+                                           .types = created,
+                                           .type_count = 1,
+                                           .on_events = sb_test_handle,
+                                           .context = &mail,
+                                           .retry_delay_ms = 20,
+                                           .retry_delay_max_ms = 100,
+                                           .attempts_max = 3};
+    subscriptions[1] = subscriptions[0];
+    subscriptions[1].name = "stock";
+    subscriptions[1].context = &stock;
+    config = (sb_subscriber_config_t){.group = "shop",
+                                      .pg_uri = world.uri,
+                                      .schema = SB_TEST_CLIENT_SCHEMA,
+                                      .subscriptions = subscriptions,
+                                      .subscription_count = 1};
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    sb_test_subscriber_stop(&running);
+    sb_test_world_close(&world);
+    return 0;
+}
+
+static void start(void)
+{
+    sb_test_subscriber_start(&running, &world, &config);
+}
+
+static sb_subscription_stats_t stats(size_t index)
+{
+    sb_subscription_stats_t out;
+    sb_subscriber_stats(running.subscriber, index, &out);
+    return out;
+}
+
+static void await_effects(const char *name, int64_t count)
+{
+    assert_soon(sb_test_effects(&world, name) >= count, 60000);
+}
+
+/* ---- positions ---- */
+
+static void goes_on_where_it_was_over_restarts_while_events_flow(void **state)
+{
+    (void)state;
+    for (int lanes = 1; lanes <= 4; lanes += 3) {
+        subscriptions[0].lanes = (unsigned)lanes;
+        for (int round = 0; round < 2; round++) {
+            start();
+            sb_test_world_send(&world, 500);
+            await_effects("mail", world.next - 250); /* in the midst of it */
+            sb_test_subscriber_stop(&running);
+        }
+        start();
+        await_effects("mail", world.next);
+        sb_test_subscriber_stop(&running);
+        sb_test_check_effects(&world, "mail", world.next);
+    }
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM inbox"), 0);
+}
+
+static void a_repeat_is_dropped_and_a_gap_is_reported(void **state)
+{
+    (void)state;
+    const sb_position_t first = {1, 1, 10, 0}, second = {1, 1, 12, 10}, late = {1, 2, 20, 17};
+    start();
+    sb_test_world_send_one(&world, "k", "e-0", 0, &first);
+    sb_test_world_send_one(&world, "k", "e-0", 0, &first);
+    sb_test_world_send_one(&world, "k", "e-1", 1, &second);
+    sb_test_world_send_one(&world, "k", "e-0", 0, &first);
+    sb_test_world_send_one(&world, "k", "e-2", 2, &late);
+    sb_test_world_flush(&world);
+    await_effects("mail", 3);
+    assert_soon(stats(0).repeats == 2, 5000);
+    assert_int_equal(stats(0).gaps, 1);
+    assert_int_equal(stats(0).gaps_filled, 0);
+    sb_test_check_effects(&world, "mail", 3);
+}
+
+static void topics_without_positions_are_kept_apart_by_source_and_id(void **state)
+{
+    (void)state;
+    world.positions = false;
+    start();
+    sb_test_world_send(&world, 100);
+    world.next = 50;
+    sb_test_world_send(&world, 100); /* half of them again */
+    await_effects("mail", 150);
+    assert_soon(stats(0).repeats == 50, 5000);
+    sb_test_subscriber_stop(&running);
+    start();
+    world.next = 149;
+    sb_test_world_send(&world, 2);
+    await_effects("mail", 151);
+    assert_int_equal(sb_test_wrong_effects(&world, "mail", 151), 0);
+}
+
+static void wiped_brokers_are_noticed_and_nothing_is_handled_twice(void **state)
+{
+    (void)state;
+    start();
+    sb_test_world_send(&world, 200);
+    await_effects("mail", 200);
+    sb_test_subscriber_stop(&running);
+    sb_test_kafka_control("wipe");
+    make_topic();
+    /* Somebody sends it all again, as the relay does. */
+    world.next = 0;
+    memset(world.prev, 0, sizeof world.prev);
+    start();
+    sb_test_world_send(&world, 300);
+    await_effects("mail", 300);
+    assert_int_equal(stats(0).clusters, PARTITIONS);
+    assert_int_equal(stats(0).repeats, 200);
+    sb_test_check_effects(&world, "mail", 300);
+}
+
+static void begins_now_and_does_not_begin_later_after_a_restart(void **state)
+{
+    (void)state;
+    subscriptions[0].from = SB_FROM_NOW;
+    sb_test_world_send(&world, 20);
+    start();
+    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM position WHERE next_offset >= 0") ==
+                    PARTITIONS,
+                30000);
+    sb_test_subscriber_stop(&running);
+    sb_test_world_send(&world, 20);
+    start();
+    await_effects("mail", 20);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT min(n) FROM effect"), 20);
+}
+
+static void without_a_database_it_goes_on_at_the_groups_offsets(void **state)
+{
+    (void)state;
+    config.pg_uri = NULL;
+    sb_test_world_send(&world, 100);
+    start();
+    assert_soon(stats(0).handled == 100, 30000);
+    sb_test_subscriber_stop(&running);
+    start();
+    sb_test_world_send(&world, 10);
+    assert_soon(stats(0).handled == 10, 30000);
+    assert_int_equal(stats(0).repeats, 0);
+}
+
+/* ---- failures ---- */
+
+static void a_key_that_fails_is_held_back_and_released_in_order(void **state)
+{
+    (void)state;
+    mail.fail_key = "k-3";
+    atomic_store(&mail.fail_calls, -1);
+    start();
+    sb_test_world_send(&world, 100);
+    await_effects("mail", 90);
+    assert_soon(stats(0).dead_letters == 10, 20000);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM quarantine"), 1);
+    assert_int_equal(
+        sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE held AND ended IS NULL"), 10);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE reason = 'blocked'"),
+                     9);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT attempts FROM dead_letter WHERE reason = 'failed'"), 3);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE fingerprint = "
+                                              "'order # cannot be handled'"),
+                     1);
+
+    /* Asked too early it stays as it is. */
+    sb_test_pg_script(world.pg, "UPDATE quarantine SET due_at = now()");
+    assert_soon(sb_test_pg_int(world.pg, "SELECT max(attempts) FROM dead_letter") == 4, 20000);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM effect WHERE key = 'k-3'"), 0);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM quarantine WHERE due_at IS NULL"), 1);
+
+    atomic_store(&mail.fail_calls, 0);
+    sb_test_world_send(&world, 100);
+    sb_test_pg_script(world.pg, "UPDATE quarantine SET due_at = now()");
+    await_effects("mail", 200);
+    sb_test_world_send(&world, 100);
+    await_effects("mail", 300);
+    sb_test_check_effects(&world, "mail", 300);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM quarantine"), 0);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL"), 0);
+}
+
+static void what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter(void **state)
+{
+    (void)state;
+    for (int lanes = 1; lanes <= 3; lanes += 2) {
+        subscriptions[0].lanes = (unsigned)lanes;
+        mail.fail_key = "k-4";
+        subscriptions[0].attempts_max = 50;
+        atomic_store(&mail.fail_calls, 8);
+        atomic_store(&mail.break_statement, lanes == 3);
+        start();
+        sb_test_world_send(&world, 200);
+        await_effects("mail", world.next);
+        assert_true(stats(0).failures > 0);
+        assert_int_equal(stats(0).dead_letters, 0);
+        sb_test_subscriber_stop(&running);
+        sb_test_check_effects(&world, "mail", world.next);
+    }
+}
+
+static void what_is_no_event_is_a_dead_letter_with_its_bytes(void **state)
+{
+    (void)state;
+    start();
+    sb_test_world_send(&world, 5);
+    sb_test_world_send_bytes(&world, "k-1", "\xff\xfe no event");
+    sb_test_world_send(&world, 5);
+    await_effects("mail", 10);
+    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE reason = 'undecodable' AND "
+                                         "NOT held AND value = '\\xfffe206e6f206576656e74'") == 1,
+                10000);
+    sb_test_check_effects(&world, "mail", 10);
+}
+
+static void an_event_without_order_is_tried_again_from_its_row(void **state)
+{
+    (void)state;
+    subscriptions[0].order = SB_ORDER_NONE;
+    mail.fail_key = "k-2";
+    atomic_store(&mail.fail_calls, 12);
+    subscriptions[0].attempts_max = 20;
+    start();
+    sb_test_world_send(&world, 100);
+    await_effects("mail", 100);
+    assert_true(stats(0).dead_letters > 0);
+    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL") == 0, 20000);
+    assert_int_equal(sb_test_effects(&world, "mail"), 100);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(DISTINCT id) FROM effect"), 100);
+}
+
+static void a_partition_in_order_stops_and_says_so(void **state)
+{
+    (void)state;
+    subscriptions[0].order = SB_ORDER_PARTITION;
+    mail.fail_key = "k-2";
+    atomic_store(&mail.fail_calls, -1);
+    start();
+    sb_test_world_send(&world, 100);
+    assert_soon(stats(0).stopped == 1, 30000);
+    assert_int_equal(stats(0).dead_letters, 0);
+    int64_t others = sb_test_effects(&world, "mail");
+    assert_true(others < 100);
+    atomic_store(&mail.fail_calls, 0);
+    await_effects("mail", 100);
+    assert_soon(stats(0).stopped == 0, 5000);
+    sb_test_check_effects(&world, "mail", 100);
+}
+
+/* ---- side by side ---- */
+
+static void a_subscription_that_is_stuck_holds_up_no_other(void **state)
+{
+    (void)state;
+    config.subscription_count = 2;
+    config.queue_max = 100;
+    subscriptions[0].stuck_after_ms = 500;
+    subscriptions[0].batch_max = 10;
+    atomic_store(&mail.slow_ms, 3000);
+    start();
+    for (int i = 0; i < 10; i++)
+        sb_test_world_send(&world, 300);
+    assert_soon(stats(0).stuck == 1, 20000);
+    await_effects("stock", 3000);
+    assert_true(sb_test_effects(&world, "mail") < 1000);
+    assert_true(stats(0).waiting <= 100 + 512);
+    atomic_store(&mail.slow_ms, 0);
+    await_effects("mail", 3000);
+    sb_test_check_effects(&world, "mail", 3000);
+    sb_test_check_effects(&world, "stock", 3000);
+}
+
+static void a_new_member_shares_the_work_and_an_old_one_commits_nothing(void **state)
+{
+    (void)state;
+    sb_test_subscriber_t second;
+    start();
+    sb_test_world_send(&world, 200);
+    await_effects("mail", 200);
+    sb_test_subscriber_start(&second, &world, &config);
+    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM position WHERE epoch = 2") >= PARTITIONS / 2,
+                40000);
+    sb_test_world_send(&world, 200);
+    await_effects("mail", 400);
+    /* Somebody takes all partitions over without the group: both are fenced. */
+    sb_test_pg_script(world.pg, "UPDATE position SET epoch = epoch + 10");
+    sb_test_world_send(&world, 200);
+    assert_soon(stats(0).fenced > 0, 20000);
+    sb_test_subscriber_stop(&second);
+    sb_test_subscriber_stop(&running);
+    assert_int_equal(sb_test_effects(&world, "mail"), 400);
+    start();
+    await_effects("mail", 600);
+    sb_test_check_effects(&world, "mail", 600);
+}
+
+static void the_database_may_go_and_come_back(void **state)
+{
+    (void)state;
+    start();
+    sb_test_world_send(&world, 500);
+    await_effects("mail", 100);
+    for (int i = 0; i < 3; i++) {
+        sb_test_pg_script(world.pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                                    "WHERE application_name LIKE 'shop/%'");
+        sb_test_world_send(&world, 500);
+    }
+    await_effects("mail", 2000);
+    sb_test_check_effects(&world, "mail", 2000);
+    assert_int_equal(stats(0).dead_letters, 0);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(goes_on_where_it_was_over_restarts_while_events_flow),
+        CASE(a_repeat_is_dropped_and_a_gap_is_reported),
+        CASE(topics_without_positions_are_kept_apart_by_source_and_id),
+        CASE(begins_now_and_does_not_begin_later_after_a_restart),
+        CASE(without_a_database_it_goes_on_at_the_groups_offsets),
+        CASE(a_key_that_fails_is_held_back_and_released_in_order),
+        CASE(what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter),
+        CASE(what_is_no_event_is_a_dead_letter_with_its_bytes),
+        CASE(an_event_without_order_is_tried_again_from_its_row),
+        CASE(a_partition_in_order_stops_and_says_so),
+        CASE(a_subscription_that_is_stuck_holds_up_no_other),
+        CASE(a_new_member_shares_the_work_and_an_old_one_commits_nothing),
+        CASE(the_database_may_go_and_come_back),
+        CASE(wiped_brokers_are_noticed_and_nothing_is_handled_twice),
+    };
+    return cmocka_run_group_tests_name("subscriber", tests, sb_test_pg_start, sb_test_pg_stop);
+}
