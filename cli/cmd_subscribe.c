@@ -1,77 +1,40 @@
-/* subscribe: events of Kafka as JSON lines, as a member of a consumer group.
+/* subscribe: events as JSON lines, or given to a command one by one, as a member of a consumer group.
  *
- * Offsets are committed after the lines are written out (or the program has taken them), so an interruption
- * repeats some, and loses none.
+ * Without --state offsets are committed after the lines are written out (or the command has taken them), so
+ * an interruption repeats some, and loses none. With it positions and dead letters are kept in a service's
+ * schema.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/log.h"
+#include "base/clock.h"
 #include "base/scan.h"
-#include "bus/consumer.h"
-#include "bus/message.h"
-#include "bus/topic.h"
+#include "bus/subscriber.h"
 #include "cli/commands.h"
+#include "cli/subscribe_exec.h"
 
-#include <ctype.h>
-#include <fnmatch.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <strings.h>
+
+#define LOOK_MS     50
+#define EXEC_MS     60000
+#define EXEC_SLACK  10000
+#define MAX_EXEC_MS 86400000
+#define BATCH_LINES 256
 
 typedef struct subscription {
     sb_cli_t *cli;
-    const char *program; /* --exec; NULL: standard output */
-    int64_t left;
-    sb_buf_t line;
-    sb_buf_t scratch; /* of the message in hand */
+    const char *command; /* --exec; NULL: standard output */
+    int64_t timeout_ms;
+    atomic_llong left;
+    pthread_mutex_t out; /* lines of several lanes */
+    sb_subscriber_t *subscriber;
+    atomic_bool ended;
+    sb_code_t code;
+    sb_error_t err;
 } subscription_t;
 
-/* ---- which topics ---- */
-
-/* Appends text so that a regular expression takes it as it is. */
-static void add_literal(sb_buf_t *out, const char *text)
-{
-    for (; *text; text++) {
-        if (strchr(".^$*+?()[]{}|\\", *text))
-            sb_buf_add_char(out, '\\');
-        sb_buf_add_char(out, *text);
-    }
-}
-
-/* "order.*" is in the topic of order; "*.created" may be in any. */
-static sb_code_t topic_of(const char *pattern, const char *prefix, char **out, sb_error_t *err)
-{
-    sb_buf_t name = SB_BUF_INIT;
-    size_t n = strcspn(pattern, ".");
-    sb_slice_t category = {pattern, n};
-    sb_code_t code = SB_OK;
-    *out = NULL;
-    if (n == 0)
-        return sb_fail(err, SB_INVALID, "%s: expected a type or a pattern such as order.*", pattern);
-    if (memchr(pattern, '*', n) || memchr(pattern, '?', n) || memchr(pattern, '[', n)) {
-        sb_buf_add_char(&name, '^');
-        add_literal(&name, prefix);
-        sb_buf_add_text(&name, "[a-z0-9_-]+\\.events$");
-    } else {
-        sb_topic_t topic;
-        code = sb_topic_events(topic, prefix, category, err);
-        if (code == SB_OK)
-            sb_buf_add_text(&name, topic);
-    }
-    if (code == SB_OK && (sb_buf_failed(&name) || !(*out = strdup(sb_buf_text(&name)))))
-        code = sb_fail(err, SB_NO_MEMORY, "out of memory");
-    sb_buf_fini(&name);
-    return code;
-}
-
-static bool is_wanted(const sb_cli_t *cli, sb_slice_t type)
-{
-    char text[256];
-    (void)snprintf(text, sizeof text, "%.*s", SB_SLICE_ARG(type));
-    for (int i = 0; i < cli->argument_count; i++)
-        if (fnmatch(cli->argument[i], text, 0) == 0)
-            return true;
-    return false;
-}
-
-/* ---- one message ---- */
+/* ---- one event as a line ---- */
 
 static void add_text(sb_buf_t *line, const char *name, size_t name_length, sb_slice_t value)
 {
@@ -80,11 +43,6 @@ static void add_text(sb_buf_t *line, const char *name, size_t name_length, sb_sl
     sb_buf_add_json(line, (sb_slice_t){name, name_length});
     sb_buf_add_char(line, ':');
     sb_buf_add_json(line, value);
-}
-
-static bool is_attribute(const char *name)
-{
-    return strncmp(name, "ce_", 3) == 0;
 }
 
 /* Line breaks in JSON stand between tokens only: in strings it has them escaped. */
@@ -96,132 +54,237 @@ static void end_line(sb_buf_t *line)
     sb_buf_add_char(line, '\n');
 }
 
+static bool is_structured(const sb_delivery_t *d)
+{
+    static const char structured[] = "application/cloudevents";
+    sb_slice_t type = sb_delivery_header(d, "content-type");
+    return type.len >= sizeof structured - 1 && strncasecmp(type.ptr, structured, sizeof structured - 1) == 0;
+}
+
+static void add_place(const sb_delivery_t *d, sb_buf_t *line)
+{
+    if (line->len > 1)
+        sb_buf_add_char(line, ',');
+    sb_buf_printf(line, "\"kafka\":{\"topic\":\"%s\",\"partition\":%d,\"offset\":%lld,\"key\":", d->topic,
+                  (int)d->partition, (long long)d->offset);
+    if (d->key.ptr)
+        sb_buf_add_json(line, d->key);
+    else
+        sb_buf_add_text(line, "null");
+    sb_buf_add_char(line, '}');
+}
+
 /* The event as structured CloudEvents JSON, and where it stood in Kafka. */
-static void write_line(const sb_message_t *message, sb_buf_t *line)
+static void write_line(const sb_delivery_t *d, sb_buf_t *line)
 {
     sb_buf_add_char(line, '{');
-    for (size_t i = 0; i < message->header_count; i++)
-        if (is_attribute(message->headers[i].name))
-            add_text(line, message->headers[i].name + 3, strlen(message->headers[i].name) - 3,
-                     message->headers[i].value);
-    sb_slice_t trace = sb_message_header(message, "traceparent");
-    sb_slice_t position = sb_message_header(message, "sb-pos");
+    for (size_t i = 0; i < d->header_count; i++)
+        if (strncmp(d->headers[i].name, "ce_", 3) == 0)
+            add_text(line, d->headers[i].name + 3, strlen(d->headers[i].name) - 3, d->headers[i].value);
+    sb_slice_t trace = sb_delivery_header(d, "traceparent");
+    sb_slice_t position = sb_delivery_header(d, "sb-pos");
     if (trace.ptr)
         add_text(line, "traceparent", 11, trace);
     if (position.ptr)
         add_text(line, "sbpos", 5, position);
-    if (line->len > 1)
-        sb_buf_add_char(line, ',');
-    sb_buf_printf(line,
-                  "\"kafka\":{\"topic\":\"%s\",\"partition\":%d,\"offset\":%lld,\"key\":", message->topic,
-                  (int)message->partition, (long long)message->offset);
-    if (message->key.ptr)
-        sb_buf_add_json(line, message->key);
-    else
+    add_place(d, line);
+    sb_buf_add_text(line, ",\"data\":");
+    if (!d->value.ptr)
         sb_buf_add_text(line, "null");
-    sb_buf_add_text(line, "},\"data\":");
-    if (!message->value.ptr)
-        sb_buf_add_text(line, "null");
-    else if (sb_scan_valid(message->value, NULL))
-        sb_buf_add_slice(line, message->value);
+    else if (sb_scan_valid(d->value, NULL))
+        sb_buf_add_slice(line, d->value);
     else
-        sb_buf_add_json(line, message->value);
+        sb_buf_add_json(line, d->value);
     sb_buf_add_char(line, '}');
 }
 
-static sb_code_t run_program(const subscription_t *s, sb_error_t *err)
+static void make_line(const sb_delivery_t *d, sb_buf_t *line)
 {
-    FILE *pipe = popen(s->program, "w");
-    if (!pipe)
-        return sb_fail(err, SB_UNAVAILABLE, "cannot start %s", s->program);
-    bool written = fwrite(s->line.ptr, 1, s->line.len, pipe) == s->line.len;
-    int status = pclose(pipe);
-    if (status != 0)
-        return sb_fail(err, SB_INTERNAL, "%s ended with %d; its event will come again", s->program,
-                       status > 255 ? status >> 8 : status);
-    return written ? SB_OK : sb_fail(err, SB_UNAVAILABLE, "%s did not read its event", s->program);
+    sb_buf_reset(line);
+    if (is_structured(d)) /* is such a line already */
+        sb_buf_add_slice(line, d->value);
+    else
+        write_line(d, line);
+    end_line(line);
 }
 
-static sb_code_t on_message(void *context, const sb_message_t *message, sb_error_t *err)
+/* ---- handling ---- */
+
+static sb_code_t print(subscription_t *s, const sb_delivery_t *deliveries, size_t count, sb_error_t *err)
+{
+    sb_buf_t line = SB_BUF_INIT;
+    bool failed = false;
+    (void)pthread_mutex_lock(&s->out);
+    for (size_t i = 0; i < count && !failed; i++) {
+        make_line(&deliveries[i], &line);
+        failed = sb_buf_failed(&line);
+        if (!failed)
+            sb_output_text(&s->cli->out, sb_buf_slice(&line));
+    }
+    bool closed = fflush(s->cli->out.to) != 0;
+    (void)pthread_mutex_unlock(&s->out);
+    sb_buf_fini(&line);
+    if (failed)
+        return sb_fail(err, SB_NO_MEMORY, "out of memory");
+    return closed ? sb_fail(err, SB_UNAVAILABLE, "standard output is closed") : SB_OK;
+}
+
+static sb_code_t execute(subscription_t *s, const sb_delivery_t *delivery, sb_error_t *err)
+{
+    sb_buf_t line = SB_BUF_INIT;
+    make_line(delivery, &line);
+    sb_code_t code = sb_buf_failed(&line)
+                         ? sb_fail(err, SB_NO_MEMORY, "out of memory")
+                         : sb_subscribe_exec(s->command, sb_buf_slice(&line), delivery, s->timeout_ms, err);
+    sb_buf_fini(&line);
+    return code;
+}
+
+static void end(subscription_t *s, sb_code_t code, const sb_error_t *err)
+{
+    if (code != SB_OK && s->code == SB_OK) {
+        s->code = code;
+        s->err = *err;
+    }
+    sb_subscriber_stop(s->subscriber);
+}
+
+/* With a limit, one at a time: what is beyond it must stay for the next one. */
+static sb_code_t on_events(void *context, struct pg_conn *conn, const sb_delivery_t *deliveries, size_t count,
+                           sb_error_t *err)
 {
     subscription_t *s = context;
-    sb_event_t event;
-    sb_message_info_t info;
-    sb_error_t why = SB_ERROR_INIT;
-    if (s->left == 0)
-        return SB_OK;
-    sb_code_t code = sb_message_decode(message, &s->scratch, &event, &info, &why);
-    if (code == SB_NO_MEMORY)
-        return sb_fail(err, SB_NO_MEMORY, "out of memory");
-    if (code != SB_OK)
-        sb_log_error(SB_LOG_WARN, "SUBSCRIBE-SKIP", &why, "passed over what is no event");
-    if (code != SB_OK || !is_wanted(s->cli, event.type))
-        return SB_OK;
-    sb_buf_reset(&s->line);
-    if (info.structured) /* is such a line already */
-        sb_buf_add_slice(&s->line, message->value);
-    else
-        write_line(message, &s->line);
-    end_line(&s->line);
-    if (sb_buf_failed(&s->line))
-        return sb_fail(err, SB_NO_MEMORY, "out of memory");
-    s->left--;
-    if (s->program)
-        return run_program(s, err);
-    sb_output_text(&s->cli->out, sb_buf_slice(&s->line));
+    sb_code_t code = SB_OK;
+    (void)conn;
+    if (atomic_load(&s->left) < (int64_t)count)
+        return sb_fail(err, SB_STOPPED, "the limit is reached");
+    if (s->command) {
+        for (size_t i = 0; code == SB_OK && i < count; i++)
+            code = execute(s, &deliveries[i], err);
+    } else {
+        code = print(s, deliveries, count, err);
+        if (code != SB_OK)
+            end(s, code, err);
+    }
+    if (code == SB_OK && atomic_fetch_sub(&s->left, (int64_t)count) == (int64_t)count)
+        end(s, SB_OK, NULL);
+    return code;
+}
+
+/* ---- what is asked for ---- */
+
+static sb_code_t read_from(const sb_cli_t *cli, sb_subscription_t *out, sb_error_t *err)
+{
+    const char *from = sb_cli_option(cli, "from");
+    bool store = sb_cli_option(cli, "from-store") != NULL;
+    if (from && strcmp(from, "now") == 0 && !store) {
+        out->from = SB_FROM_NOW;
+    } else if (from && strcmp(from, "beginning") != 0) {
+        sb_code_t code = sb_cli_option_int(cli, "from", 0, INT64_MAX, 0, &out->from_seq, err);
+        if (code != SB_OK)
+            return sb_fail(err, SB_INVALID, "--from %s: expected beginning, now or a sequence number", from);
+        out->from = SB_FROM_SEQ;
+    }
+    if (store)
+        out->from = SB_FROM_STORE;
     return SB_OK;
 }
 
-/* ---- the loop ---- */
-
-static sb_code_t consume(subscription_t *s, sb_consumer_t *consumer, sb_error_t *err)
+static sb_code_t read_order(const sb_cli_t *cli, sb_subscription_t *out, sb_error_t *err)
 {
-    /* With a limit, one at a time: what was fetched beyond it must not be committed. */
-    int batch = s->left == INT64_MAX && !s->program ? 256 : 1;
-    while (s->left > 0 && !sb_cli_interrupted()) {
-        int count = 0;
-        sb_code_t code = sb_consumer_poll(consumer, batch, 250, on_message, s, &count, err);
-        if (code != SB_OK)
-            return code;
-        if (count == 0)
-            continue;
-        if (fflush(s->cli->out.to) != 0)
-            return sb_fail(err, SB_UNAVAILABLE, "standard output is closed");
-        code = sb_consumer_commit(consumer, err);
-        if (code == SB_UNAVAILABLE &&
-            s->left > 0) /* in the midst of a rebalance: the next one takes it along */
-            sb_error_clear(err);
-        else if (code != SB_OK)
-            return code;
-    }
+    const char *order = sb_cli_option(cli, "order");
+    if (!order || strcmp(order, "key") == 0)
+        out->order = SB_ORDER_KEY;
+    else if (strcmp(order, "none") == 0)
+        out->order = SB_ORDER_NONE;
+    else if (strcmp(order, "partition") == 0)
+        out->order = SB_ORDER_PARTITION;
+    else
+        return sb_fail(err, SB_INVALID, "--order %s: expected key, none or partition", order);
     return SB_OK;
+}
+
+static sb_code_t read_options(subscription_t *s, sb_subscription_t *out, sb_error_t *err)
+{
+    const sb_cli_t *cli = s->cli;
+    int64_t left = INT64_MAX;
+    int64_t lanes = 1;
+    sb_code_t code = sb_cli_option_int(cli, "limit", 1, INT64_MAX, INT64_MAX, &left, err);
+    if (code == SB_OK)
+        code = sb_cli_option_ms(cli, "timeout", EXEC_MS, &s->timeout_ms, err);
+    if (code == SB_OK && (s->timeout_ms < 1 || s->timeout_ms > MAX_EXEC_MS))
+        code = sb_fail(err, SB_INVALID, "--timeout: expected 1ms to 24h");
+    if (code == SB_OK)
+        code = sb_cli_option_int(cli, "lanes", 1, SB_LANES_MAX, 1, &lanes, err);
+    if (code == SB_OK)
+        code = read_from(cli, out, err);
+    if (code == SB_OK)
+        code = read_order(cli, out, err);
+    atomic_init(&s->left, left);
+    out->lanes = left == INT64_MAX ? (unsigned)lanes : 1;
+    out->batch_max = left == INT64_MAX && !s->command ? BATCH_LINES : 1;
+    out->stuck_after_ms = (unsigned)(s->timeout_ms + EXEC_SLACK);
+    return code;
+}
+
+/* ---- running ---- */
+
+static void *run(void *context)
+{
+    subscription_t *s = context;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_code_t code = sb_subscriber_run(s->subscriber, &err);
+    if (code != SB_OK)
+        end(s, code, &err);
+    atomic_store(&s->ended, true);
+    return NULL;
+}
+
+static sb_code_t run_until_interrupted(subscription_t *s, sb_error_t *err)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, run, s) != 0)
+        return sb_fail(err, SB_NO_MEMORY, "no thread");
+    while (!atomic_load(&s->ended) && !sb_cli_interrupted())
+        sb_sleep_ms(LOOK_MS);
+    sb_subscriber_stop(s->subscriber);
+    (void)pthread_join(thread, NULL);
+    if (s->code != SB_OK && err)
+        *err = s->err;
+    return s->code;
 }
 
 sb_code_t sb_cmd_subscribe(sb_cli_t *cli, sb_error_t *err)
 {
-    char *topics[SB_CLI_ARGUMENTS_MAX] = {NULL};
-    size_t topic_count = 0;
     const char *group = sb_cli_option(cli, "group");
-    const char *prefix = sb_config_get(cli->config, "kafka.prefix");
-    subscription_t s = {
-        .cli = cli, .program = sb_cli_option(cli, "exec"), .line = SB_BUF_INIT, .scratch = SB_BUF_INIT};
-    sb_consumer_t *consumer = NULL;
-    sb_code_t code = sb_cli_option_int(cli, "limit", 1, INT64_MAX, INT64_MAX, &s.left, err);
-    if (code == SB_OK && (!group || !group[0]))
-        code = sb_fail(err, SB_INVALID, "subscribe needs --group NAME: where it continues the next time");
-    for (int i = 0; code == SB_OK && i < cli->argument_count; i++)
-        code = topic_of(cli->argument[i], prefix, &topics[topic_count++], err);
-    if (code == SB_OK) {
-        sb_cli_catch_interrupt();
-        code = sb_consumer_open(&consumer, cli->config, group, (const char *const *)topics, topic_count, err);
-    }
-    if (code == SB_OK)
-        code = consume(&s, consumer, err);
-    sb_consumer_close(&consumer, 5000);
-    for (size_t i = 0; i < topic_count; i++)
-        free(topics[i]);
-    sb_buf_fini(&s.line);
-    sb_buf_fini(&s.scratch);
+    const char *state = sb_cli_option(cli, "state");
+    const char *pg_uri = sb_config_get(cli->config, "pg.uri");
+    subscription_t s = {.cli = cli, .command = sb_cli_option(cli, "exec")};
+    sb_subscription_t subscription = {.name = group,
+                                      .types = cli->argument,
+                                      .type_count = (size_t)cli->argument_count,
+                                      .on_events = on_events,
+                                      .context = &s};
+    if (!group || !group[0])
+        return sb_fail(err, SB_INVALID, "subscribe needs --group NAME: where it continues the next time");
+    sb_code_t code = read_options(&s, &subscription, err);
+    if (code != SB_OK)
+        return code;
+    sb_subscriber_config_t config = {.group = group,
+                                     .pg_uri = state ? pg_uri : NULL,
+                                     .schema = state,
+                                     .store_uri = sb_cli_option(cli, "from-store") ? pg_uri : NULL,
+                                     .subscriptions = &subscription,
+                                     .subscription_count = 1};
+    code = sb_subscriber_new(&s.subscriber, cli->config, &config, err);
+    if (code != SB_OK)
+        return code;
+    (void)pthread_mutex_init(&s.out, NULL);
+    atomic_init(&s.ended, false);
+    sb_cli_catch_interrupt();
+    code = run_until_interrupted(&s, err);
+    sb_subscriber_close(&s.subscriber);
+    (void)pthread_mutex_destroy(&s.out);
     if (code == SB_OK && sb_cli_interrupted())
         cli->exit_code = SB_EXIT_INTERRUPTED;
     return code;

@@ -23,6 +23,11 @@ sb_code_t sb_cmd_event_read(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_event_verify(sb_cli_t *cli, sb_error_t *err);
 /* cmd_subscribe.c */
 sb_code_t sb_cmd_subscribe(sb_cli_t *cli, sb_error_t *err);
+/* cmd_dlq.c */
+sb_code_t sb_cmd_dlq_list(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_dlq_show(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_dlq_redrive(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_dlq_discard(sb_cli_t *cli, sb_error_t *err);
 /* cmd_saga.c */
 sb_code_t sb_cmd_saga_start(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_saga_show(sb_cli_t *cli, sb_error_t *err);
