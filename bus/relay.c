@@ -16,6 +16,7 @@
 #include "base/retry.h"
 #include "bus/relay_out.h"
 #include "bus/relay_page.h"
+#include "bus/relay_rebuild.h"
 #include "bus/relay_tail.h"
 #include "bus_sql.h"
 
@@ -55,11 +56,12 @@ struct sb_relay {
     sb_relay_out_t *out;
     sb_relay_page_t page;
     int64_t incarnation;
-    int64_t read_to;  /* handed to out, or not to be sent */
-    int64_t saved;    /* the cursor in PostgreSQL */
-    int64_t saved_us; /* when */
-    int64_t retry_us; /* nothing is sent before */
-    bool checked;     /* Kafka does not know more than the store */
+    int64_t read_to;    /* handed to out, or not to be sent */
+    int64_t saved;      /* the cursor in PostgreSQL */
+    int64_t saved_us;   /* when */
+    int64_t retry_us;   /* nothing is sent before */
+    int64_t rebuild_no; /* a topic is to be filled again; 0: none */
+    bool checked;       /* Kafka does not know more than the store */
 
     /* The safe sequence number. */
     int64_t safe;
@@ -211,6 +213,7 @@ static sb_code_t ask_safe(sb_relay_t *relay, sb_error_t *err)
     if (code == SB_OK) {
         int64_t safe = sb_pg_get_int(rows, 0, 0);
         relay->incarnation = sb_pg_get_int(rows, 0, 1);
+        relay->rebuild_no = sb_pg_is_null(rows, 0, 2) ? 0 : sb_pg_get_int(rows, 0, 2);
         relay->asked_us = sb_mono_us();
         relay->others_move = safe > relay->safe;
         if (safe > relay->safe) {
@@ -362,6 +365,27 @@ static void watch_answers(sb_relay_t *relay)
     }
 }
 
+/* Once nothing is under way. Until then nothing more is sent. */
+static sb_code_t rebuild(sb_relay_t *relay, bool *idle, sb_error_t *err)
+{
+    sb_relay_page_drop(&relay->page);
+    *idle = sb_relay_out_oldest(relay->out) > 0;
+    if (*idle)
+        return SB_OK;
+    sb_relay_rebuild_t with = {.config = relay->config.config,
+                               .pg = relay->pg,
+                               .lease = &relay->lease,
+                               .marks = &relay->marks,
+                               .out = relay->out,
+                               .incarnation = relay->incarnation,
+                               .upto = relay->read_to,
+                               .stopping = &relay->stopping};
+    sb_code_t code = sb_relay_rebuild_run(&with, relay->rebuild_no, err);
+    relay->asked_us = 0; /* there may be another one */
+    relay->rebuild_no = code == SB_OK ? 0 : relay->rebuild_no;
+    return code;
+}
+
 /* Failures of Kafka end here; those of PostgreSQL and the lease are returned. *idle: nothing to do now. */
 static sb_code_t step(sb_relay_t *relay, bool *idle, sb_error_t *err)
 {
@@ -379,6 +403,12 @@ static sb_code_t step(sb_relay_t *relay, bool *idle, sb_error_t *err)
         goto kafka;
     if (sb_mono_us() < relay->retry_us)
         return SB_OK;
+    if (relay->rebuild_no > 0) {
+        code = rebuild(relay, idle, err);
+        if (code == SB_OK || code == SB_STOPPED)
+            return SB_OK;
+        goto kafka;
+    }
     if (!relay->page.rows && relay->read_to < relay->safe) {
         code = load_page(relay, err);
         if (code != SB_OK)

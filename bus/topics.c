@@ -252,3 +252,108 @@ sb_code_t sb_topics_apply(const sb_config_t *config, sb_topic_list_t *list, int 
         rd_kafka_destroy(handle);
     return code;
 }
+
+/* ---- emptying one ---- */
+
+static sb_code_t has_records(rd_kafka_t *handle, const sb_topic_want_t *topic, int64_t until_us, bool *has,
+                             sb_error_t *err)
+{
+    *has = false;
+    for (int32_t p = 0; p < topic->found && !*has; p++) {
+        int64_t low = 0;
+        int64_t high = 0;
+        rd_kafka_resp_err_t error =
+            rd_kafka_query_watermark_offsets(handle, topic->name, p, &low, &high, left_ms(until_us));
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return sb_kafka_fail(err, error, "ask for the end of %s %d", topic->name, p);
+        *has = high > low;
+    }
+    return SB_OK;
+}
+
+static sb_code_t check_deleted(rd_kafka_event_t *event, sb_error_t *err)
+{
+    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return sb_kafka_fail(err, rd_kafka_event_error(event), "delete a topic");
+    size_t count = 0;
+    const rd_kafka_topic_result_t **results =
+        rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &count);
+    for (size_t i = 0; i < count; i++) {
+        rd_kafka_resp_err_t error = rd_kafka_topic_result_error(results[i]);
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR && sb_kafka_code(error) != SB_NOT_FOUND)
+            return sb_kafka_fail(err, error, "delete topic %s", rd_kafka_topic_result_name(results[i]));
+    }
+    return SB_OK;
+}
+
+static sb_code_t delete_topic(rd_kafka_t *handle, const char *name, int64_t until_us, sb_error_t *err)
+{
+    rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(name);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    rd_kafka_DeleteTopics(handle, &topic, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, left_ms(until_us));
+    sb_code_t code =
+        event ? check_deleted(event, err) : sb_fail(err, SB_TIMEOUT, "delete topic %s: no answer", name);
+    if (event)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_DeleteTopic_destroy(topic);
+    return code;
+}
+
+static sb_code_t wait_until_gone(rd_kafka_t *handle, sb_topic_list_t *list, int64_t until_us, sb_error_t *err)
+{
+    for (;;) {
+        sb_code_t code = inspect(handle, list, until_us, err);
+        if (code != SB_OK || list->item[0].found == 0)
+            return code;
+        if (sb_mono_us() >= until_us)
+            return sb_fail(err, SB_TIMEOUT, "topic %s was deleted and is still there", list->item[0].name);
+        sb_sleep_ms(LOOK_AGAIN_MS);
+    }
+}
+
+static sb_code_t clear(rd_kafka_t *handle, const sb_config_t *config, sb_topic_list_t *list, bool recreate,
+                       int64_t until_us, sb_error_t *err)
+{
+    sb_topic_want_t *topic = &list->item[0];
+    bool manage = true;
+    bool has = false;
+    int created = 0;
+    sb_code_t code = sb_config_get_bool(config, "topics.manage", &manage, err);
+    if (code == SB_OK)
+        code = inspect(handle, list, until_us, err);
+    if (code == SB_OK && topic->found > 0)
+        code = has_records(handle, topic, until_us, &has, err);
+    if (code != SB_OK || (topic->found > 0 && !has))
+        return code;
+    if (!manage)
+        return sb_fail(err, SB_CONFLICT, "topic %s %s, and topics.manage is false: make it anew, empty",
+                       topic->name, has ? "has records" : "is not there");
+    if (has && !recreate)
+        return sb_fail(err, SB_CONFLICT, "topic %s has records: --recreate deletes and makes it again",
+                       topic->name);
+    if (has) {
+        topic->partitions = topic->found;
+        code = delete_topic(handle, topic->name, until_us, err);
+        if (code == SB_OK)
+            code = wait_until_gone(handle, list, until_us, err);
+    }
+    return code == SB_OK ? apply(handle, config, list, until_us, &created, err) : code;
+}
+
+sb_code_t sb_topics_clear(const sb_config_t *config, const char *name, int32_t partitions, bool recreate,
+                          int timeout_ms, sb_error_t *err)
+{
+    rd_kafka_t *handle = NULL;
+    sb_topic_list_t list = {NULL, 0, 0};
+    sb_code_t code = sb_topic_list_add(&list, name, partitions, err);
+    if (code == SB_OK)
+        code = open_admin(&handle, config, err);
+    if (code == SB_OK && list.count == 1)
+        code = clear(handle, config, &list, recreate, sb_mono_us() + (int64_t)timeout_ms * 1000, err);
+    if (handle)
+        rd_kafka_destroy(handle);
+    sb_topic_list_fini(&list);
+    return code;
+}

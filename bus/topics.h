@@ -34,4 +34,10 @@ SB_MUST_CHECK sb_code_t sb_topics_inspect(const sb_config_t *config, sb_topic_li
 SB_MUST_CHECK sb_code_t sb_topics_apply(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms,
                                         int *created, sb_error_t *err);
 
+/* Leaves an empty topic: makes it when it is not there; deletes it first and makes it again, with as many
+ * partitions as it had, when it has records and recreate says so. SB_CONFLICT: it has records, or
+ * topics.manage is false and it is not there. Blocks up to timeout_ms. */
+SB_MUST_CHECK sb_code_t sb_topics_clear(const sb_config_t *config, const char *name, int32_t partitions,
+                                        bool recreate, int timeout_ms, sb_error_t *err);
+
 #endif

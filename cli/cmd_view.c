@@ -166,6 +166,10 @@ static void print_report(sb_cli_t *cli, const char *view, const sb_replay_report
 
 sb_code_t sb_cmd_replay(sb_cli_t *cli, sb_error_t *err)
 {
+    if (sb_cli_option(cli, "to-topic"))
+        return sb_cmd_replay_topic(cli, err);
+    if (sb_cli_option(cli, "recreate"))
+        return sb_fail(err, SB_INVALID, "--recreate goes with --to-topic");
     sb_catalog_t *catalog = NULL;
     sb_replay_report_t report = {0};
     replay_watch_t watch = {.cli = cli, .terminal = isatty(STDERR_FILENO) == 1};

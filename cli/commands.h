@@ -52,6 +52,7 @@ sb_code_t sb_cmd_topics_apply(sb_cli_t *cli, sb_error_t *err);
 /* cmd_relay.c */
 sb_code_t sb_cmd_topics_withheld(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_store_fork(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_replay_topic(sb_cli_t *cli, sb_error_t *err); /* replay --to-topic */
 /* cmd_key.c */
 sb_code_t sb_cmd_key_create(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_key_list(sb_cli_t *cli, sb_error_t *err);

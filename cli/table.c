@@ -431,10 +431,16 @@ const sb_cli_command_t sb_cli_table[] = {
      1,
      1,
      "VIEW",
-     "Rebuild a view from the store and switch readers over",
-     "The view that is live serves until the switch, and stays as it is if anything fails before.",
-     {{NULL, 0, NULL, NULL}},
-     {"sagabus replay order_summary"},
+     "Rebuild a view from the store and switch readers over, or fill a lost topic again",
+     "The view that is live serves until the switch, and stays as it is if anything fails before. With "
+     "--to-topic VIEW is "
+     "the category of an events topic that Kafka has lost: the server's relay fills it from the first event "
+     "on, in order "
+     "and with the old positions; what consumers have handled they drop. Live events of all topics wait "
+     "meanwhile.",
+     {{"to-topic", 0, NULL, "fill the events topic of a category again"},
+      {"recreate", 0, NULL, "with --to-topic: delete it first when it has records"}},
+     {"sagabus replay order_summary", "sagabus replay --to-topic order"},
      sb_cmd_replay},
     {"key",
      "create",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/relay.h"
 
+#include "bus/relay_admin.h"
 #include "bus/topic.h"
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
@@ -9,6 +10,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct fixture {
@@ -108,6 +110,63 @@ static void repeats_at_most_when_it_is_killed_itself(void **state)
     print_message("%zu records for 25000 events\n", records);
 }
 
+/* It ends while the broker stands still and everything that fits is under way; its successor sends the rest.
+ */
+static void a_full_queue_is_handed_over_when_it_is_stopped(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_append(&f->relay, "order.created", 1000);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 30000);
+    sb_test_kafka_control("pause");
+    sb_test_relay_append(&f->relay, "order.created", 20000); /* more than the ring holds */
+    sb_test_sleep_ms(1000);
+    sb_test_relay_stop(&f->relay);
+    sb_test_relay_start(&f->relay);
+    sb_test_sleep_ms(500);
+    sb_test_kafka_control("resume");
+    sb_test_relay_wait(&f->relay, 60000);
+    size_t records = sb_test_relay_check(&f->relay, f->topic, 3, "order.created", 21000);
+    print_message("%zu records for 21000 events\n", records);
+}
+
+static sb_relay_rebuild_state_t fill_again(fixture_t *f, bool recreate)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    int64_t no = 0;
+    sb_relay_rebuild_state_t state = {.ended = false};
+    assert_ok(sb_relay_rebuild_request(f->relay.pg, "order", recreate, "test", &no, &err), &err);
+    int64_t until = sb_test_mono_ms() + 60000;
+    while (!state.ended) {
+        assert_true(sb_test_mono_ms() < until);
+        assert_ok(sb_relay_rebuild_look(f->relay.pg, no, &state, &err), &err);
+        sb_test_sleep_ms(20);
+    }
+    return state;
+}
+
+/* What was sent after the loss has lower events before it, or a new consumer would miss them. */
+static void a_lost_topic_is_filled_again_from_the_store(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_append(&f->relay, "order.created", 3000);
+    sb_test_relay_append(&f->relay, "stock.moved", 50);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 30000);
+    sb_test_kafka_control("wipe");
+    sb_test_relay_append(&f->relay, "order.created", 100);
+    sb_test_relay_wait(&f->relay, 90000);
+
+    sb_relay_rebuild_state_t refused = fill_again(f, false);
+    assert_contains(refused.error, "has records: --recreate");
+    sb_relay_rebuild_state_t done = fill_again(f, true);
+    assert_string_equal(done.error, "");
+    assert_int_equal(done.sent, 3100);
+    sb_test_relay_append(&f->relay, "order.created", 20);
+    sb_test_relay_wait(&f->relay, 30000);
+    assert_int_equal(sb_test_relay_check(&f->relay, f->topic, 3, "order.created", 3120), 3120);
+}
+
 static void goes_on_after_the_brokers_data_was_wiped(void **state)
 {
     fixture_t *f = *state;
@@ -126,7 +185,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(loses_nothing_when_the_broker_is_killed, setup, teardown),
         cmocka_unit_test_setup_teardown(loses_nothing_when_the_broker_stands_still, setup, teardown),
         cmocka_unit_test_setup_teardown(repeats_at_most_when_it_is_killed_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_queue_is_handed_over_when_it_is_stopped, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lost_topic_is_filled_again_from_the_store, setup, teardown),
         cmocka_unit_test_setup_teardown(goes_on_after_the_brokers_data_was_wiped, setup, teardown),
     };
+    cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }

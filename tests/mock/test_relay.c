@@ -362,6 +362,31 @@ static void a_restored_database_goes_on_when_it_is_told_and_under_a_new_incarnat
     }
 }
 
+/* The topic is empty and the relay is past its events, as after Kafka lost them. */
+static void a_filling_that_is_stopped_goes_on_where_it_was(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    int64_t no = 0;
+    sb_relay_rebuild_state_t look = {.ended = false};
+    sb_test_relay_append(&f->relay, "order.created", 8000);
+    sb_test_pg_script(f->relay.pg, "UPDATE sagabus.lease r SET cursor = s.cursor FROM sagabus.lease s WHERE "
+                                   "r.role = 'relay' AND s.role = 'sequencer'");
+    assert_ok(sb_relay_rebuild_request(f->relay.pg, "order", false, "test", &no, &err), &err);
+    for (int i = 0; !look.ended && i < 50; i++) {
+        sb_test_relay_start(&f->relay);
+        sb_test_sleep_ms(100 + 100 * i);
+        sb_test_relay_stop(&f->relay);
+        assert_ok(sb_relay_rebuild_look(f->relay.pg, no, &look, &err), &err);
+    }
+    assert_true(look.ended);
+    assert_string_equal(look.error, "");
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_append(&f->relay, "order.created", 10);
+    sb_test_relay_wait(&f->relay, 20000);
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 8010) >= 8010);
+}
+
 /* Two stores share the brokers, one of them without a prefix: "theirs.order.events" is not its topic. */
 static void another_installation_under_a_prefix_is_none_of_its_business(void **state)
 {
@@ -432,6 +457,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(notices_another_event_in_the_same_place, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_restored_database_goes_on_when_it_is_told_and_under_a_new_incarnation, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_filling_that_is_stopped_goes_on_where_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(another_installation_under_a_prefix_is_none_of_its_business, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_second_relay_takes_over_and_repeats_at_most, setup, teardown),
