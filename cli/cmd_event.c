@@ -1,14 +1,11 @@
-/* publish, event append, event read: over HTTP.
+/* publish, event append: over HTTP.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/clock.h"
 #include "base/scan.h"
 #include "cli/commands.h"
 #include "cli/remote.h"
 
 #include <stdlib.h>
-
-#define PAGE_MAX 500
 
 /* ---- append ---- */
 
@@ -105,149 +102,28 @@ sb_code_t sb_cmd_publish(sb_cli_t *cli, sb_error_t *err)
     return append(cli, NULL, err);
 }
 
-sb_code_t sb_cmd_event_append(sb_cli_t *cli, sb_error_t *err)
+/* Options of one event do not go with a file of them, nor the other way round. */
+static sb_code_t check_mode(const sb_cli_t *cli, const char *file, sb_error_t *err)
 {
-    return append(cli, sb_cli_option(cli, "expect"), err);
-}
-
-/* ---- read ---- */
-
-typedef struct reading {
-    const char *category; /* with key: one stream; NULL: all */
-    const char *key;
-    bool backward;
-    bool follow;
-    const char *types;
-    int64_t at; /* a stream: the version to begin with, 0 for the end; all: after this seq */
-    int64_t left;
-} reading_t;
-
-static void page_path(const reading_t *r, int64_t limit, sb_buf_t *path)
-{
-    sb_buf_reset(path);
-    if (r->category) {
-        sb_buf_add_text(path, "/v1/streams/");
-        sb_http_encode(path, sb_slice(r->category));
-        sb_buf_add_char(path, '/');
-        sb_http_encode(path, sb_slice(r->key));
-        sb_buf_printf(path, "?limit=%lld", (long long)limit);
-        if (r->at > 0)
-            sb_buf_printf(path, "&from=%lld", (long long)r->at);
-        if (r->backward)
-            sb_buf_add_text(path, "&backward=true");
-        return;
-    }
-    sb_buf_printf(path, "/v1/events?after=%lld&limit=%lld", (long long)r->at, (long long)limit);
-    if (r->types) {
-        sb_buf_add_text(path, "&types=");
-        sb_http_encode(path, sb_slice(r->types));
-    }
-}
-
-/* Moves to where the next page begins; false at the end. */
-static bool next_page(reading_t *r, const json_t *page, int64_t limit)
-{
-    const json_t *items = json_object_get(page, "items");
-    size_t count = json_array_size(items);
-    const json_t *last = json_array_get(items, count ? count - 1 : 0);
-    const json_t *after = json_object_get(page, "next_after");
-    r->left -= (int64_t)count;
-    if (r->category) {
-        int64_t version = json_integer_value(json_object_get(last, "version"));
-        r->at = r->backward ? version - 1 : version + 1;
-        return (int64_t)count == limit && r->at > 0;
-    }
-    int64_t before = r->at;
-    r->at = json_is_integer(after) ? json_integer_value(after)
-            : count                ? json_integer_value(json_object_get(last, "seq"))
-                                   : before;
-    return (int64_t)count == limit || (r->at > before && json_is_integer(after));
-}
-
-static void print_events(sb_cli_t *cli, const json_t *items)
-{
-    static const sb_column_t columns[] = {{"SEQ", "/seq"},     {"TIME", "/time"},       {"TYPE", "/type"},
-                                          {"KEY", "/subject"}, {"VERSION", "/version"}, {"DATA", "/data"},
-                                          {NULL, NULL}};
-    if (json_array_size(items) == 0 && cli->out.format == SB_OUTPUT_TABLE)
-        return;
-    sb_output_items(&cli->out, items, columns);
-    (void)fflush(cli->out.to);
-}
-
-/* Gathers all pages, so that json is one document and a table has one head; a follower prints as it reads. */
-static sb_code_t read_pages(sb_cli_t *cli, reading_t *r, json_t *all, sb_error_t *err)
-{
-    sb_remote_t *remote = NULL;
-    sb_buf_t path = SB_BUF_INIT;
-    sb_code_t code = sb_remote_open(&remote, cli->config, err);
-    while (code == SB_OK && r->left > 0 && !sb_cli_interrupted()) {
-        int64_t limit = r->left < PAGE_MAX ? r->left : PAGE_MAX;
-        json_t *page = NULL;
-        page_path(r, limit, &path);
-        code = sb_remote_get(remote, sb_buf_text(&path), &page, err);
-        if (code != SB_OK)
-            break;
-        bool more = next_page(r, page, limit);
-        if (r->follow)
-            print_events(cli, json_object_get(page, "items"));
-        else if (json_array_extend(all, json_object_get(page, "items")) != 0)
-            code = sb_fail(err, SB_NO_MEMORY, "out of memory");
-        json_decref(page);
-        if (!more && !r->follow)
-            break;
-        if (!more)
-            sb_sleep_ms(250);
-    }
-    sb_buf_fini(&path);
-    sb_remote_close(&remote);
-    return code;
-}
-
-static sb_code_t read_options(const sb_cli_t *cli, reading_t *r, char *stream, size_t cap, sb_error_t *err)
-{
-    int64_t from = 0;
-    sb_code_t code =
-        sb_cli_option_int(cli, "limit", 1, INT64_MAX, r->follow ? INT64_MAX : 100, &r->left, err);
-    if (code == SB_OK)
-        code = sb_cli_option_int(cli, "after", 0, INT64_MAX, 0, &r->at, err);
-    if (code == SB_OK)
-        code = sb_cli_option_int(cli, "from", 1, INT32_MAX, 0, &from, err);
-    if (code != SB_OK || cli->argument_count == 0)
-        return code;
-    (void)snprintf(stream, cap, "%s", cli->argument[0]);
-    char *slash = strchr(stream, '/');
-    if (!slash || slash == stream || !slash[1])
-        return sb_fail(err, SB_INVALID, "%s: expected a stream, CATEGORY/KEY", cli->argument[0]);
-    *slash = '\0';
-    r->category = stream;
-    r->key = slash + 1;
-    r->at = from;
-    if (r->types || r->follow)
-        return sb_fail(err, SB_INVALID, "--types and --follow go with all events, not with one stream");
+    static const char *const of_one[] = {"key", "data", "expect", "id", "source", "traceparent"};
+    static const char *const of_file[] = {"batch-id", "chunk", "dry-run"};
+    for (size_t i = 0; file && i < sizeof of_one / sizeof of_one[0]; i++)
+        if (sb_cli_option(cli, of_one[i]))
+            return sb_fail(err, SB_INVALID, "--%s is of one event; with --file each line says it", of_one[i]);
+    for (size_t i = 0; !file && i < sizeof of_file / sizeof of_file[0]; i++)
+        if (sb_cli_option(cli, of_file[i]))
+            return sb_fail(err, SB_INVALID, "--%s goes with --file", of_file[i]);
+    if ((file != NULL) == (cli->argument_count > 0))
+        return sb_fail(err, SB_INVALID,
+                       file ? "--file and a TYPE: give one of them" : "expected a TYPE, or --file FILE");
     return SB_OK;
 }
 
-sb_code_t sb_cmd_event_read(sb_cli_t *cli, sb_error_t *err)
+sb_code_t sb_cmd_event_append(sb_cli_t *cli, sb_error_t *err)
 {
-    char stream[512];
-    reading_t r = {.backward = sb_cli_option(cli, "backward") != NULL,
-                   .follow = sb_cli_option(cli, "follow") != NULL,
-                   .types = sb_cli_option(cli, "types")};
-    sb_code_t code = read_options(cli, &r, stream, sizeof stream, err);
+    const char *file = sb_cli_option(cli, "file");
+    sb_code_t code = check_mode(cli, file, err);
     if (code != SB_OK)
         return code;
-    if (r.follow) {
-        sb_cli_catch_interrupt();
-        if (cli->out.format != SB_OUTPUT_JSONL)
-            cli->out.format = SB_OUTPUT_JSONL; /* a stream has no last line */
-    }
-    json_t *all = json_array();
-    code = all ? read_pages(cli, &r, all, err) : sb_fail(err, SB_NO_MEMORY, "out of memory");
-    if (code == SB_OK && !r.follow)
-        print_events(cli, all);
-    json_decref(all);
-    if (r.follow && sb_cli_interrupted())
-        cli->exit_code = SB_EXIT_INTERRUPTED;
-    return code;
+    return file ? sb_cmd_event_append_file(cli, file, err) : append(cli, sb_cli_option(cli, "expect"), err);
 }

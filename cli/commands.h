@@ -18,6 +18,9 @@ sb_code_t sb_cmd_publish_direct(sb_cli_t *cli, sb_error_t *err);
 /* cmd_event.c */
 sb_code_t sb_cmd_publish(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_event_append(sb_cli_t *cli, sb_error_t *err);
+/* cmd_event_file.c */
+sb_code_t sb_cmd_event_append_file(sb_cli_t *cli, const char *name, sb_error_t *err);
+/* cmd_event_read.c */
 sb_code_t sb_cmd_event_read(sb_cli_t *cli, sb_error_t *err);
 /* cmd_verify.c */
 sb_code_t sb_cmd_event_verify(sb_cli_t *cli, sb_error_t *err);

@@ -5,10 +5,15 @@
 
 /* clang-format off: one a line */
 const sb_migration_t sb_migrations[] = {
-    {"0001_core", sb_sql_0001_core},   {"0002_saga", sb_sql_0002_saga},
-    {"0003_view", sb_sql_0003_view},   {"0004_access", sb_sql_0004_access},
-    {"0005_seal", sb_sql_0005_seal},   {"0006_snapshot", sb_sql_0006_snapshot},
-    {"0007_roles", sb_sql_0007_roles}, {"0008_relay", sb_sql_0008_relay}, {NULL, NULL},
+    {"0001_core", sb_sql_0001_core},
+    {"0002_saga", sb_sql_0002_saga},
+    {"0003_view", sb_sql_0003_view},
+    {"0004_access", sb_sql_0004_access},
+    {"0005_seal", sb_sql_0005_seal},
+    {"0006_snapshot", sb_sql_0006_snapshot},
+    {"0007_roles", sb_sql_0007_roles},
+    {"0008_relay", sb_sql_0008_relay},
+    {NULL, NULL},
 };
 /* clang-format on */
 

@@ -1,0 +1,334 @@
+/* Events by the command line: files of them, and following what comes, through the binary.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "events/catalog.h"
+#include "tests/support/assert.h"
+#include "tests/support/pg_server.h"
+#include "tests/support/process.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ARGUMENTS 12
+
+typedef struct fixture {
+    char uri[SB_TEST_URI];
+    sb_pg_t *pg;
+    char file[64];
+    char env_pg[SB_TEST_URI + 32], env_listen[64], env_server[64];
+    const char *environment[6];
+    sb_error_t err;
+} fixture_t;
+
+static const char schemas[] = "SAGABUS_SCHEMAS_DIR=" SB_TEST_SOURCE_DIR "/schemas";
+
+static fixture_t fixture;
+
+static int free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+    (void)close(fd);
+    return ntohs(address.sin_port);
+}
+
+static int setup(void **state)
+{
+    fixture_t *f = &fixture;
+    sb_catalog_t *catalog = NULL;
+    sb_apply_report_t report;
+    int port = free_port();
+    *f = (fixture_t){.pg = NULL};
+    f->pg = sb_test_pg_open(sb_test_pg_fresh(f->uri));
+    assert_ok(sb_catalog_new(&catalog, &f->err), &f->err);
+    assert_ok(sb_catalog_apply(catalog, f->pg, SB_TEST_SOURCE_DIR "/schemas", NULL, &report, &f->err),
+              &f->err);
+    sb_catalog_free(&catalog);
+    (void)snprintf(f->env_pg, sizeof f->env_pg, "SAGABUS_PG_URI=%s", f->uri);
+    (void)snprintf(f->env_listen, sizeof f->env_listen, "SAGABUS_HTTP_LISTEN=127.0.0.1:%d", port);
+    (void)snprintf(f->env_server, sizeof f->env_server, "SAGABUS_SERVER_URL=http://127.0.0.1:%d", port);
+    const char *environment[] = {
+        f->env_pg, f->env_listen, f->env_server, "SAGABUS_KAFKA_BOOTSTRAP=127.0.0.1:1", schemas, NULL};
+    memcpy(f->environment, environment, sizeof environment);
+    (void)snprintf(f->file, sizeof f->file, "/tmp/sagabus-events-%d.jsonl", (int)getpid());
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *f = *state;
+    (void)unlink(f->file);
+    sb_pg_close(&f->pg);
+    return 0;
+}
+
+/* Starts sagabus with these words (ended by NULL). */
+static void spawn(fixture_t *f, sb_test_process_t *process, const char *const *words)
+{
+    const char *argv[ARGUMENTS + 2] = {SB_SAGABUS};
+    for (int i = 0; words[i]; i++)
+        argv[i + 1] = words[i];
+    sb_test_spawn(process, argv, f->environment, NULL);
+}
+
+static int run(fixture_t *f, char **said, const char *const *words)
+{
+    sb_test_process_t process;
+    spawn(f, &process, words);
+    assert_true(sb_test_wait(&process, 60000));
+    *said = sb_test_output(&process);
+    sb_test_process_end(&process);
+    return process.exit_code;
+}
+
+/* Runs it to its end; it must end with this code and say this. */
+static void assert_says(fixture_t *f, int exit_code, const char *text, const char *const *words)
+{
+    char *said = NULL;
+    int code = run(f, &said, words);
+    if (code != exit_code)
+        print_error("ended with %d and said:\n%s\n", code, said);
+    assert_int_equal(code, exit_code);
+    assert_contains(said, text);
+    free(said);
+}
+
+#define SAYS(f, exit_code, text, ...)                                                                        \
+    assert_says(f, exit_code, text, (const char *const[]){__VA_ARGS__, NULL})
+
+static int64_t events(const fixture_t *f)
+{
+    return sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event");
+}
+
+/* ---- a file ---- */
+
+static void write_lines(const fixture_t *f, const char *mode, int from, int to)
+{
+    FILE *file = fopen(f->file, mode);
+    assert_non_null(file);
+    for (int i = from; i < to; i++)
+        (void)fprintf(
+            file,
+            "{\"type\": \"order.confirmed\", \"subject\": \"o-%d\", \"data\": {\"order_id\": \"o\", "
+            "\"customer_id\": \"c-%d\"}}\n",
+            i % 7, i);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void add_line(const fixture_t *f, const char *line)
+{
+    FILE *file = fopen(f->file, "a");
+    assert_non_null(file);
+    (void)fprintf(file, "%s\n", line);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void a_file_is_appended_once_in_its_order(void **state)
+{
+    fixture_t *f = *state;
+    write_lines(f, "w", 0, 1200);
+    add_line(f, ""); /* nothing */
+    add_line(f,
+             "{\"specversion\":\"1.0\",\"id\":\"0190163d-8694-739b-aea5-966c26f8ad91\",\"type\":\"order."
+             "confirmed\","
+             "\"source\":\"/old\",\"subject\":\"k\\u00e4\",\"time\":\"2020-01-02T03:04:05Z\",\"dataschema\":"
+             "\"order.confirmed.v1\",\"correlationid\":\"co\",\"seq\":7,\"version\":3,\"data\":"
+             "{\"order_id\":\"o\",\"customer_id\":\"c\"}}");
+    SAYS(f, 0, "1201", "event", "append", "--file", f->file, "--dry-run");
+    assert_int_equal(events(f), 0);
+    SAYS(f, 0, "\"appended\":1201", "event", "append", "--file", f->file, "-o", "jsonl");
+    assert_int_equal(events(f), 1201);
+    SAYS(f, 0, "\"repeated\":1201", "event", "append", "--file", f->file, "-o", "jsonl");
+    assert_int_equal(events(f), 1201);
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM (SELECT seq, row_number() OVER (ORDER BY seq) - 1 n, "
+                              "convert_from(data, 'UTF8')::json->>'customer_id' c FROM sagabus.event) e "
+                              "WHERE c = 'c-' || n"),
+        1200);
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event e JOIN sagabus.stream s USING (stream_no) "
+                              "WHERE key = E'k\\u00e4' AND e.version = 1 AND at = '2020-01-02T03:04:05Z' "
+                              "AND id = '0190163d-8694-739b-aea5-966c26f8ad91'"),
+        1);
+    /* The file as another batch is appended again; one that has grown is not taken for another one. */
+    SAYS(f, 0, "\"appended\":1201", "event", "append", "--file", f->file, "--batch-id", "once more", "-o",
+         "jsonl");
+    write_lines(f, "a", 0, 1);
+    SAYS(f, 6, "lines 1001 to 1203 were appended before with other content", "event", "append", "--file",
+         f->file);
+    assert_int_equal(events(f), 2402);
+}
+
+static void a_run_that_was_killed_is_continued(void **state)
+{
+    fixture_t *f = *state;
+    write_lines(f, "w", 0, 3000);
+    for (int kill = 1; kill <= 3; kill++) {
+        sb_test_process_t process;
+        int64_t before = events(f);
+        spawn(f, &process,
+              (const char *const[]){"event", "append", "--file", f->file, "--chunk", "10", NULL});
+        assert_soon(events(f) > before || process.pid == 0, 20000);
+        sb_test_signal(&process, kill == 3 ? SIGINT : SIGKILL);
+        assert_true(sb_test_wait(&process, 20000));
+        assert_true(process.exit_code == (kill == 3 ? 130 : 128 + SIGKILL) || process.exit_code == 0);
+        sb_test_process_end(&process);
+    }
+    SAYS(f, 0, "\"batch\"", "event", "append", "--file", f->file, "--chunk", "10", "-o", "jsonl");
+    assert_int_equal(events(f), 3000);
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(DISTINCT convert_from(data, 'UTF8')) FROM sagabus.event"), 3000);
+}
+
+static void a_bad_line_is_named(void **state)
+{
+    fixture_t *f = *state;
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"{\"type\":\"order.confirmed\",\"subject\":\"o\",\"data\":{\"order_id\":7,\"customer_id\":\"c\"}}",
+         ":41: /data/order_id"},
+        {"{\"type\":\"order.confirmed\",\"subject\":\"o\"}", ":41: /data: is missing"},
+        {"{\"type\":\"order.confirmed\",\"data\":{}}", ":41: /subject: is missing"},
+        {"{\"type\":\"no.such\",\"subject\":\"o\",\"data\":{}}", ":41: /type"},
+        {"{\"type\":\"order.confirmed\",\"subject\":\"o\",\"data\":{}", ":41: not JSON"},
+        {"{\"type\":\"order.confirmed\",\"subject\":\"o\",\"dat\":{}}", "member \"dat\" is not known"},
+        {"{\"type\":\"order.confirmed\",\"subject\":\"o\",\"time\":\"noon\",\"data\":{}}", ":41: /time"},
+        {"[1]", ":41: an event is a JSON object"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        write_lines(f, "w", 0, 40);
+        add_line(f, cases[i].line);
+        SAYS(f, 1, cases[i].says, "event", "append", "--file", f->file, "--dry-run");
+    }
+    assert_int_equal(events(f), 0);
+    SAYS(f, 1, "40 events before line 41 are appended", "event", "append", "--file", f->file, "--chunk",
+         "20");
+    assert_int_equal(events(f), 40);
+    write_lines(f, "w", 0, 45); /* mended */
+    SAYS(f, 0, "\"appended\":5,\"", "event", "append", "--file", f->file, "--chunk", "20", "-o", "jsonl");
+    assert_int_equal(events(f), 45);
+    SAYS(f, 1, "No such file", "event", "append", "--file", "/no/such/file");
+    SAYS(f, 1, "goes with --file", "event", "append", "order.confirmed", "--dry-run");
+    SAYS(f, 1, "give one of them", "event", "append", "order.confirmed", "--file", f->file);
+}
+
+/* ---- following ---- */
+
+static void start_serve(fixture_t *f, sb_test_process_t *serve)
+{
+    spawn(f, serve, (const char *const[]){"serve", NULL});
+    char *said = NULL;
+    for (int i = 0; i < 200; i++) {
+        int code = run(f, &said, (const char *const[]){"event", "read", NULL});
+        free(said);
+        if (code == 0)
+            return;
+        sb_test_sleep_ms(50);
+    }
+    fail_msg("serve does not answer");
+}
+
+static void stop_serve(sb_test_process_t *serve)
+{
+    sb_test_signal(serve, SIGTERM);
+    assert_true(sb_test_wait(serve, 20000));
+    sb_test_process_end(serve);
+}
+
+static int lines_of(const sb_test_process_t *process, const char *with)
+{
+    char *text = sb_test_output(process);
+    int count = 0;
+    for (const char *at = text; (at = strstr(at, with)) != NULL; at++)
+        count++;
+    free(text);
+    return count;
+}
+
+/* Every event once, in order: the last number of each line is its place. */
+static void assert_each_once(const sb_test_process_t *process, int count)
+{
+    char *text = sb_test_output(process);
+    const char *at = text;
+    for (int i = 0; i < count; i++) {
+        char want[32];
+        (void)snprintf(want, sizeof want, "\"c-%d\"", i);
+        at = strstr(at, "\"customer_id\"");
+        assert_non_null(at);
+        const char *here = strstr(at, want);
+        if (!here || here - at > 20)
+            fail_msg("%s is not next, but %.40s", want, at);
+        at += 5;
+    }
+    assert_null(strstr(at, "\"customer_id\""));
+    free(text);
+}
+
+static void a_follower_misses_nothing_and_ends_cleanly(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_process_t serve, all, stream, other;
+    write_lines(f, "w", 0, 700);
+    SAYS(f, 0, "700", "event", "append", "--file", f->file);
+    start_serve(f, &serve);
+    spawn(f, &all,
+          (const char *const[]){"event", "read", "--all", "--follow", "--types", "order.con*", NULL});
+    spawn(f, &stream, (const char *const[]){"event", "read", "order/o-1", "--follow", NULL});
+    spawn(f, &other, (const char *const[]){"event", "read", "--follow", "--types", "payment.*", NULL});
+    assert_soon(lines_of(&all, "\"c-699\"") == 1, 20000);
+    assert_soon(lines_of(&stream, "\"o-1\"") == 100, 20000);
+
+    stop_serve(&serve); /* they wait for it */
+    write_lines(f, "w", 700, 1400);
+    SAYS(f, 0, "700", "event", "append", "--file", f->file);
+    start_serve(f, &serve);
+    assert_soon(lines_of(&all, "\"c-1399\"") == 1, 20000);
+    write_lines(f, "w", 1400, 1410);
+    SAYS(f, 0, "10", "event", "append", "--file", f->file, "--chunk", "1");
+    assert_soon(lines_of(&all, "\"c-1409\"") == 1, 20000);
+    assert_soon(lines_of(&stream, "\"subject\":\"o-1\"") == 1410 / 7 + 1, 20000);
+
+    sb_test_process_t *const followers[] = {&all, &stream, &other};
+    for (int i = 0; i < 3; i++)
+        sb_test_signal(followers[i], SIGINT);
+    for (int i = 0; i < 3; i++) {
+        assert_true(sb_test_wait(followers[i], 10000));
+        assert_int_equal(followers[i]->exit_code, 130);
+    }
+    assert_each_once(&all, 1410);
+    assert_int_equal(lines_of(&other, "\"subject\""), 0);
+    for (int i = 0; i < 3; i++)
+        sb_test_process_end(followers[i]);
+    SAYS(f, 0, "\"c-1409\"", "event", "read", "--since", "2020-01-01T00:00:00Z", "-n", "2000", "-o", "jsonl");
+    SAYS(f, 0, "[]", "event", "read", "--since", "2999-01-01T00:00:00Z", "-o", "json");
+    SAYS(f, 1, "--since yesterday", "event", "read", "--since", "yesterday");
+    SAYS(f, 1, "goes with one stream", "event", "read", "--backward");
+    SAYS(f, 1, "goes with all events", "event", "read", "order/o-1", "--since", "2999-01-01T00:00:00Z");
+    sb_test_pg_script(f->pg, "UPDATE sagabus.stream SET first_version = 3 WHERE key = 'o-1'");
+    SAYS(f, 5, "the first one is 3", "event", "read", "order/o-1", "--from", "2");
+    stop_serve(&serve);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(a_file_is_appended_once_in_its_order),
+        CASE(a_run_that_was_killed_is_continued),
+        CASE(a_bad_line_is_named),
+        CASE(a_follower_misses_nothing_and_ends_cleanly),
+    };
+    return cmocka_run_group_tests_name("cli_events", tests, sb_test_pg_start, sb_test_pg_stop);
+}
