@@ -157,9 +157,15 @@ static sb_slice_t between(const char *from, const char *to)
     return (sb_slice_t){from, (size_t)(to - from)};
 }
 
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* Inside of a body that is JSON: something follows. */
 static const char *skip_space(const char *at)
 {
-    while (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r')
+    while (is_space(*at))
         at++;
     return at;
 }
@@ -435,7 +441,7 @@ static sb_slice_t trim(sb_slice_t text)
 {
     const char *from = skip_space(text.ptr);
     size_t length = text.len - (size_t)(from - text.ptr);
-    while (length > 0 && skip_space(from + length - 1) != from + length - 1)
+    while (length > 0 && is_space(from[length - 1]))
         length--;
     return (sb_slice_t){from, length};
 }
