@@ -27,6 +27,63 @@ sb_code_t sb_cmd_schema_apply(sb_cli_t *cli, sb_error_t *err)
     return SB_OK;
 }
 
+/* ---- check ---- */
+
+/* The message without the file and the place, which have columns of their own. */
+static const char *bare(const char *message, const char *file, const char *pointer)
+{
+    size_t length = strlen(file);
+    if (strncmp(message, file, length) != 0)
+        return message;
+    message += length;
+    if (strncmp(message, ", at ", 5) == 0 && strncmp(message + 5, pointer, strlen(pointer)) == 0)
+        message += 5 + strlen(pointer);
+    return message + strspn(message, ":, ");
+}
+
+static void add_fault(void *context, sb_code_t code, const char *file, const char *pointer,
+                      const char *message)
+{
+    json_t *item = json_pack("{s:s, s:s, s:s, s:s}", "file", file, "pointer", pointer, "code",
+                             sb_code_name(code), "fault", bare(message, file, pointer));
+    (void)json_array_append_new(context, item);
+}
+
+static sb_code_t check_files(sb_cli_t *cli, sb_catalog_t *released, const char *dir, json_t *faults,
+                             sb_error_t *err)
+{
+    static const sb_column_t columns[] = {
+        {"FILE", "/file"}, {"AT", "/pointer"}, {"FAULT", "/fault"}, {NULL, NULL}};
+    int files = 0;
+    sb_code_t code = sb_catalog_check(released, sb_cli_option(cli, "against"), dir, checks, add_fault, faults,
+                                      &files, err);
+    if (code != SB_OK)
+        return code;
+    size_t count = json_array_size(faults);
+    if (count > 0 || cli->out.format != SB_OUTPUT_TABLE)
+        sb_output_items(&cli->out, faults, columns);
+    if (count > 0)
+        return sb_fail(err, SB_INVALID, "%s: %zu fault%s", dir, count, count == 1 ? "" : "s");
+    sb_cli_note(cli, "%s: %d files, no fault", dir, files);
+    return SB_OK;
+}
+
+sb_code_t sb_cmd_schema_check(sb_cli_t *cli, sb_error_t *err)
+{
+    sb_registry_t registry = {NULL, NULL};
+    const char *dir = cli->argument_count ? cli->argument[0] : sb_config_get(cli->config, "schemas.dir");
+    json_t *faults = json_array();
+    sb_code_t code = sb_cli_option(cli, "registered") ? sb_registry_open(&registry, cli, err)
+                                                      : sb_catalog_new(&registry.catalog, err);
+    if (code == SB_OK)
+        code = check_files(cli, registry.catalog, dir, faults, err);
+    sb_registry_close(&registry);
+    json_decref(faults);
+    return code;
+}
+
+/* ---- list ---- */
+
 static const char *const kind_names[SB_ARTIFACT_KINDS] = {
     [SB_ARTIFACT_EVENT] = "event", [SB_ARTIFACT_SAGA] = "saga", [SB_ARTIFACT_VIEW] = "view"};
 

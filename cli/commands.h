@@ -46,6 +46,7 @@ sb_code_t sb_cmd_view_show(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_replay(sb_cli_t *cli, sb_error_t *err);
 /* cmd_schema.c */
 sb_code_t sb_cmd_schema_apply(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_schema_check(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_schema_list(sb_cli_t *cli, sb_error_t *err);
 /* cmd_asyncapi.c */
 sb_code_t sb_cmd_schema_asyncapi(sb_cli_t *cli, sb_error_t *err);

@@ -52,6 +52,23 @@ const sb_cli_command_t sb_cli_table[] = {
      {"sagabus schema apply", "sagabus schema apply ./schemas"},
      sb_cmd_schema_apply},
     {"schema",
+     "check",
+     0,
+     1,
+     "[DIR]",
+     "Check the files of a directory, without a database",
+     "Each by itself; versions of an event type beside each other: what the new one asks for must be there "
+     "in "
+     "the old one, or come by its x-upcast; views and sagas beside the types. With --against and "
+     "--registered also: "
+     "a version that was released is not edited. Names every fault; exit code 1 when there is one.",
+     {{"against", 0, "DIR", "compare with these files: a checkout of what is released"},
+      {"registered", 0, NULL, "compare with what is registered in the database"},
+      {NULL, 0, NULL, NULL}},
+     {"sagabus schema check", "sagabus schema check ./schemas --against /tmp/main/schemas",
+      "sagabus schema check --registered --pg postgresql://db/sagabus"},
+     sb_cmd_schema_check},
+    {"schema",
      "list",
      0,
      0,

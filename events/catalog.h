@@ -89,6 +89,20 @@ typedef sb_code_t (*sb_artifact_check_fn)(const json_t *body, const sb_catalog_t
 SB_MUST_CHECK sb_code_t sb_catalog_add(sb_catalog_t *catalog, const sb_artifact_t *artifact, sb_slice_t text,
                                        int type_no, sb_error_t *err);
 
+/* A fault in a file, or in how it stands to others. pointer may be "". */
+typedef void (*sb_schema_fault_fn)(void *context, sb_code_t code, const char *file, const char *pointer,
+                                   const char *message);
+
+/* Checks every file under dir as sb_catalog_apply does, without a database: each by itself, versions of an
+ * event type beside each other (events/compat.h), views and sagas beside the types. released holds what the
+ * files are compared with (a loaded catalog, or a new one); against adds a directory of files to it, NULL:
+ * none. released is used up by it. Every fault is told of; SB_OK also then. *files: how many were read
+ * without a fault of their own. */
+SB_MUST_CHECK sb_code_t sb_catalog_check(sb_catalog_t *released, const char *against, const char *dir,
+                                         const sb_artifact_check_fn check[SB_ARTIFACT_KINDS],
+                                         sb_schema_fault_fn on_fault, void *context, int *files,
+                                         sb_error_t *err);
+
 typedef struct sb_apply_report {
     int added;
     int unchanged;

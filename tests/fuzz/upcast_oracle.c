@@ -141,6 +141,24 @@ static bool digits_kept(sb_slice_t made, sb_slice_t body, sb_slice_t declaration
     return true;
 }
 
+/* A fraction in a declaration is written anew when it is compiled. */
+static bool has_fraction(const json_t *value)
+{
+    const char *name;
+    size_t index;
+    json_t *child;
+    bool found = json_is_real(value);
+    json_object_foreach((json_t *)(uintptr_t)value, name, child)
+    {
+        found = found || has_fraction(child);
+    }
+    json_array_foreach(value, index, child)
+    {
+        found = found || has_fraction(child);
+    }
+    return found;
+}
+
 static json_t *parse(sb_slice_t text)
 {
     return json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
@@ -159,7 +177,7 @@ static const char *compare(sb_slice_t made, const json_t *operations, sb_slice_t
         fault = "jansson cannot read the result";
     else if (want && !json_equal(want, have))
         fault = "the result is another value";
-    else if (want && !digits_kept(made, body, declaration))
+    else if (want && !has_fraction(operations) && !digits_kept(made, body, declaration))
         fault = "a number was written anew";
     json_decref(want);
     json_decref(have);

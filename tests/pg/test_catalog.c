@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "events/catalog.h"
+#include "events/view.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 #include "tests/support/process.h"
@@ -117,9 +118,12 @@ static sb_code_t collect(void *context, const sb_artifact_t *artifact, sb_error_
 static void versions_stand_beside_each_other(void **state)
 {
     fixture_t *f = *state;
-    put_file(f, "events/a.x.v1.json", TYPE("a.x", "1", "{}"));
-    put_file(f, "events/a.x.v10.json", TYPE("a.x", "10", "{\"type\":\"object\"}"));
-    put_file(f, "events/a.x.v2.json", TYPE("a.x", "2", "{}"));
+    for (int version = 1; version <= 10; version++) {
+        char name[64], text[200];
+        (void)snprintf(name, sizeof name, "events/a.x.v%d.json", version);
+        (void)snprintf(text, sizeof text, "{\"type\":\"a.x\",\"version\":%d,\"schema\":{}}", version);
+        put_file(f, name, text);
+    }
     put_file(f, "events/a.x-y.v1.json", TYPE("a.x-y", "1", "{}"));
     put_file(f, "events/README.txt", "no JSON, not ours");
     assert_ok(apply(f, NULL), &f->err);
@@ -127,7 +131,8 @@ static void versions_stand_beside_each_other(void **state)
     assert_int_equal(sb_catalog_type(f->catalog, SB_SLICE("a.x"), 2)->version, 2);
     sb_buf_t list = SB_BUF_INIT;
     assert_ok(sb_catalog_each(f->catalog, SB_ARTIFACT_EVENT, collect, &list, &f->err), &f->err);
-    assert_string_equal(sb_buf_text(&list), "a.x/1 a.x/2 a.x/10 a.x-y/1 ");
+    assert_string_equal(sb_buf_text(&list),
+                        "a.x/1 a.x/2 a.x/3 a.x/4 a.x/5 a.x/6 a.x/7 a.x/8 a.x/9 a.x/10 a.x-y/1 ");
     sb_buf_fini(&list);
 
     const sb_artifact_t *artifact = sb_catalog_artifact(f->catalog, SB_ARTIFACT_EVENT, SB_SLICE("a.x"), 2);
@@ -246,6 +251,52 @@ static void another_instance_learns_of_it_by_loading(void **state)
     sb_pg_close(&pg);
 }
 
+static void a_version_that_breaks_the_one_before_is_refused(void **state)
+{
+    fixture_t *f = *state;
+    put_file(f, "events/a.x.v1.json",
+             TYPE("a.x", "1", "{\"properties\":{\"amount\":{\"type\":\"integer\"}}}"));
+    assert_ok(apply(f, NULL), &f->err);
+    int64_t before = registered(f);
+    put_file(f, "events/a.x.v2.json",
+             TYPE("a.x", "2", "{\"properties\":{\"cents\":{\"type\":\"integer\"}}}"));
+    assert_code(SB_INVALID, apply(f, NULL), &f->err);
+    assert_string_equal(f->err.pointer, "/schema/properties");
+    assert_contains(f->err.message, "a.x.v2.json, at /schema/properties: /amount: is gone; say in x-upcast");
+    assert_int_equal(registered(f), before);
+    put_file(f, "events/a.x.v2.json",
+             "{\"type\":\"a.x\",\"version\":2,\"schema\":{\"properties\":{\"cents\":{\"type\":\"integer\"}}},"
+             "\"x-upcast\":[{\"rename\":{\"from\":\"/amount\",\"to\":\"/cents\"}}]}");
+    assert_ok(apply(f, NULL), &f->err);
+    put_file(f, "events/a.x.v4.json", TYPE("a.x", "4", "{}"));
+    assert_code(SB_INVALID, apply(f, NULL), &f->err);
+    assert_contains(f->err.message, "versions have no gaps, make it version 3");
+}
+
+static void a_view_that_loses_a_field_is_named(void **state)
+{
+    fixture_t *f = *state;
+    static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_VIEW] = sb_view_check};
+    put_file(f, "events/a.x.v1.json",
+             TYPE("a.x", "1", "{\"properties\":{\"amount\":{\"type\":\"integer\"}}}"));
+    put_file(f, "views/sums.json",
+             "{\"view\":\"sums\",\"version\":1,\"tables\":[{\"name\":\"sums\",\"key\":{\"column\":\"k\","
+             "\"type\":\"text\","
+             "\"from\":\"$subject\"},\"columns\":[{\"name\":\"n\",\"type\":\"int8\",\"default\":0}],\"on\":{"
+             "\"a.x\":{"
+             "\"add\":{\"n\":\"/amount\"}}}}]}");
+    assert_ok(apply(f, checks), &f->err);
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/views/sums.json", f->dir);
+    assert_int_equal(remove(path), 0); /* it is someone else's */
+    put_file(f, "events/a.x.v2.json",
+             "{\"type\":\"a.x\",\"version\":2,\"schema\":{\"properties\":{\"cents\":{\"type\":\"integer\"}}},"
+             "\"x-upcast\":[{\"rename\":{\"from\":\"/amount\",\"to\":\"/cents\"}}]}");
+    assert_code(SB_INVALID, apply(f, checks), &f->err);
+    assert_contains(f->err.message, "view sums version 1, which is registered");
+    assert_contains(f->err.message, "a.x version 2, its newest, has no field /amount");
+}
+
 /* A newer release registered what this one cannot read. */
 static void one_unreadable_entry_keeps_no_other_away(void **state)
 {
@@ -282,6 +333,8 @@ int main(void)
         CASE(a_malformed_file_is_named_with_the_place),
         CASE(a_view_is_checked_against_the_types_beside_it),
         CASE(another_instance_learns_of_it_by_loading),
+        CASE(a_version_that_breaks_the_one_before_is_refused),
+        CASE(a_view_that_loses_a_field_is_named),
         CASE(one_unreadable_entry_keeps_no_other_away),
     };
     return cmocka_run_group_tests_name("catalog", tests, sb_test_pg_start, sb_test_pg_stop);

@@ -213,7 +213,11 @@ static void a_view_is_checked_against_the_schemas(void **state)
     assert_refused(world.catalog, VIEW("t", "{\"order.creatd\":{\"count\":[\"n\"]}}"),
                    "/tables/0/on/order.creatd", "no event type order.creatd");
     assert_refused(world.catalog, VIEW("t", "{\"order.created\":{\"add\":{\"n\":\"/amout\"}}}"),
-                   "/tables/0/on/order.created", "has the field /amout");
+                   "/tables/0/on/order.created", "order.created version 1, its newest, has no field /amout");
+    /* version 1 has it, but its events are brought to version 2 */
+    assert_refused(world.catalog, VIEW("t", "{\"order.shipped\":{\"set\":{\"n\":\"/carrier\"}}}"),
+                   "/tables/0/on/order.shipped",
+                   "order.shipped version 2, its newest, has no field /carrier");
     assert_refused(world.catalog, VIEW("order_summary", "{\"order.created\":{\"add\":{\"n\":\"/amount\"}}}"),
                    "/tables/0/name", "is view order_summary's");
     sb_world_close(&world);
