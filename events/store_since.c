@@ -26,12 +26,26 @@ static sb_code_t look(sb_store_t *store, int64_t time_us, int64_t after, int64_t
     return code;
 }
 
+/* Everything up to *seq is older. */
+static sb_code_t skip_sealed(sb_store_t *store, int64_t time_us, int64_t *seq, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_add_time(&params, time_us);
+    sb_code_t code = sb_pg_query(store->pg, sb_sql_seal_before, &params, &rows, err);
+    *seq = code == SB_OK && sb_pg_rows(rows) > 0 ? sb_pg_get_int(rows, 0, 0) : 0;
+    sb_pg_result_free(rows);
+    return code;
+}
+
 sb_code_t sb_store_seq_since(sb_store_t *store, int64_t time_us, int64_t *seq, sb_error_t *err)
 {
-    int64_t safe = 0, found = 0;
+    int64_t safe = 0, found = 0, after = 0;
     sb_code_t code = sb_store_safe_seq(store, &safe, err);
     *seq = 0;
-    for (int64_t after = 0; code == SB_OK && !found && after < safe; after += WINDOW_SEQS)
+    if (code == SB_OK)
+        code = skip_sealed(store, time_us, &after, err);
+    for (; code == SB_OK && !found && after < safe; after += WINDOW_SEQS)
         code =
             look(store, time_us, after, safe - after < WINDOW_SEQS ? safe : after + WINDOW_SEQS, &found, err);
     if (code == SB_OK)

@@ -5,6 +5,7 @@ CREATE TABLE event_seal (
     to_seq    bigint PRIMARY KEY,
     from_seq  bigint NOT NULL CHECK (from_seq > 0 AND from_seq <= to_seq), -- to_seq of the seal before, plus 1
     sealed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    newest_at timestamptz,               -- the greatest time of an event up to to_seq: it never falls, so a time is found by it
     leaves    int NOT NULL CHECK (leaves > 0),
     root      bytea NOT NULL CHECK (length(root) = 32),
     prev      bytea NOT NULL CHECK (length(prev) = 32),
@@ -12,6 +13,7 @@ CREATE TABLE event_seal (
     marks     bytea NOT NULL CHECK (length(marks) = leaves * 32)
 );
 ALTER TABLE event_seal ALTER COLUMN marks SET COMPRESSION lz4;
+CREATE INDEX event_seal_newest_at ON event_seal (newest_at, to_seq);
 
 -- What stands for a body that was erased (a person's right): its row has the body null, and still verifies.
 CREATE TABLE event_erased (

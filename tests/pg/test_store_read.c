@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "events/keeper.h"
 #include "events/saga_number.h"
 #include "events/store_internal.h"
 #include "events_sql.h"
@@ -10,6 +11,7 @@
 #include "tests/support/pg_server.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -465,6 +467,47 @@ static void a_time_leads_to_the_first_event_that_is_not_older(void **state)
     assert_int_equal(since(f, "2019-01-01T00:00:00Z"), 1);
 }
 
+static void *keep(void *context)
+{
+    sb_keeper_run(context);
+    return NULL;
+}
+
+/* Seals say up to where everything is older; what they say of a time must not depend on the order of times.
+ */
+static void seals_shorten_the_search_for_a_time(void **state)
+{
+    fixture_t *f = *state;
+    fill(f, 100, 20000);
+    sb_test_pg_script(
+        f->pg, "BEGIN; SET LOCAL session_replication_role = replica; UPDATE sagabus.event SET at = "
+               "timestamptz '2026-11-20T10:00:00Z' + seq * interval '1 second'; UPDATE sagabus.event SET "
+               "at = '2026-11-20T13:00:00Z' WHERE seq = 6000; COMMIT");
+    publish_all(f);
+    sb_keeper_t *keeper = NULL;
+    pthread_t thread;
+    sb_keeper_config_t config = {.pg_uri = f->uri, .owner = "test", .seal_ms = 1};
+    assert_ok(sb_keeper_open(&keeper, &config, &f->err), &f->err);
+    assert_int_equal(pthread_create(&thread, NULL, keep, keeper), 0);
+    assert_soon(sb_keeper_sealed(keeper) == 20000, 60000);
+    sb_keeper_stop(keeper);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    sb_keeper_close(&keeper);
+    assert_true(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event_seal") > 4);
+    assert_int_equal(sb_test_pg_int(f->pg,
+                                    "SELECT count(*) FROM (SELECT newest_at < lag(newest_at) OVER (ORDER "
+                                    "BY to_seq) AS fell FROM sagabus.event_seal) s WHERE fell"),
+                     0);
+    assert_int_equal(since(f, "2026-11-20T10:00:05Z"), 5);
+    assert_int_equal(since(f, "2026-11-20T11:40:00Z"), 6000);
+    assert_int_equal(since(f, "2026-11-20T12:59:00Z"), 6000);
+    assert_int_equal(since(f, "2026-11-20T13:00:01Z"), 10801);
+    assert_int_equal(since(f, "2026-11-20T15:33:20Z"), 20000);
+    assert_int_equal(since(f, "2026-11-20T15:33:21Z"), 20001);
+    assert_true(sb_test_pg_int(f->pg, "SELECT max(to_seq) FROM sagabus.event_seal WHERE newest_at < "
+                                      "'2026-11-20T15:33:20Z'") > 12000);
+}
+
 /* ---- where it lies ---- */
 
 /* What EXPLAIN says of a statement of ours, run as a generic plan with these arguments. */
@@ -531,6 +574,7 @@ int main(void)
         CASE(a_hole_in_a_stream_is_never_passed_over),
         CASE(a_saga_is_a_stream_too),
         CASE(a_time_leads_to_the_first_event_that_is_not_older),
+        CASE(seals_shorten_the_search_for_a_time),
         CASE(a_read_touches_only_the_partitions_it_needs),
     };
     return cmocka_run_group_tests_name("store_read", tests, sb_test_pg_start, sb_test_pg_stop);
