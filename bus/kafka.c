@@ -311,11 +311,3 @@ sb_code_t sb_kafka_headers(rd_kafka_headers_t **out, const sb_header_t *headers,
     *out = list;
     return SB_OK;
 }
-
-sb_slice_t sb_message_header(const sb_message_t *message, const char *name)
-{
-    for (size_t i = message->header_count; i-- > 0;)
-        if (strcmp(message->headers[i].name, name) == 0)
-            return message->headers[i].value;
-    return SB_SLICE_NONE;
-}

@@ -94,6 +94,14 @@ sb_code_t sb_message_encode_structured(const sb_event_t *event, const sb_positio
 
 /* ---- reading ---- */
 
+sb_slice_t sb_message_header(const sb_message_t *message, const char *name)
+{
+    for (size_t i = message->header_count; i-- > 0;)
+        if (strcmp(message->headers[i].name, name) == 0)
+            return message->headers[i].value;
+    return SB_SLICE_NONE;
+}
+
 /* Ids of others need not be UUIDs; the same source and id always give the same one. */
 static sb_uuid_t uuid_of(sb_slice_t source, sb_slice_t id, sb_buf_t *scratch)
 {
@@ -136,10 +144,19 @@ static sb_slice_t first_of(sb_slice_t a, sb_slice_t b)
     return a.ptr ? a : b;
 }
 
+/* A producer may write any 64 bits as the record's time; what no calendar of ours can write is no time. */
+static int64_t time_of_record(int64_t time_ms)
+{
+    static const int64_t year_10000_ms = 253402300800000;
+    return time_ms >= 0 && time_ms < year_10000_ms ? time_ms * 1000 : 0;
+}
+
 /* What both modes end with. */
 static sb_code_t finish(const sb_message_t *message, sb_slice_t time, sb_buf_t *scratch, sb_event_t *event,
                         sb_message_info_t *info, sb_error_t *err)
 {
+    if (sb_buf_failed(scratch))
+        return sb_fail(err, SB_NO_MEMORY, "event from %s: out of memory", message->topic);
     if (!info->id.len)
         return sb_fail(err, SB_INVALID, "%s %d@%lld is no event: it has no id", message->topic,
                        message->partition, (long long)message->offset);
@@ -150,7 +167,7 @@ static sb_code_t finish(const sb_message_t *message, sb_slice_t time, sb_buf_t *
     event->subject = first_of(event->subject, message->key);
     event->schema_version = version_of(info->data_schema, event->type);
     if (!time.ptr || !sb_time_parse(time, &event->time_us))
-        event->time_us = message->time_ms * 1000;
+        event->time_us = time_of_record(message->time_ms);
     info->has_position = sb_position_parse(sb_message_header(message, SB_POSITION_HEADER), &info->position);
     event->id = uuid_of(event->source, info->id, scratch);
     return sb_buf_failed(scratch) ? sb_fail(err, SB_NO_MEMORY, "event from %s: out of memory", message->topic)
@@ -216,6 +233,7 @@ static sb_slice_t text_member(sb_slice_t object, const char *name, sb_buf_t *scr
     if (!sb_scan_field(object, name, &value) || value.kind != SB_SCAN_STRING)
         return SB_SLICE_NONE;
     sb_slice_t text = sb_scan_string(&value, one);
+    scratch->failed |= sb_buf_failed(one); /* a text that is lost is not one that is not there */
     if (!value.escaped || !text.ptr)
         return text;
     size_t start = scratch->len;
@@ -286,7 +304,10 @@ static sb_code_t decode_structured(const sb_message_t *message, sb_buf_t *scratc
                                   text_member(object, "traceparent", scratch, &one));
     info->content_type = text_member(object, "datacontenttype", scratch, &one);
     sb_slice_t time = text_member(object, "time", scratch, &one);
-    sb_code_t code = check_version(message, text_member(object, "specversion", scratch, &one), err);
+    sb_slice_t version = text_member(object, "specversion", scratch, &one);
+    sb_code_t code = sb_buf_failed(scratch)
+                         ? sb_fail(err, SB_NO_MEMORY, "event from %s: out of memory", message->topic)
+                         : check_version(message, version, err);
     if (code == SB_OK)
         code = structured_data(message, scratch, &one, event, err);
     if (code == SB_OK)

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/event_body.h"
+
+#include "base/clock.h"
+#include "server/body.h"
+
+#include <stdlib.h>
+
+/* Namespace of command ids that are made from a client's own: (source, id), or Idempotency-Key. */
+static const sb_uuid_t command_space = {
+    {0x2f, 0x1d, 0x9a, 0x44, 0x6c, 0x0b, 0x4e, 0x6e, 0x9b, 0x57, 0x5a, 0x0c, 0x3b, 0x7e, 0x11, 0xd2}};
+
+enum {
+    SPECVERSION,
+    TYPE,
+    SUBJECT,
+    DATA,
+    ID,
+    SOURCE,
+    TIME,
+    DATASCHEMA,
+    CONTENT_TYPE,
+    CORRELATION,
+    CAUSATION,
+    TRACEPARENT,
+    PARTITION_KEY,
+    EXPECTED,
+    MEMBERS
+};
+_Static_assert((int)MEMBERS == SB_EVENT_BODY_MEMBERS, "a scratch a member");
+
+static const sb_member_t template[MEMBERS + 1] = {
+    [SPECVERSION] = {"specversion", "s", {0}},
+    [TYPE] = {"type", "s", {0}},
+    [SUBJECT] = {"subject", "s", {0}},
+    [DATA] = {"data", "*", {0}},
+    [ID] = {"id", "s", {0}},
+    [SOURCE] = {"source", "s", {0}},
+    [TIME] = {"time", "s", {0}},
+    [DATASCHEMA] = {"dataschema", "s", {0}},
+    [CONTENT_TYPE] = {"datacontenttype", "s", {0}},
+    [CORRELATION] = {"correlationid", "s", {0}},
+    [CAUSATION] = {"causationid", "s", {0}},
+    [TRACEPARENT] = {"traceparent", "s", {0}},
+    [PARTITION_KEY] = {"partitionkey", "s", {0}},
+    [EXPECTED] = {"expected_version", "ns", {0}},
+};
+
+/* The version at the end of "…v2"; 0 when the text has none. */
+static int schema_version_of(sb_slice_t dataschema)
+{
+    size_t i = dataschema.len;
+    while (i > 0 && dataschema.ptr[i - 1] >= '0' && dataschema.ptr[i - 1] <= '9')
+        i--;
+    if (i == dataschema.len || i == 0 || dataschema.ptr[i - 1] != 'v' || dataschema.len - i > 6)
+        return 0;
+    return (int)strtol(dataschema.ptr + i, NULL, 10);
+}
+
+static sb_code_t read_expected(const sb_member_t *member, sb_append_t *append, sb_error_t *err)
+{
+    append->expect = SB_EXPECT_ANY;
+    if (!sb_member_is_there(member))
+        return SB_OK;
+    sb_slice_t text = member->value.text;
+    int64_t version = 0;
+    if (member->value.kind == SB_SCAN_NUMBER && sb_scan_int64(&member->value, &version) && version >= 0 &&
+        version <= INT32_MAX) {
+        append->expect = version == 0 ? SB_EXPECT_NONE : SB_EXPECT_EXACT;
+        append->expected_version = (int)version;
+        return SB_OK;
+    }
+    if (sb_slice_is(text, "\"none\""))
+        append->expect = SB_EXPECT_NONE;
+    else if (sb_slice_is(text, "\"exists\""))
+        append->expect = SB_EXPECT_EXISTS;
+    else if (!sb_slice_is(text, "\"any\""))
+        return sb_fail_at(err, SB_INVALID, "/expected_version",
+                          "a version, or any, none or exists is wanted");
+    return SB_OK;
+}
+
+/* The event's id, and what makes the append idempotent: the header, or the client's (source, id). */
+static sb_code_t identify(const sb_request_t *request, sb_slice_t id, sb_slice_t source, sb_event_t *event,
+                          sb_append_t *append, sb_error_t *err)
+{
+    sb_slice_t key = sb_request_key(request);
+    sb_buf_t name = SB_BUF_INIT;
+    if (key.len > SB_KEY_MAX)
+        return sb_fail(err, SB_TOO_LARGE, "Idempotency-Key is longer than %u bytes", SB_KEY_MAX);
+    if (key.len > 0) {
+        sb_buf_add_text(&name, "key ");
+        sb_buf_add_slice(&name, key);
+    } else if (id.ptr) { /* with the length, no two pairs look alike */
+        sb_buf_printf(&name, "%zu ", source.len);
+        sb_buf_add_slice(&name, source);
+        sb_buf_add_slice(&name, id);
+    }
+    bool failed = sb_buf_failed(&name);
+    if (!failed && name.len > 0)
+        append->command_id = sb_uuid_v5(&command_space, name.ptr, name.len);
+    sb_buf_fini(&name);
+    if (id.ptr && !sb_uuid_parse(id.ptr, id.len, &event->id))
+        event->id = append->command_id;
+    return failed ? sb_fail(err, SB_NO_MEMORY, "append: out of memory") : SB_OK;
+}
+
+static sb_code_t fill(const sb_request_t *request, const sb_member_t *member, sb_event_body_t *body,
+                      sb_error_t *err)
+{
+    sb_slice_t text[MEMBERS] = {SB_SLICE_NONE};
+    sb_event_t *event = &body->event;
+    sb_append_t *append = &body->append;
+    for (int i = 0; i < MEMBERS; i++)
+        if (i != DATA && i != EXPECTED)
+            text[i] = sb_member_text(&member[i], &body->scratch[i]);
+    for (int i = 0; i < MEMBERS; i++)
+        if (sb_buf_failed(&body->scratch[i])) /* a text that is lost is not one that is not there */
+            return sb_fail(err, SB_NO_MEMORY, "append: out of memory");
+    if (!text[TYPE].ptr || !sb_member_is_there(&member[DATA]))
+        return sb_fail_at(err, SB_INVALID, text[TYPE].ptr ? "/data" : "/type",
+                          "an event needs type and data");
+    if (!text[SUBJECT].ptr)
+        return sb_fail_at(err, SB_INVALID, "/subject", "subject is missing: the key of the stream");
+    if (text[SPECVERSION].ptr && !sb_slice_is(text[SPECVERSION], "1.0"))
+        return sb_fail_at(err, SB_UNSUPPORTED, "/specversion", "specversion 1.0 is what we read");
+    *event = (sb_event_t){
+        .type = text[TYPE],
+        .schema_version = schema_version_of(text[DATASCHEMA]),
+        .source = text[SOURCE],
+        .subject = text[SUBJECT],
+        .correlation_id = text[CORRELATION].ptr ? text[CORRELATION] : sb_slice(request->request_id),
+        .causation_id = text[CAUSATION],
+        .traceparent = text[TRACEPARENT],
+        .partition_key = text[PARTITION_KEY],
+        .data = member[DATA].value.text,
+    };
+    if (!event->traceparent.ptr && request->traceparent[0])
+        event->traceparent = sb_slice(request->traceparent);
+    if (text[TIME].ptr && !sb_time_parse(text[TIME], &event->time_us))
+        return sb_fail_at(err, SB_INVALID, "/time", "time is not RFC 3339, as 2026-11-21T05:19:35Z");
+    *append = (sb_append_t){
+        .category = sb_event_category(event->type), .key = event->subject, .events = event, .count = 1};
+    sb_code_t code = identify(request, text[ID], text[SOURCE], event, append, err);
+    return code == SB_OK ? read_expected(&member[EXPECTED], append, err) : code;
+}
+
+sb_code_t sb_event_body_read(const sb_request_t *request, sb_event_body_t *body, sb_error_t *err)
+{
+    sb_member_t member[MEMBERS + 1];
+    memcpy(member, template, sizeof member);
+    memset(body, 0, sizeof *body);
+    sb_code_t code = sb_body_read(request, member, err);
+    return code == SB_OK ? fill(request, member, body, err) : code;
+}
+
+void sb_event_body_fini(sb_event_body_t *body)
+{
+    for (int i = 0; i < MEMBERS; i++)
+        sb_buf_fini(&body->scratch[i]);
+}

@@ -1,0 +1,26 @@
+/* event_body - the body of POST /v1/events: a CloudEvent in structured form, as an append of one event.
+ *
+ * What makes the append idempotent is the Idempotency-Key, or the client's own (source, id).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_SERVER_EVENT_BODY_H
+#define SB_SERVER_EVENT_BODY_H
+
+#include "sagabus/store.h"
+#include "server/request.h"
+
+#define SB_EVENT_BODY_MEMBERS 14
+
+/* The append borrows from the body, from the request and from itself: it must not be copied. */
+typedef struct sb_event_body {
+    sb_event_t event;
+    sb_append_t append;
+    sb_buf_t scratch[SB_EVENT_BODY_MEMBERS]; /* unescaped texts */
+} sb_event_body_t;
+
+/* Fills *body, which sb_event_body_fini takes back, also after an error. err->pointer is at the fault. */
+SB_MUST_CHECK sb_code_t sb_event_body_read(const sb_request_t *request, sb_event_body_t *body,
+                                           sb_error_t *err);
+void sb_event_body_fini(sb_event_body_t *body);
+
+#endif
