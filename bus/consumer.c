@@ -54,6 +54,7 @@ struct sb_consumer {
     int whole;            /* looks since the last assignment that found none */
     bool rewind;          /* a rewind is owed: nothing is handed over before */
     bool was_assigned;    /* ever */
+    sb_error_t kept_out;  /* said by the brokers before that; told by the next poll */
     bool closing;
 };
 
@@ -332,6 +333,15 @@ static sb_code_t subscribe(sb_consumer_t *consumer, const char *const *topics, s
     return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "subscribe");
 }
 
+/* Runs in poll. Who was let in before is told in the log only: it may be a broker's moment. */
+static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
+{
+    sb_consumer_t *consumer = opaque;
+    sb_kafka_log_error(handle, code, reason);
+    if (!consumer->was_assigned && sb_kafka_keeps_out(code, reason))
+        sb_kafka_kept_out(&consumer->kept_out, code, reason);
+}
+
 static sb_code_t open_handle(sb_consumer_t *consumer, const sb_config_t *config, const char *group,
                              sb_error_t *err)
 {
@@ -351,6 +361,7 @@ static sb_code_t open_handle(sb_consumer_t *consumer, const sb_config_t *config,
     }
     rd_kafka_conf_set_opaque(conf, consumer);
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    rd_kafka_conf_set_error_cb(conf, on_error);
     code = sb_kafka_open(&consumer->handle, RD_KAFKA_CONSUMER, conf, err);
     if (code == SB_OK)
         (void)rd_kafka_poll_set_consumer(consumer->handle);
@@ -387,6 +398,15 @@ sb_code_t sb_consumer_open(sb_consumer_t **out, const sb_config_t *config, const
 }
 
 /* ---- messages ---- */
+
+static sb_code_t told_if_kept_out(sb_consumer_t *consumer, sb_error_t *err)
+{
+    sb_code_t code = consumer->kept_out.code;
+    if (code != SB_OK && err)
+        *err = consumer->kept_out;
+    sb_error_clear(&consumer->kept_out);
+    return code;
+}
 
 /* What is no message: errors that librdkafka mends by itself are logged, others end the poll. */
 static sb_code_t on_message_error(sb_consumer_t *consumer, const rd_kafka_message_t *message, sb_error_t *err)
@@ -455,7 +475,7 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
     }
     if (*count == 0 && code == SB_OK)
         code = act_on_rebalance(consumer, err); /* nothing to commit */
-    return code;
+    return code == SB_OK ? told_if_kept_out(consumer, err) : code;
 }
 
 sb_code_t sb_consumer_next(sb_consumer_t *consumer, int timeout_ms, rd_kafka_message_t **out, sb_error_t *err)
@@ -467,8 +487,10 @@ sb_code_t sb_consumer_next(sb_consumer_t *consumer, int timeout_ms, rd_kafka_mes
     assign_again(consumer);
     look_for_orphans(consumer);
     rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, timeout_ms);
-    if (!message)
-        return act_on_rebalance(consumer, err);
+    if (!message) {
+        code = act_on_rebalance(consumer, err);
+        return code == SB_OK ? told_if_kept_out(consumer, err) : code;
+    }
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         *out = message;
         return SB_OK;

@@ -167,12 +167,17 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
            handle ? rd_kafka_name(handle) : "");
 }
 
-static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
+void sb_kafka_log_error(rd_kafka_t *handle, int code, const char *reason)
 {
-    (void)opaque;
     /* librdkafka mends all but a fatal error by itself, so they are news, not failures. */
     sb_log(code == RD_KAFKA_RESP_ERR__FATAL ? SB_LOG_ERROR : SB_LOG_WARN, "KAFKA-ERROR",
            "%s|code=%d handle=%s", reason, code, rd_kafka_name(handle));
+}
+
+static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
+{
+    (void)opaque;
+    sb_kafka_log_error(handle, code, reason);
 }
 
 static sb_code_t build_conf(build_t *build, const sb_config_t *config, bool dev_broker, const char *client_id,

@@ -40,6 +40,16 @@ SB_MUST_CHECK sb_code_t sb_kafka_fail(sb_error_t *err, rd_kafka_resp_err_t code,
 /* Our code for one of librdkafka's. */
 sb_code_t sb_kafka_code(rd_kafka_resp_err_t code);
 
+/* Whether an error of the error callback means that the brokers do not let us in, or we not them: credentials
+ * or a certificate. librdkafka tries again for ever; waiting does not mend it. (A handshake that merely
+ * broke, as when a broker restarts, is none.) */
+bool sb_kafka_keeps_out(int code, const char *reason);
+/* Fills err with SB_DENIED and what was said. */
+void sb_kafka_kept_out(sb_error_t *err, int code, const char *reason);
+
+/* What an error callback of a handle does when it has nothing better: a line in the log. */
+void sb_kafka_log_error(rd_kafka_t *handle, int code, const char *reason);
+
 /* Whether the brokers behind this handle are the dev broker (librdkafka's mock cluster), by the form of the
  * cluster's id. Waits up to timeout_ms for it to be known; false when it is not. */
 bool sb_kafka_is_dev_broker(rd_kafka_t *handle, int timeout_ms);

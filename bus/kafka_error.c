@@ -4,6 +4,7 @@
 #include "bus/kafka.h"
 
 #include <stdio.h>
+#include <string.h>
 
 sb_code_t sb_kafka_code(rd_kafka_resp_err_t code)
 {
@@ -122,4 +123,18 @@ sb_code_t sb_kafka_fail(sb_error_t *err, rd_kafka_resp_err_t code, const char *d
     if (err)
         (void)snprintf(err->origin, sizeof err->origin, "kafka:%d", (int)code);
     return ours;
+}
+
+bool sb_kafka_keeps_out(int code, const char *reason)
+{
+    return sb_kafka_code((rd_kafka_resp_err_t)code) == SB_DENIED &&
+           (code != RD_KAFKA_RESP_ERR__SSL || strstr(reason, "certificate"));
+}
+
+void sb_kafka_kept_out(sb_error_t *err, int code, const char *reason)
+{
+    sb_code_t ignored = sb_fail(err, SB_DENIED, "the brokers do not let us in: %s", reason);
+    (void)ignored;
+    if (err)
+        (void)snprintf(err->origin, sizeof err->origin, "kafka:%d", code);
 }

@@ -78,16 +78,13 @@ static void on_report(rd_kafka_t *handle, const rd_kafka_message_t *message, voi
     publisher->on_published(publisher->context, &published);
 }
 
-/* Runs in poll. All but a fatal error and being locked out mend themselves. */
+/* Runs in poll. All but a fatal error and being kept out mend themselves. */
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
 {
     sb_publisher_t *publisher = opaque;
-    sb_log(code == RD_KAFKA_RESP_ERR__FATAL ? SB_LOG_ERROR : SB_LOG_WARN, "KAFKA-ERROR",
-           "%s|code=%d handle=%s", reason, code, rd_kafka_name(handle));
-    if (sb_kafka_code((rd_kafka_resp_err_t)code) != SB_DENIED)
-        return;
-    (void)sb_fail(&publisher->refused, SB_DENIED, "the brokers do not let us in: %s", reason);
-    (void)snprintf(publisher->refused.origin, sizeof publisher->refused.origin, "kafka:%d", code);
+    sb_kafka_log_error(handle, code, reason);
+    if (sb_kafka_keeps_out(code, reason))
+        sb_kafka_kept_out(&publisher->refused, code, reason);
 }
 
 /* ---- the handle ---- */

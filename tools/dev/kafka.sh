@@ -4,6 +4,9 @@
 # One Apache Kafka node (KRaft) of a stack. The jars come from Maven Central once, pinned in
 # kafka-pom.xml, into the user's cache. Data, ports and log are in the stack's folder, kafka/.
 #
+# Two listeners: plain, and SASL_SSL (user alice, password alice-secret, PLAIN) with a certificate of a CA that
+# is made for the stack: kafka/tls/ca.pem.
+#
 # Settings: a node on a small machine (few internal partitions, a small log-cleaner buffer, no wait for
 # more group members), topics only on request. After a SIGKILL the node waits until the controller has
 # forgotten its former self, so that session is short.
@@ -56,17 +59,40 @@ kafka_run() { # kafka_run MAIN ARGS...: a Kafka tool, in the foreground
         -Dlog4j2.configurationFile="$root/tools/dev/kafka-log4j2.properties" -cp "$kafka_jars/libs/*" "$@" 9>&-
 }
 
-kafka_configure() { # kafka_configure PORT CONTROLLER_PORT
-    echo "$1 $2" >"$kafka_dir/ports"
+kafka_certify() { # a CA, and a certificate of 127.0.0.1 by it, valid for a month
+    _tls=$kafka_dir/tls
+    [ ! -f "$_tls/server.pem" ] || return 0
+    mkdir -p "$_tls"
+    (
+        umask 077
+        cd "$_tls"
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj '/CN=sagabus test CA' \
+            -keyout ca.key -out ca.pem
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=127.0.0.1' \
+            -keyout server.key -out server.csr
+        echo 'subjectAltName=IP:127.0.0.1,DNS:localhost' >server.ext
+        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile server.ext \
+            -out server.crt
+        cat server.key server.crt ca.pem >server.pem
+    ) >"$kafka_dir/tls.log" 2>&1 || die "no certificate for Kafka: $(tail -n 2 "$kafka_dir/tls.log")"
+}
+
+kafka_configure() { # kafka_configure PORT CONTROLLER_PORT SASL_PORT
+    echo "$1 $2 $3" >"$kafka_dir/ports"
+    kafka_certify
     cat >"$kafka_dir/server.properties" <<END
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$2
-listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2
-advertised.listeners=PLAINTEXT://127.0.0.1:$1
+listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2,SASL_SSL://127.0.0.1:$3
+advertised.listeners=PLAINTEXT://127.0.0.1:$1,SASL_SSL://127.0.0.1:$3
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
+listener.name.sasl_ssl.ssl.keystore.type=PEM
+listener.name.sasl_ssl.ssl.keystore.location=$kafka_dir/tls/server.pem
+listener.name.sasl_ssl.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="alice-secret";
 log.dirs=$kafka_dir/data
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -138,8 +164,9 @@ kafka_start() {
     while :; do
         _one=$(free_port)
         _two=$(free_port)
-        [ "$_one" != "$_two" ] || continue
-        kafka_configure "$_one" "$_two"
+        _three=$(free_port)
+        [ "$_one" != "$_two" ] && [ "$_one" != "$_three" ] && [ "$_two" != "$_three" ] || continue
+        kafka_configure "$_one" "$_two" "$_three"
         kafka_format
         kafka_launch && return 0
         rm -f "$kafka_dir/ports"
@@ -151,4 +178,9 @@ kafka_start() {
 kafka_bootstrap() {
     read -r _port _ <"$kafka_dir/ports"
     echo "127.0.0.1:$_port"
+}
+
+kafka_sasl_bootstrap() { # of the SASL_SSL listener; nothing on a stack that an older checkout made
+    read -r _ _ _port <"$kafka_dir/ports"
+    [ -z "$_port" ] || echo "127.0.0.1:$_port"
 }

@@ -63,6 +63,7 @@ find_missing() { # find_missing [kafka] [test] [lint]: sets `missing`
         kafka)
             kafka_java >/dev/null || missing="$missing openjdk-17-jre-headless"
             [ -d "$kafka_jars" ] || need_program mvn maven
+            need_program openssl openssl
             ;;
         test) # the cases of JSON Schema; and any Python that has both modules
             [ -d "$schema_suite" ] || missing="$missing libtest-json-schema-acceptance-perl"

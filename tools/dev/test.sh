@@ -81,6 +81,8 @@ test_kafka_up() {
     SB_TEST_KAFKA=$(broker_bootstrap)
     export SB_TEST_KAFKA
     export SB_TEST_KAFKA_CTL="$stack_dir/broker"
+    SB_TEST_KAFKA_SASL=$(kafka_sasl_bootstrap)
+    export SB_TEST_KAFKA_SASL SB_TEST_KAFKA_CA="$kafka_dir/tls/ca.pem"
 }
 
 # The packages of other languages, if a test that wants them is chosen. Their names in SAGABUS_REQUIRE: python, node.
