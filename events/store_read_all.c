@@ -30,6 +30,27 @@ sb_code_t sb_store_safe_seq(sb_store_t *store, int64_t *out, sb_error_t *err)
     return code;
 }
 
+/* Up to where the read may go; SB_GONE: it begins in what was detached. A saga's events and the domain's are
+ * detached apart. */
+static sb_code_t read_bounds(sb_store_t *store, const sb_read_all_t *read, int64_t *to, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_add_bool(&params, read->domain_only);
+    sb_code_t code = sb_store_ready(store, err);
+    if (code == SB_OK)
+        code = sb_pg_query(store->pg, sb_sql_read_bounds, &params, &rows, err);
+    if (code != SB_OK)
+        return code;
+    int64_t gone = sb_pg_get_int(rows, 0, 0);
+    *to = sb_pg_get_int(rows, 0, 1);
+    sb_pg_result_free(rows);
+    if (read->after_seq < gone)
+        return sb_fail(err, SB_GONE, "events up to %lld are no longer kept: read after %lld", (long long)gone,
+                       (long long)gone);
+    return SB_OK;
+}
+
 /* ---- the filter ---- */
 
 typedef struct filter {
@@ -195,13 +216,16 @@ sb_code_t sb_store_read_all(sb_store_t *store, const sb_read_all_t *read, sb_eve
                   .page_events = FIRST_PAGE,
                   .window = WINDOW_FIRST};
     sb_pg_array_init(&r.filter.type_nos, SB_PG_INT4);
-    sb_code_t code = sb_store_safe_seq(store, &r.to, err);
+    int64_t ignored = 0;
+    sb_code_t code = read_bounds(store, read, &r.to, err);
     if (read->to_seq > 0)
         r.to = smaller(r.to, read->to_seq);
     if (code == SB_OK)
         code = fill_filter(store, &r.filter, err);
     if (code == SB_OK)
         code = read_pages(&r, err);
+    if (code == SB_OK && r.done > FEW_EVENTS) /* long enough for a range to have gone meanwhile */
+        code = read_bounds(store, read, &ignored, err);
     sb_store_page_fini(&r.page);
     sb_pg_array_fini(&r.filter.type_nos);
     sb_buf_fini(&r.filter.text);

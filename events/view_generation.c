@@ -86,6 +86,23 @@ static sb_code_t query_int(sb_pg_t *pg, const char *sql, const char *text, int64
     return code;
 }
 
+sb_code_t sb_view_history_whole(sb_pg_t *pg, const char *view, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_add_bool(&params, true);
+    sb_code_t code = sb_pg_query(pg, sb_sql_read_bounds, &params, &rows, err);
+    int64_t gone = code == SB_OK ? sb_pg_get_int(rows, 0, 0) : 0;
+    sb_pg_result_free(rows);
+    if (gone > 0)
+        return sb_fail(
+            err, SB_GONE,
+            "view %s cannot be built from the beginning: history is incomplete, events up to %" PRId64
+            " were detached. Attach their partitions again and delete their rows of sagabus.event_detached",
+            view, gone);
+    return code;
+}
+
 sb_code_t sb_view_safe_seq(sb_pg_t *pg, int64_t *out, sb_error_t *err)
 {
     return query_int(pg, sb_sql_view_safe_seq, NULL, 0, out, err);

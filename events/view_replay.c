@@ -174,9 +174,13 @@ static sb_code_t read_history(replay_t *replay, sb_error_t *err)
     sb_code_t code = sb_view_safe_seq(replay->pg, &end, err);
     replay->progress.seq_end = end;
     if (code == SB_OK)
+        code = sb_view_history_whole(replay->pg, replay->definition->name, err);
+    if (code == SB_OK)
         code = enter_phase(replay, SB_REPLAY_READ, err);
     for (int64_t after = 0; after < end && code == SB_OK; after += width)
         code = read_range(replay, after, after + width < end ? after + width : end, err);
+    if (code == SB_OK) /* nothing was taken away while it was read */
+        code = sb_view_history_whole(replay->pg, replay->definition->name, err);
     replay->read_us = sb_mono_us() - replay->phase_us;
     replay->lease.cursor = end;
     return code;

@@ -110,7 +110,8 @@ typedef struct sb_read_all {
 
 /* Events of the store in order of seq. *last_seq (may be NULL) is how far the read got, also past events that
  * the filter left out: the next page starts there. Memory is bounded by one page of some MiB, however large
- * limit is; no statement and no snapshot is open while on_event runs. */
+ * limit is; no statement and no snapshot is open while on_event runs. SB_GONE: after_seq lies in what was
+ * detached; the message says where the store begins. */
 SB_API SB_MUST_CHECK sb_code_t sb_store_read_all(sb_store_t *store, const sb_read_all_t *read,
                                                  sb_event_fn on_event, void *context, int64_t *last_seq,
                                                  sb_error_t *err);

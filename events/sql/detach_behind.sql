@@ -1,0 +1,15 @@
+-- Who has not passed $2 yet, in class $1, and where it stands: what lies behind it must stay. One row at most: the one
+-- that is furthest behind.
+SELECT who, at FROM (
+    SELECT 'the sequencer' AS who, cursor AS at FROM sagabus.lease WHERE role = 'sequencer'
+    UNION ALL SELECT 'the relay to Kafka', cursor FROM sagabus.lease WHERE role = 'relay'
+    UNION ALL SELECT 'sealing (store.seal_ms)', cursor FROM sagabus.lease WHERE role = 'keeper'
+    UNION ALL SELECT 'view ' || a.name, coalesce(l.cursor, 0)
+        FROM (SELECT DISTINCT name FROM sagabus.artifact WHERE kind = 'view') a
+        LEFT JOIN sagabus.lease l ON l.role = 'view:' || a.name
+        WHERE $1::int = 1
+    UNION ALL SELECT 'saga ' || s.id || ', which is open,', coalesce(min(e.seq) - 1, 0)
+        FROM sagabus.saga s JOIN sagabus.event e ON e.class = 2 AND e.stream_no = s.no AND e.seq <= $2::bigint
+        WHERE $1::int = 2 AND s.ended_at IS NULL GROUP BY s.id
+) behind
+WHERE at < $2::bigint ORDER BY at LIMIT 1

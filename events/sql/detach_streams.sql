@@ -1,0 +1,2 @@
+-- The number of the newest stream.
+SELECT coalesce(max(stream_no), 0) FROM sagabus.stream

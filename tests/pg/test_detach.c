@@ -1,0 +1,312 @@
+/* Old ranges go while the store is at work: nobody waits, nobody sees a hole, and who asks for what is gone
+ * is told so.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "events/detach.h"
+#include "events/keeper.h"
+#include "events/verify.h"
+#include "sagabus/store.h"
+#include "tests/pg/view_world.h"
+#include "tests/support/assert.h"
+#include "tests/support/pg_server.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#define EDGE INT64_C(20000000) /* of the first partition */
+
+typedef struct fixture {
+    sb_world_t world;
+    sb_pg_t *pg; /* the world's */
+    sb_store_t *store;
+    sb_detach_plan_t plan;
+    sb_error_t err;
+} fixture_t;
+
+static fixture_t fixture;
+
+#define APPEND(key)                                                                                          \
+    "SELECT sagabus.event_append('order', '" key "', 0, 0, NULL, NULL, ARRAY[gen_random_uuid()], "           \
+    "ARRAY[(SELECT type_no FROM sagabus.event_type WHERE name = 'order.cancelled' LIMIT 1)], "               \
+    "ARRAY[NULL::timestamptz], ARRAY[NULL::bytea], ARRAY['{\"order_id\":\"" key "\"}'::bytea]);"
+
+/* Everyone is past everything, as after a night's rest. */
+static void catch_up(fixture_t *f)
+{
+    sb_test_pg_script(
+        f->pg, "INSERT INTO sagabus.lease (role) SELECT DISTINCT 'view:' || name FROM sagabus.artifact WHERE "
+               "kind = 'view' ON CONFLICT DO NOTHING; UPDATE sagabus.lease SET cursor = (SELECT last_value "
+               "FROM sagabus.event_seq) WHERE role <> 'keeper'");
+    sb_keeper_t *keeper = NULL;
+    pthread_t thread;
+    sb_keeper_config_t config = {.pg_uri = f->world.uri, .owner = "one", .seal_ms = 1};
+    assert_ok(sb_keeper_open(&keeper, &config, &f->err), &f->err);
+    assert_int_equal(pthread_create(&thread, NULL, (void *(*)(void *))(void (*)(void))sb_keeper_run, keeper),
+                     0);
+    assert_soon(sb_test_pg_int(f->pg,
+                               "SELECT (max(s.to_seq) = max(q.last_value))::int FROM sagabus.event_seal s, "
+                               "sagabus.event_seq q") == 1,
+                15000);
+    sb_keeper_stop(keeper);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    sb_keeper_close(&keeper);
+}
+
+/* old lies below the edge, both on both sides of it, new above. */
+static int setup(void **state)
+{
+    fixture = (fixture_t){.pg = NULL};
+    fixture_t *f = &fixture;
+    sb_store_config_t config = {0};
+    sb_world_open(&f->world);
+    f->pg = f->world.pg;
+    config.pg_uri = f->world.uri;
+    assert_ok(sb_store_open(&f->store, &config, &f->err), &f->err);
+    sb_test_pg_script(f->pg, "SELECT sagabus.event_partitions_ahead(30000000);" APPEND("old") APPEND("old")
+                                 APPEND("both"));
+    sb_test_pg_script(f->pg, "SELECT setval('sagabus.event_seq', 20000000);" APPEND("both") APPEND("both")
+                                 APPEND("new"));
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *f = *state;
+    sb_store_close(&f->store);
+    sb_world_close(&f->world);
+    return 0;
+}
+
+static void plan_one(fixture_t *f)
+{
+    assert_ok(sb_detach_plan(f->pg, SB_CLASS_DOMAIN, EDGE + 2, &f->plan, &f->err), &f->err);
+    assert_int_equal(f->plan.count, 1);
+    assert_int_equal(f->plan.range[0].from, 0);
+    assert_int_equal(f->plan.range[0].to, EDGE - 1);
+}
+
+static void detach_one(fixture_t *f)
+{
+    plan_one(f);
+    assert_ok(sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 10000, &f->err), &f->err);
+}
+
+static void a_range_that_is_still_needed_stays(void **state)
+{
+    fixture_t *f = *state;
+    static const char *const roles[][2] = {{"sequencer", "the sequencer"},
+                                           {"relay", "the relay to Kafka"},
+                                           {"keeper", "sealing"},
+                                           {"view:order_summary", "view order_summary"}};
+    catch_up(f);
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
+        char sql[256];
+        (void)snprintf(sql, sizeof sql,
+                       "UPDATE sagabus.lease SET next = cursor, cursor = 17 WHERE role = '%s'", roles[i][0]);
+        sb_test_pg_script(f->pg, sql);
+        assert_code(SB_CONFLICT, sb_detach_plan(f->pg, SB_CLASS_DOMAIN, EDGE, &f->plan, &f->err), &f->err);
+        assert_contains(f->err.message, roles[i][1]);
+        assert_contains(f->err.message, "stands at 17");
+        assert_code(SB_CONFLICT, sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 0, &f->err),
+                    &f->err);
+        (void)snprintf(sql, sizeof sql, "UPDATE sagabus.lease SET cursor = next, next = 1 WHERE role = '%s'",
+                       roles[i][0]);
+        sb_test_pg_script(f->pg, sql);
+    }
+    plan_one(f);
+    assert_ok(sb_detach_plan(f->pg, SB_CLASS_DOMAIN, EDGE - 1, &f->plan, &f->err), &f->err);
+    assert_int_equal(f->plan.count, 0); /* its last number is not below that */
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event_detached"), 0);
+}
+
+static void an_open_saga_keeps_its_range(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_pg_script(
+        f->pg,
+        "INSERT INTO sagabus.saga (no, id, started_at, type, key, definition_hash, request_hash, version, "
+        "shard, status, input) VALUES (5, gen_random_uuid(), now(), 'order', 'k', '', '', 1, 0, 1, '');"
+        "INSERT INTO sagabus.event (seq, stream_no, version, type_no, class, id, data) VALUES (9, 5, 1, "
+        "1, 2, gen_random_uuid(), '{}')");
+    catch_up(f);
+    assert_code(SB_CONFLICT, sb_detach_plan(f->pg, SB_CLASS_SAGA, EDGE, &f->plan, &f->err), &f->err);
+    assert_contains(f->err.message, "which is open, stands at 8");
+    sb_test_pg_script(f->pg, "UPDATE sagabus.saga SET ended_at = now(), status = 2");
+    assert_ok(sb_detach_plan(f->pg, SB_CLASS_SAGA, EDGE, &f->plan, &f->err), &f->err);
+    assert_int_equal(f->plan.count, 1);
+    assert_ok(sb_detach_range(f->pg, SB_CLASS_SAGA, &f->plan.range[0], 10000, &f->err), &f->err);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event WHERE class = 2"), 0);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event WHERE class = 1"), 6);
+}
+
+/* ---- what readers are told ---- */
+
+static sb_code_t count_event(void *context, const sb_event_t *event, sb_error_t *err)
+{
+    (void)event;
+    (void)err;
+    ++*(int *)context;
+    return SB_OK;
+}
+
+static sb_code_t read_stream(fixture_t *f, const char *key, int from, int *count)
+{
+    *count = 0;
+    return sb_store_read_stream(f->store, SB_SLICE("order"), sb_slice(key), from, false, 100, count_event,
+                                count, &f->err);
+}
+
+static sb_code_t read_all(fixture_t *f, int64_t after, bool domain_only, int *count)
+{
+    sb_read_all_t read = {.after_seq = after, .limit = 100, .domain_only = domain_only};
+    *count = 0;
+    return sb_store_read_all(f->store, &read, count_event, count, NULL, &f->err);
+}
+
+static void who_reads_below_is_told(void **state)
+{
+    fixture_t *f = *state;
+    int count = 0;
+    catch_up(f);
+    detach_one(f);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), 3);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event_domain_20000000"),
+                     3); /* still a table */
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event_detached WHERE done_at IS NOT NULL"), 1);
+
+    assert_code(SB_GONE, read_stream(f, "both", 1, &count), &f->err);
+    assert_ok(read_stream(f, "both", 2, &count), &f->err);
+    assert_int_equal(count, 2);
+    assert_code(SB_GONE, read_stream(f, "old", 1, &count), &f->err);
+    assert_ok(read_stream(f, "new", 1, &count), &f->err);
+    assert_int_equal(count, 1);
+    assert_code(SB_GONE, read_all(f, 0, true, &count), &f->err);
+    assert_contains(f->err.message, "up to 19999999 are no longer kept");
+    assert_code(SB_GONE, read_all(f, EDGE - 2, false, &count), &f->err);
+    assert_ok(read_all(f, EDGE - 1, true, &count), &f->err);
+    assert_int_equal(count, 3);
+
+    /* a stream of which nothing is left goes on where it was */
+    sb_test_pg_script(f->pg, APPEND("old"));
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT version FROM sagabus.stream WHERE key = 'old'"), 3);
+    assert_int_equal(
+        sb_test_pg_int(f->pg,
+                       "SELECT (first_version = 3 AND first_seq = last_seq)::int FROM sagabus.stream WHERE "
+                       "key = 'old'"),
+        1);
+    assert_ok(read_stream(f, "old", 3, &count), &f->err);
+    assert_int_equal(count, 1);
+}
+
+static void no_view_is_built_over_a_hole(void **state)
+{
+    fixture_t *f = *state;
+    sb_replay_report_t report;
+    catch_up(f);
+    detach_one(f);
+    assert_code(SB_GONE, sb_world_replay(f->world.uri, "order_summary", 0, NULL, NULL, &report, &f->err),
+                &f->err);
+    assert_contains(f->err.message, "history is incomplete, events up to 19999999 were detached");
+}
+
+static void the_seals_of_what_went_stay(void **state)
+{
+    fixture_t *f = *state;
+    sb_verify_report_t report;
+    sb_verify_config_t config = {.pg = f->pg};
+    catch_up(f);
+    detach_one(f);
+    assert_ok(sb_verify_run(&config, &report, &f->err), &f->err);
+    assert_int_equal(report.fault, SB_FAULT_NONE);
+    assert_int_equal(report.detached_seals, 1);
+    assert_true(report.seals > 1);
+    assert_int_equal(report.events, 3);
+    sb_test_pg_script(
+        f->pg, "SET session_replication_role = replica; DELETE FROM sagabus.event WHERE seq = 20000002");
+    assert_ok(sb_verify_run(&config, &report, &f->err), &f->err);
+    assert_int_equal(report.fault, SB_FAULT_MISSING);
+    assert_int_equal(report.fault_seq, 20000002);
+}
+
+/* ---- while others work ---- */
+
+typedef struct appender {
+    pthread_t thread;
+    char *uri;
+    _Atomic bool stopping;
+    _Atomic int appended;
+    _Atomic int64_t slowest_ms;
+    _Atomic bool failed;
+} appender_t;
+
+static void *run_appender(void *context)
+{
+    appender_t *a = context;
+    sb_pg_t *pg = NULL;
+    sb_pg_config_t config = {.uri = a->uri};
+    a->failed = sb_pg_open(&pg, &config, NULL) != SB_OK;
+    while (!a->failed && !a->stopping) {
+        int64_t start_ms = sb_test_mono_ms();
+        a->failed = sb_pg_script(pg, APPEND("both"), NULL) != SB_OK;
+        int64_t took_ms = sb_test_mono_ms() - start_ms;
+        if (took_ms > a->slowest_ms)
+            a->slowest_ms = took_ms;
+        a->appended++;
+        sb_test_sleep_ms(1);
+    }
+    sb_pg_close(&pg);
+    return NULL;
+}
+
+/* Somebody has read the range and not ended: the detach waits, appenders do not, and it goes on when it is
+ * run again. */
+static void appenders_do_not_wait_for_a_detach_that_waits(void **state)
+{
+    fixture_t *f = *state;
+    appender_t appender = {.uri = f->world.uri};
+    sb_pg_t *slow = sb_test_pg_open(f->world.uri);
+    catch_up(f);
+    plan_one(f);
+    sb_test_pg_script(
+        slow, "SET idle_in_transaction_session_timeout = 0; BEGIN; SELECT count(*) FROM sagabus.event");
+    assert_int_equal(pthread_create(&appender.thread, NULL, run_appender, &appender), 0);
+    assert_code(SB_TIMEOUT, sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 1500, &f->err),
+                &f->err);
+    int before = appender.appended;
+    assert_soon(appender.appended > before + 20, 10000);
+    sb_test_pg_script(slow, "COMMIT");
+    plan_one(f);
+    assert_ok(sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 20000, &f->err), &f->err);
+    appender.stopping = true;
+    assert_int_equal(pthread_join(appender.thread, NULL), 0);
+    sb_pg_close(&slow);
+    assert_false(appender.failed);
+    print_message("%d appends beside it, the slowest %" PRId64 " ms\n", appender.appended,
+                  appender.slowest_ms);
+    assert_true(appender.slowest_ms < 1400); /* the one that held the range did so for longer */
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event_detached WHERE done_at IS NOT NULL"), 1);
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT (count(*) = max(e.version) - 1 AND min(e.version) = 2)::int FROM "
+                              "sagabus.event e JOIN sagabus.stream s USING (stream_no) WHERE s.key = 'both' "
+                              "AND e.class = 1"),
+        1);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(a_range_that_is_still_needed_stays),
+        CASE(an_open_saga_keeps_its_range),
+        CASE(who_reads_below_is_told),
+        CASE(no_view_is_built_over_a_hole),
+        CASE(the_seals_of_what_went_stay),
+        CASE(appenders_do_not_wait_for_a_detach_that_waits),
+    };
+    return cmocka_run_group_tests_name("detach", tests, sb_test_pg_start, sb_test_pg_stop);
+}
