@@ -549,6 +549,8 @@ static void rules_fit(check_t *check, const json_t *after, const json_t *before)
                                         "if",
                                         "then",
                                         "else",
+                                        "unevaluatedProperties",
+                                        "unevaluatedItems",
                                         "const",
                                         "enum"};
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)

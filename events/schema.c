@@ -487,6 +487,8 @@ static const keyword_t keywords[] = {
     {"dependentSchemas", READ, 0, read_dependent_schemas},
     {"minProperties", COUNT, AT(min_properties), NULL},
     {"maxProperties", COUNT, AT(max_properties), NULL},
+    {"unevaluatedProperties", SCHEMA, AT(unevaluated_properties), NULL},
+    {"unevaluatedItems", SCHEMA, AT(unevaluated_items), NULL},
     {"allOf", SCHEMAS, AT(all_of), NULL},
     {"anyOf", SCHEMAS, AT(any_of), NULL},
     {"oneOf", SCHEMAS, AT(one_of), NULL},

@@ -90,6 +90,7 @@ struct schema_node {
     schema_node_t *items, *contains;
     schema_nodes_t all_of, any_of, one_of;
     schema_node_t *not_, *if_, *then, *else_, *ref;
+    schema_node_t *unevaluated_properties, *unevaluated_items;
 };
 
 struct sb_schema {

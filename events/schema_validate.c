@@ -7,6 +7,7 @@
 #include "sagabus/id.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,6 +15,15 @@ typedef struct segment {
     const sb_scan_value_t *name; /* NULL: an index */
     size_t index;
 } segment_t;
+
+/* Which members or items of a value the schemas in place have looked at, those that hold: a schema that does
+ * not hold has looked at nothing. Kept only for schemas with unevaluatedProperties or unevaluatedItems in
+ * them. */
+typedef struct track {
+    uint64_t few[4];
+    uint64_t *bits; /* few, or allocated */
+    size_t count;
+} track_t;
 
 typedef struct run {
     sb_error_t *err;
@@ -24,7 +34,8 @@ typedef struct run {
     sb_buf_t scratch; /* of the string looked at */
 } run_t;
 
-static bool check(run_t *run, const schema_node_t *node, const sb_scan_value_t *value);
+/* track: where the caller wants to know what was looked at; NULL: it does not. */
+static bool check(run_t *run, const schema_node_t *node, const sb_scan_value_t *value, track_t *track);
 
 static bool fault(run_t *run, const char *format, ...) SB_PRINTF(2, 3);
 static bool fault(run_t *run, const char *format, ...)
@@ -64,6 +75,51 @@ static sb_slice_t string_of(run_t *run, const sb_scan_value_t *value)
     sb_slice_t text = sb_scan_string(value, &run->scratch);
     run->no_memory |= sb_buf_failed(&run->scratch);
     return text;
+}
+
+/* ---- what was looked at ---- */
+
+static size_t count_parts(const sb_scan_value_t *value)
+{
+    sb_scan_value_t name, part;
+    size_t count = 0;
+    for (size_t at = 0; sb_scan_next(value->text, &at, &name, &part);)
+        count++;
+    return count;
+}
+
+static bool track_begin(run_t *run, track_t *track, const sb_scan_value_t *value)
+{
+    track->count = count_parts(value);
+    track->bits = track->few;
+    memset(track->few, 0, sizeof track->few);
+    if (track->count > sizeof track->few * 8)
+        track->bits = calloc((track->count + 63) / 64, sizeof *track->bits);
+    run->no_memory |= track->bits == NULL;
+    return track->bits != NULL;
+}
+
+static void track_end(track_t *track)
+{
+    if (track->bits != track->few)
+        free(track->bits);
+}
+
+static void mark(track_t *track, size_t index)
+{
+    if (track)
+        track->bits[index / 64] |= UINT64_C(1) << (index % 64);
+}
+
+static bool is_marked(const track_t *track, size_t index)
+{
+    return track->bits[index / 64] >> (index % 64) & 1;
+}
+
+static void mark_all_of(track_t *track, const track_t *other)
+{
+    for (size_t i = 0; track && i < (other->count + 63) / 64; i++)
+        track->bits[i] |= other->bits[i];
 }
 
 /* ---- any type ---- */
@@ -264,10 +320,10 @@ static const schema_node_t *item_schema(const schema_node_t *node, int64_t index
     return index < node->prefix_items.count ? node->prefix_items.at[index] : node->items;
 }
 
-static bool accepts(run_t *run, const schema_node_t *node, const sb_scan_value_t *value)
+static bool accepts(run_t *run, const schema_node_t *node, const sb_scan_value_t *value, track_t *track)
 {
     run->quiet++;
-    bool ok = check(run, node, value);
+    bool ok = check(run, node, value, track);
     run->quiet--;
     return ok;
 }
@@ -283,7 +339,7 @@ static bool check_contains(run_t *run, const schema_node_t *node, int64_t matchi
     return true;
 }
 
-static bool check_array(run_t *run, const schema_node_t *node, const sb_scan_value_t *value)
+static bool check_array(run_t *run, const schema_node_t *node, const sb_scan_value_t *value, track_t *track)
 {
     sb_scan_value_t name, item;
     int64_t count = 0;
@@ -291,9 +347,11 @@ static bool check_array(run_t *run, const schema_node_t *node, const sb_scan_val
     for (size_t at = 0; sb_scan_next(value->text, &at, &name, &item); count++) {
         const schema_node_t *of_item = item_schema(node, count);
         down(run, NULL, (size_t)count);
-        bool ok = !of_item || check(run, of_item, &item);
-        if (ok && node->contains)
-            matching += accepts(run, node->contains, &item);
+        bool ok = !of_item || check(run, of_item, &item, NULL);
+        bool contained = ok && node->contains && accepts(run, node->contains, &item, NULL);
+        matching += contained;
+        if (of_item || contained)
+            mark(track, (size_t)count);
         up(run);
         if (!ok)
             return false;
@@ -320,7 +378,7 @@ static bool is_seen(const seen_t *seen, int i)
 
 static bool check_member_name(run_t *run, const schema_node_t *node, const sb_scan_value_t *name)
 {
-    return !node->property_names || accepts(run, node->property_names, name) ||
+    return !node->property_names || accepts(run, node->property_names, name, NULL) ||
            fault(run, "the name of this member is not allowed");
 }
 
@@ -331,7 +389,7 @@ static bool pattern_takes(run_t *run, const schema_node_t *node, int i, const sb
 }
 
 static bool check_member(run_t *run, const schema_node_t *node, const sb_scan_value_t *name,
-                         const sb_scan_value_t *value, seen_t *seen)
+                         const sb_scan_value_t *value, seen_t *seen, bool *looked_at)
 {
     int found = schema_find_name(node, string_of(run, name));
     if (found >= 0) {
@@ -345,19 +403,20 @@ static bool check_member(run_t *run, const schema_node_t *node, const sb_scan_va
         return false;
     const schema_node_t *of_value = found >= 0 ? node->names[found].node : NULL;
     bool evaluated = of_value != NULL;
-    if (of_value && !check(run, of_value, value))
+    if (of_value && !check(run, of_value, value, NULL))
         return false;
     for (int i = 0; i < node->pattern_count; i++) {
         if (!pattern_takes(run, node, i, name))
             continue;
         evaluated = true;
-        if (!check(run, node->patterns[i].node, value))
+        if (!check(run, node->patterns[i].node, value, NULL))
             return false;
     }
+    *looked_at = evaluated || node->additional;
     if (evaluated || !node->additional)
         return true;
     return node->additional->never ? fault(run, "is not a member the schema knows")
-                                   : check(run, node->additional, value);
+                                   : check(run, node->additional, value, NULL);
 }
 
 static bool check_missing(run_t *run, const schema_name_t *name, const char *why)
@@ -391,22 +450,26 @@ static bool check_names(run_t *run, const schema_node_t *node, const seen_t *see
     return true;
 }
 
-static bool check_object(run_t *run, const schema_node_t *node, const sb_scan_value_t *value)
+static bool check_object(run_t *run, const schema_node_t *node, const sb_scan_value_t *value, track_t *track)
 {
     seen_t seen = {{0}};
     sb_scan_value_t name, member;
     int64_t count = 0;
     for (size_t at = 0; sb_scan_next(value->text, &at, &name, &member); count++) {
+        bool looked_at = false;
         down(run, &name, 0);
-        bool ok = check_member(run, node, &name, &member, &seen);
+        bool ok = check_member(run, node, &name, &member, &seen, &looked_at);
         up(run);
         if (!ok)
             return false;
+        if (looked_at)
+            mark(track, (size_t)count);
     }
     if (!check_names(run, node, &seen))
         return false;
     for (int i = 0; i < node->name_count; i++)
-        if (node->names[i].dependent && is_seen(&seen, i) && !check(run, node->names[i].dependent, value))
+        if (node->names[i].dependent && is_seen(&seen, i) &&
+            !check(run, node->names[i].dependent, value, track))
             return false;
     if (count < node->min_properties)
         return fault(run, "must have at least %" PRId64 " members", node->min_properties);
@@ -417,43 +480,68 @@ static bool check_object(run_t *run, const schema_node_t *node, const sb_scan_va
 
 /* ---- combinations ---- */
 
-static int count_accepting(run_t *run, const schema_nodes_t *list, int enough, const sb_scan_value_t *value)
+static int count_accepting(run_t *run, const schema_nodes_t *list, int enough, const sb_scan_value_t *value,
+                           track_t *track)
 {
     int accepting = 0;
     for (int i = 0; i < list->count && accepting < enough; i++)
-        accepting += accepts(run, list->at[i], value);
+        accepting += accepts(run, list->at[i], value, track);
     return accepting;
 }
 
-static bool check_condition(run_t *run, const schema_node_t *node, const sb_scan_value_t *value)
+static bool check_condition(run_t *run, const schema_node_t *node, const sb_scan_value_t *value,
+                            track_t *track)
 {
-    const schema_node_t *next = accepts(run, node->if_, value) ? node->then : node->else_;
-    return !next || check(run, next, value);
+    const schema_node_t *next = accepts(run, node->if_, value, track) ? node->then : node->else_;
+    return !next || check(run, next, value, track);
 }
 
-static bool check_combinations(run_t *run, const schema_node_t *node, const sb_scan_value_t *value)
+static bool check_combinations(run_t *run, const schema_node_t *node, const sb_scan_value_t *value,
+                               track_t *track)
 {
     for (int i = 0; i < node->all_of.count; i++)
-        if (!check(run, node->all_of.at[i], value))
+        if (!check(run, node->all_of.at[i], value, track))
             return false;
-    if (node->any_of.count && count_accepting(run, &node->any_of, 1, value) == 0)
+    /* one is enough, unless it matters what the others have looked at */
+    int enough = track ? INT_MAX : 1;
+    if (node->any_of.count && count_accepting(run, &node->any_of, enough, value, track) == 0)
         return fault(run, "matches none of the schema's alternatives");
     if (node->one_of.count) {
-        int accepting = count_accepting(run, &node->one_of, 2, value);
+        int accepting = count_accepting(run, &node->one_of, 2, value, track);
         if (accepting != 1)
             return fault(run, "must match exactly one of the schema's alternatives, matches %s",
                          accepting ? "several" : "none");
     }
-    if (node->not_ && accepts(run, node->not_, value))
+    if (node->not_ && accepts(run, node->not_, value, NULL))
         return fault(run, "matches what the schema excludes");
-    return !node->if_ || check_condition(run, node, value);
+    return !node->if_ || check_condition(run, node, value, track);
 }
 
-static bool check(run_t *run, const schema_node_t *node, const sb_scan_value_t *value)
+/* The members or items that nothing in place has looked at. */
+static bool check_unevaluated(run_t *run, const schema_node_t *node, const sb_scan_value_t *value,
+                              track_t *track)
 {
-    if (node->never)
-        return fault(run, "nothing is allowed here");
-    if (node->ref && !check(run, node->ref, value))
+    bool object = value->kind == SB_SCAN_OBJECT;
+    const schema_node_t *of_rest = object ? node->unevaluated_properties : node->unevaluated_items;
+    sb_scan_value_t name, part;
+    size_t index = 0;
+    for (size_t at = 0; of_rest && sb_scan_next(value->text, &at, &name, &part); index++) {
+        if (is_marked(track, index))
+            continue;
+        down(run, object ? &name : NULL, index);
+        bool ok = of_rest->never ? fault(run, "is not %s the schema knows", object ? "a member" : "an item")
+                                 : check(run, of_rest, &part, NULL);
+        up(run);
+        if (!ok)
+            return false;
+        mark(track, index);
+    }
+    return true;
+}
+
+static bool check_rules(run_t *run, const schema_node_t *node, const sb_scan_value_t *value, track_t *track)
+{
+    if (node->ref && !check(run, node->ref, value, track))
         return false;
     if (!check_type(run, node, value) || !check_values(run, node, value))
         return false;
@@ -463,10 +551,33 @@ static bool check(run_t *run, const schema_node_t *node, const sb_scan_value_t *
     else if (value->kind == SB_SCAN_STRING)
         ok = check_string(run, node, value);
     else if (value->kind == SB_SCAN_ARRAY)
-        ok = check_array(run, node, value);
+        ok = check_array(run, node, value, track);
     else if (value->kind == SB_SCAN_OBJECT)
-        ok = check_object(run, node, value);
-    return ok && check_combinations(run, node, value);
+        ok = check_object(run, node, value, track);
+    return ok && check_combinations(run, node, value, track);
+}
+
+/* A schema in place sees what those below it have looked at, and not what those beside it have: so each has a
+ * track of its own, which counts for its caller when it holds. */
+static bool check_tracked(run_t *run, const schema_node_t *node, const sb_scan_value_t *value, track_t *track)
+{
+    track_t own;
+    if (!track_begin(run, &own, value))
+        return false;
+    bool ok = check_rules(run, node, value, &own) && check_unevaluated(run, node, value, &own);
+    if (ok)
+        mark_all_of(track, &own);
+    track_end(&own);
+    return ok;
+}
+
+static bool check(run_t *run, const schema_node_t *node, const sb_scan_value_t *value, track_t *track)
+{
+    if (node->never)
+        return fault(run, "nothing is allowed here");
+    bool asks = track || node->unevaluated_properties || node->unevaluated_items;
+    bool container = value->kind == SB_SCAN_OBJECT || value->kind == SB_SCAN_ARRAY;
+    return asks && container ? check_tracked(run, node, value, track) : check_rules(run, node, value, NULL);
 }
 
 static sb_slice_t trim(sb_slice_t text)
@@ -488,7 +599,7 @@ sb_code_t sb_schema_validate(const sb_schema_t *schema, sb_slice_t instance, sb_
                        bad_at);
     sb_scan_value_t value = schema_scan_value(trim(instance));
     run_t run = {.err = err, .scratch = SB_BUF_INIT};
-    bool ok = check(&run, schema->root, &value);
+    bool ok = check(&run, schema->root, &value, NULL);
     sb_buf_fini(&run.scratch);
     if (run.no_memory)
         return sb_fail(err, SB_NO_MEMORY, "validate an event: out of memory");

@@ -11,7 +11,7 @@
 
 typedef struct place {
     json_t *object; /* borrowed */
-    char name[1024];
+    char name[65536]; /* as long as an input of the fuzzer */
 } place_t;
 
 /* Splits the last token off and walks to the object that holds it; make: adds objects that are not there. */

@@ -126,6 +126,8 @@ static void what_may_not(void **state)
         {"{\"type\":\"array\"}", "{\"type\":\"array\",\"uniqueItems\":true}", NONE, "/schema/uniqueItems",
          "twice"},
         {"{\"anyOf\":[" INT "," STR "]}", INT, NONE, "/schema/type", "allows type string"},
+        {P(A), "{\"type\":\"object\",\"properties\":{" A "},\"unevaluatedProperties\":false}", NONE,
+         "/schema/unevaluatedProperties", "another rule"},
         {STR, "{\"allOf\":[{\"minLength\":2}]}", NONE, "/schema/allOf", "asks for more"},
         {P("\"o\":" P(A)), P("\"o\":" R("\"a\"", A)), NONE, "/schema/properties/o/required",
          "/o/a: is required"},

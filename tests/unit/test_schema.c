@@ -117,6 +117,8 @@ static const row_t rows[] = {
     {"{\"$defs\":{\"i\":" ITEM "},\"items\":{\"$ref\":\"#/$defs/i\"}}", "[{\"sku\":\"a\"}]", "/0/n"},
     {"{\"properties\":{\"next\":{\"$ref\":\"#\"}},\"additionalProperties\":false}",
      "{\"next\":{\"next\":{\"x\":1}}}", "/next/next/x"},
+    {"{\"allOf\":[{\"properties\":{\"a\":{}}}],\"unevaluatedProperties\":false}", "{\"a\":1,\"b\":2}", "/b"},
+    {"{\"prefixItems\":[{}],\"unevaluatedItems\":{\"type\":\"null\"}}", "[1,null,2]", "/2"},
     {"{\"$ref\":\"#n\",\"$defs\":{\"a\":{\"items\":{\"$anchor\":\"n\",\"type\":\"integer\"}}}}", "\"\"", ""},
     {"{\"$id\":\"http://a/b\",\"$ref\":\"http://a/b#/$defs/a\",\"$defs\":{\"a\":{\"type\":\"integer\"}}}",
      "\"\"", ""},
@@ -148,8 +150,7 @@ typedef struct bad {
 static const bad_t bad[] = {
     {"1", SB_INVALID, ""},
     {"{\"typ\":\"string\"}", SB_UNSUPPORTED, "/typ"},
-    {"{\"properties\":{\"a\":{\"unevaluatedProperties\":false}}}", SB_UNSUPPORTED,
-     "/properties/a/unevaluatedProperties"},
+    {"{\"properties\":{\"a\":{\"$dynamicRef\":false}}}", SB_UNSUPPORTED, "/properties/a/$dynamicRef"},
     {"{\"type\":\"strin\"}", SB_INVALID, "/type"},
     {"{\"type\":[]}", SB_INVALID, "/type"},
     {"{\"minLength\":-1}", SB_INVALID, "/minLength"},
