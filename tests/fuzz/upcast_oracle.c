@@ -10,7 +10,7 @@
 /* ---- the operations on a tree ---- */
 
 typedef struct place {
-    json_t *object; /* borrowed */
+    json_t *object;   /* borrowed */
     char name[65536]; /* as long as an input of the fuzzer */
 } place_t;
 

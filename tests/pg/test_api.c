@@ -1073,6 +1073,42 @@ static void a_schema_that_is_not_ours_is_refused(void **state)
     assert_serve_refuses(&d, "9999_future");
 }
 
+/* Another release registers a version with a rule that this one does not know: it shows, and the rest goes
+ * on. */
+static void a_version_this_release_cannot_read_is_in_sight(void **state)
+{
+    (void)state;
+    daemon_under_test_t d = {0};
+    (void)sb_test_pg_fresh(d.uri);
+    prepare(&d);
+    start(&d);
+    assert_soon(readyz_has(&d, "[+] registry ok"), 20000);
+    sb_pg_t *pg = sb_test_pg_open(d.uri);
+    sb_test_pg_script(pg, "INSERT INTO sagabus.event_type (name, version) VALUES ('order.shipped', 3);"
+                          "INSERT INTO sagabus.artifact (kind, name, version, hash, body) VALUES ('event', "
+                          "'order.shipped', 3, sha256('3'), '{\"type\":\"order.shipped\",\"version\":3,"
+                          "\"schema\":{\"magic\":1}}')");
+    assert_soon(readyz_has(&d, "[-] registry: event type order.shipped version 3 is registered, but this "
+                               "release cannot read it"),
+                20000);
+    answer_t answer = ask(&d, "POST", "/v1/events", NULL,
+                          "{\"type\":\"order.shipped\",\"subject\":\"r-1\",\"data\":{\"order_id\":\"r-1\"}}");
+    assert_int_equal(answer.status, 201); /* as the version it knows */
+    drop(&answer);
+    sb_test_pg_script(pg,
+                      "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) SELECT "
+                      "s.stream_no, 2, t.type_no, 1, gen_random_uuid(), '{}' FROM sagabus.stream s, "
+                      "sagabus.event_type t WHERE s.key = 'r-1' AND t.name = 'order.shipped' AND t.version "
+                      "= 3; UPDATE sagabus.stream SET version = 2, last_seq = (SELECT max(seq) FROM "
+                      "sagabus.event WHERE class = 1) WHERE key = 'r-1'");
+    answer = ask(&d, "GET", "/v1/streams/order/r-1", NULL, NULL);
+    assert_true(answer.status >= 400);
+    assert_contains(answer.body, "order.shipped version 3");
+    drop(&answer);
+    sb_pg_close(&pg);
+    stop(&d);
+}
+
 static void a_lost_database_is_waited_for(void **state)
 {
     (void)state;
@@ -1122,6 +1158,7 @@ int main(void)
         cmocka_unit_test(tls_is_spoken_and_checked),
         cmocka_unit_test(an_open_address_without_tls_is_refused),
         cmocka_unit_test(a_schema_that_is_not_ours_is_refused),
+        cmocka_unit_test(a_version_this_release_cannot_read_is_in_sight),
         cmocka_unit_test(a_lost_database_is_waited_for),
     };
     return cmocka_run_group_tests_name("api", tests, start_shared, stop_shared);
