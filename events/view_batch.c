@@ -46,7 +46,8 @@ void sb_view_type_map_refresh(sb_view_type_map_t *map, const sb_catalog_t *catal
     uint64_t revision = sb_catalog_revision(catalog);
     if (revision == map->revision)
         return;
-    memset(map->at, 0, map->count * sizeof *map->at);
+    if (map->count > 0)
+        memset(map->at, 0, map->count * sizeof *map->at);
     map->revision = revision;
 }
 
