@@ -334,6 +334,8 @@ static sb_code_t take_over(sb_keeper_t *keeper, sb_error_t *err)
     if (!sb_pg_is_open(keeper->pg)) {
         sb_pg_close(&keeper->pg);
         code = sb_pg_open(&keeper->pg, &config, err);
+        if (code == SB_OK)
+            code = sb_pg_query(keeper->pg, sb_sql_seal_settings, NULL, NULL, err);
     }
     if (code == SB_OK)
         code = sb_lease_acquire(&keeper->lease, keeper->pg, keeper->owner, keeper->overdue_ms, err);

@@ -301,7 +301,9 @@ static sb_code_t verify(verifier_t *v, sb_error_t *err)
     int64_t to = v->config->to ? v->config->to : INT64_MAX;
     int64_t said = 0;
     int count = 1;
-    sb_code_t code = read_state(v, &said, err);
+    sb_code_t code = sb_pg_query(v->pg, sb_sql_seal_settings, NULL, NULL, err);
+    if (code == SB_OK)
+        code = read_state(v, &said, err);
     if (code == SB_OK)
         code = read_detached(v, err);
     if (code == SB_OK)

@@ -199,6 +199,117 @@ static void a_prepared_transaction_holds_it_back_over_a_restart(void **state)
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), 3);
 }
 
+/* A transaction counts from its first event on, however old its id is. */
+static void an_early_transaction_id_does_not_count(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    sb_test_pg_script(f->pg, "CREATE TABLE public.noise (a int)");
+    sb_test_pg_script(f->other,
+                      "BEGIN; INSERT INTO public.noise VALUES (1)"); /* has its id, and no event yet */
+    sb_test_pg_script(f->pg, INSERT);                                /* 1, of a later transaction */
+    assert_soon(safe_seq(f) == 1, 3000);
+    sb_test_pg_script(f->other, INSERT); /* 2 */
+    sb_test_pg_script(f->pg, INSERT);    /* 3 */
+    assert_soon(stats(&f->runner).lag_ms > 100, 3000);
+    assert_int_equal(safe_seq(f), 1);
+    sb_test_pg_script(f->other, "COMMIT");
+    assert_soon(safe_seq(f) == 3, 3000);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), 3);
+}
+
+/* What is rolled back to a savepoint is dead at once; what comes after it in the same transaction is not. */
+static void a_savepoint_that_is_rolled_back_holds_nobody_up(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    sb_test_pg_script(f->other, "BEGIN; SAVEPOINT here; " INSERT); /* 1 */
+    sb_test_pg_script(f->pg, INSERT);                              /* 2 */
+    assert_soon(stats(&f->runner).lag_ms > 100, 3000);
+    assert_int_equal(safe_seq(f), 0);
+    sb_test_pg_script(f->other, "ROLLBACK TO here");
+    assert_soon(safe_seq(f) == 2, 3000);
+    sb_test_pg_script(f->other, "SAVEPOINT again; " INSERT "; RELEASE again"); /* 3 */
+    sb_test_pg_script(f->pg, INSERT);                                          /* 4 */
+    assert_soon(stats(&f->runner).lag_ms > 100, 3000);
+    assert_int_equal(safe_seq(f), 2);
+    sb_test_pg_script(f->other, "COMMIT");
+    assert_soon(safe_seq(f) == 4, 3000);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), 3);
+}
+
+/* ---- appenders that do not wait for the disk ---- */
+
+typedef struct careless {
+    pthread_t thread;
+    char *uri;
+    _Atomic int written;
+} careless_t;
+
+static void *write_carelessly(void *context)
+{
+    careless_t *c = context;
+    sb_pg_t *pg = NULL;
+    sb_pg_config_t config = {.uri = c->uri};
+    if (sb_pg_open(&pg, &config, NULL) == SB_OK &&
+        sb_pg_script(pg, "SET synchronous_commit = off", NULL) == SB_OK)
+        while (sb_pg_script(pg, INSERT, NULL) == SB_OK) /* until the server is gone */
+            c->written++;
+    sb_pg_close(&pg);
+    return NULL;
+}
+
+/* A word for all events up to a number: their numbers and ids, in order. */
+static int64_t digest_up_to(fixture_t *f, int64_t seq)
+{
+    char sql[256];
+    (void)snprintf(sql, sizeof sql,
+                   "CREATE OR REPLACE FUNCTION pg_temp.digest() RETURNS bigint LANGUAGE sql AS $$ SELECT "
+                   "hashtextextended(coalesce(string_agg(seq || ' ' || id, ',' ORDER BY seq), ''), 0) FROM "
+                   "sagabus.event "
+                   "WHERE seq <= %lld $$",
+                   (long long)seq);
+    sb_test_pg_script(f->pg, sql);
+    return sb_test_pg_int(f->pg, "SELECT pg_temp.digest()");
+}
+
+/* They may lose what they wrote when the machine goes down, and their numbers are then drawn again; but
+ * nothing that was published is lost, or another event afterwards. */
+static void what_was_published_is_on_disk(void **state)
+{
+    fixture_t *f = *state;
+    careless_t careless[3] = {{.uri = f->uri}, {.uri = f->uri}, {.uri = f->uri}};
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&careless[i].thread, NULL, write_carelessly, &careless[i]), 0);
+    assert_soon(atomic_load(&f->runner.progress.safe_seq) > 500, 20000);
+    int64_t safe = atomic_load(&f->runner.progress.safe_seq);
+    int64_t digest = digest_up_to(f, safe);
+    sb_test_pg_kill_all();
+    int64_t last_heard = atomic_load(&f->runner.progress.safe_seq);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_join(careless[i].thread, NULL), 0);
+    sb_test_pg_restart();
+    assert_ok(sb_pg_reopen(f->pg, &f->err), &f->err);
+    assert_ok(sb_pg_reopen(f->other, &f->err), &f->err);
+    int64_t kept = sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event");
+    print_message("%d committed without waiting, %lld kept; published were %lld\n",
+                  careless[0].written + careless[1].written + careless[2].written, (long long)kept,
+                  (long long)last_heard);
+    assert_true(safe_seq(f) >= last_heard);
+    assert_true(sb_test_pg_int(f->pg, "SELECT last_value FROM sagabus.event_seq") >=
+                last_heard); /* none is drawn again */
+    assert_true(digest_up_to(f, safe) == digest);
+    for (int i = 0; i < 20; i++)
+        sb_test_pg_script(f->pg, INSERT);
+    assert_soon(safe_seq(f) == sb_test_pg_int(f->pg, "SELECT last_value FROM sagabus.event_seq"), 20000);
+    assert_true(digest_up_to(f, safe) == digest);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), kept + 20);
+}
+
 static void a_restart_goes_on_where_it_was(void **state)
 {
     fixture_t *f = *state;
@@ -378,6 +489,8 @@ int main(void)
         CASE(a_long_transaction_holds_it_back_and_nothing_is_skipped),
         CASE(a_rollback_leaves_a_hole_and_holds_nobody_up),
         CASE(strangers_do_not_hold_it_back),
+        CASE(an_early_transaction_id_does_not_count),
+        CASE(a_savepoint_that_is_rolled_back_holds_nobody_up),
         CASE(a_restart_goes_on_where_it_was),
         CASE(another_one_takes_over),
         CASE(a_leader_whose_connection_is_ended_comes_back),
@@ -386,6 +499,7 @@ int main(void)
         CASE(a_partition_is_made_beside_an_open_append),
         CASE(idle_costs_next_to_nothing_and_writes_only_beats),
         CASE(it_waits_for_a_server_that_is_not_there),
+        CASE(what_was_published_is_on_disk),
         CASE(a_prepared_transaction_holds_it_back_over_a_restart),
     };
     return cmocka_run_group_tests_name("sequencer", tests, sb_test_pg_start, sb_test_pg_stop);
