@@ -153,6 +153,41 @@ static void without_a_command_id_the_answer_is_not_known(void **state)
     assert_int_equal(events_of(f, "twice"), 2 * COUNT);
 }
 
+/* Several streams in one call: all of it once, or nothing. */
+static void many_streams_in_one_call(void **state)
+{
+    fixture_t *f = *state;
+    static const sb_proxy_act_t acts[] = {SB_PROXY_CUT_ANSWERED, SB_PROXY_CUT_BEFORE, SB_PROXY_CUT_AFTER};
+    for (int i = 0; i < 3; i++) {
+        request_t requests[2];
+        sb_append_t appends[2];
+        sb_append_result_t results[2];
+        sb_uuid_t id = sb_uuid_v7();
+        sb_proxy_rule_t rule = {.at = SB_PROXY_COMMIT, .act = acts[i]};
+        fill(&requests[0], "left", SB_EXPECT_EXACT, i * COUNT);
+        fill(&requests[1], "right", SB_EXPECT_ANY, 0);
+        for (int n = 0; n < 2; n++) {
+            appends[n] = requests[n].append;
+            appends[n].command_id = (sb_uuid_t)SB_UUID_NIL;
+        }
+        sb_test_proxy_rule(f->proxy, &rule);
+        sb_error_clear(&f->err);
+        assert_code(SB_UNKNOWN_OUTCOME, sb_store_append_many(f->store, appends, 2, &id, results, &f->err),
+                    &f->err);
+        assert_soon(events_of(f, "left") == events_of(f, "right"), 10000);
+        for (int again = 0; again < 2; again++) {
+            sb_error_clear(&f->err);
+            assert_ok(sb_store_append_many(f->store, appends, 2, &id, results, &f->err), &f->err);
+            for (int n = 0; n < 2; n++)
+                assert_int_equal(results[n].version, (i + 1) * COUNT);
+        }
+        assert_int_equal(results[0].outcome, SB_APPEND_REPEATED);
+        assert_int_equal(results[1].outcome, SB_APPEND_REPEATED);
+        assert_int_equal(events_of(f, "left"), (i + 1) * COUNT);
+        assert_int_equal(events_of(f, "right"), (i + 1) * COUNT);
+    }
+}
+
 typedef struct sender {
     pthread_t thread;
     fixture_t *f;
@@ -291,6 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(asking_again_gives_one_set_of_events),
+        CASE(many_streams_in_one_call),
         CASE(without_a_command_id_the_answer_is_not_known),
         CASE(asking_again_while_the_first_still_runs),
         CASE(every_command_is_carried_out_once_over_a_bad_network),

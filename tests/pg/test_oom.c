@@ -146,6 +146,28 @@ static sb_code_t append_body(void *context, sb_error_t *err)
     return code;
 }
 
+static sb_code_t append_many_body(void *context, sb_error_t *err)
+{
+    world_t *w = context;
+    sb_store_t *store = NULL;
+    sb_event_t events[9];
+    sb_uuid_t command = sb_uuid_v7();
+    sb_append_result_t results[3];
+    sb_append_t appends[3];
+    static const char *const keys[] = {"o-1", "o-2", "o-1"};
+    for (int i = 0; i < 9; i++)
+        events[i] = noted;
+    for (int i = 0; i < 3; i++)
+        appends[i] = (sb_append_t){
+            .category = SB_SLICE("order"), .key = sb_slice(keys[i]), .events = events + 3 * i, .count = 3};
+    sb_code_t code = sb_store_new(&store, w->pg, w->catalog, err);
+    if (code == SB_OK)
+        code = sb_store_append_many(store, appends, 3, &command, results, err);
+    assert_whole(w, code, 9);
+    sb_store_close(&store);
+    return code;
+}
+
 static sb_code_t count_event(void *context, const sb_event_t *event, sb_error_t *err)
 {
     (void)err;
@@ -161,15 +183,15 @@ static sb_code_t read_body(void *context, sb_error_t *err)
     int64_t of_stream = 0;
     int64_t of_all = 0;
     sb_slice_t type = SB_SLICE("order.noted");
-    sb_read_all_t all = {.limit = 1000, .category = SB_SLICE("order"), .types = &type, .type_count = 1};
+    sb_read_all_t all = {.limit = 10000, .category = SB_SLICE("order"), .types = &type, .type_count = 1};
     sb_code_t code = sb_store_new(&store, w->pg, w->catalog, err);
     if (code == SB_OK)
-        code = sb_store_read_stream(store, SB_SLICE("order"), SB_SLICE("o-1"), 1, false, 1000, count_event,
+        code = sb_store_read_stream(store, SB_SLICE("order"), SB_SLICE("o-1"), 1, false, 10000, count_event,
                                     &of_stream, err);
     if (code == SB_OK)
         code = sb_store_read_all(store, &all, count_event, &of_all, NULL, err);
     if (code == SB_OK) {
-        assert_int_equal(of_stream, w->events);
+        assert_true(of_stream > 0 && of_stream < w->events);
         assert_int_equal(of_all, w->events);
     }
     assert_whole(w, code, 0);
@@ -265,10 +287,14 @@ static void the_event_store(void **state)
     (void)state;
     world_t w;
     open_world(&w);
+    sb_error_t err = SB_ERROR_INIT;
     print_message("open %d, ", sb_test_oom_sweep(open_body, NULL));
-    print_message("append %d, ", sb_test_oom_sweep(append_body, &w));
+    assert_ok(append_body(&w, &err), &err);
+    assert_ok(append_many_body(&w, &err), &err);
     sb_test_pg_script(w.pg, "UPDATE sagabus.lease SET cursor = 1000000 WHERE role = 'sequencer'");
     print_message("read %d, ", sb_test_oom_sweep(read_body, &w));
+    print_message("append %d, ", sb_test_oom_sweep(append_body, &w));
+    print_message("append many %d, ", sb_test_oom_sweep(append_many_body, &w));
     print_message("aggregate %d allocations\n", sb_test_oom_sweep(aggregate_body, &w));
     close_world(&w);
 }

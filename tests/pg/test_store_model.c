@@ -17,6 +17,7 @@
 #define OPS      120 /* of a sequence */
 #define STREAMS  8
 #define SLOTS    4 /* command ids of a sequence */
+#define PARTS    5 /* appends in one call */
 #define WHY_SIZE 400
 
 /* Keys are bytes: none of these is another one. The last is as long as a key may be. */
@@ -27,7 +28,7 @@ static const char *const types[] = {"order.noted", "order.marked"};
 
 /* ---- what is done: everything about an operation follows from its seed ---- */
 
-typedef enum kind { APPEND, READ_STREAM, READ_ALL, REFUSED, KINDS } kind_t;
+typedef enum kind { APPEND, APPEND_MANY, READ_STREAM, READ_ALL, REFUSED, KINDS } kind_t;
 
 typedef enum refusal {
     NO_EVENTS,
@@ -55,6 +56,7 @@ typedef struct op {
     size_t size; /* of the first body; the others are small */
     int slot;    /* of the command id; -1: none */
     bool same;   /* under a used command id: the same request again */
+    int parts;   /* of an append of many */
     int from, limit;
     bool backward;
     int type; /* that is wanted; -1: all */
@@ -65,7 +67,11 @@ static op_t make_op(unsigned seed)
     unsigned r = seed;
     op_t op = {.seed = seed, .slot = -1, .type = -1};
     int kind = rand_r(&r) % 20;
-    op.kind = kind < 11 ? APPEND : kind < 15 ? READ_STREAM : kind < 18 ? READ_ALL : REFUSED;
+    op.kind = kind < 8    ? APPEND
+              : kind < 11 ? APPEND_MANY
+              : kind < 15 ? READ_STREAM
+              : kind < 18 ? READ_ALL
+                          : REFUSED;
     op.refusal = (refusal_t)(rand_r(&r) % REFUSALS);
     op.stream = rand_r(&r) % STREAMS;
     op.expect = (sb_expect_t)(rand_r(&r) % 4);
@@ -77,6 +83,7 @@ static op_t make_op(unsigned seed)
     if (rand_r(&r) % 4 == 0)
         op.slot = rand_r(&r) % SLOTS;
     op.same = rand_r(&r) % 2;
+    op.parts = op.kind == APPEND_MANY ? 1 + rand_r(&r) % PARTS : 1;
     op.from = rand_r(&r) % 40;
     op.limit = rand_r(&r) % 4 ? 1 + rand_r(&r) % 30 : 100000;
     op.backward = rand_r(&r) % 2;
@@ -85,14 +92,28 @@ static op_t make_op(unsigned seed)
     return op;
 }
 
+/* One append of many: as if it were an operation of its own, mostly to fit. */
+static op_t make_part(const op_t *op, int part)
+{
+    op_t of = make_op(op->seed * 31u + (unsigned)part);
+    of.kind = APPEND;
+    of.slot = -1;
+    of.size = of.size > 5000 ? 0 : of.size;
+    if (op->seed % 3) {
+        of.expect = SB_EXPECT_ANY;
+        of.delta = 0;
+    }
+    return of;
+}
+
 static void print_op(size_t at, const op_t *op)
 {
-    static const char *const kinds[] = {"append", "read stream", "read all", "refused"};
+    static const char *const kinds[] = {"append", "append many", "read stream", "read all", "refused"};
     static const char *const expects[] = {"any", "none", "exists", "exact"};
     print_message("%4zu %s seed=%u stream=%d", at, kinds[op->kind], op->seed, op->stream);
-    if (op->kind == APPEND)
-        print_message(" expect=%s delta=%d count=%d size=%zu slot=%d same=%d", expects[op->expect], op->delta,
-                      op->count, op->size, op->slot, op->same);
+    if (op->kind == APPEND || op->kind == APPEND_MANY)
+        print_message(" parts=%d expect=%s delta=%d count=%d size=%zu slot=%d same=%d", op->parts,
+                      expects[op->expect], op->delta, op->count, op->size, op->slot, op->same);
     else if (op->kind == REFUSED)
         print_message(" refusal=%d", (int)op->refusal);
     else
@@ -111,7 +132,7 @@ typedef struct kept {
 
 typedef struct request {
     op_t op;
-    int expected_version;
+    int expected_version[PARTS];
 } request_t;
 
 typedef struct model {
@@ -127,7 +148,7 @@ typedef struct model {
         bool used;
         sb_uuid_t id;
         request_t request;
-        sb_append_result_t result;
+        sb_append_result_t result[PARTS];
     } slot[SLOTS];
     char *why;
 } model_t;
@@ -212,23 +233,22 @@ static void free_bodies(bodies_t *bodies)
     free(bodies->types);
 }
 
-static bool fits(const model_t *m, const request_t *request)
+static bool fits(const model_t *m, const op_t *op, int expected_version, int version)
 {
-    int version = m->version[request->op.stream];
-    switch (request->op.expect) {
+    switch (op->expect) {
     case SB_EXPECT_NONE:
         return version == 0;
     case SB_EXPECT_EXISTS:
         return version > 0 || m->wrong;
     case SB_EXPECT_EXACT:
-        return version == request->expected_version;
+        return version == expected_version;
     case SB_EXPECT_ANY:
     default:
         return true;
     }
 }
 
-static void keep(model_t *m, const request_t *request, const bodies_t *bodies, int64_t first_seq)
+static void keep(model_t *m, int stream, const bodies_t *bodies, int64_t first_seq)
 {
     for (size_t i = 0; i < bodies->count; i++) {
         if (m->count == m->cap) {
@@ -237,8 +257,8 @@ static void keep(model_t *m, const request_t *request, const bodies_t *bodies, i
             assert_non_null(m->kept);
         }
         m->kept[m->count++] = (kept_t){.seq = first_seq + (int64_t)i,
-                                       .stream = request->op.stream,
-                                       .version = ++m->version[request->op.stream],
+                                       .stream = stream,
+                                       .version = ++m->version[stream],
                                        .type = bodies->types[i],
                                        .hash = hash_of(bodies->texts[i], strlen(bodies->texts[i])),
                                        .length = strlen(bodies->texts[i])};
@@ -255,7 +275,7 @@ static bool check_appended(model_t *m, const request_t *request, const bodies_t 
 {
     int64_t before = m->count ? m->kept[m->count - 1].seq : m->first_seq;
     int now = m->version[request->op.stream];
-    if (!fits(m, request)) {
+    if (!fits(m, &request->op, request->expected_version[0], now)) {
         if (result->outcome != SB_APPEND_CONFLICT || result->version != now || result->first_seq != 0)
             return differ(m, "outcome %d, version %d; the model: a conflict at %d", (int)result->outcome,
                           result->version, now);
@@ -267,18 +287,28 @@ static bool check_appended(model_t *m, const request_t *request, const bodies_t 
     if (result->first_seq <= before || result->last_seq - result->first_seq != request->op.count - 1)
         return differ(m, "seq %" PRId64 " to %" PRId64 " after %" PRId64, result->first_seq, result->last_seq,
                       before);
-    keep(m, request, bodies, result->first_seq);
+    keep(m, request->op.stream, bodies, result->first_seq);
     return true;
+}
+
+/* Under a used command id the same request again; one of another kind is always another one. */
+static bool is_again(const model_t *m, const op_t *op)
+{
+    return op->slot >= 0 && m->slot[op->slot].used && op->same &&
+           m->slot[op->slot].request.op.kind == op->kind;
 }
 
 /* Which request goes out: a new one, or that of its command id again. */
 static request_t make_request(const model_t *m, const op_t *op)
 {
-    if (op->slot >= 0 && m->slot[op->slot].used && op->same)
+    if (is_again(m, op))
         return m->slot[op->slot].request;
-    request_t request = {*op, m->version[op->stream] + op->delta};
-    if (request.expected_version < 0)
-        request.expected_version = 0;
+    request_t request = {.op = *op};
+    for (int i = 0; i < op->parts; i++) {
+        op_t part = op->kind == APPEND_MANY ? make_part(op, i) : *op;
+        int version = m->version[part.stream] + part.delta;
+        request.expected_version[i] = version < 0 ? 0 : version;
+    }
     return request;
 }
 
@@ -294,19 +324,19 @@ static bool run_append(model_t *m, const op_t *op)
     sb_append_t append = {.category = SB_SLICE("order"),
                           .key = key_of(m, request.op.stream, room),
                           .expect = request.op.expect,
-                          .expected_version = request.expected_version,
+                          .expected_version = request.expected_version[0],
                           .events = bodies.events,
                           .count = bodies.count};
     if (op->slot >= 0)
         append.command_id = m->slot[op->slot].id;
     sb_code_t code = sb_store_append(m->store, &append, &result, &err);
     bool ok = true;
-    if (known && !op->same)
+    if (known && !is_again(m, op))
         ok = code == SB_MISMATCH || differ(m, "a command id for two requests gave %s", sb_code_name(code));
     else if (code != SB_OK)
         ok = differ(m, "%s: %s", sb_code_name(code), err.message);
     else if (known)
-        ok = (result.outcome == SB_APPEND_REPEATED && same_result(&result, &m->slot[op->slot].result)) ||
+        ok = (result.outcome == SB_APPEND_REPEATED && same_result(&result, &m->slot[op->slot].result[0])) ||
              differ(m, "the same command again gave outcome %d, version %d", (int)result.outcome,
                     result.version);
     else
@@ -314,9 +344,136 @@ static bool run_append(model_t *m, const op_t *op)
     if (ok && op->slot >= 0 && !known && result.outcome == SB_APPENDED) {
         m->slot[op->slot].used = true;
         m->slot[op->slot].request = request;
-        m->slot[op->slot].result = result;
+        m->slot[op->slot].result[0] = result;
     }
     free_bodies(&bodies);
+    return ok;
+}
+
+/* ---- many in one call ---- */
+
+typedef struct many {
+    op_t part[PARTS];
+    bodies_t bodies[PARTS];
+    sb_append_t append[PARTS];
+    char room[PARTS][SB_KEY_MAX + 1];
+    sb_append_result_t result[PARTS];
+} many_t;
+
+static void make_many(const model_t *m, const request_t *request, many_t *many)
+{
+    for (int i = 0; i < request->op.parts; i++) {
+        many->part[i] = make_part(&request->op, i);
+        make_bodies(&many->part[i], &many->bodies[i]);
+        many->append[i] = (sb_append_t){.category = SB_SLICE("order"),
+                                        .key = key_of(m, many->part[i].stream, many->room[i]),
+                                        .expect = many->part[i].expect,
+                                        .expected_version = request->expected_version[i],
+                                        .events = many->bodies[i].events,
+                                        .count = many->bodies[i].count};
+    }
+}
+
+/* The first that does not fit, each meeting what the ones before leave; -1: all fit. */
+static int first_conflict(const model_t *m, const request_t *request, const many_t *many,
+                          int versions[STREAMS])
+{
+    memcpy(versions, m->version, sizeof m->version);
+    for (int i = 0; i < request->op.parts; i++) {
+        int *version = &versions[many->part[i].stream];
+        if (!fits(m, &many->part[i], request->expected_version[i], *version))
+            return i;
+        *version += many->part[i].count;
+    }
+    return -1;
+}
+
+static bool check_conflict(model_t *m, const request_t *request, const many_t *many, int first)
+{
+    for (int i = 0; i < request->op.parts; i++) {
+        sb_append_outcome_t outcome = many->result[i].outcome;
+        bool fine = i < first    ? outcome == SB_APPEND_NOT_DONE
+                    : i == first ? outcome == SB_APPEND_CONFLICT
+                                 : outcome == SB_APPEND_NOT_DONE || outcome == SB_APPEND_CONFLICT;
+        if (!fine)
+            return differ(m, "of many, %d has outcome %d; the model: the first conflict is %d", i,
+                          (int)outcome, first);
+    }
+    return true;
+}
+
+/* In order of seq, as everything that is kept. */
+static void keep_many(model_t *m, const request_t *request, many_t *many)
+{
+    for (int done = 0; done < request->op.parts; done++) {
+        int next = -1;
+        for (int i = 0; i < request->op.parts; i++)
+            if (many->bodies[i].count > 0 &&
+                (next < 0 || many->result[i].first_seq < many->result[next].first_seq))
+                next = i;
+        keep(m, many->part[next].stream, &many->bodies[next], many->result[next].first_seq);
+        free_bodies(&many->bodies[next]);
+        many->bodies[next] = (bodies_t){.count = 0};
+    }
+}
+
+static bool check_many(model_t *m, const request_t *request, many_t *many)
+{
+    int versions[STREAMS];
+    int64_t before = m->count ? m->kept[m->count - 1].seq : m->first_seq;
+    int first = first_conflict(m, request, many, versions);
+    if (first >= 0)
+        return check_conflict(m, request, many, first);
+    memcpy(versions, m->version, sizeof versions);
+    for (int i = 0; i < request->op.parts; i++) {
+        const sb_append_result_t *result = &many->result[i];
+        int now = versions[many->part[i].stream] += many->part[i].count;
+        if (result->outcome != SB_APPENDED || result->version != now)
+            return differ(m, "of many, %d has outcome %d, version %d; the model: appended, %d", i,
+                          (int)result->outcome, result->version, now);
+        if (result->first_seq <= before || result->last_seq - result->first_seq != many->part[i].count - 1)
+            return differ(m, "of many, %d has seq %" PRId64 " to %" PRId64, i, result->first_seq,
+                          result->last_seq);
+    }
+    keep_many(m, request, many);
+    return true;
+}
+
+static bool is_first_answer(model_t *m, const op_t *op, const many_t *many)
+{
+    for (int i = 0; i < m->slot[op->slot].request.op.parts; i++)
+        if (many->result[i].outcome != SB_APPEND_REPEATED ||
+            !same_result(&many->result[i], &m->slot[op->slot].result[i]))
+            return differ(m, "the same command again gave, for %d of many, outcome %d, version %d", i,
+                          (int)many->result[i].outcome, many->result[i].version);
+    return true;
+}
+
+static bool run_many(model_t *m, const op_t *op)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    many_t *many = calloc(1, sizeof *many);
+    assert_non_null(many);
+    request_t request = make_request(m, op);
+    bool known = op->slot >= 0 && m->slot[op->slot].used;
+    make_many(m, &request, many);
+    sb_code_t code = sb_store_append_many(m->store, many->append, (size_t)request.op.parts,
+                                          op->slot >= 0 ? &m->slot[op->slot].id : NULL, many->result, &err);
+    bool ok = true;
+    if (known && !is_again(m, op))
+        ok = code == SB_MISMATCH || differ(m, "a command id for two requests gave %s", sb_code_name(code));
+    else if (code != SB_OK)
+        ok = differ(m, "%s: %s", sb_code_name(code), err.message);
+    else
+        ok = known ? is_first_answer(m, op, many) : check_many(m, &request, many);
+    if (ok && op->slot >= 0 && !known && many->result[0].outcome == SB_APPENDED) {
+        m->slot[op->slot].used = true;
+        m->slot[op->slot].request = request;
+        memcpy(m->slot[op->slot].result, many->result, sizeof many->result);
+    }
+    for (int i = 0; i < request.op.parts; i++)
+        free_bodies(&many->bodies[i]);
+    free(many);
     return ok;
 }
 
@@ -490,6 +647,8 @@ static bool run_op(model_t *m, const op_t *op)
     switch (op->kind) {
     case APPEND:
         return run_append(m, op);
+    case APPEND_MANY:
+        return run_many(m, op);
     case READ_STREAM:
         return run_read_stream(m, op);
     case READ_ALL:
