@@ -250,6 +250,7 @@ static void free_sub(sb_sub_t *sub)
     for (unsigned i = 0; sub->lanes && i < sub->config.lanes; i++) {
         sb_lane_t *lane = &sub->lanes[i];
         sb_producer_close(&lane->copies);
+        sb_sub_append_close(lane);
         sb_pg_close(&lane->pg);
         sb_queue_free(&lane->queue);
         sb_signal_fini(&lane->signal);

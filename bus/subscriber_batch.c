@@ -274,8 +274,10 @@ sb_code_t sb_sub_batch_call(sb_lane_t *lane, const sb_delivery_t *deliveries, si
     const sb_subscription_t *config = &lane->sub->config;
     int64_t from_us = sb_mono_us();
     atomic_store(&lane->busy_since_us, from_us);
+    sb_sub_append_enter(lane);
     sb_code_t code =
         config->on_events(config->context, lane->pg ? sb_pg_raw(lane->pg) : NULL, deliveries, count, err);
+    sb_sub_append_leave();
     atomic_store(&lane->busy_since_us, 0);
     lane->call_us = sb_mono_us() - from_us;
     if (code != SB_OK) {

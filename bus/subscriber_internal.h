@@ -122,6 +122,8 @@ typedef struct sb_lane {
 
     /* the lane's own */
     sb_pg_t *pg;
+    struct sb_catalog *catalog; /* made at the handler's first append */
+    struct sb_store *store;
     sb_producer_t *copies; /* of dead letters */
     sb_error_t copy_error;
     bool copy_failed;
@@ -259,5 +261,13 @@ SB_MUST_CHECK sb_code_t sb_sub_batch_call(sb_lane_t *lane, const sb_delivery_t *
 
 /* Hands over a key or a dead letter that is due, if there is one: *found. */
 SB_MUST_CHECK sb_code_t sb_redrive(sb_lane_t *lane, bool *found, sb_error_t *err);
+
+/* ---- subscriber_append.c ---- */
+
+/* Around a call of the handler: what the thread appends is the lane's. */
+void sb_sub_append_enter(sb_lane_t *lane);
+void sb_sub_append_leave(void);
+/* Before the lane's connection is closed. */
+void sb_sub_append_close(sb_lane_t *lane);
 
 #endif

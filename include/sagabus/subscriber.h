@@ -37,7 +37,7 @@
 #ifndef SAGABUS_SUBSCRIBER_H
 #define SAGABUS_SUBSCRIBER_H
 
-#include "sagabus/event.h"
+#include "sagabus/store.h"
 
 #include <stdint.h>
 
@@ -147,6 +147,12 @@ typedef struct sb_subscription_stats {
     int64_t stopped;      /* partitions that wait for an event with SB_ORDER_PARTITION, now */
     int64_t clusters;     /* times other brokers were found than the position knew */
 } sb_subscription_stats_t;
+
+/* Appends events to the event store in the handler's own transaction: they are there exactly when what it
+ * wrote is. Only from a handler, on its thread, and only where its database is the store's. A conflict is an
+ * outcome; any error means that the handler must fail, for the transaction is lost. */
+SB_API SB_MUST_CHECK sb_code_t sb_subscriber_append(const sb_append_t *append, sb_append_result_t *result,
+                                                    sb_error_t *err);
 
 /* index: of the subscription in the configuration. */
 SB_API void sb_subscriber_stats(const sb_subscriber_t *subscriber, size_t index,
