@@ -66,17 +66,20 @@ char *schema_text_of(const json_t *value, bool *exact)
 {
     bool ignored;
     exact = exact ? exact : &ignored;
-    for (size_t digits = 15; digits < 17; digits++) {
+    for (size_t digits = 15; digits < 18; digits++) {
         char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
-        json_t *again = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+        json_t *again = text ? json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
         bool same = again && json_equal(value, again);
+        bool failed = !again;
         json_decref(again);
         *exact = digits == 15;
         if (same)
             return text;
         free(text);
+        if (failed)
+            return NULL;
     }
-    return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    return NULL;
 }
 
 static bool read_value(compiler_t *c, const json_t *source, schema_value_t *out)

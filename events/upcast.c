@@ -51,12 +51,13 @@ static sb_code_t split(upcast_path_t *path, sb_slice_t pointer, sb_error_t *err)
         at++;
         sb_buf_reset(&name);
         add_token(&name, &at, pointer.ptr + pointer.len);
+        text.failed |= sb_buf_failed(&name); /* which the next token forgets */
         sb_buf_add_slice(&text, sb_buf_slice(&name));
         token->name.len = name.len;
         sb_buf_add_json(&text, sb_buf_slice(&name));
         token->quoted.len = text.len;
     }
-    bool failed = !path->token || sb_buf_failed(&text) || sb_buf_failed(&name);
+    bool failed = !path->token || sb_buf_failed(&text);
     sb_buf_fini(&name);
     path->text = text.ptr;
     size_t from = 0;

@@ -8,6 +8,7 @@
 #include "base/pg.h"
 #include "base/queue.h"
 #include "base/scan.h"
+#include "events/catalog.h"
 #include "tests/support/assert.h"
 
 #include <stdio.h>
@@ -147,9 +148,82 @@ static void scan_and_queue(void **state)
     assert_true(sb_test_oom_sweep(queue_body, NULL) > 0);
 }
 
+/* Two versions of a type in a catalog, an event of the first read as the second. */
+static sb_code_t add_version(sb_catalog_t *catalog, int version, const char *text, sb_error_t *err)
+{
+    sb_artifact_t artifact = {.kind = SB_ARTIFACT_EVENT, .name = "a.b", .version = version};
+    return sb_catalog_add(catalog, &artifact, sb_slice(text), version, err);
+}
+
+static sb_code_t upcast_body(void *context, sb_error_t *err)
+{
+    (void)context;
+    static const char first[] = "{\"type\":\"a.b\",\"version\":1,\"schema\":{}}";
+    static const char second[] =
+        "{\"type\":\"a.b\",\"version\":2,\"schema\":{},\"x-upcast\":[{\"rename\":{\"from\":\"/a\",\"to\":\"/"
+        "b\"}},"
+        "{\"move\":{\"from\":\"/c\",\"to\":\"/d/e/f\"}},{\"default\":{\"at\":\"/g\",\"value\":[1]}}]}";
+    sb_catalog_t *catalog = NULL;
+    sb_upcaster_t *upcaster = NULL;
+    const sb_upcast_chain_t *chain = NULL;
+    sb_event_t event = {.schema_version = 1, .seq = 1, .data = SB_SLICE("{\"\\u0061\":1,\"c\":{}}")};
+    sb_code_t code = sb_catalog_new(&catalog, err);
+    if (code == SB_OK)
+        code = add_version(catalog, 1, first, err);
+    if (code == SB_OK)
+        code = add_version(catalog, 2, second, err);
+    if (code == SB_OK)
+        code = sb_upcaster_new(&upcaster, err);
+    if (code == SB_OK) {
+        assert_non_null(sb_catalog_chain_no(catalog, 1, &chain));
+        assert_non_null(chain);
+        code = sb_upcaster_run(upcaster, chain, &event, err);
+    }
+    if (code == SB_OK) {
+        assert_slice(event.data, "{\"b\":1,\"d\":{\"e\":{\"f\":{}}},\"g\":[1]}");
+        assert_int_equal(event.schema_version, 2);
+    }
+    sb_upcaster_free(&upcaster);
+    sb_catalog_free(&catalog);
+    return code;
+}
+
+typedef struct of_schema {
+    json_t *source;
+    sb_buf_t items; /* more than a track holds without an allocation */
+} of_schema_t;
+
+static sb_code_t schema_body(void *context, sb_error_t *err)
+{
+    const of_schema_t *given = context;
+    sb_schema_t *schema = NULL;
+    sb_code_t code = sb_schema_compile(&schema, given->source, err);
+    if (code == SB_OK)
+        code = sb_schema_validate(schema, sb_buf_slice(&given->items), err);
+    sb_schema_free(&schema);
+    return code;
+}
+
+static void an_event_is_upcast_or_not(void **state)
+{
+    (void)state;
+    assert_true(sb_test_oom_sweep(upcast_body, NULL) > 20);
+    of_schema_t given = {.items = SB_BUF_INIT};
+    given.source = json_pack("{s:[{s:{s:i}},{s:b}],s:{s:[i]}}", "allOf", "contains", "const", 1,
+                             "uniqueItems", 0, "unevaluatedItems", "enum", 0);
+    assert_non_null(given.source);
+    for (int i = 0; i < 400; i++)
+        sb_buf_printf(&given.items, "%c%d", i ? ',' : '[', i % 2);
+    sb_buf_add_char(&given.items, ']');
+    assert_true(sb_test_oom_sweep(schema_body, &given) > 10);
+    sb_buf_fini(&given.items);
+    json_decref(given.source);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_event_is_upcast_or_not),
         cmocka_unit_test(json),
         cmocka_unit_test(config),
         cmocka_unit_test(arrays),
