@@ -20,7 +20,11 @@
 static const struct {
     const char *name;
     bench_fn run;
-} benches[] = {{"smoke", bench_smoke}, {"read", bench_read}, {"publish", bench_publish}, {NULL, NULL}};
+} benches[] = {{"smoke", bench_smoke},
+               {"relay", bench_relay},
+               {"read", bench_read},
+               {"publish", bench_publish},
+               {NULL, NULL}};
 
 _Noreturn void bench_die(const char *format, ...)
 {
@@ -161,7 +165,8 @@ _Noreturn static void usage(void)
 {
     (void)fprintf(stderr,
                   "usage: bench NAME [--json] [--only PART] [--rounds N] [--scale X]\n"
-                  "  --only PART of smoke: append, publish or order; of read: history or news\n"
+                  "  --only PART of smoke: append, publish or order; of relay: backlog or delivery; of read: "
+                  "history or news\n"
                   "  --rounds N  rounds of each side, 1 to %d (default %d)\n"
                   "  --scale X   length of each round: 1 as documented, 0.2 for a quick look\n"
                   "  NAME        one of:",

@@ -5,12 +5,10 @@
 #include "tests/bench/machine.h"
 #include "tests/bench/order.h"
 #include "tests/bench/order_bare.h"
-#include "tests/bench/publish.h"
 
 #include <math.h>
 
 #define APPEND_S     1.0
-#define BACKLOG      200000
 #define ORDER_S      4.0
 #define ORDER_WARM_S 10.0
 #define BARE_WARM_S  4.0
@@ -37,25 +35,6 @@ static void compare_appends(const bench_env_t *env, bench_results_t *results)
                                   {"append", single, append_store, append_raw, &append[2]}};
     for (int i = 0; i < 3; i++)
         bench_compare(env, &pairs[i], results);
-    place_close(&place);
-}
-
-static void compare_publishing(const bench_env_t *env, bench_results_t *results)
-{
-    static const bench_measure_t measures[] = {
-        {"relay of a backlog", "events/s", "raw librdkafka, same records from memory", 0.6, false},
-        {"of it, until the relay sends", "ms", NULL, 0, true},
-        {.name = NULL}};
-    place_t place;
-    publish_t publish;
-    place_open(&place, env, "publish");
-    publish_open(&publish, &place, (int64_t)(BACKLOG * env->scale));
-    const bench_pair_t pair = {"publish", measures, publish_relay, publish_raw, &publish};
-    double warm[BENCH_VALUES_MAX];
-    publish_raw(&publish, 0, warm);
-    publish_relay(&publish, 0, warm);
-    bench_compare(env, &pair, results);
-    publish_close(&publish);
     place_close(&place);
 }
 
@@ -130,7 +109,7 @@ void bench_smoke(const bench_env_t *env, bench_results_t *results)
     if (bench_wants(env, "append"))
         compare_appends(env, results);
     if (bench_wants(env, "publish"))
-        compare_publishing(env, results);
+        bench_backlog(env, results);
     if (bench_wants(env, "order"))
         compare_orders(env, results);
 }

@@ -1,0 +1,25 @@
+/* deliver - how long an event takes from its commit to a consumer, at a steady rate: through the store, the
+ * sequencer and the relay, and the same records by raw librdkafka from produce to consume.
+ *
+ * Both sides are one process and one consumer of a topic that a round has to itself. Ours counts from the
+ * return of the append, which commits each event by itself; the reference from the call that produces the
+ * record. Events of the first half second are not counted.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_TESTS_BENCH_DELIVER_H
+#define SB_TESTS_BENCH_DELIVER_H
+
+#include "tests/bench/place.h"
+
+typedef struct deliver {
+    place_t *place;
+    int rate; /* events a second */
+    double seconds;
+    int topics; /* made so far */
+} deliver_t;
+
+/* Rounds: p50 and p99 in ms, and the rate that was reached. */
+void deliver_store(void *context, int round, double *values);
+void deliver_raw(void *context, int round, double *values);
+
+#endif
