@@ -447,10 +447,14 @@ static sb_code_t take_over(sb_relay_t *relay, sb_error_t *err)
     sb_code_t code = sb_lease_acquire(&relay->lease, relay->pg, relay->config.owner, relay->overdue_ms, err);
     if (code == SB_OK)
         code = sb_relay_marks_parse(&relay->marks, sb_buf_slice(&relay->lease.detail), err);
+    /* What a crash of PostgreSQL takes from the cursor is sent again; nothing waits for its disk. */
+    if (code == SB_OK)
+        code = sb_pg_script(relay->pg, "SET synchronous_commit = off", err);
     if (code == SB_OK)
         code = sb_relay_out_open(&relay->out, relay->config.config, &relay->marks, &relay->signal, err);
     if (code != SB_OK)
         return code;
+    sb_relay_out_warm(relay->out);
     relay->read_to = relay->saved = relay->lease.cursor;
     relay->saved_us = sb_mono_us();
     relay->retry_us = 0;

@@ -192,6 +192,12 @@ static sb_code_t open_handle(sb_relay_out_t *out, sb_error_t *err)
     return SB_OK;
 }
 
+void sb_relay_out_warm(sb_relay_out_t *out)
+{
+    if (!out->handle && open_handle(out, NULL) != SB_OK)
+        out->handle = NULL; /* the first event says why */
+}
+
 static void take_back(sb_relay_out_t *out)
 {
     int64_t until = sb_mono_us() + TAKE_BACK_MS * 1000;

@@ -23,6 +23,9 @@ SB_MUST_CHECK sb_code_t sb_relay_out_open(sb_relay_out_t **out, const sb_config_
                                           sb_relay_marks_t *marks, sb_signal_t *signal, sb_error_t *err);
 void sb_relay_out_close(sb_relay_out_t **out); /* takes back what is under way */
 
+/* Makes the producer ahead of the first event, so that it connects meanwhile. Best effort. */
+void sb_relay_out_warm(sb_relay_out_t *out);
+
 /* Sends one event; seq and prev of the position are filled in here. SB_BUSY: full, serve and try again.
  * SB_MISMATCH: the topic's partition count changed. Others say why Kafka is not to be had; all but SB_BUSY
  * want a restart. */
