@@ -48,7 +48,7 @@ static const setting_t defaults[] = {
     {BIT(SB_KAFKA_READER), "auto.offset.reset", "error"},
     {BIT(SB_KAFKA_GROUP), "auto.offset.reset", "earliest"},
     {BIT(SB_KAFKA_GROUP), "partition.assignment.strategy", "cooperative-sticky"},
-    {BIT(SB_KAFKA_GROUP), "session.timeout.ms", "45000"},
+    {BIT(SB_KAFKA_GROUP), "session.timeout.ms", "10000"},
     {BIT(SB_KAFKA_GROUP), "heartbeat.interval.ms", "3000"},
 };
 
