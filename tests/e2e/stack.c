@@ -76,9 +76,12 @@ static void set_environment(sb_stack_t *stack)
                    stack->port);
     (void)snprintf(stack->env_server, sizeof stack->env_server, "SAGABUS_SERVER_URL=%s", stack->url);
     static const char schemas[] = "SAGABUS_SCHEMAS_DIR=" SB_SOURCE_DIR "/schemas";
-    const char *list[] = {
-        stack->env_pg, stack->env_bootstrap, stack->env_prefix, stack->env_listen, stack->env_server, schemas,
-        NULL};
+    /* The least that Kafka takes: a killed member's commands wait for as long. */
+    static const char session[] = "SAGABUS_KAFKA_SESSION_TIMEOUT_MS=6000";
+    const char *list[] = {stack->env_pg,     stack->env_bootstrap,
+                          stack->env_prefix, stack->env_listen,
+                          stack->env_server, schemas,
+                          session,           NULL};
     memcpy(stack->environment, list, sizeof list);
 }
 
@@ -356,7 +359,7 @@ static void print_rows(sb_stack_t *stack, const char *sql)
 
 static const char open_sagas[] =
     "SELECT format('%s no %s: status %s attention %s step %s wake_at %s error %s, last of %s: %s %s %s', "
-    "s.key, s.no, s.status, s.attention, s.step, s.wake_at, s.error, e.version, t.name, e.time, "
+    "s.key, s.no, s.status, s.attention, s.step, s.wake_at, s.error, e.version, t.name, e.at, "
     "convert_from(e.data, 'UTF8')) FROM sagabus.saga s CROSS JOIN LATERAL (SELECT * FROM sagabus.event "
     "WHERE class = 2 AND stream_no = s.no ORDER BY version DESC LIMIT 1) e JOIN sagabus.event_type t USING "
     "(type_no) WHERE s.status NOT IN (2, 4) ORDER BY s.no LIMIT 10";

@@ -1,5 +1,6 @@
-/* The orchestrator is killed again and again over open sagas; the broker loses everything once. Every saga
- * ends, no effect happens twice, none after its undo, stock and money are conserved.
+/* The orchestrator is killed again and again over open sagas, then its participants; the broker loses
+ * everything once. Every saga ends, no effect happens twice, none after its undo, stock and money are
+ * conserved.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/e2e/stack.h"
@@ -90,6 +91,18 @@ static void killed_ten_times_every_saga_ends(void **state)
     run("kill", kill_and_restart, KILLS);
 }
 
+/* Between its commit and its reply, or between its replies and its offsets, as it happens. */
+static void kill_a_participant(void)
+{
+    sb_stack_kill_participant(&stack, rand_r(&seed) % SB_STACK_PARTICIPANTS);
+}
+
+static void participants_are_killed_and_every_saga_ends(void **state)
+{
+    (void)state;
+    run("member", kill_a_participant, KILLS);
+}
+
 static void wipe_broker(void)
 {
     sb_test_kafka_control("wipe");
@@ -109,6 +122,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_ten_times_every_saga_ends),
+        cmocka_unit_test(participants_are_killed_and_every_saga_ends),
         cmocka_unit_test(the_broker_loses_everything_and_every_saga_ends),
     };
     cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
