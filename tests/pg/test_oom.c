@@ -296,6 +296,7 @@ static void the_event_store(void **state)
     print_message("append %d, ", sb_test_oom_sweep(append_body, &w));
     print_message("append many %d, ", sb_test_oom_sweep(append_many_body, &w));
     print_message("aggregate %d allocations\n", sb_test_oom_sweep(aggregate_body, &w));
+    assert_ok(read_body(&w, &err), &err); /* what went in meanwhile is whole too */
     close_world(&w);
 }
 
