@@ -1,7 +1,7 @@
 /* One elected sequencer feeds the rule (sequencer_rule.c) and writes its result to the lease row. A tick is
- * two statements in this order, what was drawn and then who holds the lock, and a third only when safe_seq
- * moves. While events come the two travel together: the server runs them one after the other, and neither
- * reads by a snapshot, so the order is kept. While nothing is drawn a tick is the first statement alone.
+ * one statement, sagabus.sequencer_tick, which reads what was drawn and then who holds the lock, and moves
+ * safe_seq in the lease row when it can: one round trip, and one commit only then. The rule's arithmetic is
+ * there and here, and the two must agree. While nothing is drawn a tick is a look at the sequence alone.
  *
  * Pace: after a tick that had something to do the sequencer rests as long as the tick took, at most tick_ms:
  * half of its time at the most, and no pause that is long beside a commit. Then a poke wakes it.
@@ -181,88 +181,109 @@ static sb_code_t name_blocker(sb_sequencer_t *sequencer, sb_error_t *err)
 
 /* ---- one tick ---- */
 
-static sb_code_t feed_rule(sb_sequencer_t *sequencer, int64_t drawn, const sb_pg_result_t *rows,
+typedef struct tick {
+    int64_t drawn, safe;
+    bool published;
+} tick_t;
+
+static sb_code_t feed_rule(sb_sequencer_t *sequencer, const tick_t *tick, const sb_pg_result_t *rows,
                            sb_error_t *err)
 {
-    int count = sb_pg_rows(rows);
+    int count = sb_pg_is_null(rows, 0, 2) ? 0 : sb_pg_rows(rows);
     sb_holder_t *holders = calloc((size_t)count + 1, sizeof *holders);
     if (!holders)
         return sb_fail(err, SB_NO_MEMORY, "sequencer: out of memory");
     sb_code_t code = SB_OK;
     for (int i = 0; i < count && code == SB_OK; i++) {
-        const char *text = sb_pg_get_text(rows, i, 0);
-        holders[i].pid = (int)sb_pg_get_int(rows, i, 1);
+        const char *text = sb_pg_get_text(rows, i, 2);
+        holders[i].pid = (int)sb_pg_get_int(rows, i, 3);
         if (!text || !sb_holder_parse(text, &holders[i].transaction))
             code =
                 sb_fail(err, SB_INTERNAL, "sequencer: pg_locks names a transaction %s", text ? text : "NULL");
     }
     if (code == SB_OK)
-        code = sb_rule_tick(&sequencer->rule, drawn, holders, count, err);
+        code = sb_rule_tick(&sequencer->rule, tick->drawn, holders, count, err);
     free(holders);
+    if (code == SB_OK && sequencer->rule.safe != tick->safe)
+        code = sb_fail(err, SB_INTERNAL, "sequencer: by the rule %lld is safe, PostgreSQL says %lld",
+                       (long long)sequencer->rule.safe, (long long)tick->safe);
     return code;
 }
 
-/* (1) before (2): the rule rests on it. One round trip when there is likely something to see. */
-static sb_code_t read_both(sb_sequencer_t *sequencer, sb_pg_result_t *results[2], sb_error_t *err)
+static void add_known(const sb_sequencer_rule_t *rule, sb_pg_array_t *known, sb_pg_array_t *lows)
 {
-    sb_pg_batch_t batch = {.count = 0};
-    sb_pg_batch_add(&batch, sb_sql_sequencer_last, NULL);    /* (1) */
-    sb_pg_batch_add(&batch, sb_sql_sequencer_holders, NULL); /* (2) */
-    return sb_pg_batch_run(sequencer->pg, &batch, results, NULL, err);
-}
-
-static sb_code_t look(sb_sequencer_t *sequencer, int64_t *drawn, sb_error_t *err)
-{
-    sb_pg_result_t *results[2] = {NULL, NULL};
-    sb_code_t code = sequencer->busy
-                         ? read_both(sequencer, results, err)
-                         : sb_pg_query(sequencer->pg, sb_sql_sequencer_last, NULL, &results[0], err);
-    if (code == SB_OK)
-        *drawn = sb_pg_get_int(results[0], 0, 0);
-    if (code == SB_OK && *drawn == sequencer->rule.safe) {
-        sb_rule_rest(&sequencer->rule, *drawn);
-    } else if (code == SB_OK) {
-        if (!results[1])
-            code = sb_pg_query(sequencer->pg, sb_sql_sequencer_holders, NULL, &results[1], err); /* (2) */
-        if (code == SB_OK)
-            code = feed_rule(sequencer, *drawn, results[1], err);
+    char text[SB_HOLDER_TEXT];
+    for (int i = 0; i < rule->count; i++) {
+        sb_pg_array_add_slice(known, sb_slice(sb_holder_format(rule->holders[i].transaction, text)));
+        sb_pg_array_add_int8(lows, rule->holders[i].low);
     }
-    sb_pg_result_free(results[0]);
-    sb_pg_result_free(results[1]);
+}
+
+/* What is published is on disk with all that it covers: the log is sequential. */
+static sb_code_t run_tick(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_array_t known;
+    sb_pg_array_t lows;
+    sb_pg_array_init(&known, SB_PG_TEXT);
+    sb_pg_array_init(&lows, SB_PG_INT8);
+    add_known(&sequencer->rule, &known, &lows);
+    sb_pg_add_int8(&params, sequencer->lease.epoch);
+    sb_pg_add_int8(&params, sequencer->rule.previous);
+    sb_pg_add_int8(&params, sequencer->rule.safe);
+    sb_pg_add_array(&params, &known);
+    sb_pg_add_array(&params, &lows);
+    sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_sequencer_tick, &params, &rows, err);
+    if (code == SB_OK) {
+        *tick = (tick_t){.drawn = sb_pg_get_int(rows, 0, 0), .safe = sb_pg_get_int(rows, 0, 1)};
+        tick->published = tick->safe > sequencer->rule.safe;
+        if (tick->drawn == sequencer->rule.safe)
+            sb_rule_rest(&sequencer->rule, tick->drawn);
+        else
+            code = feed_rule(sequencer, tick, rows, err);
+    }
+    sb_pg_result_free(rows);
+    sb_pg_array_fini(&known);
+    sb_pg_array_fini(&lows);
     return code;
 }
 
-/* The log is sequential: once this row is on disk, so is every event it covers. Only then others hear of it.
- */
-static sb_code_t publish(sb_sequencer_t *sequencer, sb_error_t *err)
+/* An idle store is looked at, no more. */
+static sb_code_t look(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *err)
 {
-    sb_pg_params_t params;
-    sb_lease_guard(&sequencer->lease, &(sb_lease_move_t){.cursor = &sequencer->rule.safe}, &params);
-    sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_lease_advance, &params, NULL, err);
-    if (code != SB_OK)
-        return code;
+    sb_pg_result_t *rows = NULL;
+    sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_sequencer_last, NULL, &rows, err);
+    if (code == SB_OK)
+        *tick = (tick_t){.drawn = sb_pg_get_int(rows, 0, 0), .safe = sequencer->rule.safe};
+    sb_pg_result_free(rows);
+    return code;
+}
+
+static void publish(sb_sequencer_t *sequencer)
+{
     sequencer->lease.cursor = sequencer->rule.safe;
     sequencer->written_us = sb_mono_us();
     if (sequencer->progress)
         sb_progress_publish_safe(sequencer->progress, sequencer->lease.cursor);
-    return SB_OK;
 }
 
 static sb_code_t tick(sb_sequencer_t *sequencer, bool *moved, bool *behind, sb_error_t *err)
 {
-    int64_t drawn = 0;
-    sb_code_t code = look(sequencer, &drawn, err);
+    tick_t tick = {0};
+    sb_code_t code = sequencer->busy ? SB_OK : look(sequencer, &tick, err);
+    if (code == SB_OK && (sequencer->busy || tick.drawn != sequencer->rule.safe))
+        code = run_tick(sequencer, &tick, err);
+    else if (code == SB_OK)
+        sb_rule_rest(&sequencer->rule, tick.drawn);
     if (code != SB_OK)
         return code;
-    *moved = sequencer->rule.safe > sequencer->lease.cursor;
-    *behind = drawn > sequencer->rule.safe;
-    if (*moved)
-        code = publish(sequencer, err);
-    if (code == SB_OK)
-        note_tick(sequencer, drawn, *moved);
-    if (code == SB_OK && *behind)
-        code = name_blocker(sequencer, err);
-    return code;
+    *moved = tick.published;
+    *behind = tick.drawn > sequencer->rule.safe;
+    if (tick.published)
+        publish(sequencer);
+    note_tick(sequencer, tick.drawn, *moved);
+    return *behind ? name_blocker(sequencer, err) : SB_OK;
 }
 
 /* ---- what an idle leader does beside ---- */

@@ -99,3 +99,10 @@ bool sb_holder_parse(const char *text, uint64_t *transaction)
     *transaction = (uint64_t)(uint32_t)backend << 32 | local;
     return true;
 }
+
+char *sb_holder_format(uint64_t transaction, char text[SB_HOLDER_TEXT])
+{
+    (void)snprintf(text, SB_HOLDER_TEXT, "%d/%u", (int)(int32_t)(uint32_t)(transaction >> 32),
+                   (unsigned)transaction);
+    return text;
+}

@@ -45,5 +45,7 @@ const sb_holder_t *sb_rule_blocker(const sb_sequencer_rule_t *rule);
 
 /* "3/1234" as pg_locks writes it; -1/… for a prepared transaction after a restart. */
 bool sb_holder_parse(const char *text, uint64_t *transaction);
+#define SB_HOLDER_TEXT 32
+char *sb_holder_format(uint64_t transaction, char text[SB_HOLDER_TEXT]); /* the reverse; returns text */
 
 #endif

@@ -136,6 +136,34 @@ BEGIN
 END $$;
 SELECT event_partitions_ahead(1000000);
 
+-- One tick of the sequencer (events/sequencer_rule.c states its rule) in one round trip: what was drawn, THEN who holds
+-- the insert lock, then what follows from it to the lease. Neither of the two is read by a snapshot, and one is read
+-- after the other: the rule rests on that. p_previous: drawn of the tick before; p_known, p_lows: the holders of then.
+-- A row a holder, or one without. Nothing is locked and nothing written while safe does not move.
+CREATE FUNCTION sequencer_tick(p_epoch bigint, p_previous bigint, p_safe bigint, p_known text[], p_lows bigint[])
+RETURNS TABLE (drawn bigint, safe bigint, holder text, pid int) LANGUAGE plpgsql AS $$
+DECLARE
+    holders text[];
+    pids    int[];
+BEGIN
+    SELECT CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END INTO drawn FROM sagabus.event_seq s; -- (1)
+    safe := p_safe;
+    IF drawn > p_safe THEN
+        SELECT array_agg(l.virtualtransaction), array_agg(coalesce(l.pid, 0)) INTO holders, pids FROM pg_locks l -- (2)
+        WHERE l.locktype = 'relation' AND l.relation = 'sagabus.event'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted
+            AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
+        SELECT greatest(p_safe, least(drawn, min(coalesce(k.low, p_previous)))) INTO safe
+        FROM unnest(holders) AS h (tx) LEFT JOIN unnest(p_known, p_lows) AS k (tx, low) ON k.tx = h.tx;
+        IF safe > p_safe THEN
+            PERFORM sagabus.lease_advance('sequencer', p_epoch, safe, NULL, NULL, NULL);
+        END IF;
+    END IF;
+    RETURN QUERY SELECT sequencer_tick.drawn, sequencer_tick.safe, u.h, u.p FROM unnest(holders, pids) AS u (h, p);
+    IF NOT FOUND THEN
+        RETURN NEXT;
+    END IF;
+END $$;
+
 -- What makes an append idempotent: the first answer, kept 7 days.
 CREATE TABLE append_command (
     command_id uuid PRIMARY KEY,
