@@ -19,44 +19,60 @@ static void order_fini(void *state)
 {
     order_state_t *order = state;
     free(order->customer_id);
+    free(order->carrier);
     order->customer_id = NULL;
+    order->carrier = NULL;
 }
 
 /* ---- evolve: what is so after an event; it never refuses, for the event has happened ---- */
 
-/* What an order was made with, from order.created and from a snapshot. */
-static sb_code_t take_terms(order_state_t *order, const json_t *body, sb_error_t *err)
+/* Replaces a text; NULL when there is none. */
+static sb_code_t take_text(char **to, const json_t *from, sb_error_t *err)
 {
-    const char *customer_id = json_string_value(json_object_get(body, "customer_id"));
-    free(order->customer_id);
-    order->customer_id = strdup(customer_id ? customer_id : "");
-    order->amount = json_integer_value(json_object_get(body, "amount"));
-    return order->customer_id ? SB_OK : no_memory(err);
+    const char *text = json_string_value(from);
+    free(*to);
+    *to = text ? strdup(text) : NULL;
+    return text && !*to ? no_memory(err) : SB_OK;
 }
 
-static sb_code_t on_created(order_state_t *order, const sb_event_t *event, sb_error_t *err)
+static sb_code_t parse(json_t **out, sb_slice_t bytes, sb_error_t *err)
 {
     json_error_t fault;
-    json_t *body = json_loadb(event->data.ptr, event->data.len, 0, &fault);
-    if (!body)
-        return json_error_code(&fault) == json_error_out_of_memory
-                   ? no_memory(err)
-                   : sb_fail(err, SB_CORRUPT, "order.created: %s", fault.text);
+    *out = json_loadb(bytes.ptr, bytes.len, 0, &fault);
+    if (*out)
+        return SB_OK;
+    return json_error_code(&fault) == json_error_out_of_memory ? no_memory(err)
+                                                               : sb_fail(err, SB_CORRUPT, "%s", fault.text);
+}
+
+static sb_code_t on_created(order_state_t *order, const json_t *body, sb_error_t *err)
+{
     order->status = ORDER_PENDING;
-    sb_code_t code = take_terms(order, body, err);
-    json_decref(body);
-    return code;
+    order->amount = json_integer_value(json_object_get(body, "amount"));
+    return take_text(&order->customer_id, json_object_get(body, "customer_id"), err);
+}
+
+/* Version 1 had the carrier at the top; its upcast puts it where version 2 has it, before it comes here. */
+static sb_code_t on_shipped(order_state_t *order, const json_t *body, sb_error_t *err)
+{
+    order->status = ORDER_SHIPPED;
+    return take_text(&order->carrier, json_object_get(json_object_get(body, "parcel"), "carrier"), err);
 }
 
 static sb_code_t order_evolve(void *state, const sb_event_t *event, sb_error_t *err)
 {
     order_state_t *order = state;
-    if (sb_slice_is(event->type, "order.created"))
-        return on_created(order, event, err);
+    bool created = sb_slice_is(event->type, "order.created");
+    if (created || sb_slice_is(event->type, "order.shipped")) {
+        json_t *body = NULL;
+        sb_code_t code = parse(&body, event->data, err);
+        if (code == SB_OK)
+            code = created ? on_created(order, body, err) : on_shipped(order, body, err);
+        json_decref(body);
+        return code;
+    }
     if (sb_slice_is(event->type, "order.confirmed"))
         order->status = ORDER_CONFIRMED;
-    else if (sb_slice_is(event->type, "order.shipped"))
-        order->status = ORDER_SHIPPED;
     else if (sb_slice_is(event->type, "order.delivered"))
         order->status = ORDER_DELIVERED;
     else if (sb_slice_is(event->type, "order.cancelled"))
@@ -96,15 +112,15 @@ static json_t *body_of(const order_state_t *order, const order_command_t *comman
         json_decref(body);
         return NULL;
     case ORDER_SHIP:
-        return json_pack("{s:s, s:s, s:s*}", "order_id", command->order_id, "customer_id", order->customer_id,
-                         "carrier", command->carrier);
+        return json_pack("{s:s, s:s*, s:{s:s*}}", "order_id", command->order_id, "customer_id",
+                         order->customer_id, "parcel", "carrier", command->carrier);
     case ORDER_CANCEL:
-        return json_pack("{s:s, s:s, s:s}", "order_id", command->order_id, "customer_id", order->customer_id,
+        return json_pack("{s:s, s:s*, s:s}", "order_id", command->order_id, "customer_id", order->customer_id,
                          "reason", command->reason ? command->reason : "");
     case ORDER_CONFIRM:
     case ORDER_DELIVER:
     default:
-        return json_pack("{s:s, s:s}", "order_id", command->order_id, "customer_id", order->customer_id);
+        return json_pack("{s:s, s:s*}", "order_id", command->order_id, "customer_id", order->customer_id);
     }
 }
 
@@ -134,8 +150,8 @@ static sb_code_t order_decide(const void *state, const void *what, sb_decision_t
 static sb_code_t order_save(const void *state, char **bytes, size_t *length, sb_error_t *err)
 {
     const order_state_t *order = state;
-    json_t *body = json_pack("{s:i, s:s?, s:I}", "status", (int)order->status, "customer_id",
-                             order->customer_id, "amount", order->amount);
+    json_t *body = json_pack("{s:i, s:s?, s:I, s:s?}", "status", (int)order->status, "customer_id",
+                             order->customer_id, "amount", order->amount, "carrier", order->carrier);
     *bytes = body ? json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     json_decref(body);
     if (!*bytes)
@@ -147,17 +163,17 @@ static sb_code_t order_save(const void *state, char **bytes, size_t *length, sb_
 static sb_code_t order_restore(void *state, sb_slice_t bytes, sb_error_t *err)
 {
     order_state_t *order = state;
-    json_error_t fault;
-    json_t *body = json_loadb(bytes.ptr, bytes.len, 0, &fault);
-    if (!body)
-        return json_error_code(&fault) == json_error_out_of_memory
-                   ? no_memory(err)
-                   : sb_fail(err, SB_CORRUPT, "%s", fault.text);
+    json_t *body = NULL;
+    sb_code_t code = parse(&body, bytes, err);
     json_int_t status = json_integer_value(json_object_get(body, "status"));
-    sb_code_t code = status < ORDER_NONE || status > ORDER_CANCELLED
-                         ? sb_fail(err, SB_CORRUPT, "no status has the number %lld", (long long)status)
-                         : take_terms(order, body, err);
+    if (code == SB_OK && (status < ORDER_NONE || status > ORDER_CANCELLED))
+        code = sb_fail(err, SB_CORRUPT, "no status has the number %lld", (long long)status);
+    if (code == SB_OK)
+        code = take_text(&order->customer_id, json_object_get(body, "customer_id"), err);
+    if (code == SB_OK)
+        code = take_text(&order->carrier, json_object_get(body, "carrier"), err);
     order->status = code == SB_OK ? (order_status_t)status : ORDER_NONE;
+    order->amount = json_integer_value(json_object_get(body, "amount"));
     json_decref(body);
     return code;
 }

@@ -24,6 +24,7 @@ typedef struct order_state {
     order_status_t status;
     char *customer_id; /* owned; NULL before the order is there */
     json_int_t amount;
+    char *carrier; /* owned; NULL while it is not known */
 } order_state_t;
 
 typedef enum order_verb { ORDER_CREATE, ORDER_CONFIRM, ORDER_SHIP, ORDER_DELIVER, ORDER_CANCEL } order_verb_t;

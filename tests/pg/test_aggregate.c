@@ -2,6 +2,7 @@
 #include "events/catalog.h"
 #include "examples/order/order_aggregate.h"
 #include "tests/support/assert.h"
+#include "tests/support/process.h"
 #include "tests/support/proxy.h"
 
 #include <pthread.h>
@@ -308,7 +309,71 @@ static void an_order_lives_by_its_rules(void **state)
     assert_int_equal(known->status, ORDER_DELIVERED);
     assert_string_equal(known->customer_id, "c-1");
     assert_int_equal(known->amount, 500);
+    assert_string_equal(known->carrier, "post");
     sb_aggregate_free(&order);
+}
+
+/* Written by an older release, with the carrier where version 1 of the schema had it. */
+static void an_old_event_is_evolved_as_the_newest_version(void **state)
+{
+    fixture_t *f = *state;
+    sb_event_t old = {.type = SB_SLICE("order.shipped"),
+                      .schema_version = 1,
+                      .data = SB_SLICE("{\"order_id\":\"o-4\",\"carrier\":\"snail\"}")};
+    sb_append_t append = {.category = SB_SLICE("order"), .key = SB_SLICE("o-4"), .events = &old, .count = 1};
+    sb_append_result_t result;
+    sb_aggregate_t *order = NULL;
+    assert_done(f, ORDER_CREATE, "o-4", 1);
+    assert_done(f, ORDER_CONFIRM, "o-4", 2);
+    assert_ok(sb_store_append(f->other, &append, &result, &f->err), &f->err);
+    assert_ok(sb_aggregate_load(&order, f->store, &order_aggregate, SB_SLICE("o-4"), 0, &f->err), &f->err);
+    const order_state_t *known = sb_aggregate_state(order);
+    assert_int_equal(known->status, ORDER_SHIPPED);
+    assert_string_equal(known->carrier, "snail");
+    sb_aggregate_free(&order);
+    assert_refused(f, ORDER_CANCEL, "o-4", "is shipped");
+}
+
+/* The program, over the shared library. */
+static int desk(fixture_t *f, const char *id, const char *const *words, const char *says)
+{
+    const char *argv[8] = {SB_TEST_DESK, "o-5"};
+    char uri[SB_TEST_URI + 16];
+    char command[64];
+    const char *environment[] = {uri, id ? command : NULL, NULL};
+    sb_test_process_t process;
+    for (int i = 0; words[i] && i < 5; i++)
+        argv[2 + i] = words[i];
+    (void)snprintf(uri, sizeof uri, "SAGABUS_PG=%s", f->uri);
+    (void)snprintf(command, sizeof command, "SAGABUS_COMMAND_ID=%s", id ? id : "");
+    sb_test_spawn(&process, argv, environment, NULL);
+    assert_true(sb_test_wait(&process, 60000));
+    char *output = sb_test_output(&process);
+    assert_contains(output, says);
+    free(output);
+    sb_test_process_end(&process);
+    return process.exit_code;
+}
+
+static void the_order_desk_says_what_became_of_a_command(void **state)
+{
+    fixture_t *f = *state;
+    const char *const create[] = {"create", "ada", "500", "EUR", "book", NULL};
+    const char *const confirm[] = {"confirm", NULL};
+    const char *const ship[] = {"ship", "post", NULL};
+    const char *const cancel[] = {"cancel", "changed my mind", NULL};
+    const char *const show[] = {"show", NULL};
+    const char *const wrong[] = {"eat", NULL};
+    const char *id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    assert_int_equal(desk(f, id, create, "o-5: done (version 1)"), 0);
+    assert_int_equal(desk(f, id, create, "o-5: done before (version 1)"), 0);
+    assert_int_equal(desk(f, NULL, create, "order o-5 is pending: it cannot be created"), 1);
+    assert_int_equal(desk(f, NULL, confirm, "o-5: done (version 2)"), 0);
+    assert_int_equal(desk(f, NULL, confirm, "o-5: nothing to do (version 2)"), 0);
+    assert_int_equal(desk(f, NULL, ship, "o-5: done (version 3)"), 0);
+    assert_int_equal(desk(f, NULL, cancel, "order o-5 is shipped: it cannot be cancelled"), 1);
+    assert_int_equal(desk(f, NULL, show, "o-5 is shipped (version 3)"), 0);
+    assert_int_equal(desk(f, NULL, wrong, "sagabus-order-desk ORDER create"), 2);
 }
 
 /* ---- deciding ---- */
@@ -700,6 +765,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(an_order_lives_by_its_rules),
+        CASE(the_order_desk_says_what_became_of_a_command),
+        CASE(an_old_event_is_evolved_as_the_newest_version),
         CASE(who_was_too_late_decides_again),
         CASE(a_rule_holds_with_many_writers),
         CASE(what_was_decided_goes_in_with_its_attributes),
