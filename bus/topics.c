@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ASK_MS        3000
 #define LOOK_AGAIN_MS 100 /* a topic that was just made takes a moment to show */
 
 void sb_topic_list_fini(sb_topic_list_t *list)
@@ -37,12 +38,28 @@ sb_code_t sb_topic_list_add(sb_topic_list_t *list, const char *name, int32_t par
     return SB_OK;
 }
 
+/* What the brokers said when they did not let the handle in. A handle lives within one call here, and its
+ * error callback runs where rd_kafka_poll is called: on this thread. */
+static _Thread_local sb_error_t kept_out;
+
+static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
+{
+    (void)opaque;
+    sb_kafka_log_error(handle, code, reason);
+    if (sb_kafka_keeps_out(code, reason))
+        sb_kafka_kept_out(&kept_out, code, reason);
+}
+
 static sb_code_t open_admin(rd_kafka_t **out, const sb_config_t *config, sb_error_t *err)
 {
     rd_kafka_conf_t *conf = NULL;
     *out = NULL;
+    sb_error_clear(&kept_out);
     sb_code_t code = sb_kafka_conf(&conf, config, SB_KAFKA_ADMIN, NULL, err);
-    return code == SB_OK ? sb_kafka_open(out, RD_KAFKA_PRODUCER, conf, err) : code;
+    if (code != SB_OK)
+        return code;
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    return sb_kafka_open(out, RD_KAFKA_PRODUCER, conf, err);
 }
 
 static int left_ms(int64_t until_us)
@@ -51,12 +68,31 @@ static int left_ms(int64_t until_us)
     return left < 1 ? 1 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
+/* In turns with the error callback: who is not let in learns it now, not when the time is over. */
+static sb_code_t ask_for_topics(rd_kafka_t *handle, const struct rd_kafka_metadata **out, int64_t until_us,
+                                sb_error_t *err)
+{
+    rd_kafka_resp_err_t error;
+    do {
+        int left = left_ms(until_us);
+        error = rd_kafka_metadata(handle, 1, NULL, out, left < ASK_MS ? left : ASK_MS);
+        (void)rd_kafka_poll(handle, 0);
+    } while (error == RD_KAFKA_RESP_ERR__TIMED_OUT && kept_out.code == SB_OK && sb_mono_us() < until_us);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return SB_OK;
+    if (kept_out.code == SB_OK)
+        return sb_kafka_fail(err, error, "ask Kafka for its topics");
+    if (err)
+        *err = kept_out;
+    return kept_out.code;
+}
+
 static sb_code_t inspect(rd_kafka_t *handle, sb_topic_list_t *list, int64_t until_us, sb_error_t *err)
 {
     const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 1, NULL, &metadata, left_ms(until_us));
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return sb_kafka_fail(err, error, "ask Kafka for its topics");
+    sb_code_t code = ask_for_topics(handle, &metadata, until_us, err);
+    if (code != SB_OK)
+        return code;
     for (size_t i = 0; i < list->count; i++) {
         list->item[i].found = 0;
         for (int t = 0; t < metadata->topic_cnt; t++)

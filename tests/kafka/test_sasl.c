@@ -104,6 +104,10 @@ static void assert_kept_out(fixture_t *f, const char *because)
 {
     const char *topic = f->topic;
     int64_t from = sb_test_mono_ms();
+    assert_code(SB_DENIED, make_topic(f), &f->err);
+    assert_contains(f->err.message, because);
+    assert_true(sb_test_mono_ms() - from < SOON_MS);
+    from = sb_test_mono_ms();
     assert_code(SB_DENIED, publish(f, 1), &f->err);
     assert_contains(f->err.message, because);
     assert_false(f->err.retryable);
