@@ -27,6 +27,7 @@ const sb_config_row_t sb_config_table[] = {
     {"http.workers", "4", "threads that read and append for requests, each with a PostgreSQL connection",
      false},
     {"http.queue_max", "1024", "requests that wait for a worker; the next one is answered 429", false},
+    {"http.appenders", "2", "connections by which POST /v1/events appends, many events a transaction", false},
     {"log.level", "info", "debug, info, warn, error or off", false},
     {"schemas.dir", "schemas", "directory of events/, sagas/ and views/", false},
     {"schemas.apply", "true", "register the files of schemas.dir when serve starts (development)", false},

@@ -155,6 +155,8 @@ static sb_code_t start(daemon_state_t *d, sb_error_t *err)
     if (code == SB_OK)
         code = sb_workers_open(&d->engine.workers, &d->engine, (int)workers, (int)queue, err);
     if (code == SB_OK)
+        code = sb_engine_open_appender(&d->engine, err);
+    if (code == SB_OK)
         code = sb_tail_open(&d->engine.tail, &d->engine, err);
     if (code != SB_OK)
         return code;
@@ -218,6 +220,7 @@ sb_code_t sb_daemon_run(const sb_config_t *config, sb_error_t *err)
     }
     sb_tail_stop(d->engine.tail);
     sb_workers_close(&d->engine.workers);
+    sb_appender_close(&d->engine.appender);
     sb_tail_close(&d->engine.tail);
     sb_http_close(&d->engine.http);
     sb_monitor_fini(&d->monitor);

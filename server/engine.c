@@ -55,6 +55,30 @@ static sb_code_t setting(const sb_config_t *config, const char *name, uint32_t *
     return code;
 }
 
+/* What a record has beside the event: the names of its headers, ids, the position. */
+#define RECORD_HEAD 4096
+
+sb_code_t sb_engine_open_appender(sb_engine_t *engine, sb_error_t *err)
+{
+    sb_appender_config_t c = {
+        .pg_uri = engine->pg_uri, .application_name = "sagabus append", .resolve_ms = 10000};
+    int64_t connections = 0, queue = 0, record_max = 0;
+    const char *text = sb_config_get(engine->config, "kafka.message.max.bytes");
+    sb_code_t code = sb_config_get_int(engine->config, "http.appenders", 1, 64, &connections, err);
+    if (code == SB_OK)
+        code = sb_config_get_int(engine->config, "http.queue_max", 1, 100000, &queue, err);
+    if (code == SB_OK && text && text[0])
+        code = sb_config_get_int(engine->config, "kafka.message.max.bytes", RECORD_HEAD + 1024, INT32_MAX,
+                                 &record_max, err);
+    if (code != SB_OK)
+        return code;
+    c.connections = (int)connections;
+    c.queue_max = (size_t)queue;
+    if (record_max > 0 && record_max < SB_EVENT_BYTES_MAX + RECORD_HEAD) /* the relay could not send it */
+        c.event_bytes_max = (size_t)(record_max - RECORD_HEAD);
+    return sb_appender_new(&engine->appender, &c, engine->catalog, err);
+}
+
 static sb_code_t open_sequencer(sb_engine_t *engine, sb_error_t *err)
 {
     sb_sequencer_config_t c = {

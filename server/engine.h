@@ -7,6 +7,7 @@
 #define SB_SERVER_ENGINE_H
 
 #include "bus/relay.h"
+#include "events/appender.h"
 #include "events/sequencer.h"
 #include "events/view.h"
 #include "saga/orchestrator.h"
@@ -38,6 +39,7 @@ typedef struct sb_engine {
     sb_keys_t *keys;
     sb_http_t *http;
     struct sb_workers *workers;
+    sb_appender_t *appender; /* of POST /v1/events */
     struct sb_tail *tail;
     sb_sequencer_t *sequencer;
     sb_relay_t *relay;
@@ -55,6 +57,9 @@ typedef struct sb_engine {
 
 SB_MUST_CHECK sb_code_t sb_engine_init(sb_engine_t *engine, const sb_config_t *config, sb_error_t *err);
 void sb_engine_fini(sb_engine_t *engine);
+
+/* Opens engine->appender, which connects when there is something to append; close it after the workers. */
+SB_MUST_CHECK sb_code_t sb_engine_open_appender(sb_engine_t *engine, sb_error_t *err);
 
 /* Opens the parts and starts a thread for each; all or none, so it may be tried again. */
 SB_MUST_CHECK sb_code_t sb_engine_start(sb_engine_t *engine, sb_error_t *err);

@@ -80,7 +80,8 @@ static sb_code_t read_expected(const sb_member_t *member, sb_append_t *append, s
     return SB_OK;
 }
 
-/* The event's id, and what makes the append idempotent: the header, or the client's (source, id). */
+/* The event's id, and what makes the append idempotent: the header, or the client's (source, id). An event
+ * without an id gets one here, so that the answer names it: under a key the same each time. */
 static sb_code_t identify(const sb_request_t *request, sb_slice_t id, sb_slice_t source, sb_event_t *event,
                           sb_append_t *append, sb_error_t *err)
 {
@@ -100,8 +101,8 @@ static sb_code_t identify(const sb_request_t *request, sb_slice_t id, sb_slice_t
     if (!failed && name.len > 0)
         append->command_id = sb_uuid_v5(&command_space, name.ptr, name.len);
     sb_buf_fini(&name);
-    if (id.ptr && !sb_uuid_parse(id.ptr, id.len, &event->id))
-        event->id = append->command_id;
+    if (!id.ptr || !sb_uuid_parse(id.ptr, id.len, &event->id))
+        event->id = sb_uuid_is_nil(&append->command_id) ? sb_uuid_v7() : append->command_id;
     return failed ? sb_fail(err, SB_NO_MEMORY, "append: out of memory") : SB_OK;
 }
 

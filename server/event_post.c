@@ -3,8 +3,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/event_body.h"
 #include "server/handlers.h"
+#include "server/problem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* A link to the stream: what a URI does not take as it is, percent-encoded. */
 static void set_location(sb_request_t *request, sb_slice_t category, sb_slice_t key)
@@ -22,26 +24,23 @@ static void set_location(sb_request_t *request, sb_slice_t category, sb_slice_t 
     sb_buf_fini(&text);
 }
 
-static sb_code_t append_event(sb_worker_t *worker, sb_request_t *request, const sb_append_t *append,
-                              sb_error_t *err)
+/* The answer to an append that went in, or did in its first try. */
+static sb_code_t answer(sb_engine_t *engine, sb_request_t *request, const sb_append_t *append,
+                        const sb_append_result_t *result, sb_error_t *err)
 {
-    sb_append_result_t result;
     char id[SB_UUID_TEXT];
-    sb_code_t code = sb_store_append(worker->store, append, &result, err);
-    if (code != SB_OK)
-        return code;
-    if (result.outcome == SB_APPEND_CONFLICT)
+    if (result->outcome == SB_APPEND_CONFLICT)
         return sb_fail_at(err, SB_CONFLICT, "/expected_version", "stream %.*s/%.*s is at version %d",
-                          SB_SLICE_ARG(append->category), SB_SLICE_ARG(append->key), result.version);
-    sb_progress_poke(&worker->engine->progress);
-    bool repeated = result.outcome == SB_APPEND_REPEATED;
+                          SB_SLICE_ARG(append->category), SB_SLICE_ARG(append->key), result->version);
+    sb_progress_poke(&engine->progress);
+    bool repeated = result->outcome == SB_APPEND_REPEATED;
     request->status = repeated ? 200 : 201;
     set_location(request, append->category, append->key);
-    sb_buf_printf(&request->out, "{\"seq\":%lld,\"version\":%d,\"repeated\":%s", (long long)result.last_seq,
-                  result.version, repeated ? "true" : "false");
-    if (!sb_uuid_is_nil(&append->events[0].id))
-        sb_buf_printf(&request->out, ",\"id\":\"%s\"", sb_uuid_format(&append->events[0].id, id));
-    sb_buf_add_text(&request->out, "}\n");
+    sb_buf_printf(&request->out, "{\"id\":\"%s\",\"stream\":{\"category\":\"%.*s\",\"key\":",
+                  sb_uuid_format(&append->events[0].id, id), SB_SLICE_ARG(append->category));
+    sb_buf_add_json(&request->out, append->key);
+    sb_buf_printf(&request->out, "},\"seq\":%lld,\"version\":%d,\"repeated\":%s}\n",
+                  (long long)result->last_seq, result->version, repeated ? "true" : "false");
     return SB_OK;
 }
 
@@ -56,12 +55,84 @@ static void translate_pointer(const sb_request_t *request, sb_error_t *err)
         memmove(err->pointer, err->pointer + sizeof head - 1, strlen(err->pointer) - sizeof head + 2);
 }
 
-sb_code_t sb_post_event(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
+static void refuse(sb_request_t *request, sb_error_t *err)
+{
+    translate_pointer(request, err);
+    sb_problem(request, err);
+}
+
+/* An append on its way. */
+typedef struct call {
+    sb_engine_t *engine;
+    sb_request_t *request;
+    sb_event_body_t body;
+} call_t;
+
+static void end_call(call_t *call)
+{
+    sb_event_body_fini(&call->body);
+    free(call);
+}
+
+/* On a thread of the appender, which has the request in hand meanwhile. */
+static void on_appended(void *context, sb_code_t code, const sb_append_result_t *result,
+                        const sb_error_t *why)
+{
+    call_t *call = context;
+    sb_request_t *request = call->request;
+    sb_error_t err = SB_ERROR_INIT;
+    if (code == SB_OK)
+        code = answer(call->engine, request, &call->body.append, result, &err);
+    else
+        err = *why;
+    if (code != SB_OK)
+        refuse(request, &err);
+    end_call(call);
+    sb_http_done(request);
+}
+
+/* On SB_OK the callback will answer; else call is the caller's. */
+static sb_code_t submit(call_t *call, bool *unknown, sb_error_t *err)
+{
+    sb_code_t code = sb_event_body_read(call->request, &call->body, err);
+    return code == SB_OK
+               ? sb_appender_try(call->engine->appender, &call->body.append, on_appended, call, unknown, err)
+               : code;
+}
+
+void sb_post_event(sb_engine_t *engine, sb_request_t *request)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    bool unknown = false;
+    sb_code_t code = SB_NO_MEMORY;
+    call_t *call = calloc(1, sizeof *call);
+    if (!call) {
+        (void)sb_fail(&err, code, "append: out of memory");
+    } else {
+        call->engine = engine;
+        call->request = request;
+        code = submit(call, &unknown, &err);
+        if (code == SB_OK)
+            return;
+        end_call(call);
+    }
+    if (unknown) /* a worker looks whether it was registered meanwhile */
+        code = sb_workers_push(engine->workers, request, &err);
+    if (code != SB_OK) {
+        refuse(request, &err);
+        sb_http_done(request);
+    }
+}
+
+sb_code_t sb_post_event_of_unknown_type(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
 {
     sb_event_body_t body;
+    sb_append_result_t result;
     sb_code_t code = sb_event_body_read(request, &body, err);
     if (code == SB_OK)
-        code = append_event(worker, request, &body.append, err);
+        code = sb_store_append(worker->store, &body.append, &result, err);
+    if (code == SB_OK)
+        code = answer(worker->engine, request, &body.append, &result, err);
     if (code != SB_OK)
         translate_pointer(request, err);
     sb_event_body_fini(&body);

@@ -23,7 +23,8 @@ sb_code_t sb_get_saga_explanation(sb_worker_t *worker, sb_request_t *request, sb
 sb_code_t sb_post_saga_verb(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
 /* event_post.c */
-sb_code_t sb_post_event(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
+void sb_post_event(sb_engine_t *engine, sb_request_t *request);
+sb_code_t sb_post_event_of_unknown_type(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
 /* event_api.c */
 sb_code_t sb_get_events(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);

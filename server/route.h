@@ -1,7 +1,8 @@
 /* route - the one table of what the API answers: dispatch, scopes and the OpenAPI document all come from it.
  *
  * A route runs on the loop's thread (on_loop: quick, never blocks, answers now or later) or in a worker
- * (in_worker: has a PostgreSQL connection, may block; what it returns is the answer).
+ * (in_worker: has a PostgreSQL connection, may block; what it returns is the answer). With both it runs on
+ * the loop, which may hand the request on by sb_workers_push.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SB_SERVER_ROUTE_H

@@ -55,7 +55,7 @@ const sb_route_t sb_routes[] = {
     {"POST", "/v1/sagas/{id}/resolve", ADMIN, NULL, sb_post_saga_verb, "Close it as failed: settled by hand.",
      "sagas", "", "Verb", "Accepted", 202},
 
-    {"POST", "/v1/events", WRITE, NULL, sb_post_event,
+    {"POST", "/v1/events", WRITE, sb_post_event, sb_post_event_of_unknown_type,
      "Append one event (CloudEvents structured form); answered after the commit.", "events", "",
      "EventAppend", "Appended", 201},
     {"GET", "/v1/events", READ, NULL, sb_get_events,

@@ -295,6 +295,9 @@ static void an_event_is_appended_and_read_back_as_it_was(void **state)
     assert_string_equal(text_at(stream, "/items/0/correlationid"), "my-own_1");
     assert_string_equal(text_at(stream, "/items/0/dataschema"), "order.created.v1");
     assert_int_equal(int_at(stream, "/items/0/seq"), int_at(appended, "/seq"));
+    assert_string_equal(text_at(stream, "/items/0/id"), text_at(appended, "/id")); /* made for it */
+    assert_string_equal(text_at(appended, "/stream/category"), "order");
+    assert_string_equal(text_at(appended, "/stream/key"), "a-1");
     json_decref(stream);
     json_decref(appended);
     drop(&answer);
