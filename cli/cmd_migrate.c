@@ -4,7 +4,7 @@
 #include "migrations/list.h"
 
 /* Records the roles that were named, and gives all of them their rights: a migration may have made tables. */
-static sb_code_t grant_roles(const sb_cli_t *cli, sb_pg_t *pg, int *count, sb_error_t *err)
+static sb_code_t grant_roles(const sb_cli_t *cli, sb_pg_t *pg, int *count, sb_buf_t *todo, sb_error_t *err)
 {
     static const char *const kinds[][2] = {
         {"engine-role", "engine"}, {"client-role", "client"}, {"reader-role", "reader"}};
@@ -12,7 +12,7 @@ static sb_code_t grant_roles(const sb_cli_t *cli, sb_pg_t *pg, int *count, sb_er
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && code == SB_OK; i++)
         if (sb_cli_option(cli, kinds[i][0]))
             code = sb_access_add(pg, sb_cli_option(cli, kinds[i][0]), kinds[i][1], err);
-    return code == SB_OK ? sb_access_grant(pg, count, err) : code;
+    return code == SB_OK ? sb_access_grant(pg, count, todo, err) : code;
 }
 
 sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err)
@@ -37,11 +37,14 @@ sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err)
     if (code == SB_OK)
         code = sb_migrate(pg, name, only ? sb_client_migrations : sb_migrations, &report, err);
     int roles = 0;
+    sb_buf_t todo = SB_BUF_INIT;
     if (code == SB_OK && !only)
-        code = grant_roles(cli, pg, &roles, err);
+        code = grant_roles(cli, pg, &roles, &todo, err);
     sb_pg_close(&pg);
-    if (code != SB_OK)
+    if (code != SB_OK) {
+        sb_buf_fini(&todo);
         return code;
+    }
     json_t *result =
         json_pack("{s:s, s:i, s:i}", "schema", name, "applied", report.applied, "version", report.version);
     if (cli->out.format != SB_OUTPUT_TABLE)
@@ -51,6 +54,11 @@ sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err)
                     report.applied == 1 ? "" : "s", report.version);
     else
         sb_cli_note(cli, "schema %s is at version %d already", name, report.version);
+    if (todo.len)
+        sb_cli_note(
+            cli, "time limits free a stuck appender, and this role may not set them; as a superuser run:\n%s",
+            sb_buf_text(&todo));
+    sb_buf_fini(&todo);
     if (roles && cli->out.format == SB_OUTPUT_TABLE)
         sb_cli_note(cli, "%d role%s granted their rights", roles, roles == 1 ? " was" : "s were");
     json_decref(result);

@@ -12,7 +12,7 @@ static sb_code_t migrate_first(const sb_cli_t *cli, sb_error_t *err)
     if (code == SB_OK)
         code = sb_migrate(pg, SB_SCHEMA, sb_migrations, &report, err);
     if (code == SB_OK && report.applied > 0)
-        code = sb_access_grant(pg, NULL, err);
+        code = sb_access_grant(pg, NULL, NULL, err);
     sb_pg_close(&pg);
     return code;
 }

@@ -16,8 +16,9 @@
  * exist. */
 SB_MUST_CHECK sb_code_t sb_access_add(sb_pg_t *pg, const char *role, const char *kind, sb_error_t *err);
 
-/* Gives every recorded role its rights and time limits. *count (may be NULL): how many roles. SB_DENIED: pg
- * is not the owner. */
-SB_MUST_CHECK sb_code_t sb_access_grant(sb_pg_t *pg, int *count, sb_error_t *err);
+/* Gives every recorded role its rights and time limits. *count (may be NULL): how many roles. todo (may be
+ * NULL) gets the statements that a superuser still has to run, one a line, where pg may not set time limits.
+ * SB_DENIED: pg is not the owner. */
+SB_MUST_CHECK sb_code_t sb_access_grant(sb_pg_t *pg, int *count, sb_buf_t *todo, sb_error_t *err);
 
 #endif

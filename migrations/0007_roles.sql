@@ -12,22 +12,24 @@ CREATE TABLE access_role (
     granted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- What a role that holds locks on the event table may keep them for: a stuck appender holds back every reader.
-CREATE FUNCTION access_limit(p_role name) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- How long a role that holds locks on the event table may keep them: a stuck appender holds back every reader. What a DBA
+-- has set stays. Answers what is left for a superuser to run; NULL: nothing.
+CREATE FUNCTION access_limit(p_role name) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    s text;
     have text[] := coalesce((SELECT setconfig FROM pg_db_role_setting
         WHERE setrole = (SELECT oid FROM pg_roles WHERE rolname = p_role)
         AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())), '{}');
+    statements text[] := ARRAY(SELECT format('ALTER ROLE %I IN DATABASE %I SET %I = %L;', p_role, current_database(), n, v)
+        FROM (VALUES ('idle_in_transaction_session_timeout', '5s'), ('lock_timeout', '10s'), ('statement_timeout', '30s')) w (n, v)
+        WHERE NOT EXISTS (SELECT FROM unnest(have) h WHERE split_part(h, '=', 1) = n));
+    s text;
 BEGIN
-    FOREACH s IN ARRAY ARRAY['idle_in_transaction_session_timeout=5s', 'lock_timeout=10s', 'statement_timeout=30s'] LOOP
-        CONTINUE WHEN EXISTS (SELECT FROM unnest(have) h WHERE split_part(h, '=', 1) = split_part(s, '=', 1)); -- a DBA's own
-        EXECUTE format('ALTER ROLE %I IN DATABASE %I SET %I = %L', p_role, current_database(),
-            split_part(s, '=', 1), split_part(s, '=', 2));
+    FOREACH s IN ARRAY statements LOOP
+        EXECUTE s;
     END LOOP;
+    RETURN NULL;
 EXCEPTION WHEN insufficient_privilege THEN
-    RAISE WARNING 'role % has no time limits: as a superuser run ALTER ROLE % IN DATABASE % SET % for idle_in_transaction_session_timeout=5s, lock_timeout=10s, statement_timeout=30s',
-        p_role, p_role, current_database(), '…';
+    RETURN array_to_string(statements, E'\n');
 END $$;
 
 CREATE FUNCTION access_grant_engine(p_role name) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -84,14 +86,14 @@ BEGIN
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA sagabus_view TO %I', p_role);
 END $$;
 
--- Gives every recorded role its rights anew: at the end of each `sagabus migrate`, which may have made tables and
+-- Gives every recorded role its rights anew, and says how many they are, and what a superuser still has to run: at the end of each `sagabus migrate`, which may have made tables and
 -- replaced functions. The two functions that work with the owner's rights have a search_path that no caller can set.
-CREATE FUNCTION access_grant() RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION access_grant(OUT roles int, OUT todo text) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     f regprocedure;
     a sagabus.access_role%ROWTYPE;
-    count int := 0;
 BEGIN
+    roles := 0;
     PERFORM pg_advisory_xact_lock(1935763459, hashtext('sagabus')); -- as a migration: one at a time
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA sagabus FROM PUBLIC;
     FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'sagabus'::regnamespace
@@ -105,15 +107,14 @@ BEGIN
             ELSE PERFORM sagabus.access_grant_reader(a.role);
         END CASE;
         IF a.kind <> 'reader' THEN
-            PERFORM sagabus.access_limit(a.role);
+            todo := nullif(concat_ws(E'\n', todo, sagabus.access_limit(a.role)), '');
         END IF;
         FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'sagabus'::regnamespace
             AND (p.proname LIKE 'access\_%' OR p.proname = 'event_erase') LOOP
             EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %I', f, a.role);
         END LOOP;
-        count := count + 1;
+        roles := roles + 1;
     END LOOP;
-    RETURN count;
 END $$;
 
 -- Records a role; access_grant gives it its rights.

@@ -1,1 +1,1 @@
-SELECT sagabus.access_grant()
+SELECT roles, todo FROM sagabus.access_grant()

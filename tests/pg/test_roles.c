@@ -62,9 +62,11 @@ static int setup(void **state)
     assert_ok(sb_access_add(f->owner, "t_client", "client", &f->err), &f->err);
     assert_ok(sb_access_add(f->owner, "t_reader", "reader", &f->err), &f->err);
     int count = 0;
-    assert_ok(sb_access_grant(f->owner, &count, &f->err), &f->err);
+    sb_buf_t todo = SB_BUF_INIT;
+    assert_ok(sb_access_grant(f->owner, &count, &todo, &f->err), &f->err);
     assert_int_equal(count, 3);
-    assert_ok(sb_access_grant(f->owner, &count, &f->err), &f->err); /* again is fine */
+    assert_int_equal(todo.len, 0);
+    assert_ok(sb_access_grant(f->owner, &count, NULL, &f->err), &f->err); /* again is fine */
     f->engine = open_as(f, "t_engine", f->engine_uri);
     f->client = open_as(f, "t_client", f->client_uri);
     f->reader = open_as(f, "t_reader", f->reader_uri);
@@ -291,6 +293,23 @@ static void a_stuck_appender_is_named_and_freed(void **state)
         1);
 }
 
+static void who_may_not_set_limits_is_told_what_to_run(void **state)
+{
+    fixture_t *f = *state;
+    sb_buf_t todo = SB_BUF_INIT;
+    sb_test_pg_script(f->super, "ALTER ROLE t_owner NOCREATEROLE; CREATE ROLE t_late LOGIN");
+    assert_ok(sb_access_add(f->owner, "t_late", "client", &f->err), &f->err);
+    assert_ok(sb_access_grant(f->owner, NULL, &todo, &f->err), &f->err);
+    assert_contains(sb_buf_text(&todo), "ALTER ROLE t_late IN DATABASE ");
+    assert_contains(sb_buf_text(&todo), "SET idle_in_transaction_session_timeout = '5s';");
+    sb_test_pg_script(f->super, sb_buf_text(&todo));
+    sb_buf_reset(&todo);
+    assert_ok(sb_access_grant(f->owner, NULL, &todo, &f->err), &f->err);
+    assert_int_equal(todo.len, 0);
+    sb_buf_fini(&todo);
+    sb_test_pg_script(f->super, "ALTER ROLE t_owner CREATEROLE");
+}
+
 static void a_role_that_is_not_there_is_named(void **state)
 {
     fixture_t *f = *state;
@@ -351,6 +370,7 @@ int main(void)
         CASE(nobody_changes_history),
         CASE(a_stuck_appender_is_named_and_freed),
         CASE(a_role_that_is_not_there_is_named),
+        CASE(who_may_not_set_limits_is_told_what_to_run),
         CASE(a_postgresql_that_loses_commits_is_refused),
         CASE(every_table_that_grows_has_its_own_autovacuum),
     };
