@@ -42,6 +42,13 @@ const sb_config_row_t sb_config_table[] = {
     {"publish.direct", "",
      "categories, comma-separated, that get a topic for direct events: <category>.direct", false},
     {"topics.replication", "1", "replicas of a topic that we create", false},
+    {"topics.min_insync_replicas", "", "of a topic that we create; empty: as the cluster has it", false},
+    {"topics.retention_ms", "", "how long an events topic that we create keeps records; empty: the cluster's",
+     false},
+    {"topics.cleanup_policy", "",
+     "of an events topic that we create: delete, compact or both; compaction leaves gaps that consumers fill "
+     "from the store; empty: the cluster's",
+     false},
     {"lease.overdue_ms", "10s", "an owner that has not beaten for so long is replaced", false},
     {"sequencer.tick_ms", "1", "pause between two rounds while events arrive", false},
     {"sequencer.idle_ms", "50", "pause between two rounds while none arrive", false},

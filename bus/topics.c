@@ -192,6 +192,36 @@ static sb_code_t request(rd_kafka_t *handle, rd_kafka_NewTopic_t **topics, size_
     return code;
 }
 
+/* What the settings want of a new topic; "" leaves it to the cluster. */
+static sb_code_t configure(rd_kafka_NewTopic_t *topic, const char *name, const sb_config_t *config,
+                           sb_error_t *err)
+{
+    static const char events[] = ".events";
+    size_t n = strlen(name);
+    bool is_events = n > sizeof events && strcmp(name + n - (sizeof events - 1), events) == 0;
+    char retention[24] = "";
+    int64_t retention_ms = 0;
+    sb_code_t code = SB_OK;
+    if (is_events && sb_config_get(config, "topics.retention_ms")[0]) {
+        code = sb_config_get_int(config, "topics.retention_ms", -1, INT64_MAX, &retention_ms, err);
+        (void)snprintf(retention, sizeof retention, "%lld", (long long)retention_ms);
+    }
+    const struct {
+        const char *name;
+        const char *value;
+    } wanted[] = {{"min.insync.replicas", sb_config_get(config, "topics.min_insync_replicas")},
+                  {"retention.ms", retention},
+                  {"cleanup.policy", is_events ? sb_config_get(config, "topics.cleanup_policy") : ""}};
+    for (size_t i = 0; code == SB_OK && i < sizeof wanted / sizeof wanted[0]; i++) {
+        if (!wanted[i].value[0])
+            continue;
+        rd_kafka_resp_err_t error = rd_kafka_NewTopic_set_config(topic, wanted[i].name, wanted[i].value);
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+            code = sb_kafka_fail(err, error, "topic %s: %s=%s", name, wanted[i].name, wanted[i].value);
+    }
+    return code;
+}
+
 static sb_code_t make_all(rd_kafka_t *handle, const sb_config_t *config, const sb_topic_list_t *list,
                           int64_t until_us, sb_error_t *err)
 {
@@ -210,7 +240,7 @@ static sb_code_t make_all(rd_kafka_t *handle, const sb_config_t *config, const s
         topics[count] = rd_kafka_NewTopic_new(list->item[i].name, list->item[i].partitions, (int)replicas,
                                               text, sizeof text);
         if (topics[count])
-            count++;
+            code = configure(topics[count++], list->item[i].name, config, err);
         else
             code = sb_fail(err, SB_INVALID, "topic %s: %s", list->item[i].name, text);
     }

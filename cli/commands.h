@@ -55,6 +55,7 @@ sb_code_t sb_cmd_schema_asyncapi(sb_cli_t *cli, sb_error_t *err);
 /* cmd_topics.c */
 sb_code_t sb_cmd_topics_plan(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_topics_apply(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_topics_acls(sb_cli_t *cli, sb_error_t *err);
 /* cmd_relay.c */
 sb_code_t sb_cmd_topics_withheld(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_store_fork(sb_cli_t *cli, sb_error_t *err);

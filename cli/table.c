@@ -111,6 +111,18 @@ const sb_cli_command_t sb_cli_table[] = {
      {"sagabus topics apply"},
      sb_cmd_topics_apply},
     {"topics",
+     "acls",
+     0,
+     0,
+     "",
+     "List the rights that Kafka must grant, to whom and on what",
+     "With topics.manage=false the server creates and deletes nothing, and needs that right on none. Groups "
+     "of "
+     "subscribers are named by you, under kafka.prefix: they need Describe and Read on theirs.",
+     {{NULL, 0, NULL, NULL}},
+     {"sagabus topics acls", "sagabus topics acls --topics-manage false -o json"},
+     sb_cmd_topics_acls},
+    {"topics",
      "withheld",
      0,
      0,

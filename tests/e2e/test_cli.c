@@ -113,6 +113,8 @@ static void every_listing_is_json_when_it_is_asked_for(void **state)
         {"saga", "show", "order/c-1"},
         {"schema", "list"},
         {"topics", "plan"},
+        {"topics", "acls"},
+        {"topics", "withheld"},
         {"view", "list"},
         {"view", "show", "order_summary"},
         {"event", "read"},
@@ -270,6 +272,26 @@ static void publish_direct_reaches_its_topic(void **state)
     assert_says(1, relayed, "not for direct events");
 }
 
+/* The relay of the running server does it; a topic that is whole is not touched unless told. */
+static void a_topic_is_filled_again_when_it_may_be_deleted(void **state)
+{
+    (void)state;
+    static const char *const careful[] = {"replay", "--to-topic", "order", NULL};
+    static const char *const sure[] = {"replay", "--to-topic", "order", "--recreate", "-o", "json", NULL};
+    static const char *const fork[] = {"store", "fork", NULL};
+    static const char *const acls[] = {"topics", "acls", "--topics-manage", "false", "-o", "jsonl", NULL};
+    char *text = NULL;
+    assert_says(6, careful, "has records: --recreate");
+    assert_int_equal(sb_stack_ask(&stack, sure, false, &text), 0);
+    assert_contains(text, "\"category\": \"order\"");
+    free(text);
+    assert_says(1, fork, "--confirm");
+    assert_int_equal(sb_stack_ask(&stack, acls, false, &text), 0);
+    assert_contains(text, "\"participant payment\"");
+    assert_null(strstr(text, "Create"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +303,7 @@ int main(void)
         cmocka_unit_test(a_file_that_is_wrong_is_refused_with_file_pointer_and_reason),
         cmocka_unit_test(asyncapi_is_that_of_the_files),
         cmocka_unit_test(publish_direct_reaches_its_topic),
+        cmocka_unit_test(a_topic_is_filled_again_when_it_may_be_deleted),
         cmocka_unit_test(the_doctor_names_a_stuck_appender_and_an_absent_broker),
     };
     cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */

@@ -52,11 +52,40 @@ static void names_the_topic_that_kafka_refuses(void **state)
     sb_config_free(&config);
 }
 
+static void makes_events_topics_as_the_settings_want_them(void **state)
+{
+    (void)state;
+    char prefix[SB_TEST_PREFIX];
+    char value[64];
+    sb_topic_t events, replies;
+    int created = 0;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_topic_list_t list = {NULL, 0, 0};
+    sb_config_t *config = sb_test_bus_config(sb_test_kafka(), sb_test_kafka_prefix(prefix));
+    sb_test_bus_set(config, "topics.retention_ms", "90m");
+    sb_test_bus_set(config, "topics.cleanup_policy", "compact");
+    assert_ok(sb_topic_events(events, prefix, SB_SLICE("order"), &err), &err);
+    assert_ok(sb_topic_replies(replies, prefix, &err), &err);
+    assert_ok(sb_topic_list_add(&list, events, 1, &err), &err);
+    assert_ok(sb_topic_list_add(&list, replies, 1, &err), &err);
+    assert_ok(sb_topics_apply(config, &list, 20000, &created, &err), &err);
+    sb_test_kafka_topic_setting(events, "retention.ms", value, sizeof value);
+    assert_string_equal(value, "5400000");
+    sb_test_kafka_topic_setting(events, "cleanup.policy", value, sizeof value);
+    assert_string_equal(value, "compact");
+    sb_test_kafka_topic_setting(replies, "cleanup.policy", value, sizeof value);
+    assert_string_equal(value,
+                        "delete"); /* replies are no events: a later one does not stand for an earlier one */
+    sb_topic_list_fini(&list);
+    sb_config_free(&config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(makes_what_is_missing_and_refuses_another_count),
         cmocka_unit_test(names_the_topic_that_kafka_refuses),
+        cmocka_unit_test(makes_events_topics_as_the_settings_want_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

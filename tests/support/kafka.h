@@ -9,6 +9,8 @@
 
 #include "sagabus/error.h"
 
+#include <stddef.h>
+
 /* The bootstrap address; skips the program when there is none. */
 const char *sb_test_kafka(void);
 
@@ -27,5 +29,8 @@ void sb_test_kafka_report(const char *prefix);
 
 /* How many partitions the members of the group have together; -1 while it has no members or is not stable. */
 int sb_test_kafka_group_partitions(const char *group);
+
+/* A setting of a topic as the broker has it; "" when it is not to be had. */
+void sb_test_kafka_topic_setting(const char *topic, const char *name, char *value, size_t size);
 
 #endif

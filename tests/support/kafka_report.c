@@ -138,3 +138,37 @@ int sb_test_kafka_group_partitions(const char *group)
     rd_kafka_destroy(handle);
     return found;
 }
+
+/* ---- a topic's settings ---- */
+
+static void find_setting(rd_kafka_event_t *event, const char *name, char *value, size_t size)
+{
+    size_t topics = 0;
+    size_t count = 0;
+    const rd_kafka_ConfigResource_t **topic =
+        rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &topics);
+    const rd_kafka_ConfigEntry_t **entry =
+        topics == 1 ? rd_kafka_ConfigResource_configs(topic[0], &count) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(rd_kafka_ConfigEntry_name(entry[i]), name) == 0)
+            (void)snprintf(value, size, "%s", rd_kafka_ConfigEntry_value(entry[i]));
+}
+
+void sb_test_kafka_topic_setting(const char *topic, const char *name, char *value, size_t size)
+{
+    value[0] = '\0';
+    rd_kafka_t *handle = open_as("look");
+    if (!handle)
+        return;
+    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    rd_kafka_DescribeConfigs(handle, &resource, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 10 * ASK_MS);
+    if (event && !rd_kafka_event_error(event))
+        find_setting(event, name, value, size);
+    if (event)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_ConfigResource_destroy(resource);
+    rd_kafka_destroy(handle);
+}
