@@ -75,6 +75,9 @@ sb_code_t sb_cmd_schema_check(sb_cli_t *cli, sb_error_t *err)
     json_t *faults = json_array();
     sb_code_t code = sb_cli_option(cli, "registered") ? sb_registry_open(&registry, cli, err)
                                                       : sb_catalog_new(&registry.catalog, err);
+    sb_error_t unreadable = SB_ERROR_INIT;
+    if (code == SB_OK && sb_catalog_complain(registry.catalog, &unreadable) != SB_OK)
+        sb_cli_note(cli, "not compared: %s", unreadable.message);
     if (code == SB_OK)
         code = check_files(cli, registry.catalog, dir, faults, err);
     sb_registry_close(&registry);

@@ -116,7 +116,9 @@ static sb_code_t check_draft(check_t *check, draft_t *draft, sb_error_t *err)
     sb_code_t code = SB_OK;
     if (draft->kind == SB_ARTIFACT_EVENT && !registered)
         code = check_versions(check, err);
-    if (code == SB_OK)
+    /* What is registered was checked then. A release that is being replaced must be able to start once more,
+     * though a newer one has registered versions that its views do not read. */
+    if (code == SB_OK && (!registered || check->changed > 0))
         code = check_by_kind(check, err);
     if (code != SB_OK || registered)
         return code;

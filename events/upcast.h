@@ -57,7 +57,8 @@ SB_MUST_CHECK sb_code_t sb_upcaster_hook(sb_upcaster_t *upcaster, const char *ty
 SB_MUST_CHECK sb_code_t sb_upcaster_run(sb_upcaster_t *upcaster, const sb_upcast_chain_t *chain,
                                         sb_event_t *event, sb_error_t *err);
 
-/* Whether the chain can be run with the upcaster's functions; else the error of sb_upcaster_run. */
+/* Whether the chain can be run with the upcaster's functions (NULL: none); else the error of sb_upcaster_run.
+ */
 SB_MUST_CHECK sb_code_t sb_upcaster_ready(const sb_upcaster_t *upcaster, const sb_upcast_chain_t *chain,
                                           sb_error_t *err);
 

@@ -79,7 +79,7 @@ void sb_upcaster_free(sb_upcaster_t **upcaster)
 
 static const hook_t *find_hook(const sb_upcaster_t *u, const char *type, int version)
 {
-    for (int i = 0; i < u->hook_count; i++)
+    for (int i = 0; u && i < u->hook_count; i++)
         if (u->hook[i].version == version && strcmp(u->hook[i].type, type) == 0)
             return &u->hook[i];
     return NULL;

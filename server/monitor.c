@@ -124,6 +124,31 @@ static sb_code_t apply_schemas(sb_monitor_t *m, sb_error_t *err)
     return code;
 }
 
+/* A step that only a C function can do is out of the server's reach: its old events cannot be read here. */
+static sb_code_t warn_of_step(void *context, const sb_artifact_t *artifact, sb_error_t *err)
+{
+    const sb_upcast_chain_t *chain = NULL;
+    sb_error_t why = SB_ERROR_INIT;
+    (void)err;
+    (void)sb_catalog_chain(context, sb_slice(artifact->name), artifact->version, &chain);
+    if (chain && chain->missing == 0 && sb_upcaster_ready(NULL, chain, &why) != SB_OK)
+        sb_log_error(SB_LOG_WARN, "UPCAST-FUNCTION", &why,
+                     "events of %s version %d cannot be read by the server", artifact->name,
+                     artifact->version);
+    return SB_OK;
+}
+
+static void warn_of_steps(sb_monitor_t *m)
+{
+    uint64_t revision = sb_catalog_revision(m->engine->catalog);
+    if (revision == m->catalog_revision)
+        return;
+    m->catalog_revision = revision;
+    sb_code_t ignored =
+        sb_catalog_each(m->engine->catalog, SB_ARTIFACT_EVENT, warn_of_step, m->engine->catalog, NULL);
+    (void)ignored;
+}
+
 /* What a newer release registered and this one cannot read waits, in sight, and holds up nothing else. */
 static sb_code_t load_catalog(sb_monitor_t *m, sb_error_t *err)
 {
@@ -132,6 +157,8 @@ static sb_code_t load_catalog(sb_monitor_t *m, sb_error_t *err)
     if (code == SB_OK)
         sb_engine_set_check(m->engine, "registry",
                             sb_catalog_complain(m->engine->catalog, &why) == SB_OK ? NULL : why.message);
+    if (code == SB_OK)
+        warn_of_steps(m);
     return code;
 }
 

@@ -286,6 +286,7 @@ static void a_view_that_loses_a_field_is_named(void **state)
              "\"a.x\":{"
              "\"add\":{\"n\":\"/amount\"}}}}]}");
     assert_ok(apply(f, checks), &f->err);
+    assert_ok(apply(f, checks), &f->err);
     char path[128];
     (void)snprintf(path, sizeof path, "%s/views/sums.json", f->dir);
     assert_int_equal(remove(path), 0); /* it is someone else's */
@@ -295,6 +296,39 @@ static void a_view_that_loses_a_field_is_named(void **state)
     assert_code(SB_INVALID, apply(f, checks), &f->err);
     assert_contains(f->err.message, "view sums version 1, which is registered");
     assert_contains(f->err.message, "a.x version 2, its newest, has no field /amount");
+}
+
+/* In a rolling deploy: the newer release has registered a version without the field that this one's view
+ * reads, and this one starts once more. */
+static void what_is_registered_is_not_refused_again(void **state)
+{
+    fixture_t *f = *state;
+    static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_VIEW] = sb_view_check};
+    put_file(f, "events/a.x.v1.json",
+             TYPE("a.x", "1", "{\"properties\":{\"amount\":{\"type\":\"integer\"}}}"));
+    put_file(f, "views/sums.json",
+             "{\"view\":\"sums\",\"version\":1,\"tables\":[{\"name\":\"sums\",\"key\":{\"column\":\"k\","
+             "\"type\":\"text\","
+             "\"from\":\"$subject\"},\"columns\":[{\"name\":\"n\",\"type\":\"int8\",\"default\":0}],\"on\":{"
+             "\"a.x\":{"
+             "\"add\":{\"n\":\"/amount\"}}}}]}");
+    assert_ok(apply(f, checks), &f->err);
+    sb_test_pg_script(
+        f->pg, "INSERT INTO sagabus.event_type (name, version) VALUES ('a.x', 2);"
+               "INSERT INTO sagabus.artifact (kind, name, version, hash, body) VALUES ('event', 'a.x', "
+               "2, sha256('2'), '{\"type\":\"a.x\",\"version\":2,\"schema\":{},\"x-upcast\":[{\"drop\":{"
+               "\"at\":\"/amount\"}}]}')");
+    assert_ok(apply(f, checks), &f->err);
+    assert_int_equal(f->report.added, 0);
+    /* but what is new is asked */
+    put_file(f, "views/more.json",
+             "{\"view\":\"more\",\"version\":1,\"tables\":[{\"name\":\"more\",\"key\":{\"column\":\"k\","
+             "\"type\":\"text\","
+             "\"from\":\"$subject\"},\"columns\":[{\"name\":\"n\",\"type\":\"int8\",\"default\":0}],\"on\":{"
+             "\"a.x\":{"
+             "\"add\":{\"n\":\"/amount\"}}}}]}");
+    assert_code(SB_INVALID, apply(f, checks), &f->err);
+    assert_contains(f->err.message, "more.json");
 }
 
 /* A newer release registered what this one cannot read. */
@@ -335,6 +369,7 @@ int main(void)
         CASE(another_instance_learns_of_it_by_loading),
         CASE(a_version_that_breaks_the_one_before_is_refused),
         CASE(a_view_that_loses_a_field_is_named),
+        CASE(what_is_registered_is_not_refused_again),
         CASE(one_unreadable_entry_keeps_no_other_away),
     };
     return cmocka_run_group_tests_name("catalog", tests, sb_test_pg_start, sb_test_pg_stop);
