@@ -454,8 +454,9 @@ static void snapshot_when_due(sb_aggregate_t *aggregate, sb_store_t *store, cons
     if (code == SB_OK)
         code = sb_aggregate_snapshot(aggregate, store, &why);
     if (code != SB_OK)
-        sb_log(SB_LOG_WARN, "AGG-SNAPSHOT", "aggregate %s: no snapshot of %.*s: %s", name_of(type),
-               SB_SLICE_ARG(execute->key), why.message);
+        sb_log(SB_LOG_WARN, "AGG-SNAPSHOT",
+               "aggregate %s: no snapshot of stream %lld, the next command tries again|code=%s origin=%s",
+               name_of(type), (long long)aggregate->stream_no, sb_code_name(code), why.origin);
 }
 
 sb_code_t sb_aggregate_execute(sb_store_t *store, const sb_aggregate_type_t *type,
