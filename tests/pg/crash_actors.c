@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/pg/crash_actors.h"
 
+#include "events/appender.h"
 #include "events/sequencer.h"
 #include "events/store.h"
 #include "tests/support/assert.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -29,7 +31,7 @@ static void put(int log, const void *record, size_t size)
 void *crash_read_log(const char *dir, const char *kind, int number, size_t record_size, size_t *count)
 {
     struct stat status = {.st_size = 0};
-    int log = open_log(dir, kind, number, O_RDONLY);
+    int log = open_log(dir, kind, number, O_RDONLY | O_CREAT); /* it may have been killed before it began */
     *count = 0;
     if (log < 0 || fstat(log, &status) != 0)
         fail_msg("no log of %s %d", kind, number);
@@ -46,11 +48,13 @@ void *crash_read_log(const char *dir, const char *kind, int number, size_t recor
 
 typedef struct writer {
     const crash_actor_t *actor;
+    int number;
     int log;
     unsigned random;
     sb_store_t *store;
     sb_pg_t *pg; /* of a lax writer, whose store borrows it */
     sb_catalog_t *catalog;
+    sb_appender_t *appender;     /* shared; NULL: a store of its own */
     int versions[CRASH_STREAMS]; /* as it believes them to be */
 } writer_t;
 
@@ -61,6 +65,8 @@ static int below(writer_t *writer, int limit)
 
 static sb_code_t open_writer(writer_t *writer)
 {
+    if (writer->appender)
+        return SB_OK;
     if (!writer->actor->lax) {
         sb_store_config_t config = {.pg_uri = writer->actor->uri, .application_name = "crash writer"};
         return writer->store ? SB_OK : sb_store_open(&writer->store, &config, NULL);
@@ -101,7 +107,9 @@ static void try_once(writer_t *writer, const sb_append_t *append, crash_attempt_
     attempt->code = open_writer(writer);
     if (attempt->code == SB_UNKNOWN_OUTCOME)
         attempt->code = SB_UNAVAILABLE; /* reads only */
-    if (attempt->code == SB_OK)
+    if (attempt->code == SB_OK && writer->appender)
+        attempt->code = sb_appender_append(writer->appender, append, &attempt->result, NULL);
+    else if (attempt->code == SB_OK)
         attempt->code = writer->actor->lax ? append_lax(writer, append, &attempt->result)
                                            : sb_store_append(writer->store, append, &attempt->result, NULL);
     attempt->unknown |= attempt->code == SB_UNKNOWN_OUTCOME;
@@ -110,7 +118,7 @@ static void try_once(writer_t *writer, const sb_append_t *append, crash_attempt_
 
 static void choose(writer_t *writer, crash_attempt_t *attempt)
 {
-    attempt->writer = writer->actor->number;
+    attempt->writer = writer->number;
     attempt->attempt++;
     attempt->stream = below(writer, CRASH_STREAMS);
     attempt->count = 1 + below(writer, 4);
@@ -156,17 +164,46 @@ static void write_one(writer_t *writer, crash_attempt_t *attempt)
         writer->versions[attempt->stream] = attempt->result.version;
 }
 
+static void *run_thread(void *context)
+{
+    writer_t *writer = context;
+    crash_attempt_t attempt = {.attempt = 0};
+    writer->random = (unsigned)writer->number * 7919u;
+    writer->log = open_log(writer->actor->dir, "writer", writer->number, O_WRONLY | O_APPEND | O_CREAT);
+    while (!atomic_load(&writer->actor->shared->stop_writing)) {
+        write_one(writer, &attempt);
+        if (below(writer, 4) == 0)
+            sb_test_sleep_ms(below(writer, 4));
+    }
+    return NULL;
+}
+
+static int run_combined(const crash_actor_t *actor)
+{
+    sb_appender_t *appender = NULL;
+    sb_appender_config_t config = {.pg_uri = actor->uri, .application_name = "crash writer"};
+    writer_t writers[CRASH_THREADS];
+    pthread_t threads[CRASH_THREADS];
+    while (sb_appender_open(&appender, &config, NULL) != SB_OK)
+        sb_test_sleep_ms(20);
+    for (int i = 0; i < CRASH_THREADS; i++) {
+        writers[i] = (writer_t){.actor = actor, .number = actor->number + i, .appender = appender};
+        if (pthread_create(&threads[i], NULL, run_thread, &writers[i]) != 0)
+            return 2;
+    }
+    for (int i = 0; i < CRASH_THREADS; i++)
+        (void)pthread_join(threads[i], NULL);
+    sb_appender_close(&appender);
+    return 0;
+}
+
 static int run_writer(void *context)
 {
-    writer_t writer = {.actor = context};
-    crash_attempt_t attempt = {.attempt = 0};
-    writer.random = (unsigned)writer.actor->number * 7919u;
-    writer.log = open_log(writer.actor->dir, "writer", writer.actor->number, O_WRONLY | O_APPEND | O_CREAT);
-    while (!atomic_load(&writer.actor->shared->stop_writing)) {
-        write_one(&writer, &attempt);
-        if (below(&writer, 4) == 0)
-            sb_test_sleep_ms(below(&writer, 4));
-    }
+    const crash_actor_t *actor = context;
+    writer_t writer = {.actor = actor, .number = actor->number};
+    if (actor->combined)
+        return run_combined(actor);
+    (void)run_thread(&writer);
     return 0;
 }
 

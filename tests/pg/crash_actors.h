@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #define CRASH_STREAMS 6
+#define CRASH_THREADS 4
 
 /* What the test tells its processes, in memory they share. */
 typedef struct crash_shared {
@@ -28,6 +29,7 @@ typedef struct crash_actor {
     crash_shared_t *shared;
     int number;    /* of the log; a writer that is started again gets a new one */
     bool lax;      /* a writer: commits with synchronous_commit=off */
+    bool combined; /* a writer: CRASH_THREADS threads share an appender, each with a log of its own */
     bool careless; /* a reader: takes whatever it sees, not only what is safe */
 } crash_actor_t;
 

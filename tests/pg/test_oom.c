@@ -2,6 +2,7 @@
 #include "tests/support/oom.h"
 
 #include "base/lease.h"
+#include "events/appender.h"
 #include "events/store.h"
 #include "sagabus/aggregate.h"
 #include "tests/support/assert.h"
@@ -168,6 +169,27 @@ static sb_code_t append_many_body(void *context, sb_error_t *err)
     return code;
 }
 
+/* Its threads allocate too, so which allocation fails varies from run to run. */
+static sb_code_t appender_body(void *context, sb_error_t *err)
+{
+    world_t *w = context;
+    sb_appender_t *appender = NULL;
+    sb_appender_config_t config = {.pg_uri = uri};
+    sb_append_result_t result;
+    sb_append_t append = {.category = SB_SLICE("order"),
+                          .key = SB_SLICE("o-3"),
+                          .command_id = sb_uuid_v7(),
+                          .events = &noted,
+                          .count = 1};
+    sb_code_t code = sb_appender_new(&appender, &config, w->catalog, err);
+    assert_int_equal(code == SB_OK, appender != NULL);
+    if (code == SB_OK)
+        code = sb_appender_append(appender, &append, &result, err);
+    sb_appender_close(&appender);
+    assert_whole(w, code, 1);
+    return code;
+}
+
 static sb_code_t count_event(void *context, const sb_event_t *event, sb_error_t *err)
 {
     (void)err;
@@ -295,6 +317,7 @@ static void the_event_store(void **state)
     print_message("read %d, ", sb_test_oom_sweep(read_body, &w));
     print_message("append %d, ", sb_test_oom_sweep(append_body, &w));
     print_message("append many %d, ", sb_test_oom_sweep(append_many_body, &w));
+    print_message("appender %d, ", sb_test_oom_sweep(appender_body, &w));
     print_message("aggregate %d allocations\n", sb_test_oom_sweep(aggregate_body, &w));
     assert_ok(read_body(&w, &err), &err); /* what went in meanwhile is whole too */
     close_world(&w);

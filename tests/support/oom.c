@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int count;
-static int fail_at; /* 0: never */
+static _Atomic int count;   /* threads of the code under test allocate too */
+static _Atomic int fail_at; /* 0: never */
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t number, size_t size);
