@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "tests/bench/machine.h"
 #include "tests/bench/report.h"
+#include "tests/bench/subscribe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ static const struct {
                {"relay", bench_relay},
                {"read", bench_read},
                {"publish", bench_publish},
+               {"subscribe", bench_subscribe},
                {NULL, NULL}};
 
 _Noreturn void bench_die(const char *format, ...)
