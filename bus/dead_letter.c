@@ -9,7 +9,8 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#define ERROR_MAX 500
+#define ERROR_MAX     500
+#define YEAR_10000_MS 253402300800000
 
 /* ---- adding ---- */
 
@@ -86,7 +87,7 @@ static void add_record(sb_pg_params_t *params, const sb_dead_record_t *letter, c
     sb_pg_add_array(params, names);
     sb_pg_add_array(params, values);
     sb_pg_add_bytea(params, record->value);
-    if (record->time_ms)
+    if (record->time_ms > 0 && record->time_ms < YEAR_10000_MS) /* it may be any 64 bits */
         sb_pg_add_time(params, record->time_ms * 1000);
     else
         sb_pg_add_null(params, SB_PG_TIMESTAMPTZ);

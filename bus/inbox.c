@@ -56,7 +56,7 @@ typedef struct question {
     sb_pg_array_t topics, partitions, epochs;
     sb_pg_array_t key_topics, keys;
     sb_pg_array_t sources, ids, item_topics, item_partitions, seqs, numbers;
-    sb_pg_params_t hold, held, inbox;
+    sb_pg_params_t hold, held, inbox, which;
 } question_t;
 
 static void init_arrays(question_t *q)
@@ -110,13 +110,16 @@ static void fill_question(question_t *q, const char *subscription, const sb_inbo
     sb_pg_add_text(&q->held, subscription);
     sb_pg_add_array(&q->held, &q->key_topics);
     sb_pg_add_array(&q->held, &q->keys);
-    sb_pg_add_text(&q->inbox, subscription);
-    sb_pg_add_array(&q->inbox, &q->sources);
-    sb_pg_add_array(&q->inbox, &q->ids);
-    sb_pg_add_array(&q->inbox, &q->item_topics);
-    sb_pg_add_array(&q->inbox, &q->item_partitions);
-    sb_pg_add_array(&q->inbox, &q->seqs);
-    sb_pg_add_array(&q->inbox, &q->numbers);
+    sb_pg_params_t *both[] = {&q->inbox, &q->which};
+    for (size_t i = 0; i < 2; i++) {
+        sb_pg_add_text(both[i], subscription);
+        sb_pg_add_array(both[i], &q->sources);
+        sb_pg_add_array(both[i], &q->ids);
+        sb_pg_add_array(both[i], &q->item_topics);
+        sb_pg_add_array(both[i], &q->item_partitions);
+        sb_pg_add_array(both[i], &q->seqs);
+    }
+    sb_pg_add_array(&q->which, &q->numbers);
 }
 
 static void read_parts(const sb_inbox_batch_t *batch, const sb_pg_result_t *rows)
@@ -150,7 +153,9 @@ static void read_items(const sb_inbox_batch_t *batch, const sb_pg_result_t *rows
         batch->items[sb_pg_get_int(rows, r, 0)].is_new = true;
 }
 
-static sb_code_t ask(sb_pg_t *pg, const question_t *q, const sb_inbox_batch_t *batch, sb_error_t *err)
+/* *all_new: asks whether all items are new, which is quicker than which of them; false: ask again. */
+static sb_code_t ask(sb_pg_t *pg, const question_t *q, const sb_inbox_batch_t *batch, bool *all_new,
+                     sb_error_t *err)
 {
     sb_pg_batch_t statements = {.count = 0};
     sb_pg_result_t *result[4];
@@ -161,15 +166,20 @@ static sb_code_t ask(sb_pg_t *pg, const question_t *q, const sb_inbox_batch_t *b
         sb_pg_batch_add(&statements, sb_sql_sub_held_keys, &q->held);
     int items_at = batch->item_count ? statements.count : -1;
     if (batch->item_count)
-        sb_pg_batch_add(&statements, sb_sql_sub_inbox, &q->inbox);
+        sb_pg_batch_add(&statements, *all_new ? sb_sql_sub_inbox_all : sb_sql_sub_inbox,
+                        *all_new ? &q->inbox : &q->which);
     sb_code_t code = sb_pg_batch_run(pg, &statements, result, NULL, err);
     if (code != SB_OK)
         return code;
     read_parts(batch, result[1]);
     if (keys_at > 0)
         read_keys(batch, result[keys_at]);
-    if (items_at > 0)
+    if (items_at > 0 && !*all_new)
         read_items(batch, result[items_at]);
+    if (*all_new && items_at > 0)
+        *all_new = sb_pg_affected(result[items_at]) == (int64_t)batch->item_count;
+    for (size_t i = 0; *all_new && i < batch->item_count; i++)
+        batch->items[i].is_new = true;
     for (int i = 0; i < statements.count; i++)
         sb_pg_result_free(result[i]);
     return SB_OK;
@@ -178,10 +188,18 @@ static sb_code_t ask(sb_pg_t *pg, const question_t *q, const sb_inbox_batch_t *b
 sb_code_t sb_inbox_begin(sb_pg_t *pg, const char *subscription, const sb_inbox_batch_t *batch,
                          sb_error_t *err)
 {
-    question_t q = {.hold = SB_PG_PARAMS_INIT, .held = SB_PG_PARAMS_INIT, .inbox = SB_PG_PARAMS_INIT};
+    question_t q = {.hold = SB_PG_PARAMS_INIT,
+                    .held = SB_PG_PARAMS_INIT,
+                    .inbox = SB_PG_PARAMS_INIT,
+                    .which = SB_PG_PARAMS_INIT};
+    bool all_new = true;
     init_arrays(&q);
     fill_question(&q, subscription, batch);
-    sb_code_t code = ask(pg, &q, batch, err);
+    sb_code_t code = ask(pg, &q, batch, &all_new, err);
+    if (code == SB_OK && !all_new) {
+        sb_pg_rollback(pg);
+        code = ask(pg, &q, batch, &all_new, err);
+    }
     if (code == SB_UNKNOWN_OUTCOME) /* nothing was to be committed */
         code = sb_fail(err, SB_UNAVAILABLE, "PostgreSQL: the connection broke");
     fini_arrays(&q);

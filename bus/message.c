@@ -151,9 +151,74 @@ static int64_t time_of_record(int64_t time_ms)
     return time_ms >= 0 && time_ms < year_10000_ms ? time_ms * 1000 : 0;
 }
 
+/* The headers that are read, found in one pass: a look-up for each would compare every name with every
+ * header. */
+typedef enum field {
+    ID,
+    TYPE,
+    SOURCE,
+    SUBJECT,
+    TIME,
+    SCHEMA,
+    SPEC,
+    CORRELATION,
+    CAUSATION,
+    PARTITION_KEY,
+    CE_TRACE,
+    TRACE,
+    CONTENT,
+    POSITION,
+    OUTBOX_ID,
+    OUTBOX_TYPE,
+    FIELDS
+} field_t;
+
+typedef struct fields {
+    sb_slice_t at[FIELDS];
+} fields_t;
+
+static field_t field_of(const char *name)
+{
+    static const struct {
+        const char *name;
+        field_t field;
+    } known[] = {{"ce_id", ID},
+                 {"ce_type", TYPE},
+                 {"ce_source", SOURCE},
+                 {"ce_subject", SUBJECT},
+                 {"ce_time", TIME},
+                 {"ce_dataschema", SCHEMA},
+                 {"ce_specversion", SPEC},
+                 {"ce_correlationid", CORRELATION},
+                 {"ce_causationid", CAUSATION},
+                 {"ce_partitionkey", PARTITION_KEY},
+                 {"ce_traceparent", CE_TRACE},
+                 {"traceparent", TRACE},
+                 {"content-type", CONTENT},
+                 {SB_POSITION_HEADER, POSITION},
+                 {"id", OUTBOX_ID},
+                 {"eventType", OUTBOX_TYPE}};
+    bool attribute = name[0] == 'c' && name[1] == 'e' && name[2] == '_';
+    for (size_t i = attribute ? 0 : TRACE; i < (attribute ? (size_t)TRACE : FIELDS); i++)
+        if (known[i].name[attribute ? 3 : 0] == name[attribute ? 3 : 0] && strcmp(known[i].name, name) == 0)
+            return known[i].field;
+    return FIELDS;
+}
+
+/* The last one of a name counts. */
+static void read_fields(const sb_message_t *message, fields_t *out)
+{
+    *out = (fields_t){{{NULL, 0}}};
+    for (size_t i = 0; i < message->header_count; i++) {
+        field_t field = field_of(message->headers[i].name);
+        if (field != FIELDS)
+            out->at[field] = message->headers[i].value;
+    }
+}
+
 /* What both modes end with. */
-static sb_code_t finish(const sb_message_t *message, sb_slice_t time, sb_buf_t *scratch, sb_event_t *event,
-                        sb_message_info_t *info, sb_error_t *err)
+static sb_code_t finish(const sb_message_t *message, const fields_t *fields, sb_slice_t time,
+                        sb_buf_t *scratch, sb_event_t *event, sb_message_info_t *info, sb_error_t *err)
 {
     if (sb_buf_failed(scratch))
         return sb_fail(err, SB_NO_MEMORY, "event from %s: out of memory", message->topic);
@@ -168,7 +233,7 @@ static sb_code_t finish(const sb_message_t *message, sb_slice_t time, sb_buf_t *
     event->schema_version = version_of(info->data_schema, event->type);
     if (!time.ptr || !sb_time_parse(time, &event->time_us))
         event->time_us = time_of_record(message->time_ms);
-    info->has_position = sb_position_parse(sb_message_header(message, SB_POSITION_HEADER), &info->position);
+    info->has_position = sb_position_parse(fields->at[POSITION], &info->position);
     event->id = uuid_of(event->source, info->id, scratch);
     return sb_buf_failed(scratch) ? sb_fail(err, SB_NO_MEMORY, "event from %s: out of memory", message->topic)
                                   : SB_OK;
@@ -202,27 +267,27 @@ static sb_code_t check_version(const sb_message_t *message, sb_slice_t version, 
                    message->topic, message->partition, (long long)message->offset, SB_SLICE_ARG(version));
 }
 
-static sb_code_t decode_binary(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
-                               sb_message_info_t *info, sb_error_t *err)
+static sb_code_t decode_binary(const sb_message_t *message, const fields_t *fields, sb_buf_t *scratch,
+                               sb_event_t *event, sb_message_info_t *info, sb_error_t *err)
 {
-    info->id = first_of(sb_message_header(message, "ce_id"), sb_message_header(message, "id"));
-    info->data_schema = sb_message_header(message, "ce_dataschema");
-    event->type = first_of(sb_message_header(message, "ce_type"), sb_message_header(message, "eventType"));
-    event->source = sb_message_header(message, "ce_source");
-    event->subject = sb_message_header(message, "ce_subject");
-    event->correlation_id = sb_message_header(message, "ce_correlationid");
-    event->causation_id = sb_message_header(message, "ce_causationid");
-    event->partition_key = sb_message_header(message, "ce_partitionkey");
-    event->traceparent =
-        first_of(sb_message_header(message, "traceparent"), sb_message_header(message, "ce_traceparent"));
+    const sb_slice_t *at = fields->at;
+    info->id = first_of(at[ID], at[OUTBOX_ID]);
+    info->data_schema = at[SCHEMA];
+    event->type = first_of(at[TYPE], at[OUTBOX_TYPE]);
+    event->source = at[SOURCE];
+    event->subject = at[SUBJECT];
+    event->correlation_id = at[CORRELATION];
+    event->causation_id = at[CAUSATION];
+    event->partition_key = at[PARTITION_KEY];
+    event->traceparent = first_of(at[TRACE], at[CE_TRACE]);
     event->data = message->value;
-    info->content_type = sb_message_header(message, "content-type");
-    sb_code_t code = check_version(message, sb_message_header(message, "ce_specversion"), err);
+    info->content_type = at[CONTENT];
+    sb_code_t code = check_version(message, at[SPEC], err);
     if (code == SB_OK)
         code = unframe(message, &event->data, info, err);
     if (code != SB_OK)
         return code;
-    return finish(message, sb_message_header(message, "ce_time"), scratch, event, info, err);
+    return finish(message, fields, at[TIME], scratch, event, info, err);
 }
 
 /* The text of a string member, unescaped into scratch, which has room for all of them: an unescaped string
@@ -281,8 +346,8 @@ static sb_code_t structured_data(const sb_message_t *message, sb_buf_t *scratch,
                    message->partition, (long long)message->offset);
 }
 
-static sb_code_t decode_structured(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
-                                   sb_message_info_t *info, sb_error_t *err)
+static sb_code_t decode_structured(const sb_message_t *message, const fields_t *fields, sb_buf_t *scratch,
+                                   sb_event_t *event, sb_message_info_t *info, sb_error_t *err)
 {
     sb_slice_t object = message->value;
     sb_buf_t one = SB_BUF_INIT;
@@ -300,8 +365,7 @@ static sb_code_t decode_structured(const sb_message_t *message, sb_buf_t *scratc
     event->correlation_id = text_member(object, "correlationid", scratch, &one);
     event->causation_id = text_member(object, "causationid", scratch, &one);
     event->partition_key = text_member(object, "partitionkey", scratch, &one);
-    event->traceparent = first_of(sb_message_header(message, "traceparent"),
-                                  text_member(object, "traceparent", scratch, &one));
+    event->traceparent = first_of(fields->at[TRACE], text_member(object, "traceparent", scratch, &one));
     info->content_type = text_member(object, "datacontenttype", scratch, &one);
     sb_slice_t time = text_member(object, "time", scratch, &one);
     sb_slice_t version = text_member(object, "specversion", scratch, &one);
@@ -311,7 +375,7 @@ static sb_code_t decode_structured(const sb_message_t *message, sb_buf_t *scratc
     if (code == SB_OK)
         code = structured_data(message, scratch, &one, event, err);
     if (code == SB_OK)
-        code = finish(message, time, scratch, event, info, err);
+        code = finish(message, fields, time, scratch, event, info, err);
     sb_buf_fini(&one);
     return code;
 }
@@ -337,14 +401,16 @@ static bool is_json_format(sb_slice_t content)
 sb_code_t sb_message_decode(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,
                             sb_message_info_t *info, sb_error_t *err)
 {
-    sb_slice_t content = sb_message_header(message, "content-type");
+    fields_t fields;
+    read_fields(message, &fields);
+    sb_slice_t content = fields.at[CONTENT];
     *event = (sb_event_t){.event_class = SB_CLASS_DOMAIN};
     *info = (sb_message_info_t){.structured = false};
     sb_buf_reset(scratch);
     if (!is_structured(content))
-        return decode_binary(message, scratch, event, info, err);
+        return decode_binary(message, &fields, scratch, event, info, err);
     if (is_json_format(content))
-        return decode_structured(message, scratch, event, info, err);
+        return decode_structured(message, &fields, scratch, event, info, err);
     return sb_fail(err, SB_UNSUPPORTED,
                    "%s %d@%lld: content type %.*s is not read; of CloudEvents' formats only "
                    "application/cloudevents+json, one event a record",

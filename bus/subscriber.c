@@ -146,6 +146,7 @@ static sb_code_t add_topics(sb_subscriber_t *s, const sb_subscriber_config_t *co
 {
     const char *prefix = sb_config_get(s->config, "kafka.prefix");
     sb_code_t code = SB_OK;
+    s->topics_given = config->topic_count > 0;
     for (size_t i = 0; code == SB_OK && i < config->topic_count; i++) {
         code = add_topic(s, strdup(config->topics[i]), err);
     }
@@ -251,6 +252,7 @@ static void free_sub(sb_sub_t *sub)
         sb_lane_t *lane = &sub->lanes[i];
         sb_producer_close(&lane->copies);
         sb_sub_append_close(lane);
+        sb_upcaster_free(&lane->upcaster);
         sb_pg_close(&lane->pg);
         sb_queue_free(&lane->queue);
         sb_signal_fini(&lane->signal);
@@ -348,6 +350,7 @@ void sb_subscriber_close(sb_subscriber_t **subscriber)
         return;
     for (size_t i = 0; i < s->sub_count; i++)
         free_sub(&s->subs[i]);
+    sb_fetched_pool_free(s);
     free(s->subs);
     for (size_t i = 0; i < s->topic_count; i++)
         free(s->topics[i]);
@@ -421,9 +424,30 @@ static sb_code_t check_tables(sb_subscriber_t *s, sb_error_t *err)
     return SB_OK;
 }
 
+/* Waits for the store: without its catalog, events would be handed over as they were written. */
+static sb_code_t open_store(sb_subscriber_t *s, sb_error_t *err)
+{
+    static const sb_retry_policy_t policy = {
+        .shape = SB_RETRY_EXPONENTIAL, .delay_ms = 100, .delay_max_ms = 2000, .jitter = true};
+    for (uint32_t attempt = 1; s->store_uri && !atomic_load(&s->stopping); attempt++) {
+        sb_error_t why = SB_ERROR_INIT;
+        sb_code_t code = sb_subscriber_store(s, &why);
+        if (code != SB_UNAVAILABLE && code != SB_TIMEOUT) {
+            if (code != SB_OK && err)
+                *err = why;
+            return code;
+        }
+        sb_log_error(SB_LOG_INFO, "SUBSCRIBER-WAIT", &why, "waits for the store|group=%s", s->group);
+        sb_sleep_ms(sb_retry_delay_ms(&policy, attempt, (uint64_t)sb_mono_us()));
+    }
+    return SB_OK;
+}
+
 sb_code_t sb_subscriber_run(sb_subscriber_t *s, sb_error_t *err)
 {
     sb_code_t code = check_tables(s, err);
+    if (code == SB_OK)
+        code = open_store(s, err);
     if (code == SB_OK && !atomic_load(&s->stopping)) {
         code = start_lanes(s, err);
         if (code == SB_OK)

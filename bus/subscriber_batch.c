@@ -290,6 +290,59 @@ sb_code_t sb_sub_batch_call(sb_lane_t *lane, const sb_delivery_t *deliveries, si
     return SB_OK;
 }
 
+sb_code_t sb_sub_batch_upcast(sb_lane_t *lane, sb_delivery_t *delivery, bool *changed, sb_error_t *err)
+{
+    const sb_upcast_chain_t *chain = NULL;
+    const sb_catalog_t *catalog = lane->sub->subscriber->catalog;
+    *changed = false;
+    if (!catalog || delivery->event.schema_version == 0 ||
+        !sb_catalog_chain(catalog, delivery->event.type, delivery->event.schema_version, &chain) || !chain)
+        return SB_OK;
+    sb_code_t code = lane->upcaster ? SB_OK : sb_upcaster_new(&lane->upcaster, err);
+    if (code == SB_OK)
+        code = sb_upcaster_run(lane->upcaster, chain, &delivery->event, err);
+    *changed = code == SB_OK;
+    return code;
+}
+
+/* The delivery of an entry. One that cannot be brought to the newest version is given up: no try will mend
+ * it. */
+static sb_code_t deliver(sb_lane_t *lane, sb_entry_t *entry, sb_delivery_t *out, sb_error_t *err)
+{
+    bool changed = false;
+    sb_error_t why = SB_ERROR_INIT;
+    sb_fetched_delivery(entry->fetched, out);
+    out->attempt = entry->attempts + 1;
+    sb_code_t code = sb_sub_batch_upcast(lane, out, &changed, &why);
+    if (code != SB_OK && code != SB_NO_MEMORY) {
+        entry->dead = "rejected";
+        free(entry->error);
+        entry->error = strdup(why.message);
+        return SB_OK;
+    }
+    if (code == SB_OK && changed) {
+        free(entry->body);
+        entry->body = malloc(out->event.data.len + 1);
+        if (!entry->body)
+            return sb_fail(err, SB_NO_MEMORY, "an event's body: out of memory");
+        memcpy(entry->body, out->event.data.ptr, out->event.data.len);
+        out->event.data.ptr = entry->body;
+    }
+    return code == SB_OK ? SB_OK : sb_fail(err, code, "%s", why.message);
+}
+
+/* What comes behind a key that is held back from now on, in the same batch. */
+static void block_followers(const sb_lane_t *lane, sb_entry_t **entries, size_t at, size_t count)
+{
+    const sb_message_t *dead = &entries[at]->fetched->message;
+    for (size_t i = at + 1; has_key(lane, entries[at]) && i < count; i++) {
+        const sb_message_t *message = &entries[i]->fetched->message;
+        if (message->key.ptr && sb_slice_equal(message->key, dead->key) &&
+            strcmp(message->topic, dead->topic) == 0)
+            entries[i]->blocked = true;
+    }
+}
+
 /* Hands over what is to be handled and buries what is not, in order. */
 static sb_code_t handle(sb_lane_t *lane, sb_entry_t **entries, size_t count, bool *handler, sb_error_t *err)
 {
@@ -299,12 +352,16 @@ static sb_code_t handle(sb_lane_t *lane, sb_entry_t **entries, size_t count, boo
         sb_entry_t *entry = entries[i];
         if (entry->repeat)
             continue;
-        if (entry->dead || entry->fetched->fault || entry->blocked) {
+        if (!entry->dead && !entry->fetched->fault && !entry->blocked)
+            code = deliver(lane, entry, &lane->deliveries[n], err);
+        if (code != SB_OK)
+            break;
+        if (entry->dead && !entry->fetched->fault)
+            block_followers(lane, entries, i, count);
+        if (entry->dead || entry->fetched->fault || entry->blocked)
             code = bury(lane, entry, err);
-            continue;
-        }
-        sb_fetched_delivery(entry->fetched, &lane->deliveries[n]);
-        lane->deliveries[n++].attempt = entry->attempts + 1;
+        else
+            n++;
     }
     if (code != SB_OK || n == 0)
         return code;

@@ -23,6 +23,7 @@
 #define STORE_AGAIN_US 1000000
 #define STATEMENT_MS   5000
 #define CLOSE_MS       5000
+#define CATALOG_US     10000000
 #define NOWHERE        INT64_MAX
 
 /* ---- partitions ---- */
@@ -82,6 +83,8 @@ static bool wants_topic(const sb_subscriber_t *s, const sb_sub_t *sub, const cha
     const char *prefix = sb_config_get(s->config, "kafka.prefix");
     size_t length = strlen(topic);
     size_t skip = strlen(prefix);
+    if (s->topics_given)
+        return true;
     if (strncmp(topic, prefix, skip) != 0 || length < skip + 8 || strcmp(topic + length - 7, ".events") != 0)
         return true;
     sb_slice_t category = {topic + skip, length - skip - 7};
@@ -432,10 +435,13 @@ sb_code_t sb_subscriber_deal(sb_slot_t *slot, sb_fetched_t *fetched, sb_inbox_ma
     }
     if (sub->round_count == SB_ROUND_MAX)
         hand_out(sub);
-    sb_entry_t *entry = calloc(1, sizeof *entry);
+    sb_entry_t *entry = sb_entry_new(fetched);
     if (!entry)
         return sb_fail(err, SB_NO_MEMORY, "dealing out: out of memory");
-    *entry = (sb_entry_t){.slot = slot, .mark = mark, .has_position = has_position, .done = !fetched};
+    entry->slot = slot;
+    entry->mark = mark;
+    entry->has_position = has_position;
+    entry->done = !fetched;
     slot->round_pass = fetched ? NULL : entry;
     if (fetched) {
         atomic_fetch_add(&fetched->refs, 1);
@@ -547,7 +553,7 @@ static sb_code_t offer(sb_subscriber_t *s, sb_slot_t *slot, sb_fetched_t *fetche
 static sb_code_t take_record(sb_subscriber_t *s, rd_kafka_message_t *record, sb_error_t *err)
 {
     sb_part_t *part = find_part(s, rd_kafka_topic_name(record->rkt), record->partition);
-    sb_fetched_t *fetched = part ? sb_fetched_new() : NULL;
+    sb_fetched_t *fetched = part ? sb_fetched_new(s) : NULL;
     if (!fetched) {
         int64_t next = record->offset + 1;
         rd_kafka_message_destroy(record);
@@ -678,6 +684,20 @@ static void look_at_lanes(sb_sub_t *sub)
     (void)pthread_mutex_unlock(&sub->lock);
 }
 
+/* Types that were registered since: their events come as they were written until then. */
+static void refresh_catalog(sb_subscriber_t *s, int64_t now_us)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    if (!s->catalog || now_us < s->catalog_us)
+        return;
+    s->catalog_us = now_us + CATALOG_US;
+    sb_code_t code = sb_subscriber_store(s, &err);
+    if (code == SB_OK)
+        code = sb_catalog_load(s->catalog, s->store_pg, &err);
+    if (code != SB_OK)
+        sb_log_error(SB_LOG_INFO, "SUBSCRIBER-CATALOG", &err, "the catalog is read again later");
+}
+
 static void look(sb_subscriber_t *s)
 {
     int64_t now_us = sb_mono_us();
@@ -691,6 +711,7 @@ static void look(sb_subscriber_t *s)
         for (sb_slot_t *slot = s->parts[i].slots; slot && reachable; slot = slot->next)
             reachable = save_slot(s, slot);
     commit_offsets(s, false);
+    refresh_catalog(s, now_us);
 }
 
 /* ---- the loop ---- */
@@ -735,6 +756,7 @@ static sb_code_t fetch(sb_subscriber_t *s, int timeout_ms, sb_error_t *err)
 
 static sb_code_t one_round(sb_subscriber_t *s, sb_error_t *err)
 {
+    sb_fetched_reap(s);
     look(s);
     bool room = any_room(s);
     bool filling = fill_all(s);
@@ -785,6 +807,7 @@ sb_code_t sb_subscriber_fetch(sb_subscriber_t *s, sb_error_t *err)
 
 void sb_subscriber_fetch_end(sb_subscriber_t *s)
 {
+    sb_fetched_reap(s);
     sb_consumer_t *leaving = s->consumer; /* s keeps it: partitions are given up on the way */
     sb_consumer_close(&leaving, CLOSE_MS);
     s->consumer = NULL;

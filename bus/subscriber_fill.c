@@ -20,7 +20,7 @@ typedef struct fill {
     int32_t partitions;
 } fill_t;
 
-static sb_code_t ensure_store(sb_subscriber_t *s, sb_error_t *err)
+sb_code_t sb_subscriber_store(sb_subscriber_t *s, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
     if (s->store_pg && !sb_pg_is_open(s->store_pg))
@@ -116,7 +116,7 @@ static sb_code_t on_event(void *context, const sb_event_t *event, sb_error_t *er
     bool mine = sb_topic_partition(sb_message_key(event), fill->partitions) == slot->partition;
     if (!mine || !sb_sub_wants(slot->sub, event->type))
         return SB_OK;
-    sb_fetched_t *fetched = sb_fetched_new();
+    sb_fetched_t *fetched = sb_fetched_new(NULL);
     if (!fetched)
         return sb_fail(err, SB_NO_MEMORY, "event of the store: out of memory");
     sb_code_t code = copy_event(fill, event, fetched, err);
@@ -181,7 +181,7 @@ sb_code_t sb_subscriber_fill(sb_subscriber_t *s, const sb_part_t *part, sb_slot_
     fill_t fill = {.slot = slot};
     int64_t safe = 0;
     int64_t last = slot->fill_after;
-    sb_code_t code = ensure_store(s, err);
+    sb_code_t code = sb_subscriber_store(s, err);
     if (code == SB_OK)
         code = ask_store(s, &safe, &fill.incarnation, err);
     if (code == SB_OK)

@@ -27,21 +27,11 @@
 typedef struct sb_sub sb_sub_t;
 typedef struct sb_slot sb_slot_t;
 typedef struct sb_entry sb_entry_t;
-
-/* A record, shared by the subscriptions it is for. */
-typedef struct sb_fetched {
-    atomic_int refs;
-    rd_kafka_message_t *record; /* NULL: from the store, or read back */
-    sb_message_t message;
-    sb_event_t event;
-    sb_message_info_t info;
-    sb_buf_t scratch;
-    char *fault; /* why it is no event; NULL: it is one */
-    char *copy;  /* what an event of the store borrows from */
-} sb_fetched_t;
+typedef struct sb_fetched sb_fetched_t;
 
 /* An event on its way through one subscription. A passed-over one has no record and only moves the mark. */
 struct sb_entry {
+    sb_fetched_t *home;   /* whose memory it is in; NULL: its own */
     sb_entry_t *next;     /* in the list of whoever has it */
     sb_entry_t *follower; /* the next of its slot; lock */
     sb_fetched_t *fetched;
@@ -63,6 +53,24 @@ struct sb_entry {
     bool covered; /* by the position that is saved with it */
     bool repeat;
     bool blocked; /* its key is in quarantine */
+    char *body;   /* brought to the newest version; NULL: it is that as it came */
+};
+
+/* A record, shared by the subscriptions it is for. */
+struct sb_fetched {
+    atomic_int refs;            /* of the record */
+    atomic_int memory;          /* the record, and the entry in it */
+    sb_subscriber_t *pool;      /* where the memory goes back to; NULL: nowhere */
+    sb_fetched_t *pooled;       /* the next there */
+    rd_kafka_message_t *record; /* NULL: from the store, or read back */
+    sb_message_t message;
+    sb_event_t event;
+    sb_message_info_t info;
+    sb_buf_t scratch;
+    char *fault;      /* why it is no event; NULL: it is one */
+    char *copy;       /* what an event of the store borrows from */
+    sb_entry_t entry; /* the first subscription's */
+    bool entry_taken;
 };
 
 /* A subscription's place in an assigned partition. */
@@ -124,6 +132,7 @@ typedef struct sb_lane {
     sb_pg_t *pg;
     struct sb_catalog *catalog; /* made at the handler's first append */
     struct sb_store *store;
+    sb_upcaster_t *upcaster;
     sb_producer_t *copies; /* of dead letters */
     sb_error_t copy_error;
     bool copy_failed;
@@ -176,13 +185,18 @@ struct sb_subscriber {
     char owner[96];
     char **topics;
     size_t topic_count;
+    bool topics_given; /* not made from the types */
     unsigned queue_max, drain_ms;
     sb_sub_t *subs;
     size_t sub_count;
     atomic_bool stopping;
     atomic_bool lanes_stop;
 
+    _Atomic(sb_fetched_t *) done;       /* records that nobody needs: the fetching thread destroys them */
+    _Atomic(sb_fetched_t *) given_back; /* memory that nobody needs */
+
     /* the fetching thread's */
+    sb_fetched_t *spare;
     sb_consumer_t *consumer;
     sb_pg_t *pg;
     sb_pg_t *store_pg;
@@ -192,6 +206,7 @@ struct sb_subscriber {
     size_t part_count;
     size_t part_last;
     char cluster_id[64];
+    int64_t catalog_us;    /* when to read what is new in the catalog */
     int64_t look_us;       /* next look at lanes and offsets */
     int64_t full_since_us; /* 0: there is room */
     int64_t store_again_us;
@@ -199,7 +214,14 @@ struct sb_subscriber {
 
 /* ---- subscriber_slot.c ---- */
 
-sb_fetched_t *sb_fetched_new(void); /* one reference; NULL: no memory */
+/* One reference; NULL: no memory. pool: the subscriber, for its fetching thread; NULL for others. */
+sb_fetched_t *sb_fetched_new(sb_subscriber_t *pool);
+/* Destroys what nobody needs any more: by the thread that fetched it, whose memory it is, and before the
+ * consumer is closed. */
+void sb_fetched_reap(sb_subscriber_t *pool);
+void sb_fetched_pool_free(sb_subscriber_t *pool);
+/* An entry for it: in its own memory for the first one. NULL fetched: one that only moves a mark. */
+sb_entry_t *sb_entry_new(sb_fetched_t *fetched);
 void sb_fetched_drop(sb_fetched_t *fetched);
 /* Decodes message; a fault is kept, not returned. */
 SB_MUST_CHECK sb_code_t sb_fetched_decode(sb_fetched_t *fetched, sb_error_t *err);
@@ -231,6 +253,8 @@ void sb_entry_free(sb_entry_t *entry);
 SB_MUST_CHECK sb_code_t sb_subscriber_fetch(sb_subscriber_t *subscriber, sb_error_t *err);
 void sb_subscriber_fetch_end(sb_subscriber_t *subscriber);
 
+/* Connects to the store and reads its catalog, as far as that is not done. */
+SB_MUST_CHECK sb_code_t sb_subscriber_store(sb_subscriber_t *subscriber, sb_error_t *err);
 /* The next of what a slot must read of the store; it has room. */
 SB_MUST_CHECK sb_code_t sb_subscriber_fill(sb_subscriber_t *subscriber, const sb_part_t *part,
                                            sb_slot_t *slot, sb_error_t *err);
@@ -253,6 +277,10 @@ void sb_sub_batch_room_free(struct sb_sub_batch_room *room);
  * *handler: the failure is the handler's. */
 SB_MUST_CHECK sb_code_t sb_sub_batch_run(sb_lane_t *lane, sb_entry_t **entries, size_t count, bool *handler,
                                          sb_error_t *err);
+/* Brings the event to the newest version that the store's catalog knows, when there is one: its body is then
+ * borrowed from the lane until the next call. SB_UNSUPPORTED: it cannot be; SB_OK without a catalog. */
+SB_MUST_CHECK sb_code_t sb_sub_batch_upcast(sb_lane_t *lane, sb_delivery_t *delivery, bool *changed,
+                                            sb_error_t *err);
 /* Calls the handler, watched. */
 SB_MUST_CHECK sb_code_t sb_sub_batch_call(sb_lane_t *lane, const sb_delivery_t *deliveries, size_t count,
                                           sb_error_t *err);

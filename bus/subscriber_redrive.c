@@ -39,7 +39,7 @@ static sb_code_t with_key(const held_key_t *held, const char *sql, sb_error_t *e
 static sb_code_t hand_over(sb_lane_t *lane, const sb_dead_letter_row_t *row, bool *by_handler,
                            sb_error_t *err)
 {
-    sb_fetched_t *fetched = sb_fetched_new();
+    sb_fetched_t *fetched = sb_fetched_new(NULL);
     if (!fetched)
         return sb_fail(err, SB_NO_MEMORY, "redrive: out of memory");
     fetched->message = row->record;
@@ -50,10 +50,13 @@ static sb_code_t hand_over(sb_lane_t *lane, const sb_dead_letter_row_t *row, boo
         code = sb_fail(err, SB_INVALID, "%s", fetched->fault);
     } else if (code == SB_OK) {
         sb_delivery_t delivery;
+        bool changed;
         sb_fetched_delivery(fetched, &delivery);
         delivery.attempt = row->attempts + 1;
         delivery.redriven = true;
-        code = sb_sub_batch_call(lane, &delivery, 1, err);
+        code = sb_sub_batch_upcast(lane, &delivery, &changed, err);
+        if (code == SB_OK)
+            code = sb_sub_batch_call(lane, &delivery, 1, err);
         *by_handler = code != SB_OK && sb_pg_is_open(lane->pg);
     }
     if (code == SB_OK)

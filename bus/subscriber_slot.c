@@ -15,24 +15,109 @@
 
 /* ---- records ---- */
 
-sb_fetched_t *sb_fetched_new(void)
+/* Memory goes round: the fetching thread takes all that was given back at once, so no one waits for another.
+ */
+static sb_fetched_t *take_spare(sb_subscriber_t *pool)
 {
-    sb_fetched_t *fetched = calloc(1, sizeof *fetched);
+    if (!pool->spare)
+        pool->spare = atomic_exchange(&pool->given_back, NULL);
+    sb_fetched_t *fetched = pool->spare;
     if (fetched)
-        atomic_init(&fetched->refs, 1);
+        pool->spare = fetched->pooled;
     return fetched;
+}
+
+sb_fetched_t *sb_fetched_new(sb_subscriber_t *pool)
+{
+    sb_fetched_t *fetched = pool ? take_spare(pool) : NULL;
+    if (!fetched)
+        fetched = malloc(sizeof *fetched);
+    if (!fetched)
+        return NULL;
+    atomic_init(&fetched->refs, 1);
+    atomic_init(&fetched->memory, 1);
+    fetched->pool = pool;
+    fetched->record = NULL;
+    fetched->fault = fetched->copy = NULL;
+    fetched->scratch = (sb_buf_t)SB_BUF_INIT;
+    fetched->entry_taken = false;
+    return fetched;
+}
+
+static void push(_Atomic(sb_fetched_t *) *list, sb_fetched_t *fetched)
+{
+    fetched->pooled = atomic_load(list);
+    while (!atomic_compare_exchange_weak(list, &fetched->pooled, fetched))
+        ;
+}
+
+static void give_back(sb_fetched_t *fetched)
+{
+    if (atomic_fetch_sub(&fetched->memory, 1) > 1)
+        return;
+    if (fetched->pool)
+        push(&fetched->pool->given_back, fetched);
+    else
+        free(fetched);
+}
+
+static void destroy(sb_fetched_t *fetched)
+{
+    if (fetched->record)
+        rd_kafka_message_destroy(fetched->record);
+    sb_buf_fini(&fetched->scratch);
+    free(fetched->fault);
+    free(fetched->copy);
+    give_back(fetched);
 }
 
 void sb_fetched_drop(sb_fetched_t *fetched)
 {
     if (!fetched || atomic_fetch_sub(&fetched->refs, 1) > 1)
         return;
-    if (fetched->record)
-        rd_kafka_message_destroy(fetched->record);
-    sb_buf_fini(&fetched->scratch);
-    free(fetched->fault);
-    free(fetched->copy);
-    free(fetched);
+    if (fetched->pool)
+        push(&fetched->pool->done, fetched);
+    else
+        destroy(fetched);
+}
+
+void sb_fetched_reap(sb_subscriber_t *pool)
+{
+    sb_fetched_t *fetched = atomic_exchange(&pool->done, NULL);
+    while (fetched) {
+        sb_fetched_t *following = fetched->pooled;
+        destroy(fetched);
+        fetched = following;
+    }
+}
+
+void sb_fetched_pool_free(sb_subscriber_t *pool)
+{
+    sb_fetched_reap(pool);
+    for (sb_fetched_t *fetched; (fetched = take_spare(pool));)
+        free(fetched);
+}
+
+sb_entry_t *sb_entry_new(sb_fetched_t *fetched)
+{
+    if (!fetched || fetched->entry_taken)
+        return calloc(1, sizeof(sb_entry_t));
+    fetched->entry_taken = true;
+    atomic_fetch_add(&fetched->memory, 1);
+    fetched->entry = (sb_entry_t){.home = fetched};
+    return &fetched->entry;
+}
+
+void sb_entry_free(sb_entry_t *entry)
+{
+    sb_fetched_t *home = entry->home;
+    sb_fetched_drop(entry->fetched);
+    free(entry->error);
+    free(entry->body);
+    if (home)
+        give_back(home);
+    else
+        free(entry);
 }
 
 /* What has no id of its own is known by its place. */
@@ -100,13 +185,6 @@ sb_slot_t *sb_slot_new(sb_sub_t *sub, const char *topic, int32_t partition)
     *slot = (sb_slot_t){.sub = sub, .topic = name, .partition = partition, .refs = 1};
     slot->at.next_offset = slot->low.next_offset = slot->saved.next_offset = -1;
     return slot;
-}
-
-void sb_entry_free(sb_entry_t *entry)
-{
-    sb_fetched_drop(entry->fetched);
-    free(entry->error);
-    free(entry);
 }
 
 static void free_slot(sb_slot_t *slot)

@@ -29,6 +29,10 @@
  *   partition  it never becomes one: its partition waits, and it is tried again for ever; see stats.stopped.
  * What is no event at all is a dead letter at once, with its bytes.
  *
+ * With store_uri events are handed over in the newest schema version that the store's catalog knows; what
+ * cannot be brought there is a dead letter. Without it they come in the version they were written in
+ * (event.schema_version).
+ *
  * Thread: open, run and close from one thread; stop from any or a signal handler; stats from any. Handlers
  * run on a subscription's own lanes, each with its own connection, one call at a time per lane; the thread in
  * run never waits for them, so the group never takes a slow handler for a dead member.

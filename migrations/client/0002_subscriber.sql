@@ -21,9 +21,9 @@ CREATE TABLE position (
 -- Events that were handled and that the position does not cover: of topics without positions of a store, and those
 -- above the position, which other lanes finished first (seq > 0; they go as the position passes them).
 CREATE TABLE inbox (
-    subscription text NOT NULL,
-    source       text NOT NULL,
-    id           text NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    source       text COLLATE "C" NOT NULL,
+    id           text COLLATE "C" NOT NULL,
     topic        text NOT NULL,
     partition    int NOT NULL,
     seq          bigint NOT NULL DEFAULT 0,
@@ -31,7 +31,7 @@ CREATE TABLE inbox (
     PRIMARY KEY (subscription, source, id)
 );
 CREATE INDEX inbox_above ON inbox (subscription, topic, partition, seq) WHERE seq > 0;
-CREATE INDEX inbox_at ON inbox (at) WHERE seq = 0;
+CREATE INDEX inbox_at ON inbox USING brin (at);
 
 -- Keys held back: an event of the key could not be handled, so its successors wait behind it as dead letters. Who
 -- releases a key locks its row, has its dead letters handled in order and deletes the row, all in one transaction;

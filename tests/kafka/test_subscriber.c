@@ -3,6 +3,7 @@
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
 #include "tests/support/mock.h"
+#include "tests/support/relay.h"
 #include "tests/support/subscriber.h"
 
 #include <stdio.h>
@@ -190,6 +191,90 @@ static void without_a_database_it_goes_on_at_the_groups_offsets(void **state)
     assert_int_equal(stats(0).repeats, 0);
 }
 
+/* The store's events, as the relay test makes them, in the world's own database. */
+static void append(sb_test_relay_t *store, int count)
+{
+    store->pg = world.pg;
+    sb_test_relay_append(store, "order.shipped", count);
+}
+
+static void register_types(void)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_apply_report_t report;
+    sb_catalog_t *catalog = NULL;
+    assert_ok(sb_catalog_new(&catalog, &err), &err);
+    assert_ok(sb_catalog_apply(catalog, world.pg, SB_TEST_SCHEMAS, NULL, &report, &err), &err);
+    sb_catalog_free(&catalog);
+}
+
+static int64_t distinct_effects(void)
+{
+    return sb_test_pg_int(world.pg, "SELECT count(DISTINCT id) FROM effect");
+}
+
+static void reads_the_store_first_and_hands_over_to_kafka_by_seq(void **state)
+{
+    (void)state;
+    sb_test_relay_t store = {.config = world.config};
+    sb_progress_init(&store.progress);
+    memcpy(store.uri, world.uri, sizeof store.uri);
+    static const char *const shipped[] = {"order.shipped"};
+    subscriptions[0].types = shipped;
+    subscriptions[0].from = SB_FROM_STORE;
+    config.store_uri = world.uri;
+    register_types();
+    append(&store, 1200);
+    start();
+    await_effects("mail", 1200); /* Kafka has none of them */
+    sb_test_relay_start(&store);
+    append(&store, 300);
+    sb_test_relay_wait(&store, 30000);
+    await_effects("mail", 1500);
+    assert_soon(stats(0).repeats == 1200, 20000);
+    assert_int_equal(sb_test_effects(&world, "mail"), 1500);
+    assert_int_equal(distinct_effects(), 1500);
+    assert_int_equal(sb_test_pg_int(world.pg,
+                                    "SELECT count(*) FROM (SELECT n, lag(n) OVER (PARTITION BY key ORDER BY "
+                                    "no) AS before FROM effect WHERE no <= 1200) o WHERE before >= n"),
+                     0);
+    assert_int_equal(stats(0).gaps, 0);
+    /* Version 1 is what the store and Kafka have. */
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM effect WHERE version = 2"), 1500);
+
+    /* What is lost on the way is seen by the next one, and read from the store. */
+    sb_test_relay_stop(&store);
+    append(&store, 50);
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_result_t *rows = NULL;
+    assert_ok(sb_pg_query(world.pg,
+                          "SELECT e.seq, s.key, e.id::text FROM sagabus.event e JOIN sagabus.stream s USING "
+                          "(stream_no) ORDER BY seq DESC LIMIT 1",
+                          NULL, &rows, &err),
+              &err);
+    sb_position_t last = {1, 1, sb_pg_get_int(rows, 0, 0), sb_pg_get_int(rows, 0, 0) - 1};
+    char key[32];
+    char id[SB_UUID_TEXT];
+    (void)snprintf(key, sizeof key, "%s", sb_pg_get_text(rows, 0, 1));
+    (void)snprintf(id, sizeof id, "%s", sb_pg_get_text(rows, 0, 2));
+    sb_pg_result_free(rows);
+    world.type = "order.shipped";
+    sb_test_world_send_one(&world, key, id, 49, &last);
+    sb_test_world_flush(&world);
+    int32_t partition = sb_topic_partition(sb_slice(key), PARTITIONS);
+    int64_t expected = 1500;
+    for (int i = 0; i < 10; i++) { /* the other keys of its partition come with it */
+        char other[32];
+        (void)snprintf(other, sizeof other, "k-%d", i);
+        expected += sb_topic_partition(sb_slice(other), PARTITIONS) == partition ? 5 : 0;
+    }
+    await_effects("mail", expected);
+    assert_soon(stats(0).gaps_filled == 1, 5000);
+    assert_int_equal(stats(0).gaps, 1);
+    assert_int_equal(sb_test_effects(&world, "mail"), expected);
+    assert_int_equal(distinct_effects(), expected);
+}
+
 /* ---- failures ---- */
 
 static void a_key_that_fails_is_held_back_and_released_in_order(void **state)
@@ -302,9 +387,9 @@ static void a_subscription_that_is_stuck_holds_up_no_other(void **state)
     (void)state;
     config.subscription_count = 2;
     config.queue_max = 100;
-    subscriptions[0].stuck_after_ms = 500;
+    subscriptions[0].stuck_after_ms = 300;
     subscriptions[0].batch_max = 10;
-    atomic_store(&mail.slow_ms, 3000);
+    atomic_store(&mail.slow_ms, 1500);
     start();
     for (int i = 0; i < 10; i++)
         sb_test_world_send(&world, 300);
@@ -367,6 +452,7 @@ int main(void)
         CASE(topics_without_positions_are_kept_apart_by_source_and_id),
         CASE(begins_now_and_does_not_begin_later_after_a_restart),
         CASE(without_a_database_it_goes_on_at_the_groups_offsets),
+        CASE(reads_the_store_first_and_hands_over_to_kafka_by_seq),
         CASE(a_key_that_fails_is_held_back_and_released_in_order),
         CASE(what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter),
         CASE(what_is_no_event_is_a_dead_letter_with_its_bytes),

@@ -20,11 +20,12 @@ void sb_test_world_open(sb_test_world_t *world, const char *bootstrap, const cha
                                .partitions = partitions,
                                .positions = true,
                                .incarnation = 1,
+                               .type = "order.created",
                                .keys = 10};
     world->pg = sb_test_pg_open(sb_test_pg_fresh(world->uri));
     sb_test_pg_script(
         world->pg, "CREATE TABLE service.effect (no bigint GENERATED ALWAYS AS IDENTITY, subscription text,"
-                   " id text, key text, n bigint, attempt int, redriven boolean);"
+                   " id text, key text, n bigint, attempt int, redriven boolean, version int);"
                    "SET search_path = service");
     world->config = sb_test_bus_config(bootstrap, prefix);
     sb_test_bus_set(world->config, "kafka.session.timeout.ms", "6000");
@@ -56,9 +57,9 @@ void sb_test_world_send_one(sb_test_world_t *world, const char *key, const char 
 {
     char body[64];
     char text[SB_POSITION_TEXT];
-    sb_header_t headers[] = {{"ce_specversion", SB_SLICE("1.0")},    {"ce_id", sb_slice(id)},
-                             {"ce_type", SB_SLICE("order.created")}, {"ce_source", SB_SLICE("/test")},
-                             {"ce_subject", sb_slice(key)},          {"sb-pos", SB_SLICE_NONE}};
+    sb_header_t headers[] = {{"ce_specversion", SB_SLICE("1.0")}, {"ce_id", sb_slice(id)},
+                             {"ce_type", sb_slice(world->type)},  {"ce_source", SB_SLICE("/test")},
+                             {"ce_subject", sb_slice(key)},       {"sb-pos", SB_SLICE_NONE}};
     if (position)
         headers[5].value = (sb_slice_t){text, sb_position_format(position, text)};
     (void)snprintf(body, sizeof body, "{\"n\":%" PRId64 "}", n);
@@ -120,12 +121,13 @@ static sb_code_t insert(PGconn *conn, const char *name, const sb_delivery_t *del
                         sb_error_t *err)
 {
     sb_buf_t sql = SB_BUF_INIT;
-    sb_buf_add_text(&sql, "INSERT INTO service.effect (subscription, id, key, n, attempt, redriven) VALUES ");
+    sb_buf_add_text(
+        &sql, "INSERT INTO service.effect (subscription, id, key, n, attempt, redriven, version) VALUES ");
     for (size_t i = 0; i < count; i++) {
         const sb_delivery_t *d = &deliveries[i];
-        sb_buf_printf(&sql, "%s('%s','%.*s','%.*s',('%.*s'::jsonb->>'n')::bigint,%d,%s)", i ? "," : "", name,
-                      SB_SLICE_ARG(d->id), SB_SLICE_ARG(d->key), SB_SLICE_ARG(d->event.data), d->attempt,
-                      d->redriven ? "true" : "false");
+        sb_buf_printf(&sql, "%s('%s','%.*s','%.*s',('%.*s'::jsonb->>'n')::bigint,%d,%s,%d)", i ? "," : "",
+                      name, SB_SLICE_ARG(d->id), SB_SLICE_ARG(d->key), SB_SLICE_ARG(d->event.data),
+                      d->attempt, d->redriven ? "true" : "false", d->event.schema_version);
     }
     PGresult *result = PQexec(conn, sb_buf_text(&sql));
     bool ok = PQresultStatus(result) == PGRES_COMMAND_OK;

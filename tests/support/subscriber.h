@@ -33,6 +33,7 @@ typedef struct sb_test_world {
     int64_t prev[SB_TEST_PARTITIONS_MAX]; /* of the chain of positions */
     bool positions;                       /* events carry sb-pos */
     int keys;
+    const char *type; /* of events sent; order.created unless set */
 } sb_test_world_t;
 
 /* A fresh database and a topic "<prefix>order.events" that is there already. */
