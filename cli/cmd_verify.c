@@ -55,8 +55,8 @@ static void print_report(sb_cli_t *cli, const sb_verify_report_t *r)
     json_decref(result);
     if (r->detached_seals)
         sb_cli_note(cli,
-                    "up to %" PRId64 " events were detached: their seals follow each other, their events are "
-                    "no longer here",
+                    "up to %" PRId64
+                    " events were detached: their seals follow each other, what they held is no longer here",
                     r->detached_to);
     if (r->fault == SB_FAULT_NONE && r->root_seq)
         sb_cli_note(cli, "the hash that was kept is that of the seal that ends at %" PRId64, r->root_seq);

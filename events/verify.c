@@ -13,14 +13,15 @@ typedef struct verifier {
     sb_verify_report_t *report;
     sb_pg_t *pg;
     sb_hasher_t *hasher;
-    int64_t detached; /* nothing is expected up to here */
-    sb_hash_t prev;   /* of the seal before */
+    int64_t detached[2]; /* nothing is expected up to here, of the domain's and the sagas' events */
+    sb_hash_t prev;      /* of the seal before */
     int64_t prev_to;
     bool has_prev;
     /* of the seal in hand */
     int64_t from;
     sb_seal_tree_t tree;
     sb_buf_t marks; /* of the events as they are now */
+    sb_buf_t kept;  /* as they were sealed, without those that were detached */
     int64_t erased;
 } verifier_t;
 
@@ -87,7 +88,7 @@ static void describe(const sb_seal_mark_t *sealed, const sb_seal_mark_t *now, ch
             used += (size_t)snprintf(text + used, 128 - used, "%s %s", count++ ? "," : "", names[i]);
 }
 
-/* The first difference between the events as sealed and as they are, by their marks. */
+/* The first difference between the events as sealed and as they are, by their marks. None leaves no fault. */
 static sb_code_t find_difference(verifier_t *v, const sb_seal_t *seal, sb_slice_t sealed, sb_error_t *err)
 {
     size_t sealed_count = sealed.len / SB_SEAL_MARK;
@@ -109,10 +110,6 @@ static sb_code_t find_difference(verifier_t *v, const sb_seal_t *seal, sb_slice_
         describe(&before, &now, text);
         return fault_of_event(v, SB_FAULT_ALTERED, &now, text, err);
     }
-    fault(v, SB_FAULT_SEAL, seal->to,
-          "the seal of %" PRId64 " to %" PRId64 " was altered: its events are as its marks "
-          "say, and do not give its root",
-          seal->from, seal->to);
     return SB_OK;
 }
 
@@ -131,9 +128,8 @@ static sb_code_t add_row(void *context, const sb_seal_row_t *row, sb_error_t *er
     return code;
 }
 
-static sb_code_t check_events(verifier_t *v, const sb_seal_t *seal, sb_slice_t marks, sb_error_t *err)
+static sb_code_t read_events(verifier_t *v, const sb_seal_t *seal, sb_error_t *err)
 {
-    sb_hash_t root;
     v->from = seal->from;
     v->tree.leaves = 0;
     v->erased = 0;
@@ -142,15 +138,47 @@ static sb_code_t check_events(verifier_t *v, const sb_seal_t *seal, sb_slice_t m
                                   add_row, v, err);
     if (code == SB_OK && sb_buf_failed(&v->marks))
         code = sb_fail(err, SB_NO_MEMORY, "verify: out of memory");
+    return code;
+}
+
+/* All of a seal's events are here: they must give its root. The marks only find what does not. */
+static sb_code_t check_whole(verifier_t *v, const sb_seal_t *seal, sb_slice_t marks, sb_error_t *err)
+{
+    sb_hash_t root;
+    sb_code_t code = read_events(v, seal, err);
     if (code == SB_OK)
         code = sb_seal_tree_root(v->hasher, &v->tree, &root, err);
-    if (code != SB_OK)
+    if (code != SB_OK ||
+        ((int)v->tree.leaves == seal->leaves && memcmp(root.byte, seal->root.byte, sizeof root.byte) == 0))
         return code;
-    if ((int)v->tree.leaves != seal->leaves || memcmp(root.byte, seal->root.byte, sizeof root.byte) != 0)
-        return find_difference(v, seal, marks, err);
-    v->report->events += seal->leaves;
-    v->report->erased += v->erased;
-    return SB_OK;
+    code = find_difference(v, seal, marks, err);
+    if (code == SB_OK && v->report->fault == SB_FAULT_NONE)
+        fault(v, SB_FAULT_SEAL, seal->to,
+              "the seal of %" PRId64 " to %" PRId64 " was altered: its events are as its marks "
+              "say, and do not give its root",
+              seal->from, seal->to);
+    return code;
+}
+
+/* The marks of those that were not detached, to v->kept; false: all were kept. */
+static bool leave_out_detached(verifier_t *v, const sb_seal_t *seal, sb_slice_t marks)
+{
+    sb_buf_reset(&v->kept);
+    for (size_t at = 0; at + SB_SEAL_MARK <= marks.len; at += SB_SEAL_MARK) {
+        sb_seal_mark_t mark = sb_seal_mark_read((const uint8_t *)marks.ptr + at, seal->from);
+        if (mark.seq > v->detached[mark.event_class == 2])
+            sb_buf_add(&v->kept, marks.ptr + at, SB_SEAL_MARK);
+    }
+    return v->kept.len < marks.len;
+}
+
+/* Some of its events were taken away, or all: what is left of the other class is held to its marks. */
+static sb_code_t check_rest(verifier_t *v, const sb_seal_t *seal, sb_error_t *err)
+{
+    if (sb_buf_failed(&v->kept))
+        return sb_fail(err, SB_NO_MEMORY, "verify: out of memory");
+    sb_code_t code = read_events(v, seal, err);
+    return code == SB_OK ? find_difference(v, seal, sb_buf_slice(&v->kept), err) : code;
 }
 
 static bool check_chain(verifier_t *v, const sb_seal_t *seal, const sb_hash_t *computed)
@@ -177,20 +205,40 @@ static void copy_hash(sb_hash_t *out, sb_slice_t bytes)
         memcpy(out->byte, bytes.ptr, bytes.len);
 }
 
-static sb_code_t read_detached(verifier_t *v, sb_error_t *err)
+static sb_code_t read_detached(verifier_t *v, bool *changed, sb_error_t *err)
 {
     sb_pg_result_t *rows = NULL;
     sb_code_t code = sb_pg_query(v->pg, sb_sql_verify_detached, NULL, &rows, err);
-    if (code == SB_OK)
-        v->detached = sb_pg_get_int(rows, 0, 0);
+    for (int i = 0; code == SB_OK && i < 2; i++) {
+        *changed |= v->detached[i] != sb_pg_get_int(rows, 0, i);
+        v->detached[i] = sb_pg_get_int(rows, 0, i);
+    }
     sb_pg_result_free(rows);
     return code;
 }
 
-static bool is_detached(const verifier_t *v, const sb_seal_t *seal, sb_slice_t marks)
+static sb_code_t check_events(verifier_t *v, const sb_seal_t *seal, sb_slice_t marks, sb_error_t *err)
 {
-    return marks.len >= SB_SEAL_MARK &&
-           sb_seal_mark_read((const uint8_t *)marks.ptr, seal->from).seq <= v->detached;
+    bool again = true;
+    sb_code_t code = SB_OK;
+    while (code == SB_OK && again) {
+        bool partly = leave_out_detached(v, seal, marks);
+        again = false;
+        code = partly ? check_rest(v, seal, err) : check_whole(v, seal, marks, err);
+        if (code == SB_OK && v->report->fault != SB_FAULT_NONE)
+            code = read_detached(v, &again, err); /* taken away meanwhile, perhaps */
+        if (again)
+            v->report->fault = SB_FAULT_NONE;
+    }
+    if (code != SB_OK || v->report->fault != SB_FAULT_NONE)
+        return code;
+    if (v->kept.len < marks.len) {
+        v->report->detached_seals++;
+        v->report->detached_to = seal->to;
+    }
+    v->report->events += v->tree.leaves;
+    v->report->erased += v->erased;
+    return SB_OK;
 }
 
 static sb_code_t check_seal(verifier_t *v, const sb_pg_result_t *rows, int row, sb_error_t *err)
@@ -208,18 +256,9 @@ static sb_code_t check_seal(verifier_t *v, const sb_pg_result_t *rows, int row, 
     seal.hash = stored;
     if (code != SB_OK || !check_chain(v, &seal, &computed))
         return code;
-    if (!is_detached(v, &seal, marks)) {
-        code = check_events(v, &seal, marks, err);
-        if (code == SB_OK && v->report->fault != SB_FAULT_NONE)
-            code = read_detached(v, err); /* taken away meanwhile, perhaps */
-        if (code != SB_OK || (v->report->fault != SB_FAULT_NONE && !is_detached(v, &seal, marks)))
-            return code;
-    }
-    if (is_detached(v, &seal, marks)) {
-        v->report->fault = SB_FAULT_NONE;
-        v->report->detached_seals++;
-        v->report->detached_to = seal.to;
-    }
+    code = check_events(v, &seal, marks, err);
+    if (code != SB_OK || v->report->fault != SB_FAULT_NONE)
+        return code;
     v->prev = seal.hash;
     v->prev_to = seal.to;
     v->has_prev = true;
@@ -301,11 +340,12 @@ static sb_code_t verify(verifier_t *v, sb_error_t *err)
     int64_t to = v->config->to ? v->config->to : INT64_MAX;
     int64_t said = 0;
     int count = 1;
+    bool changed = false;
     sb_code_t code = sb_pg_query(v->pg, sb_sql_seal_settings, NULL, NULL, err);
     if (code == SB_OK)
         code = read_state(v, &said, err);
     if (code == SB_OK)
-        code = read_detached(v, err);
+        code = read_detached(v, &changed, err);
     if (code == SB_OK)
         code = find_start(v, err);
     while (code == SB_OK && count > 0 && v->report->fault == SB_FAULT_NONE)
@@ -318,12 +358,14 @@ static sb_code_t verify(verifier_t *v, sb_error_t *err)
 
 sb_code_t sb_verify_run(const sb_verify_config_t *config, sb_verify_report_t *report, sb_error_t *err)
 {
-    verifier_t v = {.config = config, .report = report, .pg = config->pg, .marks = SB_BUF_INIT};
+    verifier_t v = {
+        .config = config, .report = report, .pg = config->pg, .marks = SB_BUF_INIT, .kept = SB_BUF_INIT};
     memset(report, 0, sizeof *report);
     sb_code_t code = sb_hasher_new(&v.hasher, err);
     if (code == SB_OK)
         code = verify(&v, err);
     sb_buf_fini(&v.marks);
+    sb_buf_fini(&v.kept);
     sb_hasher_free(&v.hasher);
     return code;
 }

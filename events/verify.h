@@ -50,14 +50,14 @@ typedef struct sb_verify_report {
     char fault_text[512];   /* one sentence: which, and what differs */
     int64_t seals, events;  /* checked */
     int64_t erased;         /* of these, events whose body is erased: verified by the hashes that were kept */
-    int64_t
-        detached_seals;  /* whose events are no longer (all) in the event table: only the chain was checked */
-    int64_t detached_to; /* the last of them ends here */
-    int64_t sealed_to;   /* end of the last seal there is */
-    int64_t safe_seq;    /* events between are not sealed yet */
-    sb_hash_t head;      /* hash of the last seal checked: keep it elsewhere */
-    int64_t head_seq;    /* where that one ends */
-    int64_t root_seq;    /* where the seal with the given root ends; 0: none */
+    int64_t detached_seals; /* some of whose events are no longer in the event table, or all: their chain was
+                               checked, and what is left of the other class by its marks */
+    int64_t detached_to;    /* the last of them ends here */
+    int64_t sealed_to;      /* end of the last seal there is */
+    int64_t safe_seq;       /* events between are not sealed yet */
+    sb_hash_t head;         /* hash of the last seal checked: keep it elsewhere */
+    int64_t head_seq;       /* where that one ends */
+    int64_t root_seq;       /* where the seal with the given root ends; 0: none */
 } sb_verify_report_t;
 
 /* SB_OK whenever it could be checked, also when a fault was found. */

@@ -1,2 +1,3 @@
--- Up to where something was taken out of the event table; 0: nothing was.
-SELECT coalesce(max(to_seq), 0) FROM sagabus.event_detached
+-- Up to where something was taken out of the event table, of either class; 0: nothing was.
+SELECT coalesce(max(to_seq) FILTER (WHERE class = 1), -1), coalesce(max(to_seq) FILTER (WHERE class = 2), -1)
+FROM sagabus.event_detached
