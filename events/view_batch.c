@@ -47,7 +47,6 @@ void sb_view_type_map_refresh(sb_view_type_map_t *map, const sb_catalog_t *catal
     if (revision == map->revision)
         return;
     if (map->count > 0)
-        if (map->count > 0)
         memset(map->at, 0, map->count * sizeof *map->at);
     map->revision = revision;
 }

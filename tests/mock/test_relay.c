@@ -235,6 +235,23 @@ static void sends_the_public_events_of_sagas_under_the_sagas_id(void **state)
     assert_string_equal(f->got.item[0].key, "01890a5d-ac96-774b-bcce-b302099a8057");
 }
 
+/* Readers bring events to the newest version; the bus does not. */
+static void carries_the_version_as_written(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_pg_script(f->relay.pg,
+                      "INSERT INTO sagabus.event_type (name, version) VALUES ('stock.moved', 2);"
+                      "INSERT INTO sagabus.artifact (kind, name, version, hash, body) VALUES ('event', "
+                      "'stock.moved', 2, sha256('2'), '{\"type\":\"stock.moved\",\"version\":2,\"schema\":{},"
+                      "\"x-upcast\":[{\"rename\":{\"from\":\"/n\",\"to\":\"/pieces\"}}]}')");
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_append(&f->relay, "stock.moved", 1);
+    sb_test_relay_wait(&f->relay, 20000);
+    read_all(f, "stock.events", 0, 1);
+    assert_string_equal(f->got.item[0].schema, "stock.moved.v1");
+    assert_string_equal(f->got.item[0].value, "{\"n\":0}");
+}
+
 static void carries_a_type_that_came_later(void **state)
 {
     fixture_t *f = *state;
@@ -494,6 +511,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(withholds_what_is_too_large_in_its_place, setup, teardown),
         cmocka_unit_test_setup_teardown(withholds_alone_what_the_broker_refuses_in_a_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(sends_the_public_events_of_sagas_under_the_sagas_id, setup, teardown),
+        cmocka_unit_test_setup_teardown(carries_the_version_as_written, setup, teardown),
         cmocka_unit_test_setup_teardown(carries_a_type_that_came_later, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_a_changed_partition_count_unless_told, setup, teardown),
         cmocka_unit_test_setup_teardown(stands_still_when_kafka_knows_more_than_the_store, setup, teardown),

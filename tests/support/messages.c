@@ -33,6 +33,7 @@ sb_code_t sb_test_collect(void *context, const sb_message_t *message, sb_error_t
     copy(to->value, sizeof to->value, message->value);
     copy(to->position, sizeof to->position, sb_message_header(message, "sb-pos"));
     copy(to->type, sizeof to->type, sb_message_header(message, "ce_type"));
+    copy(to->schema, sizeof to->schema, sb_message_header(message, "ce_dataschema"));
     return SB_OK;
 }
 

@@ -17,6 +17,7 @@ typedef struct sb_test_message {
     bool tombstone;
     char position[64]; /* header sb-pos */
     char type[128];    /* header ce_type */
+    char schema[128];  /* header ce_dataschema */
 } sb_test_message_t;
 
 typedef struct sb_test_messages {
