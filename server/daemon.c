@@ -157,7 +157,7 @@ static sb_code_t start(daemon_state_t *d, sb_error_t *err)
     if (code == SB_OK)
         code = sb_engine_open_appender(&d->engine, err);
     if (code == SB_OK)
-        code = sb_tail_open(&d->engine.tail, &d->engine, err);
+        code = sb_tail_open(&d->engine.tail, &d->engine, (int)workers, err);
     if (code != SB_OK)
         return code;
     if (pthread_create(&d->http_thread, NULL, run_http, d->engine.http) != 0)

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "server/event_json.h"
+#include "server/event_query.h"
 #include "server/handlers.h"
 #include "server/tail.h"
 
@@ -61,66 +62,29 @@ static void park_if_empty(const page_t *page, sb_request_t *request, int64_t nex
 
 /* ---- all ---- */
 
-#define TYPES_MAX 32
-
-static sb_code_t split_types(const char *text, sb_read_all_t *read, sb_slice_t types[TYPES_MAX],
-                             sb_error_t *err)
-{
-    while (text && *text) {
-        size_t length = strcspn(text, ",");
-        if (length > 0 && read->type_count == TYPES_MAX)
-            return sb_fail(err, SB_INVALID, "query parameter types: at most %d types and patterns",
-                           TYPES_MAX);
-        if (length > 0)
-            types[read->type_count++] = (sb_slice_t){text, length};
-        text += length + (text[length] == ',');
-    }
-    read->types = read->type_count ? types : NULL;
-    return SB_OK;
-}
-
-static sb_code_t read_since(sb_worker_t *worker, const sb_request_t *request, int64_t *after, sb_error_t *err)
-{
-    const char *text = sb_request_query(request, "since");
-    int64_t time_us = 0;
-    if (!text)
-        return SB_OK;
-    if (sb_request_query(request, "after"))
-        return sb_fail(err, SB_INVALID, "query parameters since and after: only one of them");
-    if (!sb_time_parse(sb_slice(text), &time_us))
-        return sb_fail(err, SB_INVALID,
-                       "query parameter since=%s: RFC 3339 is wanted, as 2026-11-21T05:19:35Z", text);
-    sb_code_t code = sb_store_seq_since(worker->store, time_us, after, err);
-    *after -= 1;
-    return code;
-}
-
 static sb_code_t read_query(sb_worker_t *worker, sb_request_t *request, sb_read_all_t *read,
-                            sb_slice_t types[TYPES_MAX], sb_error_t *err)
+                            sb_slice_t types[SB_QUERY_TYPES_MAX], sb_error_t *err)
 {
     static const char *const query[] = {"after", "since", "types", "category", "limit", "wait", NULL};
     int64_t limit = 0;
-    read->category = sb_slice(sb_request_query(request, "category"));
     read->budget_ms = SEARCH_MS;
     sb_code_t code = sb_request_query_only(request, query, err);
     if (code == SB_OK)
-        code = split_types(sb_request_query(request, "types"), read, types, err);
-    if (code == SB_OK)
-        code = sb_request_query_int(request, "after", 0, INT64_MAX, 0, &read->after_seq, err);
+        code = sb_event_query_filter(request, read, types, err);
     if (code == SB_OK)
         code = sb_request_query_int(request, "limit", 1, 1000, 100, &limit, err);
     if (code == SB_OK)
         code = read_wait(worker, request, err);
     read->limit = (int)limit;
     if (code == SB_OK && request->wait.at == 0)
-        return read_since(worker, request, &read->after_seq, err);
+        return sb_event_query_place(worker, request, 0, &read->after_seq, err);
     read->after_seq = request->wait.at;
     return code;
 }
 
 sb_code_t sb_get_events(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
 {
-    sb_slice_t types[TYPES_MAX];
+    sb_slice_t types[SB_QUERY_TYPES_MAX];
     sb_read_all_t read = {.type_count = 0};
     int64_t last_seq = 0;
     page_t page = {.out = &request->out};

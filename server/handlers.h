@@ -30,6 +30,9 @@ sb_code_t sb_post_event_of_unknown_type(sb_worker_t *worker, sb_request_t *reque
 sb_code_t sb_get_events(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_get_stream(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
+/* event_stream.c */
+sb_code_t sb_get_event_stream(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
+
 /* view_api.c */
 sb_code_t sb_get_views(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_get_view(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <event2/http.h>
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 
 #define IN_HAND_MAX 4096 /* more than that are answered 429 at once */
+#define STREAMS_MAX 1024 /* likewise */
 
 const int sb_http_bucket_ms[11] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000};
 
@@ -36,6 +38,7 @@ struct sb_http {
     char address[96];
     bool loopback;
     size_t body_max;
+    int idle_s;
     atomic_bool stopping;
 
     pthread_mutex_t lock; /* of the inbox and the stats */
@@ -62,11 +65,15 @@ static void free_request(sb_request_t *request)
 }
 
 /* The client went away while we had its request in hand. */
+static void end_stream(sb_request_t *request);
+
 static void on_gone(struct evhttp_connection *connection, void *context)
 {
     (void)connection;
     sb_request_t *request = context;
     request->connection = NULL;
+    if (request->stream.sending) /* nobody else has it */
+        end_stream(request);
 }
 
 static void copy_header(char *out, size_t cap, struct evkeyvalq *headers, const char *name)
@@ -148,6 +155,7 @@ static sb_request_t *read_request(sb_http_t *http, struct evhttp_request *raw)
     split_query(request, evhttp_uri_get_query(uri));
     set_request_id(request, headers);
     copy_header(request->traceparent, sizeof request->traceparent, headers, "traceparent");
+    copy_header(request->last_event_id, sizeof request->last_event_id, headers, "Last-Event-ID");
     copy_header(request->idempotency_key, sizeof request->idempotency_key, headers, "Idempotency-Key");
     copy_header(request->authorization, sizeof request->authorization, headers, "Authorization");
     copy_header(request->content_type, sizeof request->content_type, headers, "Content-Type");
@@ -222,8 +230,102 @@ static void send_answer(sb_request_t *request)
     evhttp_send_reply(raw, request->status, reason(request->status), NULL);
 }
 
+/* ---- streams ---- */
+
+static void end_stream(sb_request_t *request)
+{
+    sb_http_t *http = request->http;
+    (void)pthread_mutex_lock(&http->lock);
+    http->stats.in_hand--;
+    http->stats.streams -= request->stream.started;
+    (void)pthread_mutex_unlock(&http->lock);
+    free_request(request);
+}
+
+static bool begin_stream(sb_http_t *http, sb_request_t *request)
+{
+    (void)pthread_mutex_lock(&http->lock);
+    bool full = http->stats.streams >= STREAMS_MAX;
+    http->stats.streams += !full;
+    http->stats.by_class[2] += !full;
+    (void)pthread_mutex_unlock(&http->lock);
+    if (full)
+        return false;
+    struct evhttp_request *raw = request->connection;
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(raw);
+    (void)evhttp_add_header(headers, "Content-Type", request->answer_type);
+    (void)evhttp_add_header(headers, "X-Request-Id", request->request_id);
+    (void)evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
+    (void)evhttp_add_header(headers, "Cache-Control", "no-store");
+    (void)evhttp_add_header(headers, "X-Accel-Buffering", "no"); /* a proxy must pass on what comes */
+    (void)evhttp_add_header(headers, "Connection", "close");
+    /* The client is silent for ever; one that takes nothing any more is cut off. */
+    struct timeval patience = {http->idle_s, 0};
+    bufferevent_set_timeouts(evhttp_connection_get_bufferevent(evhttp_request_get_connection(raw)), NULL,
+                             &patience);
+    evhttp_send_reply_start(raw, 200, "OK");
+    request->stream.started = true;
+    return true;
+}
+
+static void on_sent(struct evhttp_connection *connection, void *context)
+{
+    (void)connection;
+    sb_request_t *request = context;
+    request->stream.sending = false;
+    request->stream.resume(request);
+}
+
+static void send_end(sb_request_t *request)
+{
+    struct evhttp_request *raw = request->connection;
+    evhttp_connection_set_closecb(evhttp_request_get_connection(raw), NULL, NULL);
+    evhttp_send_reply_end(raw);
+    end_stream(request);
+}
+
+/* One piece is on its way at a time: that bounds what a slow client costs. */
+static void send_piece(sb_request_t *request)
+{
+    struct evbuffer *piece = request->stream.ended ? NULL : evbuffer_new();
+    if (!piece || sb_buf_failed(&request->out)) {
+        if (piece)
+            evbuffer_free(piece);
+        send_end(request);
+        return;
+    }
+    if (request->out.len == 0)
+        sb_buf_printf(&request->out, "id: %lld\n\n",
+                      (long long)request->wait.at); /* moves the client's place */
+    (void)evbuffer_add(piece, sb_buf_text(&request->out), request->out.len);
+    sb_buf_reset(&request->out);
+    request->stream.sending = true;
+    evhttp_send_reply_chunk_with_cb(request->connection, piece, on_sent, request);
+    evbuffer_free(piece);
+}
+
+/* False: it is to be answered like any other request. */
+static bool go_on_with_stream(sb_http_t *http, sb_request_t *request)
+{
+    if (!request->connection) {
+        end_stream(request);
+        return true;
+    }
+    if (!request->stream.started && !begin_stream(http, request)) {
+        sb_error_t err;
+        (void)sb_fail(&err, SB_BUSY, "%d streams are open", STREAMS_MAX);
+        sb_problem(request, &err);
+        request->stream.on = false;
+        return false;
+    }
+    send_piece(request);
+    return true;
+}
+
 static void finish(sb_http_t *http, sb_request_t *request)
 {
+    if (request->stream.on && go_on_with_stream(http, request))
+        return;
     if (sb_buf_failed(&request->out)) {
         sb_error_t err;
         (void)sb_fail(&err, SB_NO_MEMORY, "the answer did not fit into memory");
@@ -469,7 +571,8 @@ static sb_code_t configure(sb_http_t *http, const sb_config_t *config, sb_error_
     http->body_max = (size_t)body_max;
     evhttp_set_max_body_size(http->server, (ev_ssize_t)body_max * 4);
     evhttp_set_max_headers_size(http->server, (ev_ssize_t)head_max);
-    evhttp_set_timeout(http->server, (int)(idle_ms / 1000));
+    http->idle_s = (int)(idle_ms / 1000);
+    evhttp_set_timeout(http->server, http->idle_s);
     evhttp_set_allowed_methods(http->server, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
                                                  EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_PATCH |
                                                  EVHTTP_REQ_OPTIONS);

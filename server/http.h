@@ -48,6 +48,7 @@ typedef struct sb_http_stats { /* totals since start, but for in_hand */
     uint64_t requests;
     uint64_t by_class[6]; /* 2: 2xx … 5: 5xx */
     int64_t in_hand;
+    int64_t streams;     /* of them, those whose answer goes on */
     uint64_t bucket[12]; /* durations up to 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000 ms, more */
     double seconds;      /* sum of durations */
 } sb_http_stats_t;

@@ -60,6 +60,7 @@ static void write_http(sb_engine_t *engine, sb_buf_t *out)
         sb_buf_printf(out, "sagabus_http_responses_total{class=\"%dxx\"} %llu\n", c,
                       (unsigned long long)s.by_class[c]);
     gauge(out, "sagabus_http_in_hand", "Requests being worked on.", (double)s.in_hand);
+    gauge(out, "sagabus_http_streams", "Of them, clients that follow events.", (double)s.streams);
     head(out, "sagabus_http_request_seconds", "histogram", "Time from a request's arrival to its answer.");
     uint64_t sum = 0;
     for (int b = 0; b < 11; b++) {

@@ -32,7 +32,20 @@ typedef struct sb_wait {
     int64_t until_us; /* monotonic */
     int64_t seen;     /* sb_tail_seen before the store was asked */
     int64_t at;       /* where the next look begins */
+    bool counted;     /* tail.c's: a worker has it */
 } sb_wait_t;
+
+struct sb_request;
+
+/* Of an answer that goes on: each time the request comes back to the loop, what it has in out is the next
+ * piece. Nothing is a sign of life. The next one is asked for when the client has taken this one. */
+typedef struct sb_stream {
+    bool on;
+    bool started;                               /* the loop's: its head is out */
+    bool sending;                               /* the loop's: it holds the request until the piece is out */
+    bool ended;                                 /* this is the last piece */
+    void (*resume)(struct sb_request *request); /* on the loop: takes the request on */
+} sb_stream_t;
 
 typedef struct sb_request {
     sb_http_t *http;
@@ -52,6 +65,7 @@ typedef struct sb_request {
     sb_buf_t body;
     char request_id[72];
     char traceparent[64];
+    char last_event_id[24];
     char
         idempotency_key[SB_KEY_MAX + 4]; /* one that is too long, even with its quotes, is cut but still is */
     char content_type[96];
@@ -68,6 +82,7 @@ typedef struct sb_request {
 
     void *state; /* of the handler */
     sb_wait_t wait;
+    sb_stream_t stream;
 } sb_request_t;
 
 /* Idempotency-Key without the quotes of the draft standard; "" when there is none. */

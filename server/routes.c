@@ -63,6 +63,12 @@ const sb_route_t sb_routes[] = {
      "after:seq to start behind;since:RFC 3339 time to start at, instead of after;types:comma-separated, * "
      "for any run of characters;category:of the type;limit:1 to 1000 (default 100);" WAIT_NEWS,
      NULL, "EventPage", 200},
+    {"GET", "/v1/events/stream", READ, NULL, sb_get_event_stream,
+     "Events as they come, as server-sent events; Last-Event-ID goes on behind that seq.", "events",
+     "types:comma-separated, * for any run of characters;category:of the type;after:seq to start behind "
+     "(what "
+     "is new);since:RFC 3339 time to start at, instead of after",
+     NULL, NULL, 200},
     {"GET", "/v1/streams/{category}/{key+}", READ, NULL, sb_get_stream,
      "Events of one stream; a saga's is saga/{id}. 410 with first_version when older ones are no longer "
      "kept.",

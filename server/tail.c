@@ -12,6 +12,7 @@
 
 #define POLL_MS 50 /* where the sequencer is another process's, and for times that end */
 #define REST_MS 1000
+#define HOLD_MS INT64_C(1000) /* until what failed is tried again */
 
 struct sb_tail {
     sb_engine_t *engine;
@@ -20,6 +21,8 @@ struct sb_tail {
     sb_signal_t signal; /* someone parked, the number moved, or stop */
     atomic_bool stopping;
     _Atomic int64_t seen;
+    _Atomic int busy; /* requests from here that a worker has, or will have */
+    int busy_max;
     pthread_mutex_t lock; /* of the list and closed */
     sb_request_t *first;
     bool closed;
@@ -46,10 +49,25 @@ void sb_tail_park(sb_tail_t *tail, sb_request_t *request)
         tail->first = request;
     }
     (void)pthread_mutex_unlock(&tail->lock);
-    if (closed)
+    if (closed) {
+        request->stream.ended = true;
         sb_http_done(request);
-    else
+    } else
         sb_signal_raise(&tail->signal);
+}
+
+void sb_tail_returned(sb_tail_t *tail)
+{
+    atomic_fetch_sub(&tail->busy, 1);
+    sb_signal_raise(&tail->signal);
+}
+
+void sb_stream_hold(sb_request_t *request)
+{
+    sb_buf_reset(&request->out);
+    request->wait.park = true;
+    request->wait.until_us = sb_mono_us() + HOLD_MS * 1000;
+    request->wait.seen = INT64_MAX;
 }
 
 /* ---- the number ---- */
@@ -107,8 +125,17 @@ static void put_back(sb_tail_t *tail, sb_request_t *request)
 static void read_again(sb_tail_t *tail, sb_request_t *request)
 {
     sb_error_t ignored = SB_ERROR_INIT;
-    if (sb_workers_push(tail->engine->workers, request, &ignored) != SB_OK)
+    if (atomic_load(&tail->busy) >= tail->busy_max) {
         put_back(tail, request);
+        return;
+    }
+    request->wait.counted = true;
+    atomic_fetch_add(&tail->busy, 1);
+    if (sb_workers_push(tail->engine->workers, request, &ignored) == SB_OK)
+        return;
+    atomic_fetch_sub(&tail->busy, 1);
+    request->wait.counted = false;
+    put_back(tail, request);
 }
 
 static void serve(sb_tail_t *tail, bool end)
@@ -118,6 +145,7 @@ static void serve(sb_tail_t *tail, bool end)
     sb_request_t *next;
     for (sb_request_t *request = take_all(tail); request; request = next) {
         next = request->next;
+        request->stream.ended |= end;
         if (end || now >= request->wait.until_us)
             sb_http_done(request);
         else if (request->wait.seen < seen)
@@ -153,13 +181,15 @@ static void *run(void *context)
 
 /* ---- open and close ---- */
 
-sb_code_t sb_tail_open(sb_tail_t **out, sb_engine_t *engine, sb_error_t *err)
+sb_code_t sb_tail_open(sb_tail_t **out, sb_engine_t *engine, int workers, sb_error_t *err)
 {
     *out = NULL;
     sb_tail_t *tail = calloc(1, sizeof *tail);
     if (!tail)
         return sb_fail(err, SB_NO_MEMORY, "open the tail: out of memory");
     tail->engine = engine;
+    tail->busy_max = workers > 1 ? workers / 2 : 1;
+    atomic_init(&tail->busy, 0);
     tail->signal.fd = -1;
     atomic_init(&tail->stopping, false);
     atomic_init(&tail->seen, 0);

@@ -5,6 +5,8 @@
  * comes from the sequencer of this process; where another one leads, it is asked for, as long as someone
  * waits.
  *
+ * At most half of the workers have requests from here at once, so followers do not keep others waiting.
+ *
  * Thread: one of its own; park and seen from any; open, stop and close from the daemon's.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -19,7 +21,7 @@ struct sb_engine;
 typedef struct sb_tail sb_tail_t;
 
 /* engine outlives it; its workers are there before the first park. */
-SB_MUST_CHECK sb_code_t sb_tail_open(sb_tail_t **out, struct sb_engine *engine, sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_tail_open(sb_tail_t **out, struct sb_engine *engine, int workers, sb_error_t *err);
 /* Answers everyone who waits; who is parked from now on is answered at once. Joins the thread. */
 void sb_tail_stop(sb_tail_t *tail);
 void sb_tail_close(sb_tail_t **tail);
@@ -29,6 +31,12 @@ sb_signal_t *sb_tail_signal(sb_tail_t *tail);
 
 /* Asked before the store is: what is safe beyond it wakes who is parked with it. */
 int64_t sb_tail_seen(const sb_tail_t *tail);
+
+/* A worker is done with a request that came from here. */
+void sb_tail_returned(sb_tail_t *tail);
+
+/* The request's stream stands still for a while: what it asked for failed. */
+void sb_stream_hold(sb_request_t *request);
 
 /* Takes the request; request->wait says until when and what it has seen. */
 void sb_tail_park(sb_tail_t *tail, sb_request_t *request);

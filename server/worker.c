@@ -71,12 +71,22 @@ static void run_job(sb_worker_t *worker, sb_request_t *request)
     }
     if (reads && code == SB_UNKNOWN_OUTCOME) /* of a reading there is no outcome to know */
         (void)sb_fail(&err, SB_UNAVAILABLE, "PostgreSQL: the connection broke");
-    if (code != SB_OK)
+    if (code != SB_OK && request->stream.started) { /* its head is out: it waits until this is over */
+        sb_stream_hold(request);
+        code = SB_OK;
+    }
+    if (code != SB_OK) {
+        request->stream.on = false;
         sb_problem(request, &err);
+    }
+    bool counted = request->wait.counted;
+    request->wait.counted = false;
     if (code == SB_OK && request->wait.park)
         sb_tail_park(worker->engine->tail, request);
     else
         sb_http_done(request);
+    if (counted)
+        sb_tail_returned(worker->engine->tail);
 }
 
 static sb_request_t *next_job(sb_workers_t *pool)

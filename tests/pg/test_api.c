@@ -460,6 +460,44 @@ static void many_wait_for_news_and_hold_up_nobody(void **state)
                    "invalid", "");
 }
 
+/* ---- streams ---- */
+
+static int open_stream(const daemon_under_test_t *d, const char *path, int64_t behind)
+{
+    char request[512], last[64] = "";
+    if (behind >= 0)
+        (void)snprintf(last, sizeof last, "Last-Event-ID: %lld\r\n", (long long)behind);
+    int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", path, last);
+    return send_bytes(d->port, request, (size_t)length);
+}
+
+/* Reads on until the text has come that often; the stream stays open. */
+static void read_until(int fd, sb_buf_t *seen, const char *text, int times)
+{
+    for (;;) {
+        int count = 0;
+        for (const char *at = sb_buf_text(seen); (at = strstr(at, text)) != NULL; at++)
+            count++;
+        if (count >= times)
+            return;
+        char *room = sb_buf_reserve(seen, 65536);
+        assert_non_null(room);
+        ssize_t n = recv(fd, room, 65536, 0);
+        if (n <= 0)
+            fail_msg("%d times %s, then: %s", count, text, n == 0 ? "the end" : strerror(errno));
+        seen->len += (size_t)n;
+        seen->ptr[seen->len] = '\0';
+    }
+}
+
+static int64_t last_id(const sb_buf_t *seen)
+{
+    int64_t id = -1;
+    for (const char *at = sb_buf_text(seen); (at = strstr(at, "id: ")) != NULL; at++)
+        id = strtoll(at + 4, NULL, 10);
+    return id;
+}
+
 static void who_waits_is_answered_when_the_server_stops(void **state)
 {
     (void)state;
@@ -470,6 +508,9 @@ static void who_waits_is_answered_when_the_server_stops(void **state)
     assert_soon(answers(&d, "/v1/views", NULL, 200), 20000);
     append_order(&d, "x");
     int waiter = send_get(&d, "/v1/streams/order/x?from=2&wait=30s");
+    int follower = open_stream(&d, "/v1/events/stream", -1);
+    sb_buf_t seen = SB_BUF_INIT;
+    read_until(follower, &seen, "retry: 1000\n\n", 1);
     assert_true(answers(&d, "/v1/streams/order/x", NULL, 200));
     sb_test_sleep_ms(100); /* or it is refused as one that came too late, which is fine as well */
     int64_t before = sb_test_mono_ms();
@@ -478,9 +519,90 @@ static void who_waits_is_answered_when_the_server_stops(void **state)
     assert_true(answer.status == 200 || answer.status == 503);
     assert_true(sb_test_mono_ms() - before < 15000);
     drop(&answer);
+    read_until(follower, &seen, "0\r\n\r\n", 1); /* ended as it should be, not cut off */
+    (void)close(follower);
+    sb_buf_fini(&seen);
     assert_true(sb_test_wait(&d.process, 20000));
     assert_int_equal(d.process.exit_code, 0);
     stop(&d);
+}
+
+#define STREAMS 30
+
+static void events_come_as_a_stream(void **state)
+{
+    (void)state;
+    int fd[STREAMS];
+    sb_buf_t seen = SB_BUF_INIT;
+    assert_soon(answers(&shared, "/v1/events", NULL, 200), 10000);
+    for (int i = 0; i < STREAMS; i++)
+        fd[i] = open_stream(&shared, "/v1/events/stream?types=order.cr*", -1);
+    for (int i = 0; i < STREAMS; i++) {
+        read_until(fd[i], &seen, "retry: 1000\n\n", i + 1); /* it follows from here on */
+    }
+    assert_contains(sb_buf_text(&seen), "Content-Type: text/event-stream");
+    answer_t answer =
+        ask(&shared, "POST", "/v1/events", NULL,
+            "{\"type\":\"order.created\",\"subject\":\"sse-1\",\"data\":{\"order_id\":\"o\",\n"
+            "\"customer_id\":\"c-1\",\r\n\"amount\":1500,\"currency\":\"EUR\",\"items\":[{\"sku\":\"s\","
+            "\"quantity\":1,\"price\":1500}]}}");
+    assert_int_equal(answer.status, 201);
+    drop(&answer);
+    for (int i = 0; i < STREAMS; i++) {
+        sb_buf_reset(&seen);
+        read_until(fd[i], &seen, "\"sse-1\"", 1);
+        read_until(fd[i], &seen, "\n\n", 1);
+        (void)close(fd[i]);
+    }
+    assert_contains(sb_buf_text(&seen), "\ndata: \"customer_id\"");
+    int64_t behind = last_id(&seen);
+    append_order(&shared, "sse-2");
+    append_order(&shared, "sse-3");
+    sb_buf_reset(&seen);
+    int again = open_stream(&shared, "/v1/events/stream?category=order", behind);
+    read_until(again, &seen, "\"sse-3\"", 1);
+    assert_null(strstr(sb_buf_text(&seen), "\"sse-1\""));
+    assert_contains(sb_buf_text(&seen), "\"sse-2\"");
+    assert_true(last_id(&seen) > behind);
+    (void)close(again);
+    assert_problem(ask(&shared, "GET", "/v1/events/stream?wait=3s", NULL, NULL), 400, "invalid", "");
+    assert_problem(ask(&shared, "GET", "/v1/events/stream", "Last-Event-ID: x\r\n", NULL), 400, "invalid",
+                   "");
+    sb_buf_fini(&seen);
+}
+
+/* It takes nothing for a while: the server neither keeps all of it nor leaves any of it out. */
+static void a_slow_follower_gets_all_of_it_later(void **state)
+{
+    (void)state;
+    enum { EVENTS = 150, NOTE = 50000 };
+    char *body = malloc(NOTE + 512);
+    assert_non_null(body);
+    int head =
+        snprintf(body, 512,
+                 "{\"type\":\"order.created\",\"subject\":\"slow\",\"data\":{\"order_id\":\"o\","
+                 "\"customer_id\":\"c-1\",\"amount\":1500,\"currency\":\"EUR\",\"items\":[{\"sku\":\"s\","
+                 "\"quantity\":1,\"price\":1500}],\"note\":\"");
+    memset(body + head, 'x', NOTE);
+    (void)snprintf(body + head + NOTE, 16, "\"}}");
+    int slow = open_stream(&shared, "/v1/events/stream", -1);
+    sb_buf_t seen = SB_BUF_INIT;
+    read_until(slow, &seen, "retry: 1000\n\n", 1);
+    for (int i = 0; i < EVENTS; i++) {
+        answer_t answer = ask(&shared, "POST", "/v1/events", NULL, body);
+        assert_int_equal(answer.status, 201);
+        drop(&answer);
+    }
+    assert_true(answers(&shared, "/v1/streams/order/slow?limit=1", NULL, 200));
+    read_until(slow, &seen, "\"subject\":\"slow\"", EVENTS);
+    int64_t before = 0;
+    for (const char *at = sb_buf_text(&seen); (at = strstr(at, "id: ")) != NULL; at++) {
+        assert_true(strtoll(at + 4, NULL, 10) > before);
+        before = strtoll(at + 4, NULL, 10);
+    }
+    (void)close(slow);
+    sb_buf_fini(&seen);
+    free(body);
 }
 
 static void a_time_and_patterns_choose_events(void **state)
@@ -933,7 +1055,8 @@ static void every_route_asks_for_its_scope(void **state)
         for (int who = 0; who < CALLERS; who++) {
             bool open = route->scope == SB_SCOPE_NONE;
             bool fits = open || who == ADMIN || (scope_of[who] & (int)route->scope);
-            answer_t answer = ask(&shared, route->method, path, header[who],
+            bool endless = strcmp(route->pattern, "/v1/events/stream") == 0;
+            answer_t answer = ask(&shared, endless ? "HEAD" : route->method, path, header[who],
                                   strcmp(route->method, "POST") == 0 ? "{}" : NULL);
             int want = fits ? 0 : (who == NOBODY || who == WRONG ? 401 : 403);
             bool right = want ? answer.status == want : answer.status != 401 && answer.status != 403;
@@ -1140,6 +1263,7 @@ int main(void)
         cmocka_unit_test(a_stream_is_read_both_ways_and_in_parts),
         cmocka_unit_test(many_wait_for_news_and_hold_up_nobody),
         cmocka_unit_test(who_waits_is_answered_when_the_server_stops),
+        cmocka_unit_test(events_come_as_a_stream),
         cmocka_unit_test(a_time_and_patterns_choose_events),
         cmocka_unit_test(what_is_no_longer_kept_is_gone),
         cmocka_unit_test(the_same_id_is_appended_once),
@@ -1157,6 +1281,7 @@ int main(void)
         cmocka_unit_test(a_view_follows_what_was_appended),
         cmocka_unit_test(the_system_pages),
         cmocka_unit_test(every_metric_is_documented_and_every_documented_one_is_there),
+        cmocka_unit_test(a_slow_follower_gets_all_of_it_later),
         cmocka_unit_test(every_route_asks_for_its_scope),
         cmocka_unit_test(tls_is_spoken_and_checked),
         cmocka_unit_test(an_open_address_without_tls_is_refused),
