@@ -284,13 +284,16 @@ END $$;
 -- WHERE false does nothing but lock it. The next statement reads the versions; what this one read is older than
 -- its waits.
 --
+-- Its plans are made when the stream table is small, perhaps empty, and stay: they must not scan it.
+--
 -- p_lane: not NULL, the answers are kept in that row of append_lane as those of batch p_number, so that whoever lost
 -- the connection can ask for them.
 CREATE FUNCTION event_append_many(p_lane uuid, p_number bigint, p_atomic bool, p_categories text[], p_keys text[], p_expects int[], p_versions int[],
     p_commands uuid[], p_hashes bytea[], p_counts int[], p_ends int[], p_of int[], p_nths int[],
     p_ids uuid[], p_types int[], p_times timestamptz[], p_metas bytea[], p_datas bytea[])
 RETURNS TABLE (outcome int, version int, first_seq bigint, last_seq bigint)
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     m        int := cardinality(p_keys);
     nos      bigint[];      -- of each append: its stream,

@@ -428,6 +428,25 @@ static void batches_that_cross_do_not_deadlock(void **state)
     assert_sound(f);
 }
 
+/* ---- plans ---- */
+
+/* A connection makes its plans once, perhaps while there is no stream at all. */
+static void the_streams_are_never_scanned(void **state)
+{
+    fixture_t *f = *state;
+    for (int round = 0; round < 3; round++) {
+        sb_test_pg_script(f->pg, "BEGIN");
+        add(f, "a", SB_EXPECT_ANY, 0, 1);
+        add(f, "b", SB_EXPECT_EXISTS, 0, 1);
+        add(f, "c", SB_EXPECT_ANY, 0, 1);
+        assert_ok(run_apart(f, f->pg, NULL), &f->err);
+        assert_int_equal(sb_test_pg_int(f->pg, "SELECT coalesce(sum(seq_scan), 0)::bigint FROM "
+                                               "pg_stat_xact_user_tables WHERE relname = 'stream'"),
+                         0);
+        sb_test_pg_script(f->pg, "COMMIT");
+    }
+}
+
 /* ---- lanes ---- */
 
 static void lane_params(sb_pg_params_t *params, const sb_append_lane_t *lane)
@@ -484,6 +503,7 @@ int main(void)
         CASE(a_conflict_leaves_the_others_alone),
         CASE(random_batches_agree_with_a_model),
         CASE(batches_that_cross_do_not_deadlock),
+        CASE(the_streams_are_never_scanned),
         CASE(a_batch_that_is_given_up_never_happens),
     };
     return cmocka_run_group_tests_name("append", tests, sb_test_pg_start, sb_test_pg_stop);
