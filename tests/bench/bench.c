@@ -22,6 +22,7 @@ static const struct {
     const char *name;
     bench_fn run;
 } benches[] = {{"smoke", bench_smoke},
+               {"append", bench_append},
                {"relay", bench_relay},
                {"read", bench_read},
                {"publish", bench_publish},

@@ -85,6 +85,7 @@ void bench_say(const char *format, ...) SB_PRINTF(1, 2);
 /* The benchmarks by name. */
 typedef void (*bench_fn)(const bench_env_t *env, bench_results_t *results);
 void bench_smoke(const bench_env_t *env, bench_results_t *results);
+void bench_append(const bench_env_t *env, bench_results_t *results);
 void bench_relay(const bench_env_t *env, bench_results_t *results);
 void bench_backlog(const bench_env_t *env, bench_results_t *results); /* a part of both, in relay.c */
 void bench_read(const bench_env_t *env, bench_results_t *results);

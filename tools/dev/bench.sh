@@ -13,6 +13,21 @@ benchmark's own.
 END
 }
 
+# The SQL of message-db, whose write_message stands beside our appends: fetched once, into the user's cache. 1 when
+# npm or its registry is not there.
+bench_message_db() {
+    _version=1.3.1
+    _folder=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/sagabus/message-db-$_version
+    if [ ! -d "$_folder/package/database" ]; then
+        command -v npm >/dev/null 2>&1 || return 1
+        mkdir -p "$_folder"
+        (cd "$_folder" && npm pack --silent "@eventide/message-db@$_version" >/dev/null 2>&1 &&
+            tar xzf "eventide-message-db-$_version.tgz") || return 1
+    fi
+    SB_MESSAGE_DB=$_folder/package/database
+    export SB_MESSAGE_DB
+}
+
 bench_command() {
     case ${1:-} in
     --help | -h) bench_help && exit 0 ;;
@@ -22,6 +37,7 @@ bench_command() {
     setup_quietly kafka
     kafka_fetch || exit 1
     build_preset release
+    if [ "$1" = append ]; then bench_message_db || say 'message-db is not to be had: no measures beside it'; fi
     stack_private bench kafka
     mkdir -p "$kafka_dir"
     touch "$kafka_dir/for-bench"
