@@ -22,12 +22,23 @@ sb_slice_t sb_message_key(const sb_event_t *event)
     return event->partition_key.ptr ? event->partition_key : event->subject;
 }
 
+/* "order.created.v2"; once an event, and printf would be half of the whole encoding. */
 static sb_slice_t schema_name(const sb_event_t *event, char *text, size_t size)
 {
+    char digits[12];
+    size_t count = 0;
     if (event->schema_version <= 0)
         return SB_SLICE_NONE;
-    int n = snprintf(text, size, "%.*s.v%d", SB_SLICE_ARG(event->type), event->schema_version);
-    return (sb_slice_t){text, n < (int)size ? (size_t)n : size - 1};
+    for (int v = event->schema_version; v > 0; v /= 10)
+        digits[count++] = (char)('0' + v % 10);
+    size_t room = size - count - 3;
+    size_t n = event->type.len < room ? event->type.len : room;
+    memcpy(text, event->type.ptr, n);
+    text[n++] = '.';
+    text[n++] = 'v';
+    while (count > 0)
+        text[n++] = digits[--count];
+    return (sb_slice_t){text, n};
 }
 
 void sb_message_encode(const sb_event_t *event, const sb_position_t *position, sb_message_headers_t *out)

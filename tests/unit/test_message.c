@@ -84,6 +84,25 @@ static void writes_only_what_is_there(void **state)
     assert_slice(sb_message_header(&message, "ce_source"), "/sagabus");
 }
 
+static void names_the_schema_by_type_and_version(void **state)
+{
+    (void)state;
+    static char type[SB_TYPE_MAX];
+    memset(type, 'a', sizeof type);
+    type[1] = '.';
+    sb_event_t event = {.type = {type, sizeof type}, .schema_version = INT32_MAX};
+    sb_message_headers_t headers;
+    sb_message_encode(&event, NULL, &headers);
+    sb_message_t message = message_of(&headers, SB_SLICE_NONE, SB_SLICE_NONE);
+    sb_slice_t schema = sb_message_header(&message, "ce_dataschema");
+    assert_int_equal(schema.len, SB_TYPE_MAX + strlen(".v2147483647"));
+    assert_memory_equal(schema.ptr + SB_TYPE_MAX, ".v2147483647", 12);
+    event = (sb_event_t){.type = SB_SLICE("a.b"), .schema_version = 10};
+    sb_message_encode(&event, NULL, &headers);
+    message = message_of(&headers, SB_SLICE_NONE, SB_SLICE_NONE);
+    assert_slice(sb_message_header(&message, "ce_dataschema"), "a.b.v10");
+}
+
 static void reads_structured_mode(void **state)
 {
     (void)state;
@@ -380,6 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comes_back_as_it_went),
         cmocka_unit_test(writes_only_what_is_there),
+        cmocka_unit_test(names_the_schema_by_type_and_version),
         cmocka_unit_test(reads_structured_mode),
         cmocka_unit_test(reads_data_in_base64),
         cmocka_unit_test(writes_structured_mode_and_reads_it_back),
