@@ -69,7 +69,7 @@ static void every_changing_route_has_a_scope(void **state)
             assert_int_not_equal(route->scope, SB_SCOPE_NONE);
         if (strcmp(route->method, "GET") != 0)
             assert_true(route->scope & (SB_SCOPE_WRITE | SB_SCOPE_ADMIN));
-        assert_true((route->on_loop != NULL) != (route->in_worker != NULL));
+        assert_true(route->on_loop || route->in_worker); /* with both, the loop hands on what it must */
     }
 }
 
