@@ -67,13 +67,7 @@ fi
 export NODE_PATH="$SB_TEST_ASYNCAPI_PATH"
 counts=$(python3 -c 'import json, sys; d = json.load(open(sys.argv[1]))
 print(len(d["channels"]), len(d["operations"]), len(d["components"]["messages"]))' "$work/a.json")
-node "$here/validate.js" "$work/a.json" "$counts"
-node "$here/validate.js" "$work/d.json"
-
-# The parser is not one that passes everything.
+# The third is there to show that the parser does not take everything.
 sed 's/"action": "send"/"action": "shout"/' "$work/a.json" >"$work/bad.json"
-if node "$here/validate.js" "$work/bad.json" >"$work/said" 2>&1; then
-    echo "the parser took a document with an unknown action"
-    exit 1
-fi
+node "$here/validate.js" "$work/a.json" "$counts" "$work/d.json" "$work/bad.json"
 echo "valid: $counts channels, operations, messages"

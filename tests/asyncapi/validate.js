@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Has the official parser judge an AsyncAPI document: node validate.js FILE EXPECTED
-// Errors of any kind fail; EXPECTED is "channels operations messages" as the test counted them. Prints them.
+// Has the official parser judge AsyncAPI documents: node validate.js FILE COUNTS GOOD BAD
+// FILE and GOOD must have no error, BAD one. COUNTS is "channels operations messages" of FILE as the test counted them.
 'use strict';
 
 const fs = require('node:fs');
 const { Parser, DiagnosticSeverity } = require('@asyncapi/parser');
 
-async function main() {
-  const text = fs.readFileSync(process.argv[2], 'utf8');
-  const { document, diagnostics } = await new Parser().parse(text);
+async function judge(parser, file) {
+  const { document, diagnostics } = await parser.parse(fs.readFileSync(file, 'utf8'));
   const errors = diagnostics.filter((found) => found.severity === DiagnosticSeverity.Error);
-  for (const { code, message, path } of errors) console.error(`${code}: ${message} at ${path.join('/')}`);
-  if (errors.length > 0 || !document) process.exit(1);
+  return { document, errors: errors.map(({ code, message, path }) => `${code}: ${message} at ${path.join('/')}`) };
+}
+
+async function main() {
+  const [file, expected, good, bad] = process.argv.slice(2);
+  const parser = new Parser();
+  const [first, second, third] = [await judge(parser, file), await judge(parser, good), await judge(parser, bad)];
+  const errors = [...first.errors, ...second.errors];
+  if (errors.length > 0) throw new Error(errors.join('\n'));
+  if (third.errors.length === 0) throw new Error('the parser took a document with an unknown action');
+  const { document } = first;
   const counts = [document.channels(), document.operations(), document.components().messages()].map((all) => all.length);
   const payloads = document.components().messages().all().filter((message) => message.hasPayload());
   if (payloads.length !== counts[2]) throw new Error('a message has no payload');
-  console.log(counts.join(' '));
-  if (process.argv[3] && counts.join(' ') !== process.argv[3]) throw new Error(`expected ${process.argv[3]}`);
+  if (counts.join(' ') !== expected) throw new Error(`${counts.join(' ')}, expected ${expected}`);
 }
 
 main().catch((trouble) => {
