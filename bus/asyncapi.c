@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bus/asyncapi.h"
 
-#include "bus/relay_page.h"
+#include "bus/relay/relay_page.h"
 #include "bus/topic.h"
 #include "sagabus/event.h"
 

@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/scan.h"
-#include "bus/dlq.h"
+#include "bus/subscriber/dlq.h"
 #include "cli/commands.h"
 #include "migrations/list.h"
 

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "cli/registry.h"
 #include "cli/remote.h"
-#include "events/durable.h"
+#include "events/store/durable.h"
 #include "migrations/list.h"
 #include "saga/topology.h"
 

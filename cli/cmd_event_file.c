@@ -11,7 +11,7 @@
 #include "base/scan.h"
 #include "cli/commands.h"
 #include "cli/registry.h"
-#include "events/store.h"
+#include "events/store/store.h"
 
 #include <errno.h>
 #include <stdlib.h>

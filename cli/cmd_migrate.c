@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
-#include "events/access.h"
+#include "events/store/access.h"
 #include "migrations/list.h"
 
 /* Records the roles that were named, and gives all of them their rights: a migration may have made tables. */

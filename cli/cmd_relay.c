@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/migrate.h"
-#include "bus/relay_admin.h"
+#include "bus/relay/relay_admin.h"
 #include "cli/commands.h"
 #include "migrations/list.h"
 

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/registry.h"
 #include "cli/remote.h"
-#include "saga/graph.h"
+#include "saga/query/graph.h"
 
 #include <stdio.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/registry.h"
-#include "events/view.h"
+#include "events/view/view.h"
 #include "saga/definition.h"
 
 static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {

@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
-#include "events/detach.h"
+#include "events/store/detach.h"
 #include "migrations/list.h"
 
 #include <inttypes.h>

@@ -7,7 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/scan.h"
-#include "bus/subscriber.h"
+#include "bus/subscriber/subscriber.h"
 #include "cli/commands.h"
 #include "cli/subscribe_exec.h"
 

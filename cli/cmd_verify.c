@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
-#include "events/verify.h"
+#include "events/store/verify.h"
 #include "migrations/list.h"
 
 #include <inttypes.h>

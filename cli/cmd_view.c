@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/registry.h"
 #include "cli/remote.h"
-#include "events/view.h"
+#include "events/view/view.h"
 
 #include <unistd.h>
 

@@ -13,8 +13,8 @@
 #define SB_EVENTS_CATALOG_H
 
 #include "base/pg.h"
-#include "events/schema.h"
-#include "events/upcast.h"
+#include "events/schema/schema.h"
+#include "events/schema/upcast.h"
 #include "sagabus/event.h"
 
 typedef struct sb_catalog sb_catalog_t;
@@ -94,9 +94,9 @@ typedef void (*sb_schema_fault_fn)(void *context, sb_code_t code, const char *fi
                                    const char *message);
 
 /* Checks every file under dir as sb_catalog_apply does, without a database: each by itself, versions of an
- * event type beside each other (events/compat.h), views and sagas beside the types. released holds what the
- * files are compared with (a loaded catalog, or a new one); against adds a directory of files to it, NULL:
- * none. released is used up by it. Every fault is told of; SB_OK also then. *files: how many were read
+ * event type beside each other (events/schema/compat.h), views and sagas beside the types. released holds
+ * what the files are compared with (a loaded catalog, or a new one); against adds a directory of files to it,
+ * NULL: none. released is used up by it. Every fault is told of; SB_OK also then. *files: how many were read
  * without a fault of their own. */
 SB_MUST_CHECK sb_code_t sb_catalog_check(sb_catalog_t *released, const char *against, const char *dir,
                                          const sb_artifact_check_fn check[SB_ARTIFACT_KINDS],

@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/catalog_draft.h"
-#include "events/compat.h"
+#include "events/schema/compat.h"
 
 #include <stdio.h>
 

@@ -136,7 +136,7 @@ BEGIN
 END $$;
 SELECT event_partitions_ahead(1000000);
 
--- One tick of the sequencer (events/sequencer_rule.c states its rule) in one round trip: what was drawn, THEN who holds
+-- One tick of the sequencer (events/store/sequencer_rule.c states its rule) in one round trip: what was drawn, THEN who holds
 -- the insert lock, then what follows from it to the lease. Neither of the two is read by a snapshot, and one is read
 -- after the other: the rule rests on that. p_previous: drawn of the tick before; p_known, p_lows: the holders of then.
 -- A row a holder, or one without. Nothing is locked and nothing written while safe does not move.

@@ -1,5 +1,5 @@
 -- History that can be proven. A seal covers the events of a range of seq, of all classes: their Merkle root, and
--- the hash of the seal before, so that the newest hash stands for the whole history. events/seal.h says how the
+-- the hash of the seal before, so that the newest hash stands for the whole history. events/store/seal.h says how the
 -- hashes are made. marks finds what was changed (32 bytes an event); the proof is the root.
 CREATE TABLE event_seal (
     to_seq    bigint PRIMARY KEY,

@@ -6,11 +6,11 @@
 #ifndef SB_SERVER_ENGINE_H
 #define SB_SERVER_ENGINE_H
 
-#include "bus/relay.h"
-#include "events/appender.h"
-#include "events/sequencer.h"
-#include "events/view.h"
-#include "saga/orchestrator.h"
+#include "bus/relay/relay.h"
+#include "events/store/appender.h"
+#include "events/store/sequencer.h"
+#include "events/view/view.h"
+#include "saga/orchestrator/orchestrator.h"
 #include "server/http.h"
 #include "server/keys.h"
 

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "events/durable.h"
+#include "events/store/durable.h"
 #include "migrations/list.h"
 #include "saga/topology.h"
 #include "server_sql.h"

@@ -7,7 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "events/saga_number.h"
-#include "saga/query.h"
+#include "saga/query/query.h"
 #include "server/body.h"
 #include "server/handlers.h"
 #include "server/problem.h"

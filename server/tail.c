@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "events/store.h"
+#include "events/store/store.h"
 #include "server/engine.h"
 #include "server/worker.h"
 

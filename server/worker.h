@@ -8,7 +8,7 @@
 #ifndef SB_SERVER_WORKER_H
 #define SB_SERVER_WORKER_H
 
-#include "events/store.h"
+#include "events/store/store.h"
 #include "server/engine.h"
 #include "server/route.h"
 

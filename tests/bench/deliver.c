@@ -3,9 +3,9 @@
 
 #include "base/clock.h"
 #include "bus/message.h"
-#include "bus/relay.h"
+#include "bus/relay/relay.h"
 #include "bus/topic.h"
-#include "events/sequencer.h"
+#include "events/store/sequencer.h"
 #include "sagabus/store.h"
 #include "tests/bench/append.h"
 #include "tests/bench/latency.h"

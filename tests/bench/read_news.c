@@ -2,7 +2,7 @@
 #include "tests/bench/read.h"
 
 #include "base/clock.h"
-#include "events/sequencer.h"
+#include "events/store/sequencer.h"
 #include "sagabus/store.h"
 #include "tests/bench/append.h"
 #include "tests/bench/latency.h"

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "bus/message.h"
-#include "bus/subscriber.h"
+#include "bus/subscriber/subscriber.h"
 #include "bus/topic.h"
 #include "tests/bench/append.h"
 #include "tests/bench/place.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/fuzz/schema_oracle.h"
 
-#include "events/schema.h"
+#include "events/schema/schema.h"
 
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
 #include "tests/fuzz/upcast_oracle.h"
 
 #include "base/scan.h"
-#include "events/upcast.h"
+#include "events/schema/upcast.h"
 
 #include <stdio.h>
 #include <stdlib.h>

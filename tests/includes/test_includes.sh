@@ -1,6 +1,6 @@
 #!/bin/sh
-# The rooms include one way only, base <- migrations <- events <- bus <- saga <- server <- cli, and each
-# third party has one home. Reads the #include lines of the tree; first plants every fault in a tree of its
+# The rooms include one way only, base <- migrations <- events <- bus <- saga <- server <- cli; what lies side by
+# side inside a room stays apart; and each third party has one home. Reads the #include lines of the tree; first plants every fault in a tree of its
 # own and asks to find it, so that a rule that finds nothing is not one that sees nothing.
 #
 # SPDX-License-Identifier: Apache-2.0
@@ -16,6 +16,14 @@ check_tree() {
                 split("base migrations events bus saga server cli", rooms, " ")
                 for (i in rooms) rank[rooms[i]] = i
                 room = file; sub(/\/.*/, "", room)
+                apart["events/schema/"] = "^events/(store|view)/"
+                apart["events/store/"] = "^events/view/"
+                apart["events/view/"] = "^events/store/"
+                apart["bus/relay/"] = "^bus/subscriber/"
+                apart["bus/subscriber/"] = "^bus/relay/"
+                apart["saga/orchestrator/"] = "^saga/(participant|query)/"
+                apart["saga/participant/"] = "^saga/(orchestrator|query)/"
+                apart["saga/query/"] = "^saga/(orchestrator|participant)/"
             }
             function fault(text) { printf "%s:%d: %s\n", file, FNR, text }
             /^[ \t]*#[ \t]*include[ \t]*["<]/ {
@@ -28,6 +36,9 @@ check_tree() {
                     fault("a public header includes " name ", which is not public")
                 if (from in rank && room == "examples")
                     fault("an example includes " name ": it may use include/sagabus/ only")
+                if (match(file, /^[a-z]+\/[a-z]+\//) && (inner = substr(file, 1, RLENGTH)) in apart &&
+                    name ~ apart[inner])
+                    fault(inner " includes " name ": these two know nothing of each other")
                 if (name ~ /^\.\.?\//)
                     fault(name ": includes are written from the root")
 
@@ -70,24 +81,28 @@ allowed() { # allowed FILE INCLUDE
 
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
-planted base/log.c '"events/store.h"'
-planted migrations/list.c '"events/store.h"'
-planted events/view.c '"bus/relay.h"'
-planted bus/relay.h '"saga/machine.h"'
+planted base/log.c '"events/store/store.h"'
+planted migrations/list.c '"events/store/store.h"'
+planted events/view/view.c '"bus/relay/relay.h"'
+planted bus/relay/relay.h '"saga/machine.h"'
 planted saga/machine.c '"server/http.h"'
 planted server/http.c '"cli/main.h"'
 planted include/sagabus/event.h '"base/log.h"'
 planted examples/order/a.c '"base/log.h"'
-planted bus/relay.c '"../base/log.h"'
+planted events/schema/schema.c '"events/store/store.h"'
+planted events/view/view_fold.c '"events/store/store.h"'
+planted bus/subscriber/inbox.c '"bus/relay/relay.h"'
+planted saga/query/show.c '"saga/orchestrator/shard.h"'
+planted bus/relay/relay.c '"../base/log.h"'
 planted saga/machine.c '<librdkafka/rdkafka.h>'
 planted include/sagabus/bus.h '<librdkafka/rdkafka.h>'
-planted events/store.c '<libpq-fe.h>'
+planted events/store/store.c '<libpq-fe.h>'
 planted base/json.c '<postgresql/libpq-fe.h>'
 planted cli/main.c '<event2/event.h>'
 planted server/push.c '<curl/curl.h>'
 planted bus/a.c ' <event2/event.h> /* why */'
-allowed saga/orchestrator.c '"base/pg.h"'
-allowed bus/relay.c '<librdkafka/rdkafka.h>'
+allowed saga/orchestrator/orchestrator.c '"base/pg.h"'
+allowed bus/relay/relay.c '<librdkafka/rdkafka.h>'
 allowed base/pg_copy.c '<libpq-fe.h>'
 allowed base/http_client.c '<curl/curl.h>'
 allowed cli/serve.c '"server/http.h"'

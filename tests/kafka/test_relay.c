@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/relay.h"
 
-#include "bus/relay_admin.h"
+#include "bus/relay/relay_admin.h"
 #include "bus/topic.h"
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"

@@ -5,8 +5,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
 #include "bus/topics.h"
-#include "saga/command.h"
-#include "saga/orchestrator.h"
+#include "saga/orchestrator/orchestrator.h"
+#include "saga/participant/command.h"
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
 #include "tests/support/mock.h"

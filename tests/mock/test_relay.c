@@ -2,7 +2,7 @@
 #include "tests/support/relay.h"
 
 #include "bus/position.h"
-#include "bus/relay_admin.h"
+#include "bus/relay/relay_admin.h"
 #include "tests/support/assert.h"
 #include "tests/support/mock.h"
 

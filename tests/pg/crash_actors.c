@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/pg/crash_actors.h"
 
-#include "events/appender.h"
-#include "events/sequencer.h"
-#include "events/store.h"
+#include "events/store/appender.h"
+#include "events/store/sequencer.h"
+#include "events/store/store.h"
 #include "tests/support/assert.h"
 
 #include <fcntl.h>

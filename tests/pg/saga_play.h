@@ -11,7 +11,7 @@
 #ifndef SB_TESTS_PG_SAGA_PLAY_H
 #define SB_TESTS_PG_SAGA_PLAY_H
 
-#include "saga/orchestrator_bus.h"
+#include "saga/orchestrator/orchestrator_bus.h"
 
 #include <pthread.h>
 

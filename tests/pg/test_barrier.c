@@ -4,7 +4,7 @@
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 
-#include "saga/barrier.h"
+#include "saga/participant/barrier.h"
 
 #include <pthread.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "events/catalog.h"
-#include "events/view.h"
+#include "events/view/view.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 #include "tests/support/process.h"

@@ -10,7 +10,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/catalog.h"
-#include "events/verify.h"
+#include "events/store/verify.h"
 #include "tests/pg/crash_check.h"
 #include "tests/support/assert.h"
 

@@ -2,9 +2,9 @@
  * is told so.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "events/detach.h"
-#include "events/keeper.h"
-#include "events/verify.h"
+#include "events/store/detach.h"
+#include "events/store/keeper.h"
+#include "events/store/verify.h"
 #include "sagabus/store.h"
 #include "tests/pg/view_world.h"
 #include "tests/support/assert.h"

@@ -2,8 +2,8 @@
 #include "tests/support/oom.h"
 
 #include "base/lease.h"
-#include "events/appender.h"
-#include "events/store.h"
+#include "events/store/appender.h"
+#include "events/store/store.h"
 #include "sagabus/aggregate.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"

@@ -3,11 +3,11 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/migrate.h"
-#include "events/access.h"
-#include "events/durable.h"
-#include "events/sequencer.h"
-#include "events/verify.h"
-#include "events/view.h"
+#include "events/store/access.h"
+#include "events/store/durable.h"
+#include "events/store/sequencer.h"
+#include "events/store/verify.h"
+#include "events/view/view.h"
 #include "migrations/list.h"
 #include "sagabus/store.h"
 #include "tests/support/assert.h"

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/log.h"
-#include "saga/query.h"
+#include "saga/query/query.h"
 #include "tests/pg/saga_stage.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* History that can be proven: what a superuser does behind our back is found, and named.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "events/keeper.h"
-#include "events/verify.h"
+#include "events/store/keeper.h"
+#include "events/store/verify.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
-#include "events/sequencer.h"
+#include "events/store/sequencer.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 #include "tests/support/process.h"

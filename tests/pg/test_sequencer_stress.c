@@ -8,7 +8,7 @@
  * scheduler's.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "events/sequencer.h"
+#include "events/store/sequencer.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
-#include "events/store.h"
+#include "events/store/store.h"
 #include "events_sql.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"

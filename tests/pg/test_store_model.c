@@ -5,7 +5,7 @@
  * Some seconds; SB_TEST_LONG=1: some minutes. SB_TEST_SEED repeats a run.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "events/store.h"
+#include "events/store/store.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 

@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
-#include "events/keeper.h"
 #include "events/saga_number.h"
-#include "events/store_internal.h"
+#include "events/store/keeper.h"
+#include "events/store/store_internal.h"
 #include "events_sql.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"

@@ -2,8 +2,8 @@
  * know.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "events/store.h"
-#include "events/view.h"
+#include "events/store/store.h"
+#include "events/view/view.h"
 #include "tests/pg/view_world.h"
 #include "tests/support/process.h"
 

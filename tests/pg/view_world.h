@@ -8,7 +8,7 @@
 #ifndef SB_TESTS_PG_VIEW_WORLD_H
 #define SB_TESTS_PG_VIEW_WORLD_H
 
-#include "events/view.h"
+#include "events/view/view.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 

@@ -4,7 +4,7 @@
 #ifndef SB_TESTS_SUPPORT_RELAY_H
 #define SB_TESTS_SUPPORT_RELAY_H
 
-#include "bus/relay.h"
+#include "bus/relay/relay.h"
 #include "tests/support/messages.h"
 #include "tests/support/pg_server.h"
 

@@ -10,7 +10,7 @@
 
 #include "bus/position.h"
 #include "bus/producer.h"
-#include "bus/subscriber.h"
+#include "bus/subscriber/subscriber.h"
 #include "bus/topic.h"
 #include "tests/support/pg_server.h"
 

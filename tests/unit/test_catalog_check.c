@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/catalog.h"
-#include "events/view.h"
+#include "events/view/view.h"
 #include "saga/definition.h"
 #include "tests/support/assert.h"
 #include "tests/support/process.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "events/compat.h"
+#include "events/schema/compat.h"
 #include "tests/support/assert.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* What is foretold of a saga is what the machine would do.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "saga/forecast.h"
+#include "saga/query/forecast.h"
 #include "tests/support/assert.h"
 
 #include <stdio.h>

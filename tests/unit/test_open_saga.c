@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "events/saga_number.h"
-#include "saga/shard.h"
-#include "saga/timers.h"
+#include "saga/orchestrator/shard.h"
+#include "saga/orchestrator/timers.h"
 #include "tests/support/assert.h"
 
 #include <stdlib.h>

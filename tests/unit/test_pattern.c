@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "events/pattern.h"
+#include "events/schema/pattern.h"
 #include "tests/support/assert.h"
 
 #include <stdlib.h>

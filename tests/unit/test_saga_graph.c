@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "saga/graph.h"
+#include "saga/query/graph.h"
 #include "tests/support/assert.h"
 
 static const char trip[] =

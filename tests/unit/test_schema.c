@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "events/schema.h"
+#include "events/schema/schema.h"
 #include "tests/fuzz/schema_oracle.h"
 #include "tests/support/assert.h"
 

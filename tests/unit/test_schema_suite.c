@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/scan.h"
-#include "events/schema.h"
+#include "events/schema/schema.h"
 #include "tests/support/assert.h"
 #include "tests/support/skip.h"
 

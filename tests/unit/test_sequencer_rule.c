@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "events/sequencer_rule.h"
+#include "events/store/sequencer_rule.h"
 #include "tests/support/assert.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
 #include "base/scan.h"
-#include "events/upcast.h"
+#include "events/schema/upcast.h"
 #include "tests/fuzz/upcast_oracle.h"
 #include "tests/support/assert.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
-#include "events/view_definition.h"
+#include "events/view/view_definition.h"
 #include "tests/support/assert.h"
 
 #include <stdlib.h>

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/relay/relay_tail.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "bus/kafka.h"
+#include "bus/message.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SUFFIX ".events"
+
+/* One partition that is being read. */
+typedef struct wanted {
+    rd_kafka_topic_t *topic;
+    int32_t partition;
+    bool done;
+} wanted_t;
+
+typedef struct tail {
+    const sb_config_t *config;
+    rd_kafka_t *handle;
+    rd_kafka_queue_t *queue;
+    wanted_t *wanted;
+    size_t count;
+    int64_t until_us;
+} tail_t;
+
+static int left_ms(const tail_t *t)
+{
+    int64_t left = (t->until_us - sb_mono_us()) / 1000;
+    return left < 1 ? 1 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+/* A category is one label: a dot in it is another installation's prefix, whose topics are none of ours. */
+static bool is_events_topic(const tail_t *t, const char *name)
+{
+    const char *prefix = sb_config_get(t->config, "kafka.prefix");
+    size_t n = strlen(name);
+    size_t p = strlen(prefix);
+    if (n <= p + strlen(SUFFIX) || strncmp(name, prefix, p) != 0)
+        return false;
+    const char *suffix = name + n - strlen(SUFFIX);
+    return strcmp(suffix, SUFFIX) == 0 && memchr(name + p, '.', (size_t)(suffix - name) - p) == NULL;
+}
+
+/* Begins to read the last record, if there is one. */
+static sb_code_t start(tail_t *t, const char *topic, int32_t partition, sb_error_t *err)
+{
+    int64_t low = 0;
+    int64_t high = 0;
+    rd_kafka_resp_err_t error =
+        rd_kafka_query_watermark_offsets(t->handle, topic, partition, &low, &high, left_ms(t));
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return sb_kafka_fail(err, error, "ask for the end of %s %d", topic, partition);
+    if (high <= low)
+        return SB_OK;
+    wanted_t *grown = realloc(t->wanted, (t->count + 1) * sizeof *grown);
+    if (!grown)
+        return sb_fail(err, SB_NO_MEMORY, "relay: out of memory");
+    t->wanted = grown;
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(t->handle, topic, NULL);
+    if (!handle || rd_kafka_consume_start_queue(handle, partition, high - 1, t->queue) != 0) {
+        if (handle)
+            rd_kafka_topic_destroy(handle);
+        return sb_kafka_fail(err, rd_kafka_last_error(), "read the end of %s %d", topic, partition);
+    }
+    t->wanted[t->count++] = (wanted_t){handle, partition, false};
+    return SB_OK;
+}
+
+static sb_code_t start_all(tail_t *t, sb_error_t *err)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(t->handle, 1, NULL, &metadata, left_ms(t));
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return sb_kafka_fail(err, error, "ask Kafka for its topics");
+    sb_code_t code = SB_OK;
+    for (int i = 0; i < metadata->topic_cnt && code == SB_OK; i++) {
+        const struct rd_kafka_metadata_topic *topic = &metadata->topics[i];
+        for (int p = 0; is_events_topic(t, topic->topic) && p < topic->partition_cnt && code == SB_OK; p++)
+            code = start(t, topic->topic, topic->partitions[p].id, err);
+    }
+    rd_kafka_metadata_destroy(metadata);
+    return code;
+}
+
+static wanted_t *find_wanted(const tail_t *t, const rd_kafka_message_t *message)
+{
+    for (size_t i = 0; message->rkt && i < t->count; i++)
+        if (t->wanted[i].partition == message->partition &&
+            strcmp(rd_kafka_topic_name(t->wanted[i].topic), rd_kafka_topic_name(message->rkt)) == 0)
+            return &t->wanted[i];
+    return NULL;
+}
+
+static sb_code_t visit_message(const rd_kafka_message_t *from, sb_relay_tail_fn visit, void *context,
+                               sb_error_t *err)
+{
+    sb_message_t message;
+    sb_relay_tail_t tail = {.partition = from->partition};
+    sb_kafka_message(from, &message);
+    sb_slice_t id = sb_message_header(&message, "ce_id");
+    if (!sb_position_parse(sb_message_header(&message, SB_POSITION_HEADER), &tail.position) || !id.ptr ||
+        !sb_uuid_parse(id.ptr, id.len, &tail.id))
+        return SB_OK; /* not a record of a relay */
+    (void)snprintf(tail.topic, sizeof tail.topic, "%s", message.topic);
+    return visit(context, &tail, err);
+}
+
+static sb_code_t collect(tail_t *t, sb_relay_tail_fn visit, void *context, sb_error_t *err)
+{
+    size_t done = 0;
+    sb_code_t code = SB_OK;
+    while (done < t->count && code == SB_OK && sb_mono_us() < t->until_us) {
+        rd_kafka_message_t *message = rd_kafka_consume_queue(t->queue, left_ms(t));
+        if (!message)
+            break;
+        wanted_t *wanted = find_wanted(t, message);
+        if (wanted && !wanted->done) {
+            wanted->done = true;
+            done++;
+            if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+                code = visit_message(message, visit, context, err);
+        }
+        rd_kafka_message_destroy(message);
+    }
+    if (done < t->count && code == SB_OK)
+        sb_log(SB_LOG_WARN, "RELAY-TAIL", "the last records of some partitions could not be read|missing=%zu",
+               t->count - done);
+    return code;
+}
+
+static void close_tail(tail_t *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        (void)rd_kafka_consume_stop(t->wanted[i].topic, t->wanted[i].partition);
+        rd_kafka_topic_destroy(t->wanted[i].topic);
+    }
+    free(t->wanted);
+    if (t->queue)
+        rd_kafka_queue_destroy(t->queue);
+    if (t->handle)
+        rd_kafka_destroy(t->handle);
+}
+
+sb_code_t sb_relay_tail_each(const sb_config_t *config, int timeout_ms, sb_relay_tail_fn visit, void *context,
+                             sb_error_t *err)
+{
+    tail_t t = {.config = config, .until_us = sb_mono_us() + (int64_t)timeout_ms * 1000};
+    rd_kafka_conf_t *conf = NULL;
+    sb_code_t code = sb_kafka_conf(&conf, config, SB_KAFKA_READER, "sagabus-relay", err);
+    /* A partition read to its end waits for more, and the question for the next one's end waits behind it. */
+    if (code == SB_OK)
+        (void)rd_kafka_conf_set(conf, "fetch.wait.max.ms", "10", NULL, 0);
+    if (code == SB_OK)
+        code = sb_kafka_open(&t.handle, RD_KAFKA_CONSUMER, conf, err);
+    if (code == SB_OK) {
+        t.queue = rd_kafka_queue_new(t.handle);
+        code = start_all(&t, err);
+    }
+    if (code == SB_OK)
+        code = collect(&t, visit, context, err);
+    close_tail(&t);
+    return code;
+}

@@ -1,0 +1,381 @@
+/* What is not done, by subscription and partition. Entries of a slot stand in the order of the partition;
+ * each says where the slot stands when it and all before it are done, so the mark is the one of the last done
+ * entry before the first that is not.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "bus/subscriber/subscriber_internal.h"
+
+#include "base/clock.h"
+#include "base/scan.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#define NAME_MAX_BYTES 2000 /* of source and id: an entry of an index has its limit */
+
+/* ---- records ---- */
+
+/* Memory goes round: the fetching thread takes all that was given back at once, so no one waits for another.
+ */
+static sb_fetched_t *take_spare(sb_subscriber_t *pool)
+{
+    if (!pool->spare)
+        pool->spare = atomic_exchange(&pool->given_back, NULL);
+    sb_fetched_t *fetched = pool->spare;
+    if (fetched)
+        pool->spare = fetched->pooled;
+    return fetched;
+}
+
+sb_fetched_t *sb_fetched_new(sb_subscriber_t *pool)
+{
+    sb_fetched_t *fetched = pool ? take_spare(pool) : NULL;
+    if (!fetched)
+        fetched = malloc(sizeof *fetched);
+    if (!fetched)
+        return NULL;
+    atomic_init(&fetched->refs, 1);
+    atomic_init(&fetched->memory, 1);
+    fetched->pool = pool;
+    fetched->record = NULL;
+    fetched->fault = fetched->copy = NULL;
+    fetched->scratch = (sb_buf_t)SB_BUF_INIT;
+    fetched->entry_taken = false;
+    return fetched;
+}
+
+static void push(_Atomic(sb_fetched_t *) *list, sb_fetched_t *fetched)
+{
+    fetched->pooled = atomic_load(list);
+    while (!atomic_compare_exchange_weak(list, &fetched->pooled, fetched))
+        ;
+}
+
+static void give_back(sb_fetched_t *fetched)
+{
+    if (atomic_fetch_sub(&fetched->memory, 1) > 1)
+        return;
+    if (fetched->pool)
+        push(&fetched->pool->given_back, fetched);
+    else
+        free(fetched);
+}
+
+static void destroy(sb_fetched_t *fetched)
+{
+    if (fetched->record)
+        rd_kafka_message_destroy(fetched->record);
+    sb_buf_fini(&fetched->scratch);
+    free(fetched->fault);
+    free(fetched->copy);
+    give_back(fetched);
+}
+
+void sb_fetched_drop(sb_fetched_t *fetched)
+{
+    if (!fetched || atomic_fetch_sub(&fetched->refs, 1) > 1)
+        return;
+    if (fetched->pool)
+        push(&fetched->pool->done, fetched);
+    else
+        destroy(fetched);
+}
+
+void sb_fetched_reap(sb_subscriber_t *pool)
+{
+    sb_fetched_t *fetched = atomic_exchange(&pool->done, NULL);
+    while (fetched) {
+        sb_fetched_t *following = fetched->pooled;
+        destroy(fetched);
+        fetched = following;
+    }
+}
+
+void sb_fetched_pool_free(sb_subscriber_t *pool)
+{
+    sb_fetched_reap(pool);
+    for (sb_fetched_t *fetched; (fetched = take_spare(pool));)
+        free(fetched);
+}
+
+sb_entry_t *sb_entry_new(sb_fetched_t *fetched)
+{
+    if (!fetched || fetched->entry_taken)
+        return calloc(1, sizeof(sb_entry_t));
+    fetched->entry_taken = true;
+    atomic_fetch_add(&fetched->memory, 1);
+    fetched->entry = (sb_entry_t){.home = fetched};
+    return &fetched->entry;
+}
+
+void sb_entry_free(sb_entry_t *entry)
+{
+    sb_fetched_t *home = entry->home;
+    sb_fetched_drop(entry->fetched);
+    free(entry->error);
+    free(entry->body);
+    if (home)
+        give_back(home);
+    else
+        free(entry);
+}
+
+/* What has no id of its own is known by its place. */
+static sb_code_t keep_fault(sb_fetched_t *fetched, const char *text, sb_error_t *err)
+{
+    const sb_message_t *message = &fetched->message;
+    sb_buf_reset(&fetched->scratch);
+    sb_buf_printf(&fetched->scratch, "%s/%d/%lld", message->topic, (int)message->partition,
+                  (long long)message->offset);
+    fetched->fault = strdup(text);
+    if (!fetched->fault || sb_buf_failed(&fetched->scratch))
+        return sb_fail(err, SB_NO_MEMORY, "decode: out of memory");
+    fetched->event = (sb_event_t){.source = SB_SLICE("kafka:"), .type = SB_SLICE_NONE};
+    fetched->info = (sb_message_info_t){.id = sb_buf_slice(&fetched->scratch)};
+    fetched->info.has_position =
+        sb_position_parse(sb_message_header(message, SB_POSITION_HEADER), &fetched->info.position);
+    return SB_OK;
+}
+
+sb_code_t sb_fetched_decode(sb_fetched_t *fetched, sb_error_t *err)
+{
+    sb_error_t why = SB_ERROR_INIT;
+    sb_code_t code =
+        sb_message_decode(&fetched->message, &fetched->scratch, &fetched->event, &fetched->info, &why);
+    if (code == SB_NO_MEMORY)
+        return sb_fail(err, SB_NO_MEMORY, "decode: out of memory");
+    if (code != SB_OK)
+        return keep_fault(fetched, why.message, err);
+    if (!sb_utf8_ok(fetched->info.id) || !sb_utf8_ok(fetched->event.source) ||
+        !sb_utf8_ok(fetched->event.type))
+        return keep_fault(fetched, "it is no event: its id, source or type is not UTF-8", err);
+    if (fetched->info.id.len + fetched->event.source.len > NAME_MAX_BYTES)
+        return keep_fault(fetched, "it is no event: its id and source are longer than 2000 bytes", err);
+    return SB_OK;
+}
+
+void sb_fetched_delivery(const sb_fetched_t *fetched, sb_delivery_t *out)
+{
+    const sb_message_t *message = &fetched->message;
+    *out = (sb_delivery_t){.event = fetched->event,
+                           .id = fetched->info.id,
+                           .topic = message->topic,
+                           .partition = message->partition,
+                           .offset = message->offset,
+                           .key = message->key,
+                           .value = message->value,
+                           .headers = message->headers,
+                           .header_count = message->header_count,
+                           .attempt = 1};
+    if (fetched->info.has_position)
+        out->event.seq = fetched->info.position.seq;
+}
+
+/* ---- slots ---- */
+
+sb_slot_t *sb_slot_new(sb_sub_t *sub, const char *topic, int32_t partition)
+{
+    sb_slot_t *slot = calloc(1, sizeof *slot);
+    char *name = strdup(topic);
+    if (!slot || !name) {
+        free(slot);
+        free(name);
+        return NULL;
+    }
+    *slot = (sb_slot_t){.sub = sub, .topic = name, .partition = partition, .refs = 1};
+    slot->at.next_offset = slot->low.next_offset = slot->saved.next_offset = -1;
+    return slot;
+}
+
+static void free_slot(sb_slot_t *slot)
+{
+    while (slot->oldest) {
+        sb_entry_t *entry = slot->oldest;
+        slot->oldest = entry->follower;
+        sb_entry_free(entry);
+    }
+    free(slot->topic);
+    free(slot);
+}
+
+/* Lock: held. Frees it with its last reference. */
+static void unref(sb_slot_t *slot)
+{
+    if (--slot->refs == 0)
+        free_slot(slot);
+}
+
+void sb_slot_unref(sb_slot_t *slot)
+{
+    sb_sub_t *sub = slot->sub;
+    (void)pthread_mutex_lock(&sub->lock);
+    unref(slot);
+    (void)pthread_mutex_unlock(&sub->lock);
+}
+
+/* Lock: held. Moves the mark over what is done and frees it. */
+static void advance(sb_slot_t *slot)
+{
+    while (slot->oldest && slot->oldest->done) {
+        sb_entry_t *entry = slot->oldest;
+        slot->oldest = entry->follower;
+        if (!slot->oldest)
+            slot->newest = NULL;
+        slot->low = entry->mark;
+        sb_entry_free(entry);
+    }
+}
+
+/* Lock: held. */
+static void append(sb_slot_t *slot, sb_entry_t *entry)
+{
+    sb_entry_t *newest = slot->newest;
+    if (entry->done && newest && newest->done) { /* one of them is enough */
+        newest->mark = entry->mark;
+        sb_entry_free(entry);
+        return;
+    }
+    entry->follower = NULL;
+    if (newest)
+        newest->follower = entry;
+    else
+        slot->oldest = entry;
+    slot->newest = entry;
+    if (entry->done)
+        return;
+    slot->refs++;
+    slot->sub->waiting++;
+    slot->sub->waiting_bytes += (int64_t)entry->bytes;
+}
+
+void sb_slot_add_all(sb_sub_t *sub, sb_entry_t *const *round, size_t count)
+{
+    (void)pthread_mutex_lock(&sub->lock);
+    for (size_t i = 0; i < count; i++) {
+        sb_slot_t *slot = round[i]->slot;
+        append(slot, round[i]);
+        if (slot->oldest->done)
+            advance(slot);
+    }
+    (void)pthread_mutex_unlock(&sub->lock);
+}
+
+bool sb_slot_drain(sb_slot_t *slot, int64_t until_us)
+{
+    sb_sub_t *sub = slot->sub;
+    (void)pthread_mutex_lock(&sub->lock);
+    slot->gone = true;
+    while (slot->in_hand > 0) {
+        int64_t left_us = until_us - sb_mono_us();
+        struct timespec until;
+        if (left_us <= 0)
+            break;
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        int64_t ns = until.tv_nsec + left_us % 1000000 * 1000;
+        until.tv_sec += left_us / 1000000 + ns / 1000000000;
+        until.tv_nsec = ns % 1000000000;
+        (void)pthread_cond_timedwait(&sub->idle, &sub->lock, &until);
+    }
+    bool drained = slot->in_hand == 0;
+    (void)pthread_mutex_unlock(&sub->lock);
+    return drained;
+}
+
+/* ---- the lanes' side ---- */
+
+bool sb_slot_enter(const sb_lane_t *lane, sb_entry_t *entry)
+{
+    sb_sub_t *sub = entry->slot->sub;
+    (void)pthread_mutex_lock(&sub->lock);
+    bool ours = !entry->slot->gone;
+    if (ours) {
+        entry->slot->in_hand++;
+        entry->holder = lane;
+    }
+    (void)pthread_mutex_unlock(&sub->lock);
+    return ours;
+}
+
+/* Lock: held. */
+static void leave(sb_sub_t *sub, sb_entry_t *entry)
+{
+    entry->holder = NULL;
+    if (--entry->slot->in_hand == 0)
+        (void)pthread_cond_broadcast(&sub->idle);
+}
+
+void sb_slot_leave(sb_sub_t *sub, sb_entry_t *const *entries, size_t count)
+{
+    (void)pthread_mutex_lock(&sub->lock);
+    for (size_t i = 0; i < count; i++)
+        leave(sub, entries[i]);
+    (void)pthread_mutex_unlock(&sub->lock);
+}
+
+/* Lock: held. Each slot once, because an entry may be freed by the mark that moves over it. */
+static void touch(sb_slot_t *slot, sb_slot_t **touched)
+{
+    if (slot->touched)
+        return;
+    slot->touched = true;
+    slot->touched_next = *touched;
+    *touched = slot;
+    slot->refs++;
+}
+
+void sb_slot_done(sb_sub_t *sub, sb_entry_t *const *entries, size_t count)
+{
+    sb_slot_t *touched = NULL;
+    for (size_t i = 0; i < count; i++) {
+        sb_fetched_drop(entries[i]->fetched);
+        entries[i]->fetched = NULL;
+    }
+    (void)pthread_mutex_lock(&sub->lock);
+    for (size_t i = 0; i < count; i++) {
+        sb_entry_t *entry = entries[i];
+        touch(entry->slot, &touched);
+        leave(sub, entry);
+        entry->done = true;
+        entry->slot->refs--;
+        sub->waiting--;
+        sub->waiting_bytes -= (int64_t)entry->bytes;
+    }
+    while (touched) {
+        sb_slot_t *slot = touched;
+        touched = slot->touched_next;
+        slot->touched = false;
+        advance(slot);
+        unref(slot);
+    }
+    (void)pthread_mutex_unlock(&sub->lock);
+}
+
+sb_inbox_mark_t sb_slot_would_be(const sb_slot_t *slot, const sb_lane_t *lane)
+{
+    sb_inbox_mark_t mark = slot->low;
+    for (const sb_entry_t *entry = slot->oldest; entry && (entry->done || entry->holder == lane);
+         entry = entry->follower)
+        mark = entry->mark;
+    return mark;
+}
+
+void sb_slot_forget(sb_entry_t *entry)
+{
+    sb_slot_t *slot = entry->slot;
+    sb_sub_t *sub = slot->sub;
+    sb_fetched_drop(entry->fetched);
+    entry->fetched = NULL;
+    (void)pthread_mutex_lock(&sub->lock);
+    sub->waiting--;
+    sub->waiting_bytes -= (int64_t)entry->bytes;
+    unref(slot); /* which frees the entry, now or with the last one */
+    (void)pthread_mutex_unlock(&sub->lock);
+}
+
+void sb_slot_gone(sb_slot_t *slot)
+{
+    (void)pthread_mutex_lock(&slot->sub->lock);
+    slot->gone = true;
+    slot->sub->stats.fenced++;
+    (void)pthread_mutex_unlock(&slot->sub->lock);
+}

@@ -1,0 +1,270 @@
+/* Rows come by COPY, one at a time: a range of large bodies is never in memory at once.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "events/store/seal.h"
+
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+struct sb_hasher {
+    EVP_MD *kind;
+    EVP_MD_CTX *context;
+    bool failed; /* since the last end */
+};
+
+sb_code_t sb_hasher_new(sb_hasher_t **out, sb_error_t *err)
+{
+    sb_hasher_t *hasher = calloc(1, sizeof *hasher);
+    *out = hasher;
+    if (hasher) {
+        hasher->kind = EVP_MD_fetch(NULL, "SHA256", NULL);
+        hasher->context = EVP_MD_CTX_new();
+    }
+    if (hasher && hasher->kind && hasher->context)
+        return SB_OK;
+    sb_hasher_free(out);
+    return sb_fail(err, SB_NO_MEMORY, "SHA-256 is not to be had");
+}
+
+void sb_hasher_free(sb_hasher_t **hasher)
+{
+    if (!*hasher)
+        return;
+    EVP_MD_CTX_free((*hasher)->context);
+    EVP_MD_free((*hasher)->kind);
+    free(*hasher);
+    *hasher = NULL;
+}
+
+/* ---- feeding ---- */
+
+static void begin(sb_hasher_t *hasher)
+{
+    hasher->failed = EVP_DigestInit_ex2(hasher->context, hasher->kind, NULL) != 1;
+}
+
+static void feed(sb_hasher_t *hasher, const void *bytes, size_t length)
+{
+    hasher->failed |= EVP_DigestUpdate(hasher->context, bytes, length) != 1;
+}
+
+static void put_number(uint8_t *out, int64_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        out[i] = (uint8_t)((uint64_t)value >> (8 * (bytes - 1 - i)));
+}
+
+static int64_t get_number(const uint8_t *at, int bytes)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < bytes; i++)
+        value = value << 8 | at[i];
+    return (int64_t)value;
+}
+
+static void feed_number(sb_hasher_t *hasher, int64_t value, int bytes)
+{
+    uint8_t image[8];
+    put_number(image, value, bytes);
+    feed(hasher, image, (size_t)bytes);
+}
+
+static void feed_text(sb_hasher_t *hasher, sb_slice_t text)
+{
+    feed_number(hasher, (int64_t)text.len, 4);
+    feed(hasher, text.ptr ? text.ptr : "", text.len);
+}
+
+static sb_code_t end(sb_hasher_t *hasher, sb_hash_t *out, sb_error_t *err)
+{
+    unsigned length = 0;
+    hasher->failed |= EVP_DigestFinal_ex(hasher->context, out->byte, &length) != 1;
+    return hasher->failed ? sb_fail(err, SB_INTERNAL, "OpenSSL refused to hash") : SB_OK;
+}
+
+static sb_code_t hash_slice(sb_hasher_t *hasher, sb_slice_t bytes, sb_hash_t *out, sb_error_t *err)
+{
+    begin(hasher);
+    feed(hasher, bytes.ptr ? bytes.ptr : "", bytes.len);
+    return end(hasher, out, err);
+}
+
+/* ---- leaf and mark ---- */
+
+static void feed_rest(sb_hasher_t *hasher, const sb_seal_row_t *row)
+{
+    feed_number(hasher, row->time_us, 8);
+    feed(hasher, row->id, sizeof row->id);
+}
+
+sb_code_t sb_seal_leaf(sb_hasher_t *hasher, const sb_seal_row_t *row, int64_t from, sb_hash_t *leaf,
+                       uint8_t *out_mark, sb_error_t *err)
+{
+    sb_hash_t rest;
+    begin(hasher);
+    feed_number(hasher, 0, 1);
+    feed_number(hasher, row->seq, 8);
+    feed_number(hasher, row->event_class, 1);
+    feed_number(hasher, row->stream_no, 8);
+    feed_text(hasher, row->stream);
+    feed_number(hasher, row->version, 4);
+    feed_text(hasher, row->type);
+    feed_number(hasher, row->schema_version, 4);
+    feed_rest(hasher, row);
+    feed(hasher, row->meta.byte, sizeof row->meta.byte);
+    feed(hasher, row->data.byte, sizeof row->data.byte);
+    sb_code_t code = end(hasher, leaf, err);
+    if (code != SB_OK)
+        return code;
+    begin(hasher);
+    feed_text(hasher, row->stream);
+    feed_text(hasher, row->type);
+    feed_number(hasher, row->schema_version, 4);
+    feed_rest(hasher, row);
+    code = end(hasher, &rest, err);
+    put_number(out_mark, row->seq - from, 4);
+    put_number(out_mark + 4, row->version, 4);
+    put_number(out_mark + 8, row->stream_no, 8);
+    put_number(out_mark + 16, row->event_class, 1);
+    put_number(out_mark + 17, row->type_no, 3);
+    memcpy(out_mark + 20, rest.byte, 4);
+    memcpy(out_mark + 24, row->meta.byte, 4);
+    memcpy(out_mark + 28, row->data.byte, 4);
+    return code;
+}
+
+sb_seal_mark_t sb_seal_mark_read(const uint8_t *mark, int64_t from)
+{
+    int32_t place = (int32_t)(uint32_t)get_number(mark, 4); /* before from: what was added as number 0 */
+    sb_seal_mark_t out = {.seq = from + place,
+                          .version = (int)get_number(mark + 4, 4),
+                          .stream_no = get_number(mark + 8, 8),
+                          .event_class = mark[16],
+                          .type_no = (int)get_number(mark + 17, 3)};
+    memcpy(out.rest, mark + 20, 4);
+    memcpy(out.meta, mark + 24, 4);
+    memcpy(out.data, mark + 28, 4);
+    return out;
+}
+
+/* ---- root and chain ---- */
+
+static sb_code_t join(sb_hasher_t *hasher, const sb_hash_t *left, const sb_hash_t *right, sb_hash_t *out,
+                      sb_error_t *err)
+{
+    begin(hasher);
+    feed_number(hasher, 1, 1);
+    feed(hasher, left->byte, sizeof left->byte);
+    feed(hasher, right->byte, sizeof right->byte);
+    return end(hasher, out, err);
+}
+
+/* node[i] is the root of a full tree of 2^i leaves wherever the count has that bit: a binary counter. */
+sb_code_t sb_seal_tree_add(sb_hasher_t *hasher, sb_seal_tree_t *tree, const sb_hash_t *leaf, sb_error_t *err)
+{
+    sb_hash_t carry = *leaf;
+    sb_code_t code = SB_OK;
+    int level = 0;
+    for (uint32_t bits = tree->leaves; code == SB_OK && bits & 1; bits >>= 1, level++)
+        code = join(hasher, &tree->node[level], &carry, &carry, err);
+    tree->node[level] = carry;
+    tree->leaves++;
+    return code;
+}
+
+sb_code_t sb_seal_tree_root(sb_hasher_t *hasher, const sb_seal_tree_t *tree, sb_hash_t *root, sb_error_t *err)
+{
+    bool any = false;
+    sb_code_t code = SB_OK;
+    memset(root, 0, sizeof *root);
+    for (int level = 0; level < 32 && code == SB_OK; level++) {
+        if (!(tree->leaves >> level & 1))
+            continue;
+        if (any)
+            code = join(hasher, &tree->node[level], root, root, err);
+        else
+            *root = tree->node[level];
+        any = true;
+    }
+    return code;
+}
+
+sb_code_t sb_seal_hash(sb_hasher_t *hasher, sb_seal_t *seal, sb_slice_t marks, sb_error_t *err)
+{
+    sb_hash_t of_marks;
+    sb_code_t code = hash_slice(hasher, marks, &of_marks, err);
+    if (code != SB_OK)
+        return code;
+    begin(hasher);
+    feed_number(hasher, 2, 1);
+    feed_number(hasher, seal->from, 8);
+    feed_number(hasher, seal->to, 8);
+    feed_number(hasher, seal->leaves, 4);
+    feed(hasher, seal->root.byte, sizeof seal->root.byte);
+    feed(hasher, seal->prev.byte, sizeof seal->prev.byte);
+    feed(hasher, of_marks.byte, sizeof of_marks.byte);
+    return end(hasher, &seal->hash, err);
+}
+
+/* ---- rows ---- */
+
+typedef struct reading {
+    sb_hasher_t *hasher;
+    sb_seal_row_fn on_row;
+    void *context;
+} reading_t;
+
+/* Names are looked up row by row: a join's plan would flip with the statistics. */
+#define ROWS                                                                                                 \
+    "COPY (SELECT e.seq, e.class, e.stream_no, e.version, e.type_no, e.at, e.id, e.meta, e.data, "           \
+    "CASE WHEN e.class = 1 THEN (SELECT s.category || '/' || s.key FROM sagabus.stream s "                   \
+    "WHERE s.stream_no = e.stream_no) END, "                                                                 \
+    "(SELECT t.name FROM sagabus.event_type t WHERE t.type_no = e.type_no), "                                \
+    "(SELECT t.version FROM sagabus.event_type t WHERE t.type_no = e.type_no), "                             \
+    "(SELECT x.data_hash || x.meta_hash FROM sagabus.event_erased x WHERE x.seq = e.seq) "                   \
+    "FROM (SELECT * FROM sagabus.event WHERE seq > %" PRId64 " AND seq <= %" PRId64                          \
+    " ORDER BY seq, class LIMIT %d) e ORDER BY e.seq, e.class) TO STDOUT (FORMAT BINARY)"
+#define FIELDS 13
+
+static sb_code_t hash_bodies(reading_t *reading, const sb_slice_t *fields, sb_seal_row_t *row,
+                             sb_error_t *err)
+{
+    sb_slice_t kept = fields[12];
+    if (kept.len == 2 * sizeof row->data.byte && sb_slice_is(fields[8], "null") && !fields[7].ptr) {
+        memcpy(row->data.byte, kept.ptr, sizeof row->data.byte);
+        memcpy(row->meta.byte, kept.ptr + sizeof row->data.byte, sizeof row->meta.byte);
+        row->erased = true;
+        return SB_OK;
+    }
+    sb_code_t code = hash_slice(reading->hasher, fields[7], &row->meta, err);
+    return code == SB_OK ? hash_slice(reading->hasher, fields[8], &row->data, err) : code;
+}
+
+static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb_error_t *err)
+{
+    reading_t *reading = context;
+    if (count != FIELDS || fields[6].len != 16)
+        return sb_fail(err, SB_CORRUPT, "seal: a row of %d fields", count);
+    sb_seal_row_t row = {.seq = sb_pg_read_int(fields[0]),
+                         .event_class = (int)sb_pg_read_int(fields[1]),
+                         .stream_no = sb_pg_read_int(fields[2]),
+                         .version = (int)sb_pg_read_int(fields[3]),
+                         .type_no = (int)sb_pg_read_int(fields[4]),
+                         .time_us = sb_pg_read_time(fields[5]),
+                         .stream = fields[9],
+                         .type = fields[10],
+                         .schema_version = fields[11].ptr ? (int)sb_pg_read_int(fields[11]) : 0};
+    memcpy(row.id, fields[6].ptr, sizeof row.id);
+    sb_code_t code = hash_bodies(reading, fields, &row, err);
+    return code == SB_OK ? reading->on_row(reading->context, &row, err) : code;
+}
+
+sb_code_t sb_seal_rows(sb_pg_t *pg, sb_hasher_t *hasher, int64_t after, int64_t to, int limit,
+                       sb_seal_row_fn on_row, void *context, sb_error_t *err)
+{
+    char sql[sizeof ROWS + 64];
+    reading_t reading = {.hasher = hasher, .on_row = on_row, .context = context};
+    (void)snprintf(sql, sizeof sql, ROWS, after, to, limit);
+    return sb_pg_copy_out(pg, sql, take_row, &reading, err);
+}

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "events/view/view_batch.h"
+
+#include "events/view/view_generation.h"
+#include "events/view/view_sql.h"
+#include "events_sql.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define RANGE_MAX  100000       /* sequence numbers a page looks through, so that no read is long */
+#define BODIES_MAX (16u << 20)  /* bytes of bodies a page holds */
+#define ROWS_MAX   (256u << 20) /* bytes of rows a batch holds */
+
+typedef struct table_io {
+    const char *fetch;
+    const char *upsert;
+    const char *remove;
+    sb_pg_array_t keys; /* of rows to fetch, then of rows to remove */
+    sb_pg_array_t column[SB_VIEW_COLUMNS_MAX];
+    sb_pg_params_t upsert_params;
+    sb_pg_params_t remove_params;
+} table_io_t;
+
+struct sb_view_batch {
+    sb_view_batch_config_t config;
+    sb_view_fold_t *fold;
+    sb_view_type_map_t types;
+    sb_pg_array_t names; /* of the view's event types */
+    sb_view_parked_rows_t parked;
+    table_io_t table[SB_VIEW_TABLES_MAX];
+};
+
+/* ---- type numbers ---- */
+
+void sb_view_type_map_fini(sb_view_type_map_t *map)
+{
+    free(map->at);
+    sb_upcaster_free(&map->upcaster);
+    *map = (sb_view_type_map_t){.count = 0};
+}
+
+void sb_view_type_map_refresh(sb_view_type_map_t *map, const sb_catalog_t *catalog)
+{
+    uint64_t revision = sb_catalog_revision(catalog);
+    if (revision == map->revision)
+        return;
+    if (map->count > 0)
+        memset(map->at, 0, map->count * sizeof *map->at);
+    map->revision = revision;
+}
+
+static sb_code_t look_up(sb_view_type_map_t *map, const sb_view_definition_t *definition,
+                         const sb_catalog_t *catalog, int type_no, sb_error_t *err)
+{
+    const sb_upcast_chain_t *chain = NULL;
+    const sb_event_type_t *type = sb_catalog_chain_no(catalog, type_no, &chain);
+    sb_code_t code = SB_OK;
+    if (!type)
+        return sb_catalog_explain(catalog, type_no, err);
+    int event = sb_view_definition_event(definition, sb_slice(type->name));
+    if (!map->upcaster)
+        code = sb_upcaster_new(&map->upcaster, err);
+    if (code == SB_OK && event >= 0)
+        code = sb_upcaster_ready(map->upcaster, chain, err);
+    if (code == SB_OK)
+        map->at[type_no] = (sb_view_type_entry_t){event + 2, type->version, chain};
+    return code;
+}
+
+sb_code_t sb_view_type_map_find(sb_view_type_map_t *map, const sb_view_definition_t *definition,
+                                const sb_catalog_t *catalog, int type_no, int *event, sb_error_t *err)
+{
+    size_t at = (size_t)type_no;
+    if (at >= map->count) {
+        size_t grown = (at + 64) / 64 * 64;
+        sb_view_type_entry_t *moved = realloc(map->at, grown * sizeof *moved);
+        if (!moved)
+            return sb_fail(err, SB_NO_MEMORY, "event types of a view: out of memory");
+        memset(moved + map->count, 0, (grown - map->count) * sizeof *moved);
+        map->at = moved;
+        map->count = grown;
+    }
+    if (map->at[at].event == 0) {
+        sb_code_t code = look_up(map, definition, catalog, type_no, err);
+        if (code != SB_OK)
+            return code;
+    }
+    *event = map->at[at].event - 2;
+    return SB_OK;
+}
+
+sb_code_t sb_view_type_map_upcast(sb_view_type_map_t *map, const sb_view_definition_t *definition,
+                                  int type_no, sb_view_input_t *input, sb_error_t *err)
+{
+    const sb_view_type_entry_t *type = &map->at[type_no];
+    if (!type->chain)
+        return SB_OK;
+    sb_event_t event = {.type = sb_slice(definition->event[input->event].name),
+                        .schema_version = type->version,
+                        .subject = input->subject,
+                        .time_us = input->time_us,
+                        .data = input->data,
+                        .seq = input->seq};
+    sb_code_t code = sb_upcaster_run(map->upcaster, type->chain, &event, err);
+    if (code == SB_INVALID)
+        return SB_OK;
+    input->data = event.data;
+    return code;
+}
+
+/* ---- life ---- */
+
+static sb_code_t intern(sb_buf_t *text, const char **out, sb_error_t *err)
+{
+    sb_code_t code = sb_view_sql_intern(text, out, err);
+    sb_buf_reset(text);
+    return code;
+}
+
+static sb_code_t prepare_table(table_io_t *io, const sb_view_table_t *table, int64_t generation,
+                               sb_error_t *err)
+{
+    sb_buf_t text = SB_BUF_INIT;
+    sb_view_sql_fetch(&text, table, generation);
+    sb_code_t code = intern(&text, &io->fetch, err);
+    sb_view_sql_upsert(&text, table, generation);
+    if (code == SB_OK)
+        code = intern(&text, &io->upsert, err);
+    sb_view_sql_remove(&text, table, generation);
+    if (code == SB_OK)
+        code = intern(&text, &io->remove, err);
+    sb_buf_fini(&text);
+    return code;
+}
+
+sb_code_t sb_view_batch_new(sb_view_batch_t **out, const sb_view_batch_config_t *config, sb_error_t *err)
+{
+    const sb_view_definition_t *definition = config->definition;
+    *out = NULL;
+    sb_view_batch_t *batch = calloc(1, sizeof *batch);
+    if (!batch)
+        return sb_fail(err, SB_NO_MEMORY, "batch of view %s: out of memory", definition->name);
+    batch->config = *config;
+    sb_pg_array_init(&batch->names, SB_PG_TEXT);
+    sb_view_parked_rows_init(&batch->parked);
+    for (int i = 0; i < definition->event_count; i++)
+        sb_pg_array_add_slice(&batch->names, sb_slice(definition->event[i].name));
+    for (int t = 0; t < definition->table_count; t++) {
+        const sb_view_table_t *table = &definition->table[t];
+        sb_pg_array_init(&batch->table[t].keys, sb_view_types[table->column[0].type].parameter);
+        for (int i = 0; i < table->column_count; i++)
+            sb_pg_array_init(&batch->table[t].column[i], sb_view_types[table->column[i].type].parameter);
+    }
+    sb_code_t code = sb_view_fold_new(&batch->fold, definition, ROWS_MAX, err);
+    for (int t = 0; t < definition->table_count && code == SB_OK; t++)
+        code = prepare_table(&batch->table[t], &definition->table[t], config->generation, err);
+    if (code == SB_OK)
+        code = sb_view_parked_load(config->pg, definition, config->generation, batch->fold, err);
+    if (code != SB_OK) {
+        sb_view_batch_free(&batch);
+        return code;
+    }
+    *out = batch;
+    return SB_OK;
+}
+
+void sb_view_batch_free(sb_view_batch_t **batch)
+{
+    sb_view_batch_t *b = *batch;
+    if (!b)
+        return;
+    for (int t = 0; t < b->config.definition->table_count; t++) {
+        sb_pg_array_fini(&b->table[t].keys);
+        for (int i = 0; i < b->config.definition->table[t].column_count; i++)
+            sb_pg_array_fini(&b->table[t].column[i]);
+    }
+    sb_pg_array_fini(&b->names);
+    sb_view_parked_rows_fini(&b->parked);
+    sb_view_type_map_fini(&b->types);
+    sb_view_fold_free(&b->fold);
+    free(b);
+    *batch = NULL;
+}
+
+/* ---- values to and from PostgreSQL ---- */
+
+static void add_value(sb_pg_array_t *array, sb_view_type_t type, const sb_view_value_t *value)
+{
+    if (value->is_null)
+        sb_pg_array_add_null(array);
+    else if (sb_view_types[type].is_bytes)
+        sb_pg_array_add_slice(array, value->bytes);
+    else if (type == SB_VIEW_INT8)
+        sb_pg_array_add_int8(array, value->integer);
+    else if (type == SB_VIEW_INT4)
+        sb_pg_array_add_int4(array, (int32_t)value->integer);
+    else if (type == SB_VIEW_BOOL)
+        sb_pg_array_add_bool(array, value->integer != 0);
+    else
+        sb_pg_array_add_time(array, value->integer);
+}
+
+static sb_code_t out_of_memory(const sb_view_batch_t *batch, sb_error_t *err)
+{
+    return sb_fail(err, SB_NO_MEMORY, "batch of view %s: out of memory", batch->config.definition->name);
+}
+
+/* ---- rows in ---- */
+
+static sb_code_t load_row(sb_view_rows_t *rows, const sb_pg_result_t *result, int at, sb_error_t *err)
+{
+    sb_view_value_t key = sb_view_value_get(rows->table->column[0].type, result, at, 0);
+    sb_view_row_t *row = NULL;
+    sb_code_t code = sb_view_rows_get(rows, &key, &row, err);
+    for (int i = 1; i < rows->table->column_count && code == SB_OK; i++) {
+        sb_view_value_t value = sb_view_value_get(rows->table->column[i].type, result, at, i);
+        code = sb_view_rows_put(rows, row, i, &value, err);
+    }
+    if (code == SB_OK)
+        row->present = row->stored = true;
+    return code;
+}
+
+static sb_code_t fetch_table(sb_view_batch_t *batch, int t, sb_error_t *err)
+{
+    table_io_t *io = &batch->table[t];
+    sb_view_rows_t *rows = sb_view_fold_rows(batch->fold, t);
+    sb_pg_array_reset(&io->keys);
+    for (size_t i = 0; i < rows->count; i++) {
+        sb_view_row_t *row = sb_view_rows_at(rows, i);
+        sb_view_value_t key = sb_view_rows_value(rows, row, 0);
+        if (!row->loaded)
+            add_value(&io->keys, rows->table->column[0].type, &key);
+        row->loaded = true;
+    }
+    if (sb_pg_array_failed(&io->keys))
+        return out_of_memory(batch, err);
+    if (io->keys.count == 0)
+        return SB_OK;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *result = NULL;
+    sb_pg_add_array(&params, &io->keys);
+    sb_code_t code = sb_pg_query(batch->config.pg, io->fetch, &params, &result, err);
+    for (int i = 0; code == SB_OK && i < sb_pg_rows(result); i++)
+        code = load_row(rows, result, i, err);
+    sb_pg_result_free(result);
+    return code;
+}
+
+/* ---- events ---- */
+
+typedef struct page {
+    sb_pg_result_t *result;
+    int count;     /* of events to fold */
+    int64_t reach; /* how far the view is once they are folded */
+    char waits_for[160];
+} page_t;
+
+static sb_code_t read_page(sb_view_batch_t *batch, int64_t after, int64_t to, page_t *page, sb_error_t *err)
+{
+    const sb_view_batch_config_t *config = &batch->config;
+    const char *sql = config->definition->reads_subject ? sb_sql_view_page_subject : sb_sql_view_page;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    if (sb_pg_array_failed(&batch->names))
+        return out_of_memory(batch, err);
+    page->reach = to - after > RANGE_MAX ? after + RANGE_MAX : to;
+    sb_pg_add_int8(&params, after);
+    sb_pg_add_int8(&params, page->reach);
+    sb_pg_add_array(&params, &batch->names);
+    sb_pg_add_int4(&params, config->events_max);
+    sb_pg_add_int8(&params, BODIES_MAX);
+    sb_code_t code = sb_pg_query(config->pg, sql, &params, &page->result, err);
+    if (code != SB_OK)
+        return code;
+    page->count = sb_pg_rows(page->result);
+    if (page->count == 0)
+        return SB_OK;
+    bool cut = page->count == config->events_max || page->count < sb_pg_get_int(page->result, 0, 5);
+    if (cut)
+        page->reach = sb_pg_get_int(page->result, page->count - 1, 0);
+    return SB_OK;
+}
+
+/* Cuts the page before an event whose type the catalog does not know, or cannot bring to the newest version,
+ * even after loading it again. What is looked up here holds for the page. */
+static sb_code_t know_types(sb_view_batch_t *batch, page_t *page, sb_error_t *err)
+{
+    const sb_view_batch_config_t *config = &batch->config;
+    bool loaded = false;
+    sb_view_type_map_refresh(&batch->types, config->catalog);
+    for (int i = 0; i < page->count; i++) {
+        int event;
+        int type_no = (int)sb_pg_get_int(page->result, i, 2);
+        sb_error_t why = SB_ERROR_INIT;
+        sb_code_t code =
+            sb_view_type_map_find(&batch->types, config->definition, config->catalog, type_no, &event, &why);
+        if (code == SB_OK)
+            continue;
+        if (code != SB_NOT_FOUND && code != SB_UNSUPPORTED)
+            return out_of_memory(batch, err);
+        if (!loaded) {
+            loaded = true;
+            code = sb_catalog_load(config->catalog, config->pg, err);
+            if (code != SB_OK)
+                return code;
+            sb_view_type_map_refresh(&batch->types, config->catalog);
+            i = -1; /* what was looked up before may lead to an older version */
+            continue;
+        }
+        (void)snprintf(page->waits_for, sizeof page->waits_for, "%s", why.message);
+        page->reach = sb_pg_get_int(page->result, i, 0) - 1;
+        page->count = i;
+    }
+    return SB_OK;
+}
+
+static sb_code_t fold_page(sb_view_batch_t *batch, const page_t *page, bool touching, sb_error_t *err)
+{
+    const sb_view_definition_t *definition = batch->config.definition;
+    sb_code_t code = SB_OK;
+    for (int i = 0; i < page->count && code == SB_OK; i++) {
+        int type_no = (int)sb_pg_get_int(page->result, i, 2);
+        sb_view_input_t input = {.seq = sb_pg_get_int(page->result, i, 0),
+                                 .time_us = sb_pg_get_time(page->result, i, 1),
+                                 .subject = sb_pg_get_slice(page->result, i, 3),
+                                 .data = sb_pg_get_slice(page->result, i, 4)};
+        code = sb_view_type_map_find(&batch->types, definition, batch->config.catalog, type_no, &input.event,
+                                     err);
+        if (code != SB_OK || input.event < 0)
+            continue;
+        code = sb_view_type_map_upcast(&batch->types, definition, type_no, &input, err);
+        if (code == SB_OK)
+            code = touching ? sb_view_fold_touch(batch->fold, &input, err)
+                            : sb_view_fold_apply(batch->fold, &input, err);
+    }
+    return code;
+}
+
+/* ---- rows out ---- */
+
+static sb_code_t collect_table(sb_view_batch_t *batch, int t, sb_pg_batch_t *out, int64_t *count,
+                               sb_error_t *err)
+{
+    table_io_t *io = &batch->table[t];
+    const sb_view_rows_t *rows = sb_view_fold_rows(batch->fold, t);
+    const sb_view_table_t *table = rows->table;
+    sb_pg_array_reset(&io->keys);
+    for (int i = 0; i < table->column_count; i++)
+        sb_pg_array_reset(&io->column[i]);
+    for (size_t k = 0; k < rows->count; k++) {
+        const sb_view_row_t *row = sb_view_rows_at(rows, k);
+        for (int i = 0; row->changed && row->present && i < table->column_count; i++) {
+            sb_view_value_t value = sb_view_rows_value(rows, row, i);
+            add_value(&io->column[i], table->column[i].type, &value);
+        }
+        sb_view_value_t key = sb_view_rows_value(rows, row, 0);
+        if (row->changed && !row->present && row->stored)
+            add_value(&io->keys, table->column[0].type, &key);
+    }
+    io->upsert_params = io->remove_params = (sb_pg_params_t)SB_PG_PARAMS_INIT;
+    bool failed = sb_pg_array_failed(&io->keys);
+    for (int i = 0; i < table->column_count; i++) {
+        failed |= sb_pg_array_failed(&io->column[i]);
+        sb_pg_add_array(&io->upsert_params, &io->column[i]);
+    }
+    sb_pg_add_array(&io->remove_params, &io->keys);
+    *count += io->column[0].count + io->keys.count;
+    if (io->column[0].count > 0)
+        sb_pg_batch_add(out, io->upsert, &io->upsert_params);
+    if (io->keys.count > 0)
+        sb_pg_batch_add(out, io->remove, &io->remove_params);
+    return failed ? out_of_memory(batch, err) : SB_OK;
+}
+
+static sb_code_t write_page(sb_view_batch_t *batch, const sb_lease_t *lease, int64_t reach,
+                            sb_view_batch_result_t *result, sb_error_t *err)
+{
+    sb_pg_batch_t out = {.count = 0};
+    sb_pg_params_t guard_params;
+    sb_code_t code = SB_OK;
+    sb_lease_guard(lease, &(sb_lease_move_t){.cursor = &reach}, &guard_params);
+    sb_pg_batch_add(&out, sb_sql_lease_advance, &guard_params);
+    for (int t = 0; t < batch->config.definition->table_count && code == SB_OK; t++)
+        code = collect_table(batch, t, &out, &result->rows, err);
+    result->parked = (int64_t)sb_view_fold_parked_count(batch->fold);
+    if (code == SB_OK && result->parked > 0) {
+        code = sb_view_parked_rows_fill(&batch->parked, batch->config.definition, batch->config.generation,
+                                        batch->fold, err);
+        sb_pg_batch_add(&out, sb_sql_view_parked_add, &batch->parked.params);
+    }
+    if (code != SB_OK || out.count == 1) /* nothing but the checkpoint, which can wait */
+        return code;
+    result->saved = true;
+    return sb_pg_batch_run(batch->config.pg, &out, NULL, NULL, err);
+}
+
+sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t to_seq,
+                            sb_view_batch_result_t *result, sb_error_t *err)
+{
+    page_t page = {.count = 0};
+    *result = (sb_view_batch_result_t){.events = 0};
+    sb_view_fold_reset(batch->fold);
+    sb_code_t code = read_page(batch, lease->cursor, to_seq, &page, err);
+    if (code == SB_OK)
+        code = know_types(batch, &page, err);
+    if (code == SB_OK)
+        code = fold_page(batch, &page, true, err);
+    for (int t = 0; t < batch->config.definition->table_count && code == SB_OK; t++)
+        code = fetch_table(batch, t, err);
+    if (code == SB_OK)
+        code = fold_page(batch, &page, false, err);
+    if (code == SB_OK)
+        code = write_page(batch, lease, page.reach, result, err);
+    sb_pg_result_free(page.result);
+    if (code != SB_OK)
+        return code;
+    lease->cursor = page.reach;
+    result->events = page.count;
+    memcpy(result->waits_for, page.waits_for, sizeof result->waits_for);
+    return SB_OK;
+}
+
+sb_code_t sb_view_batch_save(sb_pg_t *pg, const sb_lease_t *lease, const char *detail, sb_error_t *err)
+{
+    sb_pg_params_t params;
+    sb_lease_guard(lease, &(sb_lease_move_t){.cursor = &lease->cursor, .detail = sb_slice(detail)}, &params);
+    return sb_pg_query(pg, sb_sql_lease_advance, &params, NULL, err);
+}

@@ -1,0 +1,67 @@
+/* view_fold - carries out a view's definition on events, in memory: the one fold of live projection and
+ * replay.
+ *
+ * It knows neither PostgreSQL nor time: given the same events in the same order it leaves the same rows,
+ * however they were cut into batches. Live, a batch is touched first (so that the caller can load the rows it
+ * will change), then applied; a replay only applies.
+ *
+ * What cannot be folded (a field of the wrong type, an overflow) parks its key: the row stays as it was
+ * before that event, later events of the key are passed over, everything else goes on. A rule whose key is
+ * absent or null does not concern the table; an operation whose field is absent changes nothing.
+ *
+ * Thread: the owner's.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_EVENTS_VIEW_FOLD_H
+#define SB_EVENTS_VIEW_FOLD_H
+
+#include "events/view/view_rows.h"
+
+#define SB_VIEW_KEY_BYTES_MAX 1024 /* a longer one is parked: a B-tree entry has its limit */
+#define SB_VIEW_PARKED_MAX    10000
+
+typedef struct sb_view_fold sb_view_fold_t;
+
+/* An event as the fold sees it; everything is borrowed for the call. */
+typedef struct sb_view_input {
+    int event; /* index into the definition's events */
+    int64_t seq;
+    int64_t time_us;
+    sb_slice_t subject; /* only read when the definition reads it */
+    sb_slice_t data;
+} sb_view_input_t;
+
+typedef struct sb_view_parked {
+    int table;
+    char *key; /* as text; NULL when it could not be read: then only that event is passed over */
+    int event;
+    int64_t seq;
+    char *error;
+} sb_view_parked_t;
+
+/* Borrows the definition. bytes_max bounds the rows of each table. */
+SB_MUST_CHECK sb_code_t sb_view_fold_new(sb_view_fold_t **out, const sb_view_definition_t *definition,
+                                         size_t bytes_max, sb_error_t *err);
+void sb_view_fold_free(sb_view_fold_t **fold);
+
+/* Forgets rows and what was parked since the last reset, but not which keys are parked. */
+void sb_view_fold_reset(sb_view_fold_t *fold);
+
+/* Makes sure that every row the event may change is there. */
+SB_MUST_CHECK sb_code_t sb_view_fold_touch(sb_view_fold_t *fold, const sb_view_input_t *input,
+                                           sb_error_t *err);
+/* Changes the rows. SB_TOO_LARGE: past the memory cap, or more than SB_VIEW_PARKED_MAX keys are parked. */
+SB_MUST_CHECK sb_code_t sb_view_fold_apply(sb_view_fold_t *fold, const sb_view_input_t *input,
+                                           sb_error_t *err);
+
+sb_view_rows_t *sb_view_fold_rows(sb_view_fold_t *fold, int table);
+
+/* Says that a key is parked already (at the start, from the database). */
+SB_MUST_CHECK sb_code_t sb_view_fold_park_key(sb_view_fold_t *fold, int table, sb_slice_t key,
+                                              sb_error_t *err);
+/* What was parked since the last reset. When the transaction that records it fails, the fold is of no more
+ * use: it goes on passing over keys that nobody knows are parked. */
+size_t sb_view_fold_parked_count(const sb_view_fold_t *fold);
+const sb_view_parked_t *sb_view_fold_parked(const sb_view_fold_t *fold, size_t i);
+
+#endif

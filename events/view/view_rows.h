@@ -1,0 +1,75 @@
+/* view_rows - rows of a view's table in memory, found by key.
+ *
+ * An open-addressed index over rows that lie in blocks; bytes lie in blocks too, and a value that fits where
+ * the old one lay takes its place. Everything is given back at once by reset. The memory is bounded: past the
+ * cap an insert answers SB_TOO_LARGE.
+ *
+ * Thread: the owner's.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_EVENTS_VIEW_ROWS_H
+#define SB_EVENTS_VIEW_ROWS_H
+
+#include "events/view/view_definition.h"
+
+/* 16 bytes: a replay keeps one for each column of each row. */
+typedef struct sb_view_cell {
+    union {
+        int64_t integer;
+        char *bytes;
+    } as;
+    uint32_t length;
+    uint16_t room; /* of bytes, in units of 16 */
+    bool is_null;
+} sb_view_cell_t;
+
+typedef struct sb_view_row {
+    uint32_t hash;
+    bool present; /* false: no row in the view, or deleted */
+    bool stored;  /* the view's table has it */
+    bool changed; /* since it was loaded */
+    bool loaded;  /* what the table has was read, or there is nothing to read */
+    sb_view_cell_t cell[];
+} sb_view_row_t;
+
+typedef struct sb_view_rows {
+    const sb_view_table_t *table;
+    size_t row_bytes;
+    size_t count;
+    uint32_t *slot; /* row number + 1; 0: free */
+    size_t slot_count;
+    char **block; /* of rows */
+    size_t block_count;
+    size_t block_cap;
+    char **heap; /* blocks of bytes */
+    size_t heap_count;
+    size_t heap_cap;
+    size_t heap_left; /* in the newest */
+    size_t bytes;     /* of all memory */
+    size_t bytes_max;
+} sb_view_rows_t;
+
+/* column_count: how many of the table's columns are kept (1: a set of keys). */
+void sb_view_rows_init(sb_view_rows_t *rows, const sb_view_table_t *table, int column_count,
+                       size_t bytes_max);
+void sb_view_rows_fini(sb_view_rows_t *rows);
+void sb_view_rows_reset(sb_view_rows_t *rows);
+
+/* NULL when there is none. */
+sb_view_row_t *sb_view_rows_find(const sb_view_rows_t *rows, const sb_view_value_t *key);
+
+/* The row of a key; a new one is neither present nor loaded, its key is set and its other cells are NULL. */
+SB_MUST_CHECK sb_code_t sb_view_rows_get(sb_view_rows_t *rows, const sb_view_value_t *key,
+                                         sb_view_row_t **out, sb_error_t *err);
+
+/* In order of insertion; i below rows->count. */
+sb_view_row_t *sb_view_rows_at(const sb_view_rows_t *rows, size_t i);
+
+/* Copies value into a cell; bytes of value must not be the cell's own unless they are all of it. */
+SB_MUST_CHECK sb_code_t sb_view_rows_put(sb_view_rows_t *rows, sb_view_row_t *row, int column,
+                                         const sb_view_value_t *value, sb_error_t *err);
+
+/* Borrowed until the cell is written or the rows are reset. */
+sb_view_value_t sb_view_rows_value(const sb_view_rows_t *rows, const sb_view_row_t *row, int column);
+
+#endif

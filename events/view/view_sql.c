@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "events/view/view_sql.h"
+
+#include "base/pg.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+/* ---- interned texts ---- */
+
+#define TEXTS_MAX 4096
+
+static pthread_mutex_t texts_lock = PTHREAD_MUTEX_INITIALIZER;
+static char *texts[TEXTS_MAX * 2]; /* open-addressed; guarded by texts_lock, entries are never removed */
+static size_t texts_count;
+
+static size_t hash_text(const char *text)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (; *text; text++)
+        hash = (hash ^ (uint8_t)*text) * 1099511628211u;
+    return (size_t)(hash >> 17) % (TEXTS_MAX * 2);
+}
+
+static sb_code_t intern_locked(const char *text, const char **out, sb_error_t *err)
+{
+    size_t i = hash_text(text);
+    while (texts[i] && strcmp(texts[i], text) != 0)
+        i = (i + 1) % (TEXTS_MAX * 2);
+    if (!texts[i] && texts_count == TEXTS_MAX)
+        return sb_fail(err, SB_BUSY, "views: more than %d different statements", TEXTS_MAX);
+    if (!texts[i]) {
+        texts[i] = strdup(text);
+        texts_count += texts[i] != NULL;
+    }
+    *out = texts[i];
+    return *out ? SB_OK : sb_fail(err, SB_NO_MEMORY, "statement of a view: out of memory");
+}
+
+sb_code_t sb_view_sql_intern(const sb_buf_t *text, const char **out, sb_error_t *err)
+{
+    *out = NULL;
+    if (sb_buf_failed(text))
+        return sb_fail(err, SB_NO_MEMORY, "statement of a view: out of memory");
+    (void)pthread_mutex_lock(&texts_lock);
+    sb_code_t code = intern_locked(sb_buf_text(text), out, err);
+    (void)pthread_mutex_unlock(&texts_lock);
+    return code;
+}
+
+/* ---- names ---- */
+
+static void add_name(sb_buf_t *out, const char *name)
+{
+    sb_pg_quote_name(out, sb_slice(name));
+}
+
+static void add_view(sb_buf_t *out, const sb_view_table_t *table)
+{
+    sb_buf_add_text(out, SB_VIEW_SCHEMA ".");
+    add_name(out, table->name);
+}
+
+static void add_generation(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+{
+    sb_buf_printf(out, SB_VIEW_SCHEMA ".\"%s_g%" PRId64 "\"", table->name, generation);
+}
+
+void sb_view_sql_generation(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+{
+    sb_buf_printf(out, "%s_g%" PRId64, table->name, generation);
+}
+
+static void add_columns(sb_buf_t *out, const sb_view_table_t *table, bool cast)
+{
+    for (int i = 0; i < table->column_count; i++) {
+        sb_buf_add_text(out, i ? ", " : "");
+        add_name(out, table->column[i].name);
+        if (cast)
+            sb_buf_add_text(out, sb_view_types[table->column[i].type].to);
+    }
+}
+
+/* ---- definitions ---- */
+
+void sb_view_sql_create(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+{
+    sb_buf_add_text(out, "CREATE TABLE ");
+    add_generation(out, table, generation);
+    sb_buf_add_text(out, " (");
+    for (int i = 0; i < table->column_count; i++) {
+        const sb_view_column_t *column = &table->column[i];
+        sb_buf_add_text(out, i ? ", " : "");
+        add_name(out, column->name);
+        sb_buf_printf(out, " %s", sb_view_types[column->type].name);
+        if (i == 0) /* pages are cut by the key, so its order must not change with the operating system's */
+            sb_buf_add_text(out, column->type == SB_VIEW_TEXT ? " COLLATE \"C\" NOT NULL" : " NOT NULL");
+    }
+    sb_buf_add_text(out, ") WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05);\n");
+}
+
+void sb_view_sql_index(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+{
+    sb_buf_add_text(out, "ALTER TABLE ");
+    add_generation(out, table, generation);
+    sb_buf_add_text(out, " ADD PRIMARY KEY (");
+    add_name(out, table->column[0].name);
+    sb_buf_add_text(out, ");\n");
+    for (int i = 1; i < table->column_count; i++) {
+        if (!table->column[i].indexed)
+            continue;
+        sb_buf_add_text(out, "CREATE INDEX ON ");
+        add_generation(out, table, generation);
+        sb_buf_add_text(out, " (");
+        add_name(out, table->column[i].name);
+        sb_buf_add_text(out, ", ");
+        add_name(out, table->column[0].name);
+        sb_buf_add_text(out, ");\n");
+    }
+}
+
+void sb_view_sql_expose(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+{
+    sb_buf_add_text(out, "CREATE OR REPLACE VIEW ");
+    add_view(out, table);
+    sb_buf_add_text(out, " AS SELECT ");
+    add_columns(out, table, false);
+    sb_buf_add_text(out, " FROM ");
+    add_generation(out, table, generation);
+    sb_buf_add_text(out, ";\n");
+}
+
+void sb_view_sql_drop(sb_buf_t *out, sb_slice_t table)
+{
+    sb_buf_add_text(out, "DROP TABLE IF EXISTS " SB_VIEW_SCHEMA ".");
+    sb_pg_quote_name(out, table);
+    sb_buf_add_text(out, ";\n");
+}
+
+/* ---- COPY ---- */
+
+void sb_view_sql_copy_in(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+{
+    sb_buf_add_text(out, "COPY ");
+    add_generation(out, table, generation);
+    sb_buf_add_text(out, " (");
+    add_columns(out, table, false);
+    sb_buf_add_text(out, ") FROM STDIN (FORMAT BINARY, FREEZE)");
+}
+
+void sb_view_sql_copy_out(sb_buf_t *out, const sb_view_definition_t *definition, const char *type_nos,
+                          int64_t after, int64_t to)
+{
+    const char *key = definition->reads_subject ? "s.key" : "NULL::text";
+    const char *join = definition->reads_subject ? " JOIN sagabus.stream s ON s.stream_no = e.stream_no" : "";
+    sb_buf_printf(out,
+                  "COPY (SELECT e.seq, e.at, e.type_no, %s, e.data FROM sagabus.event e%s "
+                  "WHERE e.class = 1 AND e.type_no = ANY ('%s') AND e.seq > %" PRId64 " AND e.seq <= %" PRId64
+                  " ORDER BY e.seq) TO STDOUT (FORMAT BINARY)",
+                  key, join, type_nos, after, to);
+}
+
+/* ---- rows ---- */
+
+void sb_view_sql_fetch(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+{
+    sb_buf_add_text(out, "SELECT ");
+    add_columns(out, table, true);
+    sb_buf_add_text(out, " FROM ");
+    add_generation(out, table, generation);
+    sb_buf_add_text(out, " WHERE ");
+    add_name(out, table->column[0].name);
+    sb_buf_printf(out, " = ANY ($1::%s[])", sb_view_types[table->column[0].type].name);
+}
+
+static const char *element_name(sb_view_type_t type)
+{
+    return sb_view_types[type].is_bytes ? "text" : sb_view_types[type].name;
+}
+
+static void add_unnest(sb_buf_t *out, const sb_view_table_t *table)
+{
+    for (int i = 0; i < table->column_count; i++)
+        sb_buf_printf(out, "%su.v%d%s", i ? ", " : "", i, sb_view_types[table->column[i].type].from);
+    sb_buf_add_text(out, " FROM unnest(");
+    for (int i = 0; i < table->column_count; i++)
+        sb_buf_printf(out, "%s$%d::%s[]", i ? ", " : "", i + 1, element_name(table->column[i].type));
+    sb_buf_add_text(out, ") AS u (");
+    for (int i = 0; i < table->column_count; i++)
+        sb_buf_printf(out, "%sv%d", i ? ", " : "", i);
+    sb_buf_add_text(out, ")");
+}
+
+void sb_view_sql_upsert(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+{
+    sb_buf_add_text(out, "INSERT INTO ");
+    add_generation(out, table, generation);
+    sb_buf_add_text(out, " (");
+    add_columns(out, table, false);
+    sb_buf_add_text(out, ") SELECT ");
+    add_unnest(out, table);
+    sb_buf_add_text(out, " ON CONFLICT (");
+    add_name(out, table->column[0].name);
+    sb_buf_add_text(out, table->column_count > 1 ? ") DO UPDATE SET " : ") DO NOTHING");
+    for (int i = 1; i < table->column_count; i++) {
+        sb_buf_add_text(out, i > 1 ? ", " : "");
+        add_name(out, table->column[i].name);
+        sb_buf_add_text(out, " = excluded.");
+        add_name(out, table->column[i].name);
+    }
+}
+
+void sb_view_sql_remove(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+{
+    sb_buf_add_text(out, "DELETE FROM ");
+    add_generation(out, table, generation);
+    sb_buf_add_text(out, " WHERE ");
+    add_name(out, table->column[0].name);
+    sb_buf_printf(out, " = ANY ($1::%s[])", sb_view_types[table->column[0].type].name);
+}
+
+void sb_view_sql_page(sb_buf_t *out, const sb_view_table_t *table, const int *filters, size_t filter_count,
+                      bool after)
+{
+    size_t parameter = 0;
+    sb_buf_add_text(out, "SELECT ");
+    add_columns(out, table, true);
+    sb_buf_add_text(out, " FROM ");
+    add_view(out, table);
+    for (size_t i = 0; i < filter_count; i++) {
+        sb_buf_add_text(out, i ? " AND " : " WHERE ");
+        add_name(out, table->column[filters[i]].name);
+        sb_buf_printf(out, " = $%zu", ++parameter);
+    }
+    if (after) {
+        sb_buf_add_text(out, filter_count ? " AND " : " WHERE ");
+        add_name(out, table->column[0].name);
+        sb_buf_printf(out, " > $%zu", ++parameter);
+    }
+    sb_buf_add_text(out, " ORDER BY ");
+    add_name(out, table->column[0].name);
+    sb_buf_printf(out, " LIMIT $%zu::int", parameter + 1);
+}

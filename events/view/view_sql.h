@@ -1,0 +1,44 @@
+/* view_sql - the few statements whose table and column names are data: built from a definition, names quoted.
+ *
+ * A connection knows its prepared statements by the address of their text, so texts that are executed are
+ * interned: the same text is always at the same address and never freed. There are few (a view's tables, its
+ * generations, the filters people use), and their number is bounded.
+ *
+ * Thread: any.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_EVENTS_VIEW_SQL_H
+#define SB_EVENTS_VIEW_SQL_H
+
+#include "events/view/view_definition.h"
+
+#define SB_VIEW_SCHEMA "sagabus_view"
+
+/* The one lasting copy of a text. SB_BUSY: too many different ones. */
+SB_MUST_CHECK sb_code_t sb_view_sql_intern(const sb_buf_t *text, const char **out, sb_error_t *err);
+
+/* Definitions of tables, to be run as scripts. */
+void sb_view_sql_create(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
+void sb_view_sql_index(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
+void sb_view_sql_expose(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
+void sb_view_sql_drop(sb_buf_t *out, sb_slice_t table);
+void sb_view_sql_generation(sb_buf_t *out, const sb_view_table_t *table, int64_t generation); /* T_gN */
+
+/* COPY into a generation's table, all columns. */
+void sb_view_sql_copy_in(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
+/* COPY of events of the types ('{1,2}') in (after, to], columns as view_page has them. */
+void sb_view_sql_copy_out(sb_buf_t *out, const sb_view_definition_t *definition, const char *type_nos,
+                          int64_t after, int64_t to);
+
+/* Rows of some keys: $1 is their array. */
+void sb_view_sql_fetch(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
+/* Rows in place of those there are: one array a column. */
+void sb_view_sql_upsert(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
+void sb_view_sql_remove(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
+
+/* A page through the stable SQL view: filters on columns (parameters in their order), then, with after, rows
+ * above a key, then the limit. */
+void sb_view_sql_page(sb_buf_t *out, const sb_view_table_t *table, const int *filters, size_t filter_count,
+                      bool after);
+
+#endif

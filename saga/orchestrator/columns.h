@@ -1,0 +1,31 @@
+/* columns - the rows of a batch as binary arrays, one array a column, and the pipeline that writes them.
+ *
+ * Thread: the orchestrator's.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_SAGA_COLUMNS_H
+#define SB_SAGA_COLUMNS_H
+
+#include "base/lease.h"
+#include "saga/orchestrator/batch.h"
+
+SB_MUST_CHECK sb_code_t sb_columns_new(sb_columns_t **out, sb_error_t *err);
+void sb_columns_free(sb_columns_t **columns);
+void sb_columns_reset(sb_columns_t *columns);
+
+void sb_columns_add_event(sb_columns_t *columns, const sb_touch_t *touch, int version, int64_t at_us,
+                          int type_no, sb_slice_t data);
+/* The row of a new saga, in the state it has after the run. */
+void sb_columns_add_saga(sb_columns_t *columns, const sb_touch_t *touch, const sb_call_t *call,
+                         int64_t now_us);
+/* The searchable part of a saga's row. */
+void sb_columns_add_update(sb_columns_t *columns, const sb_touch_t *touch, int64_t now_us);
+void sb_columns_add_close(sb_columns_t *columns, int64_t command_no, const char *outcome);
+
+/* One transaction: the guard, then what there is. *inserted (owned; NULL when there was nothing to insert)
+ * has the numbers of the sagas that went in. *pg_us is PostgreSQL's clock. */
+SB_MUST_CHECK sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *lease,
+                                       const sb_lease_move_t *move, sb_pg_result_t **inserted, int64_t *pg_us,
+                                       sb_error_t *err);
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "saga/orchestrator/recover.h"
+
+#include "base/log.h"
+#include "base/scan.h"
+#include "saga_sql.h"
+
+/* ---- sagas ---- */
+
+/* SB_NOT_FOUND: no such definition, also not after the catalog was read again. */
+static sb_code_t find_plan(sb_orchestrator_t *o, const sb_hash_t *hash, const sb_plan_t **plan,
+                           sb_error_t *err)
+{
+    sb_code_t code = sb_plans_by_hash(&o->plans, hash, plan, NULL);
+    if (code != SB_NOT_FOUND)
+        return code == SB_OK ? SB_OK : sb_plans_by_hash(&o->plans, hash, plan, err);
+    sb_code_t ignored = sb_catalog_load(o->catalog, o->pg, NULL);
+    (void)ignored; /* it loads what it can; the look-up says whether that was enough */
+    return sb_plans_by_hash(&o->plans, hash, plan, err);
+}
+
+static void log_stuck(const sb_open_saga_t *saga, const sb_error_t *err)
+{
+    char text[SB_UUID_TEXT];
+    sb_log_error(SB_LOG_ERROR, "SAGA-STUCK", err, "a saga cannot be driven|saga=%s",
+                 sb_uuid_format(&saga->id, text));
+}
+
+/* From a row of recover_sagas. */
+static sb_code_t load_saga(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_result_t *rows, int row,
+                           sb_error_t *err)
+{
+    sb_hash_t hash = {{0}};
+    sb_slice_t bytes = sb_pg_get_slice(rows, row, 3);
+    if (bytes.len == sizeof hash.byte)
+        memcpy(hash.byte, bytes.ptr, sizeof hash.byte);
+    sb_open_saga_head_t head = {.no = sb_pg_get_int(rows, row, 0),
+                                .id = sb_pg_get_uuid(rows, row, 1),
+                                .key = sb_pg_get_slice(rows, row, 2),
+                                .correlation_id = sb_pg_get_slice(rows, row, 4),
+                                .traceparent = sb_pg_get_slice(rows, row, 5),
+                                .input = sb_pg_get_slice(rows, row, 6)};
+    sb_error_t why = SB_ERROR_INIT;
+    sb_code_t code = find_plan(o, &hash, &head.plan, &why);
+    if (!sb_pg_is_open(o->pg))
+        return sb_fail(err, SB_UNAVAILABLE, "%s", why.message);
+    sb_open_saga_t *saga = sb_open_saga_new(&head);
+    if (!saga || !sb_open_sagas_reserve(&o->sagas, 1) || !sb_timers_reserve(&o->timers, o->sagas.count + 1)) {
+        sb_open_saga_free(saga);
+        return sb_fail(err, SB_NO_MEMORY, "load open sagas: out of memory");
+    }
+    if (code != SB_OK)
+        log_stuck(saga, &why);
+    saga->slow = sb_saga_counter(saga->no) < shard->low;
+    sb_orchestrator_add_saga(o, shard, saga);
+    return SB_OK;
+}
+
+/* ---- events ---- */
+
+/* From a row of recover_events, onto the state folded so far. */
+static sb_code_t fold_event(sb_orchestrator_t *o, sb_open_saga_t *saga, sb_saga_state_t *state,
+                            const sb_pg_result_t *rows, int row, sb_error_t *err)
+{
+    const sb_definition_t *definition = saga->plan->definition;
+    const sb_event_type_t *type = sb_catalog_type_no(o->catalog, (int)sb_pg_get_int(rows, row, 2));
+    if (!type)
+        return sb_fail(err, SB_CORRUPT, "an event of an unknown type");
+    if (sb_pg_get_int(rows, row, 1) != state->version + 1)
+        return sb_fail(err, SB_CORRUPT, "event %d is missing", state->version + 1);
+    sb_saga_event_t event;
+    sb_buf_reset(&o->batch.scratch);
+    sb_code_t code = sb_saga_event_read(definition, sb_slice(type->name), sb_pg_get_time(rows, row, 3),
+                                        sb_pg_get_slice(rows, row, 4), &o->batch.scratch, &event, err);
+    if (code == SB_OK)
+        code = sb_machine_evolve(definition, state, &event, err);
+    if (code != SB_OK)
+        return code;
+    bool fits = true;
+    if (event.result.ptr && event.step >= 0 &&
+        (event.kind == SB_SAGA_EV_STEP_COMPLETED || event.kind == SB_SAGA_EV_STEP_SKIPPED))
+        fits = sb_open_saga_set_result(saga, event.step, event.result);
+    if (event.error.len > 0 && event.kind != SB_SAGA_EV_ANOMALY)
+        fits = sb_open_saga_set_error(saga, event.error) && fits;
+    return fits ? SB_OK : sb_fail(err, SB_NO_MEMORY, "load open sagas: out of memory");
+}
+
+/* Folds the rows of one saga, from row at on; returns the first row of the next one. */
+static int fold_saga(sb_orchestrator_t *o, sb_open_saga_t *saga, const sb_pg_result_t *rows, int at,
+                     sb_saga_state_t *state, sb_code_t *code, sb_error_t *err)
+{
+    sb_saga_state_init(state);
+    *code = SB_OK;
+    for (; at < sb_pg_rows(rows) && sb_pg_get_int(rows, at, 0) == saga->no; at++)
+        if (*code == SB_OK && saga->plan)
+            *code = fold_event(o, saga, state, rows, at, err);
+    if (*code == SB_OK && saga->plan && (state->version == 0 || sb_saga_is_over(state)))
+        *code = sb_fail(err, SB_CORRUPT,
+                        state->version == 0 ? "it has no events" : "its events end, its row does not");
+    return at;
+}
+
+/* Its commands are sent again, at the capped rate, which also starts its clocks. */
+static void open_again(sb_orchestrator_t *o, sb_open_saga_t *saga, const sb_saga_state_t *state)
+{
+    sb_open_saga_set_state(saga, state);
+    o->stats.attention += state->attention;
+    sb_resend_add(&o->resend, saga);
+}
+
+/* Reads the events of the page's sagas, which are the newest ones of the shard's list from first on. */
+static sb_code_t fold_page(sb_orchestrator_t *o, sb_open_saga_t *first, sb_error_t *err)
+{
+    sb_pg_array_t numbers;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_array_init(&numbers, SB_PG_INT8);
+    for (const sb_open_saga_t *saga = first; saga; saga = saga->newer)
+        sb_pg_array_add_int8(&numbers, saga->no);
+    sb_pg_add_array(&params, &numbers);
+    sb_code_t code = sb_pg_array_failed(&numbers)
+                         ? sb_fail(err, SB_NO_MEMORY, "load open sagas: out of memory")
+                         : sb_pg_query(o->pg, sb_sql_recover_events, &params, &rows, err);
+    sb_pg_array_fini(&numbers);
+    int at = 0;
+    for (sb_open_saga_t *saga = first; code == SB_OK && saga; saga = saga->newer) {
+        sb_saga_state_t state;
+        sb_error_t why = SB_ERROR_INIT;
+        sb_code_t folded;
+        at = fold_saga(o, saga, rows, at, &state, &folded, &why);
+        if (folded == SB_NO_MEMORY)
+            code = sb_fail(err, SB_NO_MEMORY, "%s", why.message);
+        else if (folded != SB_OK)
+            log_stuck(saga, &why);
+        if (folded != SB_OK || !saga->plan)
+            saga->stuck = true;
+        else
+            open_again(o, saga, &state);
+    }
+    sb_pg_result_free(rows);
+    return code;
+}
+
+/* ---- a shard ---- */
+
+static sb_code_t load_rows(sb_orchestrator_t *o, sb_shard_t *shard, const char *sql,
+                           const sb_pg_params_t *params, int *count, sb_error_t *err)
+{
+    sb_pg_result_t *rows = NULL;
+    sb_open_saga_t *last = shard->sagas.newest;
+    sb_code_t code = sb_pg_query(o->pg, sql, params, &rows, err);
+    *count = code == SB_OK ? sb_pg_rows(rows) : 0;
+    for (int row = 0; row < *count && code == SB_OK; row++)
+        code = load_saga(o, shard, rows, row, err);
+    sb_pg_result_free(rows);
+    if (code == SB_OK && *count > 0)
+        code = fold_page(o, last ? last->newer : shard->sagas.oldest, err);
+    return code;
+}
+
+/* The numbers of the slow sagas, from the lease row. */
+static void read_slow(const sb_shard_t *shard, sb_pg_array_t *numbers)
+{
+    sb_scan_value_t list, name, value;
+    size_t at = 0;
+    int64_t counter;
+    if (!sb_scan_field(sb_buf_slice(&shard->lease.detail), "slow", &list) || list.kind != SB_SCAN_ARRAY)
+        return;
+    while (sb_scan_next(list.text, &at, &name, &value))
+        if (sb_scan_int64(&value, &counter) && counter < shard->low)
+            sb_pg_array_add_int8(numbers, sb_saga_number(shard->number, counter));
+}
+
+/* They are older than all others, so they come first in the shard's list. */
+static sb_code_t load_slow(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)
+{
+    sb_pg_array_t numbers;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    int count;
+    sb_pg_array_init(&numbers, SB_PG_INT8);
+    read_slow(shard, &numbers);
+    sb_pg_add_array(&params, &numbers);
+    sb_code_t code = SB_OK;
+    if (sb_pg_array_failed(&numbers))
+        code = sb_fail(err, SB_NO_MEMORY, "load open sagas: out of memory");
+    else if (numbers.count > 0)
+        code = load_rows(o, shard, sb_sql_recover_slow, &params, &count, err);
+    sb_pg_array_fini(&numbers);
+    return code;
+}
+
+static sb_code_t load_page(sb_orchestrator_t *o, sb_shard_t *shard, int64_t from, int *count, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_add_int8(&params, sb_saga_number(shard->number, from));
+    sb_pg_add_int8(&params, sb_saga_number(shard->number + 1, 0));
+    return load_rows(o, shard, sb_sql_recover_sagas, &params, count, err);
+}
+
+static sb_code_t mark_stuck(sb_orchestrator_t *o, const sb_shard_t *shard, sb_error_t *err)
+{
+    sb_pg_array_t numbers;
+    sb_pg_params_t guard;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_array_init(&numbers, SB_PG_INT8);
+    for (const sb_open_saga_t *saga = shard->sagas.oldest; saga; saga = saga->newer)
+        if (saga->stuck)
+            sb_pg_array_add_int8(&numbers, saga->no);
+    sb_code_t code = SB_OK;
+    if (numbers.count > 0) {
+        sb_pg_batch_t batch = {.count = 0};
+        sb_lease_guard(&shard->lease, NULL, &guard);
+        sb_pg_add_array(&params, &numbers);
+        sb_pg_batch_add(&batch, sb_sql_lease_advance, &guard);
+        sb_pg_batch_add(&batch, sb_sql_saga_stuck, &params);
+        code = sb_pg_batch_run(o->pg, &batch, NULL, NULL, err);
+        o->stats.attention += numbers.count;
+    }
+    sb_pg_array_fini(&numbers);
+    return code;
+}
+
+sb_code_t sb_recover(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)
+{
+    int64_t from = shard->low;
+    int count = 0;
+    sb_code_t code = load_slow(o, shard, err);
+    do {
+        if (code == SB_OK)
+            code = load_page(o, shard, from, &count, err);
+        if (code != SB_OK)
+            return code;
+        if (count > 0)
+            from = sb_saga_counter(shard->sagas.newest->no) + 1;
+    } while (count > 0);
+    return mark_stuck(o, shard, err);
+}

@@ -1,0 +1,386 @@
+/* The participant's loop: poll -> barrier and handler for each command, in one transaction -> commit ->
+ * replies; and ten times a second: are all replies out? -> offsets. A crash between any two of them makes
+ * commands come again, and the barrier answers those it knows. That is why neither the brokers' word for a
+ * reply nor their word for an offset is waited for in each batch: it would be most of a batch's time.
+ *
+ * When a batch cannot be committed it is rewound and its commands are taken one at a time, so that one that
+ * breaks the transaction (a deadlock, a handler that ran into a statement error) does not hold up the others.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "sagabus/participant.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/retry.h"
+#include "bus/consumer.h"
+#include "bus/topic.h"
+#include "events/store/store.h"
+#include "saga/participant/barrier.h"
+#include "saga/participant/command.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A batch is answered as a whole. Large ones gather all open sagas into one convoy, which goes from
+ * participant to participant while the others have nothing to do. */
+#define BATCH_MAX       8
+#define POLL_MS         250
+#define SETTLE_MS       100 /* at most so long after a batch its replies are known to be out, then its offsets */
+#define FLUSH_MS        10000
+#define CLOSE_MS        3000
+#define REPLY_BYTES_MAX (512u * 1024u)
+
+struct sb_participant {
+    char *name;
+    char *pg_uri;
+    char *schema;
+    sb_config_t *config;
+    sb_topic_t topic;
+    char client[SB_TOPIC_MAX]; /* what the servers call us */
+    char source[SB_TOPIC_MAX];
+    sb_command_fn on_command;
+    void *context;
+    atomic_bool stopping;
+
+    sb_pg_t *pg;
+    sb_catalog_t *catalog; /* made at the first append */
+    sb_store_t *store;
+    sb_consumer_t *consumer;
+    sb_producer_t *producer;
+
+    sb_reply_out_t reply[BATCH_MAX]; /* of the open transaction */
+    int reply_count;
+    sb_barrier_answer_t answer;
+    bool in_transaction;
+    int unsettled;     /* commands handed over since the offsets were committed last */
+    int64_t settle_us; /* monotonic: when that is due; 0: nothing to settle */
+    bool reply_lost;   /* since then: its command must come again */
+    int alone;         /* commands left to take one at a time after a batch failed */
+};
+
+/* ---- one command ---- */
+
+static sb_code_t add_reply(sb_participant_t *p, const sb_message_t *message, const sb_command_in_t *in,
+                           sb_reply_outcome_t outcome, sb_slice_t result, sb_slice_t error, sb_error_t *err)
+{
+    sb_code_t code =
+        sb_reply_make(&p->reply[p->reply_count], message, in, p->source, outcome, result, error, err);
+    if (code == SB_OK)
+        p->reply_count++;
+    return code;
+}
+
+/* Takes what the handler said into the answer. An undo has no failure outcome: a handler that refuses one is
+ * asked again. */
+static void take_reply(sb_participant_t *p, const sb_command_t *command, sb_reply_t *reply)
+{
+    sb_barrier_answer_t *answer = &p->answer;
+    sb_slice_t result = sb_slice(reply->result ? reply->result : "{}");
+    const char *fault = NULL;
+    if (sb_pg_is_aborted(p->pg) && reply->outcome == SB_REPLY_SUCCESS)
+        fault = "a statement of the handler failed";
+    else if (result.len > REPLY_BYTES_MAX)
+        fault = "the handler's result is larger than 512 KiB";
+    else if (reply->outcome < SB_REPLY_SUCCESS || reply->outcome > SB_REPLY_ERROR)
+        fault = "the handler gave no outcome";
+    bool refused_undo = command->compensate && reply->outcome == SB_REPLY_FAILURE;
+    answer->outcome = fault || refused_undo ? SB_REPLY_ERROR : reply->outcome;
+    sb_buf_reset(&answer->result);
+    sb_buf_reset(&answer->error);
+    if (answer->outcome != SB_REPLY_ERROR)
+        sb_buf_add_slice(&answer->result, result);
+    sb_buf_add_text(&answer->error, fault ? fault : reply->error);
+    free(reply->result);
+}
+
+static sb_code_t run_handler(sb_participant_t *p, const sb_command_t *command, sb_error_t *err)
+{
+    sb_reply_t reply = {.outcome = SB_REPLY_ERROR, .result = NULL, .error = ""};
+    p->on_command(p->context, sb_pg_raw(p->pg), command, &reply);
+    take_reply(p, command, &reply);
+    if (p->answer.outcome == SB_REPLY_ERROR)
+        return sb_barrier_forget(p->pg, command, err);
+    return sb_barrier_keep(p->pg, command, &p->answer, err);
+}
+
+static sb_code_t handle(sb_participant_t *p, const sb_message_t *message, const sb_command_in_t *in,
+                        sb_error_t *err)
+{
+    sb_barrier_verdict_t verdict;
+    sb_code_t code = sb_barrier_enter(p->pg, &in->command, in->forward_completed, &verdict, &p->answer, err);
+    if (code == SB_OK && verdict == SB_BARRIER_RUN)
+        code = run_handler(p, &in->command, err);
+    if (code != SB_OK)
+        return code;
+    return add_reply(p, message, in, p->answer.outcome, sb_buf_slice(&p->answer.result),
+                     sb_buf_slice(&p->answer.error), err);
+}
+
+static sb_code_t on_message(void *context, const sb_message_t *message, sb_error_t *err)
+{
+    sb_participant_t *p = context;
+    sb_command_in_t in;
+    sb_error_t fault = SB_ERROR_INIT;
+    bool answerable;
+    if (sb_command_read(message, &in, &answerable, &fault) != SB_OK) {
+        sb_log(SB_LOG_WARN, "PARTICIPANT-UNREADABLE", "%s|topic=%s partition=%d offset=%lld", fault.message,
+               message->topic, message->partition, (long long)message->offset);
+        if (!answerable)
+            return SB_OK;
+        return add_reply(p, message, &in, SB_REPLY_ERROR, SB_SLICE(""), sb_slice(fault.message), err);
+    }
+    if (!p->in_transaction) {
+        sb_code_t code = sb_pg_script(p->pg, "BEGIN ISOLATION LEVEL READ COMMITTED", err);
+        if (code != SB_OK)
+            return code;
+        p->in_transaction = true;
+    }
+    return handle(p, message, &in, err);
+}
+
+/* ---- one batch ---- */
+
+static sb_code_t send_replies(sb_participant_t *p, sb_error_t *err)
+{
+    sb_header_t headers[SB_HEADERS_MAX];
+    for (int i = 0; i < p->reply_count; i++) {
+        sb_record_t record;
+        sb_reply_record(&p->reply[i], headers, &record);
+        sb_code_t code;
+        while ((code = sb_producer_send(p->producer, &record, err)) == SB_BUSY && !atomic_load(&p->stopping))
+            sb_producer_poll(p->producer, 10);
+        if (code != SB_OK)
+            return code;
+    }
+    return SB_OK;
+}
+
+static sb_code_t finish_batch(sb_participant_t *p, sb_error_t *err)
+{
+    if (p->in_transaction) {
+        sb_code_t code = sb_pg_commit(p->pg, err);
+        p->in_transaction = false;
+        if (code != SB_OK)
+            return code;
+    }
+    if (p->settle_us == 0)
+        p->settle_us = sb_mono_us() + SETTLE_MS * 1000;
+    return send_replies(p, err);
+}
+
+/* The offsets move past commands whose replies the brokers have. They may not be had to move, as in a
+ * rebalance: then they do it later, or the commands come again. */
+static sb_code_t settle(sb_participant_t *p, sb_error_t *err)
+{
+    sb_code_t code = sb_producer_flush(p->producer, FLUSH_MS, err);
+    if (code == SB_OK && p->reply_lost)
+        code = sb_fail(err, SB_UNAVAILABLE, "a reply did not reach the brokers");
+    if (code != SB_OK)
+        return code;
+    sb_error_t why = SB_ERROR_INIT;
+    if (sb_consumer_commit(p->consumer, &why) != SB_OK) {
+        sb_log_error(SB_LOG_WARN, "PARTICIPANT-OFFSETS", &why, "tried again soon|participant=%s", p->name);
+        p->settle_us = sb_mono_us() + SETTLE_MS * 1000;
+        return SB_OK;
+    }
+    p->settle_us = 0;
+    p->unsettled = 0;
+    return SB_OK;
+}
+
+static int poll_ms(const sb_participant_t *p)
+{
+    if (p->settle_us == 0)
+        return POLL_MS;
+    int64_t left_us = p->settle_us - sb_mono_us();
+    return left_us > 0 ? (int)(left_us / 1000) + 1 : 0;
+}
+
+/* What was not settled comes again. The command that did harm is among these, so they are taken one by one.
+ */
+static void start_over(sb_participant_t *p)
+{
+    if (p->in_transaction)
+        sb_pg_rollback(p->pg);
+    p->in_transaction = false;
+    p->alone = p->unsettled;
+    p->unsettled = 0;
+    p->settle_us = 0;
+    p->reply_lost = false;
+    sb_error_t ignored;
+    if (sb_consumer_rewind(p->consumer, &ignored) != SB_OK)
+        sb_consumer_close(&p->consumer, CLOSE_MS); /* opened anew at its last commit */
+}
+
+/* Takes one batch through. On failure nothing of it is committed here, or it is and its commands come again.
+ */
+static sb_code_t one_batch(sb_participant_t *p, sb_error_t *err)
+{
+    int count = 0;
+    p->reply_count = 0;
+    sb_code_t code =
+        sb_consumer_poll(p->consumer, p->alone > 0 ? 1 : BATCH_MAX, poll_ms(p), on_message, p, &count, err);
+    p->unsettled += code == SB_OK ? count : BATCH_MAX; /* how many it had when it failed is not said */
+    if (code == SB_OK && count > 0)
+        code = finish_batch(p, err);
+    sb_producer_poll(p->producer, 0);
+    if (code == SB_OK && p->settle_us != 0 && (p->alone > 0 || sb_mono_us() >= p->settle_us))
+        code = settle(p, err);
+    if (code != SB_OK)
+        start_over(p);
+    else if (p->alone > 0)
+        p->alone -= count;
+    return code;
+}
+
+/* ---- opening and the loop ---- */
+
+static void on_reply_failed(void *context, uint64_t tag, const sb_error_t *err)
+{
+    (void)tag;
+    ((sb_participant_t *)context)->reply_lost = true;
+    sb_log_error(SB_LOG_WARN, "PARTICIPANT-REPLY-LOST", err, "a reply was not delivered");
+}
+
+static sb_code_t ensure_open(sb_participant_t *p, sb_error_t *err)
+{
+    if (!sb_pg_is_open(p->pg)) {
+        sb_store_close(&p->store);
+        sb_catalog_free(&p->catalog);
+        sb_pg_close(&p->pg);
+        sb_pg_config_t pg = {.uri = p->pg_uri, .application_name = p->client, .search_path = p->schema};
+        sb_code_t code = sb_pg_open(&p->pg, &pg, err);
+        if (code != SB_OK)
+            return code;
+    }
+    if (!p->producer) {
+        sb_code_t code = sb_producer_open(&p->producer, p->config, p->client, on_reply_failed, p, err);
+        if (code != SB_OK)
+            return code;
+    }
+    if (!p->consumer) {
+        const char *topic = p->topic;
+        return sb_consumer_open(&p->consumer, p->config, p->name, &topic, 1, err);
+    }
+    return SB_OK;
+}
+
+void sb_participant_run(sb_participant_t *p)
+{
+    static const sb_retry_policy_t policy = {
+        .shape = SB_RETRY_EXPONENTIAL, .delay_ms = 50, .delay_max_ms = 2000, .jitter = true};
+    uint32_t failures = 0;
+    while (!atomic_load(&p->stopping)) {
+        sb_error_t err = SB_ERROR_INIT;
+        sb_code_t code = ensure_open(p, &err);
+        if (code == SB_OK)
+            code = one_batch(p, &err);
+        if (code == SB_OK) {
+            failures = 0;
+            continue;
+        }
+        failures++;
+        sb_log_error(SB_LOG_WARN, "PARTICIPANT-RETRY", &err, "a batch did not go through|participant=%s",
+                     p->name);
+        sb_sleep_ms(sb_retry_delay_ms(&policy, failures, (uint64_t)sb_mono_us()));
+    }
+    if (p->settle_us != 0 && p->consumer && settle(p, NULL) != SB_OK)
+        sb_log(SB_LOG_INFO, "PARTICIPANT-STOP",
+               "some commands come again, and are answered as before|participant=%s", p->name);
+    sb_consumer_close(&p->consumer, CLOSE_MS);
+}
+
+void sb_participant_stop(sb_participant_t *p)
+{
+    atomic_store(&p->stopping, true);
+}
+
+static sb_code_t configure(sb_participant_t *p, const sb_participant_config_t *config, sb_error_t *err)
+{
+    sb_code_t code = sb_config_new(&p->config, err);
+    if (code == SB_OK)
+        code = sb_config_load_environment(p->config, err);
+    if (code == SB_OK && config->kafka_bootstrap)
+        code = sb_config_set(p->config, "kafka.bootstrap", config->kafka_bootstrap, err);
+    if (code == SB_OK && config->kafka_prefix)
+        code = sb_config_set(p->config, "kafka.prefix", config->kafka_prefix, err);
+    if (code != SB_OK)
+        return code;
+    const char *prefix = sb_config_get(p->config, "kafka.prefix");
+    (void)snprintf(p->client, sizeof p->client, "%s%s", prefix, p->name);
+    (void)snprintf(p->source, sizeof p->source, "/participants/%s", p->name);
+    return sb_topic_commands(p->topic, prefix, sb_slice(p->name), err);
+}
+
+sb_code_t sb_participant_open(sb_participant_t **out, const sb_participant_config_t *config, sb_error_t *err)
+{
+    *out = NULL;
+    if (!config->name || !config->schema || !config->on_command)
+        return sb_fail(err, SB_INVALID, "participant: name, schema and on_command must be set");
+    sb_participant_t *p = calloc(1, sizeof *p);
+    if (!p)
+        return sb_fail(err, SB_NO_MEMORY, "participant %s: out of memory", config->name);
+    p->name = strdup(config->name);
+    p->pg_uri = strdup(config->pg_uri ? config->pg_uri : "");
+    p->schema = strdup(config->schema);
+    p->on_command = config->on_command;
+    p->context = config->context;
+    atomic_init(&p->stopping, false);
+    sb_barrier_answer_init(&p->answer);
+    sb_code_t code = p->name && p->pg_uri && p->schema
+                         ? configure(p, config, err)
+                         : sb_fail(err, SB_NO_MEMORY, "participant %s: out of memory", config->name);
+    if (code != SB_OK) {
+        sb_participant_close(&p);
+        return code;
+    }
+    *out = p;
+    return SB_OK;
+}
+
+void sb_participant_close(sb_participant_t **participant)
+{
+    sb_participant_t *p = *participant;
+    if (!p)
+        return;
+    sb_consumer_close(&p->consumer, CLOSE_MS);
+    sb_producer_close(&p->producer);
+    sb_store_close(&p->store);
+    sb_catalog_free(&p->catalog);
+    sb_pg_close(&p->pg);
+    for (int i = 0; i < BATCH_MAX; i++)
+        sb_reply_out_fini(&p->reply[i]);
+    sb_barrier_answer_fini(&p->answer);
+    sb_config_free(&p->config);
+    free(p->schema);
+    free(p->pg_uri);
+    free(p->name);
+    free(p);
+    *participant = NULL;
+}
+
+/* ---- events in the command's transaction ---- */
+
+static sb_code_t ensure_store(sb_participant_t *p, sb_error_t *err)
+{
+    if (p->store)
+        return SB_OK;
+    sb_code_t code = p->catalog ? SB_OK : sb_catalog_new(&p->catalog, err);
+    if (code == SB_OK)
+        code = sb_catalog_load(p->catalog, p->pg, err);
+    if (code == SB_OK)
+        code = sb_store_new(&p->store, p->pg, p->catalog, err);
+    return code;
+}
+
+sb_code_t sb_participant_append(sb_participant_t *p, const sb_append_t *append, sb_append_result_t *result,
+                                sb_error_t *err)
+{
+    if (!p->in_transaction)
+        return sb_fail(err, SB_INVALID, "participant %s: append is for on_command only", p->name);
+    sb_code_t code = ensure_store(p, err);
+    if (code != SB_OK)
+        return code;
+    return sb_store_append(p->store, append, result, err);
+}
