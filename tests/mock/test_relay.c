@@ -404,49 +404,6 @@ static void a_filling_that_is_stopped_goes_on_where_it_was(void **state)
     assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 8010) >= 8010);
 }
 
-static void delivers_over_a_slow_network(void **state)
-{
-    fixture_t *f = *state;
-    (void)rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, 250);
-    sb_test_relay_append(&f->relay, "order.created", 500);
-    sb_test_relay_start(&f->relay);
-    sb_test_relay_wait(&f->relay, 40000);
-    (void)rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, 0);
-    assert_int_equal(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 500), 500);
-}
-
-static int setup_with_three_brokers(void **state)
-{
-    memset(&fixture, 0, sizeof fixture);
-    sb_test_mock_open(&fixture.mock, 3);
-    sb_test_mock_topic(&fixture.mock, "order.events", 3);
-    sb_test_relay_setup(&fixture.relay, fixture.mock.bootstrap, NULL);
-    *state = &fixture;
-    return 0;
-}
-
-/* Whoever is asked is not the leader any more, and says so or not at all. */
-static void keeps_order_while_leaders_move(void **state)
-{
-    fixture_t *f = *state;
-    enum { ROUNDS = 6, EVENTS = 300 };
-    sb_test_relay_start(&f->relay);
-    for (int round = 0; round < ROUNDS; round++) {
-        sb_test_relay_append(&f->relay, "order.created", EVENTS);
-        for (int32_t p = 0; p < 3; p++)
-            assert_int_equal(
-                rd_kafka_mock_partition_set_leader(f->mock.cluster, "order.events", p, 1 + (p + round) % 3),
-                RD_KAFKA_RESP_ERR_NO_ERROR);
-        rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 2,
-                                          RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
-                                          RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
-        sb_test_sleep_ms(150);
-    }
-    sb_test_relay_wait(&f->relay, 40000);
-    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", ROUNDS * EVENTS) >=
-                ROUNDS * EVENTS);
-}
-
 /* Two stores share the brokers, one of them without a prefix: "theirs.order.events" is not its topic. */
 static void another_installation_under_a_prefix_is_none_of_its_business(void **state)
 {
@@ -519,8 +476,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             a_restored_database_goes_on_when_it_is_told_and_under_a_new_incarnation, setup, teardown),
         cmocka_unit_test_setup_teardown(a_filling_that_is_stopped_goes_on_where_it_was, setup, teardown),
-        cmocka_unit_test_setup_teardown(delivers_over_a_slow_network, setup, teardown),
-        cmocka_unit_test_setup_teardown(keeps_order_while_leaders_move, setup_with_three_brokers, teardown),
         cmocka_unit_test_setup_teardown(another_installation_under_a_prefix_is_none_of_its_business, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_second_relay_takes_over_and_repeats_at_most, setup, teardown),
