@@ -285,7 +285,7 @@ static void what_was_published_is_on_disk(void **state)
     start(f, &f->runner, "one");
     for (int i = 0; i < 3; i++)
         assert_int_equal(pthread_create(&careless[i].thread, NULL, write_carelessly, &careless[i]), 0);
-    assert_soon(atomic_load(&f->runner.progress.safe_seq) > 500, 20000);
+    assert_soon(atomic_load(&f->runner.progress.safe_seq) > 500, 90000);
     int64_t safe = atomic_load(&f->runner.progress.safe_seq);
     int64_t digest = digest_up_to(f, safe);
     sb_test_pg_kill_all();
@@ -305,7 +305,7 @@ static void what_was_published_is_on_disk(void **state)
     assert_true(digest_up_to(f, safe) == digest);
     for (int i = 0; i < 20; i++)
         sb_test_pg_script(f->pg, INSERT);
-    assert_soon(safe_seq(f) == sb_test_pg_int(f->pg, "SELECT last_value FROM sagabus.event_seq"), 20000);
+    assert_soon(safe_seq(f) == sb_test_pg_int(f->pg, "SELECT last_value FROM sagabus.event_seq"), 90000);
     assert_true(digest_up_to(f, safe) == digest);
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), kept + 20);
 }
