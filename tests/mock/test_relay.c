@@ -386,13 +386,14 @@ static void a_filling_that_is_stopped_goes_on_where_it_was(void **state)
     sb_error_t err = SB_ERROR_INIT;
     int64_t no = 0;
     sb_relay_rebuild_state_t look = {.ended = false};
-    sb_test_relay_append(&f->relay, "order.created", 8000);
+    /* Few enough that the mock, which keeps 5 MiB a partition, has them all when each try begins anew. */
+    sb_test_relay_append(&f->relay, "order.created", 3000);
     sb_test_pg_script(f->relay.pg, "UPDATE sagabus.lease r SET cursor = s.cursor FROM sagabus.lease s WHERE "
                                    "r.role = 'relay' AND s.role = 'sequencer'");
     assert_ok(sb_relay_rebuild_request(f->relay.pg, "order", false, "test", &no, &err), &err);
     for (int i = 0; !look.ended && i < 50; i++) {
         sb_test_relay_start(&f->relay);
-        sb_test_sleep_ms(100 + 100 * i);
+        sb_test_sleep_ms(40 + 60 * i);
         sb_test_relay_stop(&f->relay);
         assert_ok(sb_relay_rebuild_look(f->relay.pg, no, &look, &err), &err);
     }
@@ -401,7 +402,7 @@ static void a_filling_that_is_stopped_goes_on_where_it_was(void **state)
     sb_test_relay_start(&f->relay);
     sb_test_relay_append(&f->relay, "order.created", 10);
     sb_test_relay_wait(&f->relay, 20000);
-    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 8010) >= 8010);
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 3010) >= 3010);
 }
 
 /* Two stores share the brokers, one of them without a prefix: "theirs.order.events" is not its topic. */
