@@ -86,9 +86,7 @@ static void begin(play_t *play, const sb_definition_t *definition, const sb_saga
                   int64_t now_us, sb_forecast_t *out)
 {
     *out = (sb_forecast_t){.end = state->status};
-    play->definition = definition;
-    play->state = *state;
-    play->now_us = now_us;
+    *play = (play_t){.definition = definition, .state = *state, .now_us = now_us};
     if (state->paused)
         (void)feed(play, &(sb_saga_input_t){.kind = SB_SAGA_IN_RESUME, .step = -1});
 }
