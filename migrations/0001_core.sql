@@ -282,7 +282,7 @@ END $$;
 -- The order of event_append holds here too. All streams are locked by one statement, sorted, those that it makes
 -- among the others, so that two batches never wait for each other in a ring: to a row that is there, DO UPDATE …
 -- WHERE false does nothing but lock it. The next statement reads the versions; what this one read is older than
--- its waits.
+-- its waits. Should that find a stream which another made meanwhile, it is not locked yet: all is done again.
 --
 -- Its plans are made when the stream table is small, perhaps empty, and stay: they must not scan it.
 --
@@ -309,31 +309,40 @@ DECLARE
     repeats  int := 0;
     refused  int;
     streams  int;
+    locked   int;
     put      int;
 BEGIN
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
 
-    INSERT INTO sagabus.stream AS s (category, key)
-    SELECT a.category COLLATE "C", a.key COLLATE "C"
-    FROM (SELECT unnest(p_categories) AS category, unnest(p_keys) AS key, unnest(p_expects) AS expect,
-            unnest(p_versions) AS version) a
-    WHERE a.expect IN (0, 1) OR (a.expect = 3 AND a.version = 0)
-        OR (SELECT true FROM sagabus.stream t WHERE t.category = a.category AND t.key = a.key)
-    GROUP BY 1, 2 ORDER BY 1, 2
-    ON CONFLICT (category, key) DO UPDATE SET version = s.version WHERE false;
+    LOOP
+        WITH wanted AS MATERIALIZED (
+            SELECT a.category COLLATE "C" AS category, a.key COLLATE "C" AS key
+            FROM (SELECT unnest(p_categories) AS category, unnest(p_keys) AS key, unnest(p_expects) AS expect,
+                    unnest(p_versions) AS version) a
+            WHERE a.expect IN (0, 1) OR (a.expect = 3 AND a.version = 0)
+                OR (SELECT true FROM sagabus.stream t WHERE t.category = a.category AND t.key = a.key)
+            GROUP BY 1, 2 ORDER BY 1, 2
+        ), locking AS (
+            INSERT INTO sagabus.stream AS s (category, key) SELECT w.category, w.key FROM wanted w
+            ON CONFLICT (category, key) DO UPDATE SET version = s.version WHERE false
+        )
+        SELECT count(*) INTO locked FROM wanted;
 
-    SELECT array_agg(a.no), array_agg(a.present), array_agg(a.outcome),
-        array_agg(a.present + CASE a.outcome WHEN 0 THEN a.n ELSE 0 END), sum(a.outcome), count(DISTINCT a.no)
-    INTO nos, befores, outcomes, afters, refused, streams
-    FROM (SELECT s.stream_no AS no, coalesce(s.version, 0) AS present, u.n,
-            CASE u.expect WHEN 0 THEN 0 WHEN 1 THEN (s.version <> 0)::int WHEN 2 THEN (coalesce(s.version, 0) = 0)::int
-                ELSE (coalesce(s.version, 0) <> u.version)::int END AS outcome
-        FROM (SELECT unnest(p_categories) AS category, unnest(p_keys) AS key, unnest(p_expects) AS expect,
-                unnest(p_versions) AS version, unnest(p_counts) AS n, generate_series(1, m) AS nth) u
-        LEFT JOIN sagabus.stream s ON s.category = u.category AND s.key = u.key
-        ORDER BY u.nth) a;
+        SELECT array_agg(a.no), array_agg(a.present), array_agg(a.outcome),
+            array_agg(a.present + CASE a.outcome WHEN 0 THEN a.n ELSE 0 END), sum(a.outcome), count(DISTINCT a.no)
+        INTO nos, befores, outcomes, afters, refused, streams
+        FROM (SELECT s.stream_no AS no, coalesce(s.version, 0) AS present, u.n,
+                CASE u.expect WHEN 0 THEN 0 WHEN 1 THEN (s.version <> 0)::int WHEN 2 THEN (coalesce(s.version, 0) = 0)::int
+                    ELSE (coalesce(s.version, 0) <> u.version)::int END AS outcome
+            FROM (SELECT unnest(p_categories) AS category, unnest(p_keys) AS key, unnest(p_expects) AS expect,
+                    unnest(p_versions) AS version, unnest(p_counts) AS n, generate_series(1, m) AS nth) u
+            LEFT JOIN sagabus.stream s ON s.category = u.category AND s.key = u.key
+            ORDER BY u.nth) a;
+        -- Made by another while this waited: it was not there to be locked.
+        EXIT WHEN streams <= locked;
+    END LOOP;
 
     -- One after the other only where one bears on another, or may have been done.
     IF commands > 0 OR streams < m THEN

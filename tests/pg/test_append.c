@@ -428,6 +428,79 @@ static void batches_that_cross_do_not_deadlock(void **state)
     assert_sound(f);
 }
 
+/* ---- a stream that comes while the batch waits ---- */
+
+static void wait_for_locks(fixture_t *f, int waiting)
+{
+    int64_t until = sb_mono_us() + 20000000;
+    while (sb_test_pg_int(f->pg,
+                          "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM "
+                          "pg_stat_activity WHERE datname = current_database() AND query LIKE "
+                          "'%event_append_many%' AND pid <> pg_backend_pid())") < waiting)
+        assert_true(sb_mono_us() < until);
+}
+
+static void lock_stream(sb_pg_t *pg, const char *key)
+{
+    char sql[128];
+    (void)snprintf(sql, sizeof sql, "BEGIN; SELECT 1 FROM sagabus.stream WHERE key = '%s' FOR UPDATE", key);
+    sb_test_pg_script(pg, sql);
+}
+
+typedef struct late {
+    fixture_t *f;
+    sb_pg_t *pg;
+    sb_code_t code;
+} late_t;
+
+static void *run_late(void *context)
+{
+    late_t *late = context;
+    late->code = run_apart(late->f, late->pg, NULL);
+    return NULL;
+}
+
+/* It was not there to be locked with the others; without its lock, two would write the same version of it. */
+static void a_stream_made_meanwhile_is_locked_too(void **state)
+{
+    fixture_t *f = *state;
+    late_t late = {f, sb_test_pg_open(f->uri), SB_INTERNAL};
+    sb_pg_t *first = sb_test_pg_open(f->uri), *second = sb_test_pg_open(f->uri);
+    pthread_t thread;
+    sb_append_t *append = add(f, "a", SB_EXPECT_ANY, 0, 1);
+    sb_append_result_t result;
+    assert_ok(sb_store_append(f->store, append, &result, &f->err), &f->err);
+    f->count = 0;
+    lock_stream(first, "a");
+
+    add(f, "a", SB_EXPECT_EXISTS, 0, 1);
+    add(f, "b", SB_EXPECT_EXISTS, 0, 1);
+    assert_int_equal(pthread_create(&thread, NULL, run_late, &late), 0);
+    wait_for_locks(f, 1);
+    sb_event_t event = confirmed();
+    sb_append_t other = {SB_SLICE("order"), SB_SLICE("b"), SB_EXPECT_ANY, 0, SB_UUID_NIL, &event, 1};
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_store_append(f->store, &other, &result, &err), &err);
+    lock_stream(second, "b");
+    sb_test_pg_script(first, "COMMIT");
+    wait_for_locks(f, 1); /* for b, now */
+    assert_int_equal(events(f), 2);
+    sb_store_t *store = NULL;
+    assert_ok(sb_store_new(&store, second, f->catalog, &err), &err);
+    assert_ok(sb_store_append(store, &other, &result, &err), &err);
+    sb_store_close(&store);
+    sb_test_pg_script(second, "COMMIT");
+    assert_int_equal(pthread_join(thread, NULL), 0);
+
+    assert_ok(late.code, &f->err);
+    assert_result(&f->answer[0].result, SB_APPENDED, 2);
+    assert_result(&f->answer[1].result, SB_APPENDED, 3);
+    assert_sound(f);
+    sb_pg_close(&late.pg);
+    sb_pg_close(&first);
+    sb_pg_close(&second);
+}
+
 /* ---- plans ---- */
 
 /* A connection makes its plans once, perhaps while there is no stream at all. */
@@ -503,6 +576,7 @@ int main(void)
         CASE(a_conflict_leaves_the_others_alone),
         CASE(random_batches_agree_with_a_model),
         CASE(batches_that_cross_do_not_deadlock),
+        CASE(a_stream_made_meanwhile_is_locked_too),
         CASE(the_streams_are_never_scanned),
         CASE(a_batch_that_is_given_up_never_happens),
     };
