@@ -210,7 +210,7 @@ sb_code_t sb_inbox_begin(sb_pg_t *pg, const char *subscription, const sb_inbox_b
 
 typedef struct marks {
     sb_pg_array_t topics, partitions, epochs, incarnations, seqs, offsets;
-    sb_pg_array_t pass_topics, pass_partitions, pass_seqs;
+    sb_pg_array_t pass_topics, pass_partitions, pass_seqs, pass_epochs;
     sb_pg_params_t save, pass;
     bool any_pass;
 } marks_t;
@@ -230,6 +230,7 @@ static void fill_marks(marks_t *m, const char *subscription, const sb_inbox_save
         sb_pg_array_add_slice(&m->pass_topics, sb_slice(saves[i].topic));
         sb_pg_array_add_int4(&m->pass_partitions, saves[i].partition);
         sb_pg_array_add_int8(&m->pass_seqs, saves[i].mark.seq);
+        sb_pg_array_add_int8(&m->pass_epochs, saves[i].epoch);
     }
     sb_pg_add_text(&m->save, subscription);
     sb_pg_add_array(&m->save, &m->topics);
@@ -242,6 +243,7 @@ static void fill_marks(marks_t *m, const char *subscription, const sb_inbox_save
     sb_pg_add_array(&m->pass, &m->pass_topics);
     sb_pg_add_array(&m->pass, &m->pass_partitions);
     sb_pg_add_array(&m->pass, &m->pass_seqs);
+    sb_pg_add_array(&m->pass, &m->pass_epochs);
 }
 
 static void init_marks(marks_t *m)
@@ -256,12 +258,14 @@ static void init_marks(marks_t *m)
     sb_pg_array_init(&m->pass_topics, SB_PG_TEXT);
     sb_pg_array_init(&m->pass_partitions, SB_PG_INT4);
     sb_pg_array_init(&m->pass_seqs, SB_PG_INT8);
+    sb_pg_array_init(&m->pass_epochs, SB_PG_INT8);
 }
 
 static void fini_marks(marks_t *m)
 {
     sb_pg_array_t *all[] = {&m->topics,  &m->partitions,  &m->epochs,          &m->incarnations, &m->seqs,
-                            &m->offsets, &m->pass_topics, &m->pass_partitions, &m->pass_seqs};
+                            &m->offsets, &m->pass_topics, &m->pass_partitions, &m->pass_seqs,
+                            &m->pass_epochs};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         sb_pg_array_fini(all[i]);
 }
