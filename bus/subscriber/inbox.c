@@ -263,9 +263,9 @@ static void init_marks(marks_t *m)
 
 static void fini_marks(marks_t *m)
 {
-    sb_pg_array_t *all[] = {&m->topics,  &m->partitions,  &m->epochs,          &m->incarnations, &m->seqs,
-                            &m->offsets, &m->pass_topics, &m->pass_partitions, &m->pass_seqs,
-                            &m->pass_epochs};
+    sb_pg_array_t *all[] = {&m->topics,    &m->partitions, &m->epochs,      &m->incarnations,
+                            &m->seqs,      &m->offsets,    &m->pass_topics, &m->pass_partitions,
+                            &m->pass_seqs, &m->pass_epochs};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         sb_pg_array_fini(all[i]);
 }

@@ -186,7 +186,9 @@ static bool judge(sb_lane_t *lane, sb_entry_t **entries, size_t count)
         sb_entry_t *entry = entries[i];
         const sb_inbox_mark_t *stored = &room->parts[room->slot_of[i]].stored;
         if (entry->has_position)
-            entry->repeat = entry->mark.incarnation == stored->incarnation && entry->mark.seq <= stored->seq;
+            entry->repeat =
+                entry->mark.incarnation < stored->incarnation ||
+                (entry->mark.incarnation == stored->incarnation && entry->mark.seq <= stored->seq);
         else
             entry->repeat = entry->mark.next_offset <= stored->next_offset;
         if (room->item_of[i] >= 0)
