@@ -243,9 +243,12 @@ static sb_code_t committed_offsets(sb_subscriber_t *s, const sb_consumer_place_t
     return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "committed offsets");
 }
 
+static void hand_out_all(sb_subscriber_t *s);
+
 static sb_code_t on_assigned(void *context, sb_consumer_place_t *places, size_t count, sb_error_t *err)
 {
     sb_subscriber_t *s = context;
+    hand_out_all(s); /* a slot that is dropped lives as long as its entries, once they are dealt out */
     int64_t *committed = calloc(count, sizeof *committed);
     if (!committed)
         return sb_fail(err, SB_NO_MEMORY, "assignment: out of memory");
@@ -352,6 +355,7 @@ static void on_revoked(void *context, const sb_consumer_place_t *places, size_t 
     sb_subscriber_t *s = context;
     int64_t until_us = sb_mono_us() + (int64_t)s->drain_ms * 1000;
     bool reachable = true;
+    hand_out_all(s); /* as above: the rebalance may come in the midst of a round */
     for (size_t i = 0; i < count; i++) {
         sb_part_t *part = find_part(s, places[i].topic, places[i].partition);
         for (sb_slot_t *slot = part ? part->slots : NULL; slot; slot = slot->next) {
