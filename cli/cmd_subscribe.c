@@ -163,8 +163,10 @@ static sb_code_t on_events(void *context, struct pg_conn *conn, const sb_deliver
             code = execute(s, &deliveries[i], err);
     } else {
         code = print(s, deliveries, count, err);
-        if (code != SB_OK)
+        if (code != SB_OK) { /* of the output, not of the events: none of them is given up for it */
             end(s, code, err);
+            code = sb_fail(err, SB_STOPPED, "nobody reads the output");
+        }
     }
     if (code == SB_OK && atomic_fetch_sub(&s->left, (int64_t)count) == (int64_t)count)
         end(s, SB_OK, NULL);

@@ -368,7 +368,7 @@ static sb_code_t handle(sb_lane_t *lane, sb_entry_t **entries, size_t count, boo
     if (code != SB_OK || n == 0)
         return code;
     code = sb_sub_batch_call(lane, lane->deliveries, n, err);
-    *handler = code != SB_OK && !(lane->pg && !sb_pg_is_open(lane->pg));
+    *handler = code != SB_OK && code != SB_STOPPED && !(lane->pg && !sb_pg_is_open(lane->pg));
     return code;
 }
 

@@ -18,6 +18,7 @@
 #define PURGE_US      600000000
 #define REDRIVES_MAX  20 /* a turn */
 #define ENTRIES_TAKEN 16 /* lists a turn */
+#define FULL_WAIT_MS  1000
 
 static const sb_retry_policy_t outage_policy = {
     .shape = SB_RETRY_EXPONENTIAL, .delay_ms = 50, .delay_max_ms = 2000, .jitter = true};
@@ -197,7 +198,7 @@ static void alarm_partition(sb_entry_t *entry, const sb_error_t *why)
     set_stopped(entry, true);
 }
 
-/* Decides: tried again (true: it waits), or given up (entry->dead is set). */
+/* Decides: tried again (true: it waits; false: at once), or given up (entry->dead is set). */
 static bool judge_failure(sb_lane_t *lane, sb_entry_t *entry, sb_code_t code, const sb_error_t *why)
 {
     const sb_subscription_t *config = &lane->sub->config;
@@ -216,8 +217,12 @@ static bool judge_failure(sb_lane_t *lane, sb_entry_t *entry, sb_code_t code, co
         entry->dead = rejected ? "rejected" : "failed";
         entry->dead_due_us = last ? 0 : sb_wall_us() + (int64_t)delay_ms * 1000;
         return false;
-    } else if (last || lane->waiting_count == SB_WAITING_KEYS) {
+    } else if (last) {
         entry->dead = rejected ? "rejected" : "failed";
+        return false;
+    }
+    if (lane->waiting_count == SB_WAITING_KEYS) { /* all of its keys wait: now the lane does */
+        sb_sleep_ms(delay_ms < FULL_WAIT_MS ? delay_ms : FULL_WAIT_MS);
         return false;
     }
     try_later(lane, entry, delay_ms);

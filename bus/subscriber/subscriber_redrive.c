@@ -57,7 +57,7 @@ static sb_code_t hand_over(sb_lane_t *lane, const sb_dead_letter_row_t *row, boo
         code = sb_sub_batch_upcast(lane, &delivery, &changed, err);
         if (code == SB_OK)
             code = sb_sub_batch_call(lane, &delivery, 1, err);
-        *by_handler = code != SB_OK && sb_pg_is_open(lane->pg);
+        *by_handler = code != SB_OK && code != SB_STOPPED && sb_pg_is_open(lane->pg);
     }
     if (code == SB_OK)
         code = sb_dead_letter_handled(lane->pg, row->no, err);

@@ -69,7 +69,8 @@ typedef struct sb_delivery {
 
 /* Handles count events, at least one, in order. conn is inside a transaction (NULL without a database): do
  * not begin, commit or roll back; after a failure all that was written is rolled back. SB_INVALID: the event
- * will never be handled, do not try again; any other failure is tried again. A batch that fails is handed
+ * will never be handled, do not try again; SB_STOPPED: not now, as the program ends, which is no failure of
+ * the event; any other failure is tried again. A batch that fails is handed
  * over again in halves, so what is touched outside the transaction must be idempotent by the event's id. */
 typedef sb_code_t (*sb_handler_fn)(void *context, struct pg_conn *conn, const sb_delivery_t *deliveries,
                                    size_t count, sb_error_t *err);
