@@ -494,12 +494,12 @@ static sb_position_order_t place_of(const sb_slot_t *slot, const sb_fetched_t *f
     bool by_seq = config->from == SB_FROM_SEQ || config->from == SB_FROM_STORE;
     const sb_position_t *position = &fetched->info.position;
     *after = slot->at.seq;
+    if (fetched->info.has_position && slot->at.incarnation > 0) /* its offset says nothing in a new topic */
+        return sb_position_compare(position, slot->at.incarnation, slot->at.seq);
     if (fetched->message.offset < slot->at.next_offset)
         return SB_POSITION_REPEAT;
     if (!fetched->info.has_position)
         return SB_POSITION_NEXT;
-    if (slot->at.incarnation > 0)
-        return sb_position_compare(position, slot->at.incarnation, slot->at.seq);
     if (!by_seq) /* what came before is not wanted, or not known */
         return SB_POSITION_NEXT;
     *after = config->from_seq;
@@ -553,6 +553,20 @@ static sb_code_t offer(sb_subscriber_t *s, sb_slot_t *slot, sb_fetched_t *fetche
     return sb_subscriber_deal(slot, wanted ? fetched : NULL, passed, fetched->info.has_position, err);
 }
 
+/* The topic was made anew, or cut: offsets begin lower than they were. Positions tell what is new in it. */
+static void note_lower_offset(sb_part_t *part, int64_t offset)
+{
+    if (offset >= part->next_offset)
+        return;
+    sb_log(SB_LOG_WARN, "SUBSCRIBER-OFFSET",
+           "the partition goes on at a lower offset|topic=%s partition=%d expected=%lld offset=%lld",
+           part->topic, (int)part->partition, (long long)part->next_offset, (long long)offset);
+    part->committed = -1;
+    for (sb_slot_t *slot = part->slots; slot; slot = slot->next)
+        if (slot->at.incarnation > 0 && slot->at.next_offset > offset)
+            slot->at.next_offset = offset;
+}
+
 /* Consumes record. */
 static sb_code_t take_record(sb_subscriber_t *s, rd_kafka_message_t *record, sb_error_t *err)
 {
@@ -568,6 +582,7 @@ static sb_code_t take_record(sb_subscriber_t *s, rd_kafka_message_t *record, sb_
         return part ? sb_fail(err, SB_NO_MEMORY, "fetch: out of memory") : SB_OK;
     }
     fetched->record = record;
+    note_lower_offset(part, record->offset);
     sb_kafka_message(record, &fetched->message);
     sb_code_t code = sb_fetched_decode(fetched, err);
     for (sb_slot_t *slot = part->slots; code == SB_OK && slot; slot = slot->next)

@@ -123,6 +123,24 @@ static void a_repeat_is_dropped_and_a_gap_is_reported(void **state)
     sb_test_check_effects(&world, "mail", 3);
 }
 
+/* As when the topic was lost and made anew: what it holds now has lower offsets than were seen before. */
+static void a_topic_whose_offsets_begin_lower_is_read_by_positions(void **state)
+{
+    (void)state;
+    start();
+    sb_test_world_send(&world, 200);
+    await_effects("mail", 200);
+    sb_test_subscriber_stop(&running);
+    sb_test_pg_script(world.pg, "UPDATE position SET next_offset = next_offset + 100000");
+    sb_test_world_send(&world, 200);
+    start();
+    await_effects("mail", 400);
+    sb_test_world_send(&world, 200);
+    await_effects("mail", 600);
+    sb_test_check_effects(&world, "mail", 600);
+    assert_int_equal(stats(0).gaps, 0);
+}
+
 static void topics_without_positions_are_kept_apart_by_source_and_id(void **state)
 {
     (void)state;
@@ -449,6 +467,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(goes_on_where_it_was_over_restarts_while_events_flow),
         CASE(a_repeat_is_dropped_and_a_gap_is_reported),
+        CASE(a_topic_whose_offsets_begin_lower_is_read_by_positions),
         CASE(topics_without_positions_are_kept_apart_by_source_and_id),
         CASE(begins_now_and_does_not_begin_later_after_a_restart),
         CASE(without_a_database_it_goes_on_at_the_groups_offsets),
