@@ -113,6 +113,8 @@ static sb_code_t on_event(void *context, const sb_event_t *event, sb_error_t *er
     const fill_t *fill = context;
     sb_slot_t *slot = fill->slot;
     sb_inbox_mark_t mark = {fill->incarnation, event->seq, slot->at.next_offset};
+    if (slot->at.incarnation == fill->incarnation && event->seq <= slot->at.seq)
+        return SB_OK; /* the page broke off, and is read again */
     bool mine = sb_topic_partition(sb_message_key(event), fill->partitions) == slot->partition;
     if (!mine || !sb_sub_wants(slot->sub, event->type))
         return SB_OK;
@@ -190,6 +192,9 @@ sb_code_t sb_subscriber_fill(sb_subscriber_t *s, const sb_part_t *part, sb_slot_
         return code;
     if (slot->fill_to == 0)
         slot->fill_to = safe;
+    if (slot->at.incarnation == fill.incarnation && safe < slot->fill_to) /* a standby's, say */
+        return sb_fail(err, SB_UNAVAILABLE, "the store at store_uri is at %lld, the gap goes to %lld",
+                       (long long)safe, (long long)slot->fill_to);
     if (slot->fill_after < slot->fill_to)
         code = read_page(s, &fill, slot->fill_to, &last, err);
     if (code != SB_OK)
