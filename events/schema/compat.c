@@ -618,16 +618,51 @@ static void combinations_fit(check_t *check, const json_t *after, const json_t *
 
 /* ---- objects and arrays ---- */
 
+/* Whether a schema may say something about a member elsewhere than in its own properties. */
+static bool says_elsewhere(const json_t *root, const json_t *schema, const char *name, int depth)
+{
+    static const char *const parts[] = {"allOf", "anyOf", "oneOf", "dependentSchemas",
+                                        "then",  "else",  "$ref"};
+    const char *key;
+    size_t index;
+    json_t *item;
+    bool found = depth == DEPTH_MAX || json_object_size(get(schema, "patternProperties")) > 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && !found; i++) {
+        const json_t *part = get(schema, parts[i]);
+        const json_t *one = json_is_string(part) ? target_of(root, json_string_value(part))
+                            : parts[i][0] == 't' || parts[i][0] == 'e' ? part
+                                                                       : NULL;
+        if (one)
+            found = get(get(one, "properties"), name) || says_elsewhere(root, one, name, depth + 1);
+        json_array_foreach(part, index, item)
+        {
+            found =
+                found || get(get(item, "properties"), name) || says_elsewhere(root, item, name, depth + 1);
+        }
+        if (!one)
+            json_object_foreach((json_t *)(uintptr_t)part, key, item)
+            {
+                found = found || get(get(item, "properties"), name) ||
+                        says_elsewhere(root, item, name, depth + 1);
+            }
+    }
+    return found;
+}
+
 static void members_fit(check_t *check, const json_t *after, const json_t *before)
 {
     const json_t *old = get(before, "properties");
     const json_t *new = get(after, "properties");
     const json_t *others = get(before, "additionalProperties");
+    const json_t *rest = get(after, "additionalProperties");
+    const json_t *patterns = get(before, "patternProperties");
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t) new, name, value)
     {
         const json_t *was = get(old, name);
+        if (!was && says_elsewhere(check->before, before, name, 0))
+            was = json_true(); /* which is not looked for */
         if (!was && json_is_object(others))
             was = others;
         if (was)
@@ -635,7 +670,7 @@ static void members_fit(check_t *check, const json_t *after, const json_t *befor
     }
     json_object_foreach((json_t *)(uintptr_t)old, name, value)
     {
-        if (new && !json_is_false(value) && !get(new, name)) {
+        if ((new || !is_open(rest)) && !json_is_false(value) && !get(new, name)) {
             size_t at = enter(&check->member, name);
             fault_at(check, "properties",
                      "is gone; say in x-upcast what becomes of it: rename, move or drop");
@@ -654,10 +689,10 @@ static void members_fit(check_t *check, const json_t *after, const json_t *befor
                  "leave it optional");
         leave(&check->member, at);
     }
-    const json_t *rest = get(after, "additionalProperties");
-    if (!rest || is_open(rest) || json_is_false(others))
+    bool patterned = json_object_size(patterns) > 0 && !json_equal(get(after, "patternProperties"), patterns);
+    if (is_open(rest) || (json_is_false(others) && !patterned))
         return;
-    if (json_is_object(rest) && json_is_object(others))
+    if (!patterned && json_is_object(rest) && json_is_object(others))
         compare_at(check, "additionalProperties", NULL, "*", rest, others);
     else
         fault_at(check, "additionalProperties", "the version before let other members in");
@@ -690,7 +725,7 @@ static void compare_plain(check_t *check, const json_t *after, const json_t *bef
 {
     if (get(before, "const") || get(before, "enum")) {
         json_t *one = get(before, "const") ? json_pack("[O]", get(before, "const")) : NULL;
-        if (!json_equal(get(after, "enum"), get(before, "enum")) || one)
+        if (!json_equal(after, before) || one) /* the same list may have other rules beside it */
             values_fit(check, after, one ? one : get(before, "enum"));
         json_decref(one);
         return;

@@ -69,6 +69,7 @@ static void what_may_follow(void **state)
         {P("\"n\":{\"$ref\":\"#\"}," A), P("\"n\":{\"$ref\":\"#\"}," A ",\"b\":" STR), NONE},
         {"{\"anyOf\":[" INT "," STR "]}", "{\"anyOf\":[" STR "," INT ",{\"type\":\"null\"}]}", NONE},
         {STR, "{\"allOf\":[{\"type\":[\"string\",\"null\"]}]}", NONE},
+        {"{\"allOf\":[" P(A) "]}", "{\"allOf\":[" P(A) "],\"properties\":{\"b\":" STR "}}", NONE},
         /* with operations */
         {R("\"a\"", A), R("\"b\"", "\"b\":" INT), "[{\"rename\":{\"from\":\"/a\",\"to\":\"/b\"}}]"},
         {P(A), P("\"c\":" INT), "[{\"drop\":{\"at\":\"/a\"}}]"},
@@ -131,6 +132,17 @@ static void what_may_not(void **state)
         {STR, "{\"allOf\":[{\"minLength\":2}]}", NONE, "/schema/allOf", "asks for more"},
         {P("\"o\":" P(A)), P("\"o\":" R("\"a\"", A)), NONE, "/schema/properties/o/required",
          "/o/a: is required"},
+        /* what the old version says elsewhere than in its properties, or the new one beside the same list */
+        {"{\"enum\":[\"a\",\"bb\"]}", "{\"enum\":[\"a\",\"bb\"],\"minLength\":2}", NONE, "/schema",
+         "\"a\", which version 1 has here"},
+        {"{\"patternProperties\":{\"^x\":{}},\"additionalProperties\":false}",
+         "{\"additionalProperties\":false}", NONE, "/schema/additionalProperties", "let other members in"},
+        {"{\"patternProperties\":{\"^a\":" INT "},\"additionalProperties\":false}",
+         "{\"properties\":{\"a\":" STR "}}", NONE, "/schema/properties/a/type", "/a: version 1 allows"},
+        {"{\"properties\":{" A "},\"additionalProperties\":false}", "{\"additionalProperties\":false}", NONE,
+         "/schema/properties", "/a: is gone"},
+        {"{\"allOf\":[{\"properties\":{" A "}}]}", "{\"properties\":{\"a\":" STR "}}", NONE,
+         "/schema/properties/a/type", "/a: version 1 allows"},
         {P(A), P("\"a\":false"), NONE, "/schema/properties/a", "nothing is allowed"},
         /* operations that do not say what they should */
         {P(A), P(A ",\"b\":" INT), "[{\"rename\":{\"from\":\"/x\",\"to\":\"/b\"}}]",
