@@ -22,6 +22,7 @@ typedef struct verifier {
     sb_seal_tree_t tree;
     sb_buf_t marks; /* of the events as they are now */
     sb_buf_t kept;  /* as they were sealed, without those that were detached */
+    bool partly;    /* some of them were */
     int64_t erased;
 } verifier_t;
 
@@ -118,6 +119,8 @@ static sb_code_t find_difference(verifier_t *v, const sb_seal_t *seal, sb_slice_
 static sb_code_t add_row(void *context, const sb_seal_row_t *row, sb_error_t *err)
 {
     verifier_t *v = context;
+    if (v->partly && row->seq <= v->detached[row->event_class == 2])
+        return SB_OK; /* noted as gone, and still in its place until the command is ended */
     sb_hash_t leaf;
     uint8_t mark[SB_SEAL_MARK];
     sb_code_t code = sb_seal_leaf(v->hasher, row, v->from, &leaf, mark, err);
@@ -222,9 +225,9 @@ static sb_code_t check_events(verifier_t *v, const sb_seal_t *seal, sb_slice_t m
     bool again = true;
     sb_code_t code = SB_OK;
     while (code == SB_OK && again) {
-        bool partly = leave_out_detached(v, seal, marks);
+        v->partly = leave_out_detached(v, seal, marks);
         again = false;
-        code = partly ? check_rest(v, seal, err) : check_whole(v, seal, marks, err);
+        code = v->partly ? check_rest(v, seal, err) : check_whole(v, seal, marks, err);
         if (code == SB_OK && v->report->fault != SB_FAULT_NONE)
             code = read_detached(v, &again, err); /* taken away meanwhile, perhaps */
         if (again)

@@ -257,6 +257,21 @@ static void what_stays_of_the_other_class_is_still_checked(void **state)
     assert_int_equal(report.fault_seq, 2);
 }
 
+/* Between the note and the end of the command, which may wait for long: the events are still in their place.
+ */
+static void a_detach_that_is_not_ended_is_no_fault(void **state)
+{
+    fixture_t *f = *state;
+    sb_verify_report_t report;
+    sb_verify_config_t config = {.pg = f->pg};
+    catch_up(f);
+    sb_test_pg_script(f->pg, "INSERT INTO sagabus.event_detached (class, from_seq, to_seq, leaf) "
+                             "VALUES (1, 0, 19999999, 'event_domain_20000000')");
+    assert_ok(sb_verify_run(&config, &report, &f->err), &f->err);
+    assert_string_equal(sb_fault_name(report.fault), "none");
+    assert_int_equal(report.detached_seals, 1);
+}
+
 /* ---- while others work ---- */
 
 typedef struct appender {
@@ -331,6 +346,7 @@ int main(void)
         CASE(who_reads_below_is_told),
         CASE(no_view_is_built_over_a_hole),
         CASE(what_stays_of_the_other_class_is_still_checked),
+        CASE(a_detach_that_is_not_ended_is_no_fault),
         CASE(the_seals_of_what_went_stay),
         CASE(appenders_do_not_wait_for_a_detach_that_waits),
     };
