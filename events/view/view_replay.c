@@ -407,6 +407,8 @@ static sb_code_t switch_locked(replay_t *replay, sb_error_t *err)
         code = sb_view_safe_seq(replay->pg, &safe, err);
     if (code == SB_OK)
         code = fold_to(replay, safe > old_seq ? safe : old_seq, err);
+    if (code == SB_OK) /* nor since: the live view has passed what was still to be folded here */
+        code = sb_view_history_whole(replay->pg, replay->definition->name, err);
     if (code == SB_OK)
         code = check_versions(replay, err);
     if (code == SB_OK)
