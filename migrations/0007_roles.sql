@@ -117,12 +117,25 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Takes every right on the store from a role, before it gets those of another kind. What it owns stays its own.
+CREATE FUNCTION access_revoke(p_role name) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA sagabus FROM %I', p_role);
+    EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA sagabus FROM %I', p_role);
+    EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA sagabus FROM %I', p_role);
+    EXECUTE format('REVOKE ALL ON SCHEMA sagabus FROM %I', p_role);
+    EXECUTE format('REVOKE ALL ON SCHEMA sagabus_view FROM %I', p_role);
+END $$;
+
 -- Records a role; access_grant gives it its rights.
 CREATE FUNCTION access_add(p_role name, p_kind text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
         RAISE EXCEPTION 'there is no role %', p_role USING ERRCODE = '42704', HINT = format('CREATE ROLE %I LOGIN', p_role);
+    END IF;
+    IF EXISTS (SELECT FROM sagabus.access_role a WHERE a.role = p_role AND a.kind <> p_kind) THEN
+        PERFORM sagabus.access_revoke(p_role);
     END IF;
     INSERT INTO sagabus.access_role AS a (role, kind) VALUES (p_role, p_kind)
     ON CONFLICT (role) DO UPDATE SET kind = excluded.kind, granted_at = clock_timestamp();

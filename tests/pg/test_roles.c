@@ -310,6 +310,23 @@ static void who_may_not_set_limits_is_told_what_to_run(void **state)
     sb_test_pg_script(f->super, "ALTER ROLE t_owner CREATEROLE");
 }
 
+static void a_role_of_another_kind_keeps_nothing_of_the_first(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_pg_script(f->super, "CREATE ROLE t_moved LOGIN; GRANT t_moved TO t_owner");
+    assert_ok(sb_access_add(f->owner, "t_moved", "engine", &f->err), &f->err);
+    assert_ok(sb_access_grant(f->owner, NULL, NULL, &f->err), &f->err);
+    assert_ok(sb_access_add(f->owner, "t_moved", "client", &f->err), &f->err);
+    assert_ok(sb_access_grant(f->owner, NULL, NULL, &f->err), &f->err);
+    assert_int_equal(sb_test_pg_int(f->super,
+                                    "SELECT (has_table_privilege('t_moved', 'sagabus.event', 'INSERT') "
+                                    "OR has_table_privilege('t_moved', 'sagabus.lease', 'UPDATE') "
+                                    "OR has_schema_privilege('t_moved', 'sagabus_view', 'CREATE'))::int"),
+                     0);
+    assert_int_equal(
+        sb_test_pg_int(f->super, "SELECT has_table_privilege('t_moved', 'sagabus.event', 'SELECT')::int"), 1);
+}
+
 static void a_role_that_is_not_there_is_named(void **state)
 {
     fixture_t *f = *state;
@@ -369,6 +386,7 @@ int main(void)
         CASE(a_callers_search_path_is_not_followed),
         CASE(nobody_changes_history),
         CASE(a_stuck_appender_is_named_and_freed),
+        CASE(a_role_of_another_kind_keeps_nothing_of_the_first),
         CASE(a_role_that_is_not_there_is_named),
         CASE(who_may_not_set_limits_is_told_what_to_run),
         CASE(a_postgresql_that_loses_commits_is_refused),
