@@ -525,6 +525,8 @@ static sb_code_t run_steps(sb_upcaster_t *u, const sb_upcast_chain_t *chain, con
         const sb_upcast_step_t *step = &chain->step[i];
         if (!step->upcast || (!step->upcast->hook && step->upcast->count == 0))
             continue;
+        if (step->upcast->hook && sb_slice_is(event->data, "null"))
+            continue; /* an erased body stays what it is: no function can make anything of it */
         if (step->upcast->hook) {
             sb_code_t code = run_hook(u, chain, step, event, err);
             if (code != SB_OK)

@@ -28,7 +28,7 @@ typedef struct sb_upcast_out sb_upcast_out_t;
  * version the function was registered for and borrowed for the call. It must be pure: the same event gives
  * the same bytes, with no clock and no I/O, because the event is read again and again and a view folds it
  * twice. What it writes is checked against the schema of the next version (SB_INVALID). Not SB_OK ends the
- * read; the error gets the event's name in front. */
+ * read; the error gets the event's name in front. Not called for the body null, which an erased event has. */
 typedef sb_code_t (*sb_upcast_fn)(void *context, const sb_event_t *event, sb_upcast_out_t *out,
                                   sb_error_t *err);
 
