@@ -102,8 +102,13 @@ static sb_code_t connect_lane(lane_t *lane, sb_error_t *err)
     sb_pg_config_t config = {.uri = lane->appender->pg_uri, .application_name = lane->appender->name};
     sb_code_t code = sb_pg_open(&lane->pg, &config, err);
     /* A stream that someone else keeps locked must not hold up all others for long. */
-    if (code == SB_OK)
-        code = sb_pg_script(lane->pg, "SET lock_timeout = '2s'", err);
+    if (code != SB_OK)
+        return code;
+    code = sb_pg_script(lane->pg, "SET lock_timeout = '2s'", err);
+    if (code != SB_OK)
+        drop_connection(lane);
+    if (code == SB_UNKNOWN_OUTCOME) /* of a setting: no batch was sent, there is nothing to ask for */
+        code = sb_fail(err, SB_UNAVAILABLE, "PostgreSQL: the connection broke");
     return code;
 }
 

@@ -421,6 +421,40 @@ static void nobody_is_told_wrong_over_a_bad_network(void **state)
     assert_sound(f);
 }
 
+/* A connection that breaks before anything was sent by it says nothing of a batch: least of all that the one
+ * before it, of which nobody knew in time, was this one. */
+static void an_older_batch_does_not_answer_for_a_newer_one(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_proxy_t *proxy = NULL;
+    char uri[SB_TEST_URI];
+    sb_test_proxy_open(&proxy);
+    sb_appender_config_t config = {.pg_uri = sb_test_proxy_uri(proxy, f->uri, uri), .resolve_ms = 200};
+    assert_ok(sb_appender_open(&f->appender, &config, &f->err), &f->err);
+    assert_ok(append(f, "blocked", SB_EXPECT_ANY, 0), &f->err);
+    clear_notes();
+    sb_pg_t *blocker = block(f);
+
+    sb_proxy_rule_t rule = {
+        .at = SB_PROXY_MESSAGE, .type = 'Q', .containing = "lock_timeout", .act = SB_PROXY_CUT_BEFORE};
+    rule.times = 1000000;
+    sb_test_proxy_rule(proxy, &rule);
+    sb_test_proxy_cut(proxy);
+    unblock(&blocker); /* soon: it does not wait for long */
+    assert_soon(atomic_load(&notes.done) == 1, 20000);
+    assert_int_equal(notes.note[NOTES_MAX - 1].code, SB_UNKNOWN_OUTCOME);
+    assert_soon(events(f) == 2, 20000); /* it has happened */
+
+    rule.times = 1;
+    sb_test_proxy_rule(proxy, &rule);
+    assert_code(SB_UNAVAILABLE, append(f, "b", SB_EXPECT_ANY, 0), &f->err);
+    assert_ok(append(f, "b", SB_EXPECT_ANY, 0), &f->err);
+    assert_int_equal(f->result.version, 1);
+    assert_int_equal(events(f), 3);
+    sb_appender_close(&f->appender);
+    sb_test_proxy_close(&proxy);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -433,6 +467,7 @@ int main(void)
         CASE(a_type_that_comes_later_is_looked_up),
         CASE(of_many_callers_one_wins_each_version),
         CASE(nobody_is_told_wrong_over_a_bad_network),
+        CASE(an_older_batch_does_not_answer_for_a_newer_one),
     };
     return cmocka_run_group_tests_name("appender", tests, sb_test_pg_start, sb_test_pg_stop);
 }
