@@ -107,13 +107,23 @@ static const char *setting_option(option_set_t *set, const char *name)
     return text;
 }
 
+/* A command may have a common option's name for its own. */
+static bool has_own(const sb_cli_command_t *command, const char *name)
+{
+    for (int i = 0; command && i < SB_CLI_OPTIONS_MAX && command->options[i].name; i++)
+        if (strcmp(command->options[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 /* "+": stop at the first word that is no option, ":": a missing value is told from an unknown option. */
 static void build_set(option_set_t *set, const sb_cli_command_t *command)
 {
     memset(set, 0, sizeof *set);
     (void)snprintf(set->letters, sizeof set->letters, "%s", command ? ":" : "+:");
     for (int i = 0; i < COMMON_COUNT; i++)
-        add_option(set, &common_options[i], GROUP_COMMON | i);
+        if (!has_own(command, common_options[i].name))
+            add_option(set, &common_options[i], GROUP_COMMON | i);
     for (int i = 0; command && i < SB_CLI_OPTIONS_MAX && command->options[i].name; i++)
         add_option(set, &command->options[i], GROUP_COMMAND | i);
     for (int i = 0; sb_config_table[i].name; i++) {

@@ -135,6 +135,17 @@ static void missing_and_needless_words(void **state)
     assert_refused("serve -X nonsense", "--set nonsense: expected NAME=VALUE");
 }
 
+static void a_commands_own_option_stands_for_the_common_one(void **state)
+{
+    (void)state;
+    parsed_t p;
+    parse(&p, "saga graph order --version 2");
+    assert_ok(p.code, &p.err);
+    assert_false(p.cli.version);
+    assert_string_equal(sb_cli_option(&p.cli, "version"), "2");
+    finish(&p);
+}
+
 static void help_and_version_come_before_arguments(void **state)
 {
     (void)state;
@@ -359,6 +370,7 @@ int main(void)
         cmocka_unit_test(what_is_not_known_is_answered_with_the_nearest),
         cmocka_unit_test(a_prefix_of_an_option_is_not_the_option),
         cmocka_unit_test(missing_and_needless_words),
+        cmocka_unit_test(a_commands_own_option_stands_for_the_common_one),
         cmocka_unit_test(help_and_version_come_before_arguments),
         cmocka_unit_test(numbers_and_times_have_bounds),
         cmocka_unit_test(content_is_text_or_a_file),
