@@ -119,7 +119,7 @@ static sb_code_t write_out(sb_cli_t *cli, const sb_buf_t *text, sb_error_t *err)
     bool written = to && fwrite(text->ptr, 1, text->len, to) == text->len;
     if (to && fclose(to) != 0)
         written = false;
-    return written ? SB_OK : sb_fail(err, SB_UNAVAILABLE, "write %s: %s", path, strerror(errno));
+    return written ? SB_OK : sb_fail(err, SB_INVALID, "write %s: %s", path, strerror(errno));
 }
 
 sb_code_t sb_cmd_schema_asyncapi(sb_cli_t *cli, sb_error_t *err)

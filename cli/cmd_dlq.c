@@ -94,21 +94,19 @@ sb_code_t sb_cmd_dlq_show(sb_cli_t *cli, sb_error_t *err)
     return code;
 }
 
-static sb_code_t edit(const sb_cli_t *cli, sb_pg_t *pg, const sb_dlq_filter_t *filter, sb_error_t *err)
+/* The new body, if there is one. */
+static sb_code_t read_edit(const sb_cli_t *cli, const sb_dlq_filter_t *filter, sb_buf_t *body,
+                           sb_error_t *err)
 {
     const char *value = sb_cli_option(cli, "edit");
-    sb_buf_t body = SB_BUF_INIT;
     size_t bad_at = 0;
     if (!value)
         return SB_OK;
     if (!filter->no)
         return sb_fail(err, SB_INVALID, "--edit needs --no NUMBER: it replaces the body of one dead letter");
-    sb_code_t code = sb_cli_content(value, &body, err);
-    if (code == SB_OK && !sb_scan_valid(sb_buf_slice(&body), &bad_at))
+    sb_code_t code = sb_cli_content(value, body, err);
+    if (code == SB_OK && !sb_scan_valid(sb_buf_slice(body), &bad_at))
         code = sb_fail(err, SB_INVALID, "--edit is not JSON: byte %zu", bad_at);
-    if (code == SB_OK)
-        code = sb_dlq_edit(pg, filter->subscription, filter->no, sb_buf_slice(&body), err);
-    sb_buf_fini(&body);
     return code;
 }
 
@@ -118,16 +116,20 @@ sb_code_t sb_cmd_dlq_redrive(sb_cli_t *cli, sb_error_t *err)
     int64_t keys = 0;
     int64_t rows = 0;
     sb_pg_t *pg = NULL;
+    sb_buf_t body = SB_BUF_INIT;
     sb_dlq_filter_t filter;
     sb_code_t code = read_filter(cli, &filter, err);
     if (code == SB_OK)
         code = sb_cli_option_int(cli, "rate", 1, 1000, 0, &rate, err);
     if (code == SB_OK)
-        code = open_state(cli, &pg, err);
+        code = read_edit(cli, &filter, &body, err);
     if (code == SB_OK)
-        code = edit(cli, pg, &filter, err);
+        code = open_state(cli, &pg, err);
+    if (code == SB_OK && sb_cli_option(cli, "edit"))
+        code = sb_dlq_edit(pg, filter.subscription, filter.no, sb_buf_slice(&body), err);
     if (code == SB_OK)
         code = sb_dlq_redrive(pg, &filter, rate ? 1000 / rate : 0, &keys, &rows, err);
+    sb_buf_fini(&body);
     sb_pg_close(&pg);
     return code == SB_OK ? print_counts(cli, "to be handled again", rows, keys, err) : code;
 }

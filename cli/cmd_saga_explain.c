@@ -5,6 +5,7 @@
 #include "cli/remote.h"
 #include "saga/query/graph.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -158,12 +159,20 @@ static sb_code_t read_registered(sb_cli_t *cli, json_t **body, sb_error_t *err)
     return code;
 }
 
+static bool looks_like_path(const char *what)
+{
+    size_t n = strlen(what);
+    return strchr(what, '/') || (n > 5 && strcmp(what + n - 5, ".json") == 0);
+}
+
 sb_code_t sb_cmd_saga_graph(sb_cli_t *cli, sb_error_t *err)
 {
     const char *what = cli->argument[0];
     json_t *body = NULL;
     sb_definition_t *definition = NULL;
     bool is_file = access(what, F_OK) == 0;
+    if (!is_file && looks_like_path(what)) /* the database need not be asked */
+        return sb_fail(err, SB_NOT_FOUND, "%s: %s", what, strerror(errno));
     sb_code_t code = is_file ? sb_json_read_file(&body, what, NULL, err) : read_registered(cli, &body, err);
     if (code == SB_OK) {
         code = sb_definition_compile(&definition, body, err);

@@ -64,6 +64,8 @@ static sb_code_t check_files(sb_cli_t *cli, sb_catalog_t *released, const char *
         sb_output_items(&cli->out, faults, columns);
     if (count > 0)
         return sb_fail(err, SB_INVALID, "%s: %zu fault%s", dir, count, count == 1 ? "" : "s");
+    if (files == 0) /* a wrong directory must not pass for a right one */
+        return sb_fail(err, SB_NOT_FOUND, "%s has no file in events/, views/ or sagas/", dir);
     sb_cli_note(cli, "%s: %d files, no fault", dir, files);
     return SB_OK;
 }

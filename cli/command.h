@@ -18,7 +18,7 @@
 #define SB_EXIT_MAP(ROW)                                                                                     \
     ROW(OK, 0, "done")                                                                                       \
     ROW(ERROR, 1, "it failed; the message says why")                                                         \
-    ROW(USAGE, 2, "the command line is not right")                                                           \
+    ROW(USAGE, 2, "there is no such command or option, or an argument is missing")                           \
     ROW(UNREACHABLE, 3, "the server, PostgreSQL or Kafka cannot be reached")                                 \
     ROW(DENIED, 4, "not allowed: no key, a wrong one, or one without the scope")                             \
     ROW(NOT_FOUND, 5, "there is no such thing")                                                              \

@@ -81,6 +81,11 @@ static void exit_codes_are_the_documented_ones(void **state)
         {5, {"saga", "show", "order/nobody"}},
         {5, {"replay", "no_such_view"}},
         {5, {"schema", "check", "/no/such/directory"}},
+        {5, {"schema", "check", SB_VECTORS "/refused"}}, /* has no events/, views/, sagas/ */
+        {1, {"schema", "asyncapi", "--file", "/no/such/directory/file"}},
+        {0, {"saga", "graph", "order", "--version", "1"}},
+        {5, {"saga", "graph", "order", "--version", "99"}},
+        {5, {"saga", "graph", "no/such.json"}},
         {5, {"view", "show", "no_such_view"}},
         {5, {"view", "show", "order_summary", "nobody"}},
         {6,
