@@ -473,8 +473,8 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
         if (consumer->rebalance) /* the caller commits first */
             break;
     }
-    if (*count == 0 && code == SB_OK)
-        code = act_on_rebalance(consumer, err); /* nothing to commit */
+    if (*count == 0 && code == SB_OK && !has_uncommitted(consumer))
+        code = act_on_rebalance(consumer, err); /* else with the next poll: the caller commits first */
     return code == SB_OK ? told_if_kept_out(consumer, err) : code;
 }
 

@@ -36,8 +36,6 @@ SB_MUST_CHECK sb_code_t sb_consumer_open_hooked(sb_consumer_t **out, const sb_co
  * after timeout_ms. Fails with what on_assigned said, too. */
 SB_MUST_CHECK sb_code_t sb_consumer_next(sb_consumer_t *consumer, int timeout_ms, rd_kafka_message_t **out,
                                          sb_error_t *err);
-/* Whether partitions come or go with the next poll. */
-bool sb_consumer_has_rebalance(const sb_consumer_t *consumer);
 rd_kafka_t *sb_consumer_handle(sb_consumer_t *consumer); /* borrowed */
 SB_MUST_CHECK sb_code_t sb_consumer_seek(sb_consumer_t *consumer, const char *topic, int32_t partition,
                                          int64_t offset, sb_error_t *err);

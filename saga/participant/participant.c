@@ -197,6 +197,13 @@ static int poll_ms(const sb_participant_t *p)
     return left_us > 0 ? (int)(left_us / 1000) + 1 : 0;
 }
 
+/* Partitions that go with the next poll take with them what is not settled: it would come again elsewhere. */
+static bool must_settle(const sb_participant_t *p)
+{
+    return p->settle_us != 0 &&
+           (p->alone > 0 || sb_mono_us() >= p->settle_us || sb_consumer_has_rebalance(p->consumer));
+}
+
 /* What was not settled comes again. The command that did harm is among these, so they are taken one by one.
  */
 static void start_over(sb_participant_t *p)
@@ -225,7 +232,7 @@ static sb_code_t one_batch(sb_participant_t *p, sb_error_t *err)
     if (code == SB_OK && count > 0)
         code = finish_batch(p, err);
     sb_producer_poll(p->producer, 0);
-    if (code == SB_OK && p->settle_us != 0 && (p->alone > 0 || sb_mono_us() >= p->settle_us))
+    if (code == SB_OK && must_settle(p))
         code = settle(p, err);
     if (code != SB_OK)
         start_over(p);
