@@ -670,7 +670,10 @@ static bool fill_all(sb_subscriber_t *s)
             if (slot->sub->full || sb_mono_us() < s->store_again_us)
                 continue;
             slot->behind = true; /* it comes back to Kafka at its own offset */
-            if (sb_subscriber_fill(s, &s->parts[i], slot, &err) == SB_OK)
+            sb_code_t code = sb_subscriber_fill(s, &s->parts[i], slot, &err);
+            hand_out(slot->sub);
+            (void)any_room(s); /* a page of each of many partitions is more than a queue holds */
+            if (code == SB_OK)
                 continue;
             s->store_again_us = sb_mono_us() + STORE_AGAIN_US;
             sb_log_error(SB_LOG_WARN, "SUBSCRIBER-STORE", &err, "the store is read later|subscription=%s",
