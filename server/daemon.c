@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "events/store/appender.h"
 #include "server/body.h"
 #include "server/engine.h"
 #include "server/monitor.h"
@@ -181,6 +182,7 @@ static void stop(daemon_state_t *d)
     sb_monitor_stop(&d->monitor);
     (void)pthread_join(d->monitor_thread, NULL);
     sb_engine_stop(&d->engine);
+    sb_appender_stop(d->engine.appender); /* while there is a loop to send its answers */
     sb_workers_close(&d->engine.workers);
     int64_t until = sb_mono_us() + DRAIN_MS * 1000;
     sb_http_stats_t stats;

@@ -383,10 +383,6 @@ static sb_code_t start_lane(lane_t *lane, sb_error_t *err)
 
 static void close_lane(lane_t *lane)
 {
-    if (lane->started) {
-        sb_queue_close(lane->queue);
-        (void)pthread_join(lane->thread, NULL);
-    }
     drop_connection(lane); /* of one whose thread did not start */
     sb_queue_free(&lane->queue);
     sb_signal_fini(&lane->signal);
@@ -482,14 +478,25 @@ sb_code_t sb_appender_open(sb_appender_t **out, const sb_appender_config_t *conf
     return start(out, appender, err);
 }
 
+void sb_appender_stop(sb_appender_t *appender)
+{
+    for (int i = 0; i < appender->lane_count; i++)
+        if (appender->lane[i].started)
+            sb_queue_close(appender->lane[i].queue); /* all at once, then one after the other */
+    for (int i = 0; i < appender->lane_count; i++) {
+        lane_t *lane = &appender->lane[i];
+        if (lane->started)
+            (void)pthread_join(lane->thread, NULL);
+        lane->started = false;
+    }
+}
+
 void sb_appender_close(sb_appender_t **appender)
 {
     sb_appender_t *a = *appender;
     if (!a)
         return;
-    for (int i = 0; i < a->lane_count; i++)
-        if (a->lane[i].started)
-            sb_queue_close(a->lane[i].queue); /* all at once, then one after the other */
+    sb_appender_stop(a);
     for (int i = 0; i < a->lane_count; i++)
         close_lane(&a->lane[i]);
     if (a->owns_catalog)

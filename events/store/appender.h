@@ -16,4 +16,8 @@ SB_MUST_CHECK sb_code_t sb_appender_new(sb_appender_t **out, const sb_appender_c
 SB_MUST_CHECK sb_code_t sb_appender_try(sb_appender_t *appender, const sb_append_t *append,
                                         sb_append_fn on_done, void *context, bool *unknown, sb_error_t *err);
 
+/* Takes nothing more (SB_STOPPED), answers what it has, ends the threads; close it afterwards. Owner only,
+ * the others may still try. */
+void sb_appender_stop(sb_appender_t *appender);
+
 #endif
