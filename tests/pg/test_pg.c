@@ -376,13 +376,21 @@ static void a_large_batch_flows(void **state)
 
 /* ---- broken connections ---- */
 
+/* A connection may be made, and be ended, before the server has noticed that it must restart. */
+static bool is_usable_again(fixture_t *f)
+{
+    if (sb_pg_reopen(f->pg, NULL) != SB_OK)
+        return false;
+    sb_code_t code = insert(f, 91, "x");
+    return code == SB_OK || code == SB_CONFLICT; /* it was done, and its answer was lost */
+}
+
 static void assert_usable_after_reopen(fixture_t *f)
 {
     assert_false(sb_pg_is_open(f->pg));
     assert_int_equal(sb_pg_socket(f->pg), -1);
     assert_code(SB_UNAVAILABLE, insert(f, 90, "x"), &f->err);
-    assert_soon(sb_pg_reopen(f->pg, NULL) == SB_OK, RECOVERY_MS);
-    assert_ok(insert(f, 91, "x"), &f->err);
+    assert_soon(is_usable_again(f), RECOVERY_MS);
     sb_pg_params_t one;
     sb_pg_batch_t batch = {.count = 0};
     fill_insert(&one, 92);

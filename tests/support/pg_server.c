@@ -304,6 +304,8 @@ static bool run_postgres(void)
                                 "shared_buffers=32MB",
                                 "-c",
                                 "fsync=on",
+                                "-c", /* file by file a recovery takes up to a minute beside other tests */
+                                "recovery_init_sync_method=syncfs",
                                 "-c",
                                 "max_wal_size=256MB",
                                 "-c",
