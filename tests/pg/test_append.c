@@ -7,6 +7,7 @@
 #include "events_sql.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
+#include "tests/support/store.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -33,12 +34,7 @@ static fixture_t fixture;
 static int setup(void **state)
 {
     fixture = (fixture_t){.pg = NULL};
-    sb_apply_report_t report;
-    fixture.pg = sb_test_pg_open(sb_test_pg_fresh(fixture.uri));
-    assert_ok(sb_catalog_new(&fixture.catalog, &fixture.err), &fixture.err);
-    assert_ok(sb_catalog_apply(fixture.catalog, fixture.pg, SB_TEST_SOURCE_DIR "/schemas", NULL, &report,
-                               &fixture.err),
-              &fixture.err);
+    sb_test_catalog_fresh(fixture.uri, &fixture.pg, &fixture.catalog);
     assert_ok(sb_store_new(&fixture.store, fixture.pg, fixture.catalog, &fixture.err), &fixture.err);
     *state = &fixture;
     return 0;

@@ -7,6 +7,7 @@
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 #include "tests/support/proxy.h"
+#include "tests/support/store.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,12 +28,7 @@ static fixture_t fixture;
 static int setup(void **state)
 {
     fixture = (fixture_t){.pg = NULL};
-    sb_apply_report_t report;
-    fixture.pg = sb_test_pg_open(sb_test_pg_fresh(fixture.uri));
-    assert_ok(sb_catalog_new(&fixture.catalog, &fixture.err), &fixture.err);
-    assert_ok(sb_catalog_apply(fixture.catalog, fixture.pg, SB_TEST_SOURCE_DIR "/schemas", NULL, &report,
-                               &fixture.err),
-              &fixture.err);
+    sb_test_catalog_fresh(fixture.uri, &fixture.pg, &fixture.catalog);
     *state = &fixture;
     return 0;
 }

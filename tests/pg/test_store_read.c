@@ -9,6 +9,7 @@
 #include "events_sql.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
+#include "tests/support/store.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -29,12 +30,7 @@ static fixture_t fixture;
 static int setup(void **state)
 {
     fixture = (fixture_t){.pg = NULL};
-    sb_apply_report_t report;
-    fixture.pg = sb_test_pg_open(sb_test_pg_fresh(fixture.uri));
-    assert_ok(sb_catalog_new(&fixture.catalog, &fixture.err), &fixture.err);
-    assert_ok(sb_catalog_apply(fixture.catalog, fixture.pg, SB_TEST_SOURCE_DIR "/schemas", NULL, &report,
-                               &fixture.err),
-              &fixture.err);
+    sb_test_catalog_fresh(fixture.uri, &fixture.pg, &fixture.catalog);
     assert_ok(sb_store_new(&fixture.store, fixture.pg, fixture.catalog, &fixture.err), &fixture.err);
     *state = &fixture;
     return 0;
@@ -510,31 +506,6 @@ static void seals_shorten_the_search_for_a_time(void **state)
 
 /* ---- where it lies ---- */
 
-/* What EXPLAIN says of a statement of ours, run as a generic plan with these arguments. */
-static void explain(fixture_t *f, const char *sql, const char *arguments, char *plan, size_t size)
-{
-    sb_buf_t text = SB_BUF_INIT;
-    sb_buf_printf(
-        &text,
-        "CREATE OR REPLACE FUNCTION public.plan() RETURNS text LANGUAGE plpgsql AS $$ DECLARE line text; "
-        "lines text := ''; BEGIN FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE s "
-        "(%s)' LOOP lines := lines || line || chr(10); END LOOP; RETURN lines; END $$",
-        arguments);
-    sb_test_pg_script(f->pg, sb_buf_text(&text));
-    sb_buf_fini(&text);
-    sb_pg_result_t *rows = NULL;
-    assert_ok(sb_pg_reopen(f->pg, &f->err), &f->err); /* nothing prepared, nothing set */
-    sb_buf_printf(&text,
-                  "SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = "
-                  "force_generic_plan; PREPARE s AS %s",
-                  sql);
-    sb_test_pg_script(f->pg, sb_buf_text(&text));
-    sb_buf_fini(&text);
-    assert_ok(sb_pg_query(f->pg, "SELECT public.plan()", NULL, &rows, &f->err), &f->err);
-    (void)snprintf(plan, size, "%s", sb_pg_get_text(rows, 0, 0));
-    sb_pg_result_free(rows);
-}
-
 static void a_read_touches_only_the_partitions_it_needs(void **state)
 {
     fixture_t *f = *state;
@@ -542,19 +513,20 @@ static void a_read_touches_only_the_partitions_it_needs(void **state)
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT sagabus.event_partitions_ahead(50000000)"), 4);
     static const char *const of_streams[] = {sb_sql_stream_read, sb_sql_stream_read_back};
     for (int i = 0; i < 2; i++) {
-        explain(f, of_streams[i], "21000000, 39000000, 2, 1, 9, 10, NULL, 1", plan, sizeof plan);
+        sb_test_explain(f->pg, of_streams[i], "21000000, 39000000, 2, 1, 9, 10, NULL, 1", plan, sizeof plan);
         assert_contains(plan, "event_domain_40000000");
         assert_null(strstr(plan, "event_domain_20000000"));
         assert_null(strstr(plan, "event_domain_60000000"));
         assert_null(strstr(plan, "event_saga"));
         assert_null(strstr(plan, "Seq Scan"));
-        explain(f, of_streams[i], "1, 9223372036854775807, 2, 1, 9, 10, NULL, 2", plan, sizeof plan);
+        sb_test_explain(f->pg, of_streams[i], "1, 9223372036854775807, 2, 1, 9, 10, NULL, 2", plan,
+                        sizeof plan);
         assert_contains(plan, "event_saga_20000000");
         assert_contains(plan, "event_saga_60000000");
         assert_null(strstr(plan, "event_domain"));
         assert_null(strstr(plan, "Seq Scan"));
     }
-    explain(f, sb_sql_event_since, "now(), 20000000, 20200000", plan, sizeof plan);
+    sb_test_explain(f->pg, sb_sql_event_since, "now(), 20000000, 20200000", plan, sizeof plan);
     assert_contains(plan, "event_domain_40000000");
     assert_null(strstr(plan, "event_domain_20000000"));
     assert_null(strstr(plan, "->  Sort"));
