@@ -4,19 +4,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/signal.h"
-#include "sagabus/id.h"
+#include "server/listen.h"
 #include "server/problem.h"
+#include "server/wire.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <event2/http.h>
-#include <event2/keyvalq_struct.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -30,13 +25,11 @@ const int sb_http_bucket_ms[11] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 500
 struct sb_http {
     struct event_base *base;
     struct evhttp *server;
-    SSL_CTX *tls;
     struct event *wake;
     sb_signal_t signal;
     sb_http_fn on_request;
     void *context;
-    char address[96];
-    bool loopback;
+    sb_listen_t listen;
     size_t body_max;
     int idle_s;
     atomic_bool stopping;
@@ -55,15 +48,6 @@ struct sb_http_timer {
 
 /* ---- requests ---- */
 
-static void free_request(sb_request_t *request)
-{
-    free(request->path);
-    free(request->query_text);
-    sb_buf_fini(&request->body);
-    sb_buf_fini(&request->out);
-    free(request);
-}
-
 /* The client went away while we had its request in hand. */
 static void end_stream(sb_request_t *request);
 
@@ -74,102 +58,6 @@ static void on_gone(struct evhttp_connection *connection, void *context)
     request->connection = NULL;
     if (request->stream.sending) /* nobody else has it */
         end_stream(request);
-}
-
-static void copy_header(char *out, size_t cap, struct evkeyvalq *headers, const char *name)
-{
-    const char *value = evhttp_find_header(headers, name);
-    (void)snprintf(out, cap, "%s", value ? value : "");
-}
-
-/* A request id of ours unless the client's is harmless: it goes into logs and answers. */
-static void set_request_id(sb_request_t *request, struct evkeyvalq *headers)
-{
-    const char *given = evhttp_find_header(headers, "X-Request-Id");
-    size_t length = given ? strlen(given) : 0;
-    static const char fine[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
-    if (length > 0 && length <= 64 && strspn(given, fine) == length) {
-        (void)snprintf(request->request_id, sizeof request->request_id, "%s", given);
-        return;
-    }
-    sb_uuid_t id = sb_uuid_v7();
-    (void)sb_uuid_format(&id, request->request_id);
-}
-
-static void split_query(sb_request_t *request, const char *query)
-{
-    request->query_text = query ? strdup(query) : NULL;
-    char *at = request->query_text;
-    char *save = NULL;
-    for (char *pair = at ? strtok_r(at, "&", &save) : NULL; pair && request->query_count < SB_QUERY_MAX;
-         pair = strtok_r(NULL, "&", &save)) {
-        char *equals = strchr(pair, '=');
-        if (equals)
-            *equals++ = '\0';
-        char *parts[2] = {pair, equals};
-        for (int i = 0; i < 2 && parts[i]; i++) { /* decoded in place: it only gets shorter */
-            char *decoded = evhttp_uridecode(parts[i], 1, NULL);
-            if (decoded)
-                memcpy(parts[i], decoded, strlen(decoded) + 1);
-            free(decoded);
-        }
-        request->query[request->query_count++] = (sb_query_pair_t){pair, equals ? equals : ""};
-    }
-}
-
-static const char *method_name(enum evhttp_cmd_type type)
-{
-    switch (type) {
-    case EVHTTP_REQ_GET:
-    case EVHTTP_REQ_HEAD:
-        return "GET";
-    case EVHTTP_REQ_POST:
-        return "POST";
-    case EVHTTP_REQ_PUT:
-        return "PUT";
-    case EVHTTP_REQ_DELETE:
-        return "DELETE";
-    case EVHTTP_REQ_PATCH:
-        return "PATCH";
-    default:
-        return "OTHER";
-    }
-}
-
-static sb_request_t *read_request(sb_http_t *http, struct evhttp_request *raw)
-{
-    sb_request_t *request = calloc(1, sizeof *request);
-    if (!request)
-        return NULL;
-    struct evkeyvalq *headers = evhttp_request_get_input_headers(raw);
-    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(raw);
-    const char *path = evhttp_uri_get_path(uri);
-    request->http = http;
-    request->connection = raw;
-    request->started_us = sb_mono_us();
-    request->status = 200;
-    request->head_only = evhttp_request_get_command(raw) == EVHTTP_REQ_HEAD;
-    (void)snprintf(request->method, sizeof request->method, "%s",
-                   method_name(evhttp_request_get_command(raw)));
-    request->path = evhttp_uridecode(path && path[0] ? path : "/", 0, NULL);
-    split_query(request, evhttp_uri_get_query(uri));
-    set_request_id(request, headers);
-    copy_header(request->traceparent, sizeof request->traceparent, headers, "traceparent");
-    copy_header(request->last_event_id, sizeof request->last_event_id, headers, "Last-Event-ID");
-    copy_header(request->idempotency_key, sizeof request->idempotency_key, headers, "Idempotency-Key");
-    copy_header(request->authorization, sizeof request->authorization, headers, "Authorization");
-    copy_header(request->content_type, sizeof request->content_type, headers, "Content-Type");
-    struct evbuffer *input = evhttp_request_get_input_buffer(raw);
-    size_t length = evbuffer_get_length(input);
-    char *room = sb_buf_reserve(&request->body, length);
-    if (!room || !request->path) {
-        free_request(request);
-        return NULL;
-    }
-    (void)evbuffer_remove(input, room, length);
-    request->body.len = length;
-    room[length] = '\0';
-    return request;
 }
 
 static void count_request(sb_http_t *http, const sb_request_t *request)
@@ -187,49 +75,6 @@ static void count_request(sb_http_t *http, const sb_request_t *request)
     (void)pthread_mutex_unlock(&http->lock);
 }
 
-static const char *reason(int status)
-{
-    switch (status) {
-    case 200:
-        return "OK";
-    case 201:
-        return "Created";
-    case 202:
-        return "Accepted";
-    case 204:
-        return "No Content";
-    default:
-        return status < 400 ? "OK" : "Problem";
-    }
-}
-
-static void send_answer(sb_request_t *request)
-{
-    struct evhttp_request *raw = request->connection;
-    struct evkeyvalq *headers = evhttp_request_get_output_headers(raw);
-    char number[24];
-    (void)evhttp_add_header(headers, "Content-Type",
-                            request->answer_type ? request->answer_type : "application/json");
-    (void)evhttp_add_header(headers, "X-Request-Id", request->request_id);
-    (void)evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
-    (void)evhttp_add_header(headers, "Cache-Control", "no-store");
-    if (request->location[0])
-        (void)evhttp_add_header(headers, "Location", request->location);
-    if (request->status == 405)
-        (void)evhttp_add_header(headers, "Allow", request->allow);
-    if (request->status == 401)
-        (void)evhttp_add_header(headers, "WWW-Authenticate", "Bearer");
-    if (request->retry_after_s > 0) {
-        (void)snprintf(number, sizeof number, "%d", request->retry_after_s);
-        (void)evhttp_add_header(headers, "Retry-After", number);
-    }
-    struct evbuffer *body = evhttp_request_get_output_buffer(raw);
-    if (!request->head_only)
-        (void)evbuffer_add(body, sb_buf_text(&request->out), request->out.len);
-    evhttp_connection_set_closecb(evhttp_request_get_connection(raw), NULL, NULL);
-    evhttp_send_reply(raw, request->status, reason(request->status), NULL);
-}
-
 /* ---- streams ---- */
 
 static void end_stream(sb_request_t *request)
@@ -239,7 +84,7 @@ static void end_stream(sb_request_t *request)
     http->stats.in_hand--;
     http->stats.streams -= request->stream.started;
     (void)pthread_mutex_unlock(&http->lock);
-    free_request(request);
+    sb_wire_free(request);
 }
 
 static bool begin_stream(sb_http_t *http, sb_request_t *request)
@@ -251,19 +96,11 @@ static bool begin_stream(sb_http_t *http, sb_request_t *request)
     (void)pthread_mutex_unlock(&http->lock);
     if (full)
         return false;
-    struct evhttp_request *raw = request->connection;
-    struct evkeyvalq *headers = evhttp_request_get_output_headers(raw);
-    (void)evhttp_add_header(headers, "Content-Type", request->answer_type);
-    (void)evhttp_add_header(headers, "X-Request-Id", request->request_id);
-    (void)evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
-    (void)evhttp_add_header(headers, "Cache-Control", "no-store");
-    (void)evhttp_add_header(headers, "X-Accel-Buffering", "no"); /* a proxy must pass on what comes */
-    (void)evhttp_add_header(headers, "Connection", "close");
+    struct evhttp_connection *connection = evhttp_request_get_connection(request->connection);
     /* The client is silent for ever; one that takes nothing any more is cut off. */
     struct timeval patience = {http->idle_s, 0};
-    bufferevent_set_timeouts(evhttp_connection_get_bufferevent(evhttp_request_get_connection(raw)), NULL,
-                             &patience);
-    evhttp_send_reply_start(raw, 200, "OK");
+    bufferevent_set_timeouts(evhttp_connection_get_bufferevent(connection), NULL, &patience);
+    sb_wire_send_head(request);
     request->stream.started = true;
     return true;
 }
@@ -333,19 +170,22 @@ static void finish(sb_http_t *http, sb_request_t *request)
         sb_problem(request, &err);
     }
     count_request(http, request);
-    if (request->connection)
-        send_answer(request);
-    free_request(request);
+    if (request->connection) {
+        evhttp_connection_set_closecb(evhttp_request_get_connection(request->connection), NULL, NULL);
+        sb_wire_send(request);
+    }
+    sb_wire_free(request);
 }
 
 static void on_raw_request(struct evhttp_request *raw, void *context)
 {
     sb_http_t *http = context;
-    sb_request_t *request = read_request(http, raw);
+    sb_request_t *request = sb_wire_read(raw);
     if (!request) {
         evhttp_send_error(raw, 503, "out of memory");
         return;
     }
+    request->http = http;
     evhttp_connection_set_closecb(evhttp_request_get_connection(raw), on_gone, request);
     (void)pthread_mutex_lock(&http->lock);
     http->stats.requests++;
@@ -470,101 +310,14 @@ void sb_http_timer_free(sb_http_timer_t *timer)
 
 /* ---- opening ---- */
 
-static sb_code_t split_address(const char *listen, char host[64], int *port, sb_error_t *err)
-{
-    const char *colon = strrchr(listen, ':');
-    char *end;
-    if (!colon || colon == listen || (size_t)(colon - listen) >= 64)
-        return sb_fail(err, SB_INVALID, "http.listen=%s: address:port is wanted, as 127.0.0.1:8088", listen);
-    (void)snprintf(host, 64, "%.*s", (int)(colon - listen), listen);
-    long value = strtol(colon + 1, &end, 10);
-    if (*end || end == colon + 1 || value < 0 || value > 65535)
-        return sb_fail(err, SB_INVALID, "http.listen=%s: %s is not a port", listen, colon + 1);
-    *port = (int)value;
-    return SB_OK;
-}
-
-static bool is_loopback(const char *host)
-{
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
-}
-
-static struct bufferevent *tls_bufferevent(struct event_base *base, void *context)
-{
-    SSL *ssl = SSL_new(context);
-    return bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING,
-                                          BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-}
-
-static sb_code_t open_tls(sb_http_t *http, const char *cert, const char *key, sb_error_t *err)
-{
-    http->tls = SSL_CTX_new(TLS_server_method());
-    if (!http->tls)
-        return sb_fail(err, SB_NO_MEMORY, "TLS: out of memory");
-    (void)SSL_CTX_set_min_proto_version(http->tls, TLS1_2_VERSION);
-    if (SSL_CTX_use_certificate_chain_file(http->tls, cert) != 1)
-        return sb_fail(err, SB_INVALID, "http.tls_cert=%s: %s", cert,
-                       ERR_reason_error_string(ERR_get_error()));
-    if (SSL_CTX_use_PrivateKey_file(http->tls, key, SSL_FILETYPE_PEM) != 1)
-        return sb_fail(err, SB_INVALID, "http.tls_key=%s: %s", key, ERR_reason_error_string(ERR_get_error()));
-    evhttp_set_bevcb(http->server, tls_bufferevent, http->tls);
-    return SB_OK;
-}
-
-/* What listens beyond this machine must be encrypted, or be asked for by name. */
-static sb_code_t check_exposure(const sb_config_t *config, const char *listen, bool loopback, bool tls,
-                                sb_error_t *err)
-{
-    bool insecure = false;
-    sb_code_t code = sb_config_get_bool(config, "http.insecure_listen", &insecure, err);
-    if (code != SB_OK || loopback || tls)
-        return code;
-    if (!insecure)
-        return sb_fail(err, SB_DENIED,
-                       "http.listen=%s is not loopback: set http.tls_cert and http.tls_key (and make a key "
-                       "with `sagabus "
-                       "key create`), or say http.insecure_listen=true",
-                       listen);
-    sb_log(SB_LOG_WARN, "HTTP-INSECURE", "listening beyond this machine without TLS|address=%s", listen);
-    return SB_OK;
-}
-
-static sb_code_t bind_server(sb_http_t *http, const char *host, int port, bool tls, sb_error_t *err)
-{
-    struct evhttp_bound_socket *bound = evhttp_bind_socket_with_handle(http->server, host, (uint16_t)port);
-    if (!bound)
-        return sb_fail(err, SB_UNAVAILABLE, "cannot listen on %s:%d: %s", host, port, strerror(errno));
-    struct sockaddr_in6 address = {0}; /* its port lies where that of sockaddr_in does */
-    socklen_t length = sizeof address;
-    int fd = evhttp_bound_socket_get_fd(bound);
-    if (port == 0 && getsockname(fd, (struct sockaddr *)&address, &length) == 0)
-        port = ntohs(address.sin6_port);
-    (void)snprintf(http->address, sizeof http->address, "%s://%s:%d", tls ? "https" : "http", host, port);
-    return SB_OK;
-}
-
 static sb_code_t configure(sb_http_t *http, const sb_config_t *config, sb_error_t *err)
 {
     int64_t body_max = 0, head_max = 0, idle_ms = 0;
-    char host[64];
-    int port = 0;
-    const char *listen = sb_config_get(config, "http.listen");
-    const char *cert = sb_config_get(config, "http.tls_cert");
-    const char *key = sb_config_get(config, "http.tls_key");
-    bool tls = cert[0] && key[0];
-    sb_code_t code = split_address(listen, host, &port, err);
-    if (code == SB_OK)
-        code = sb_config_get_int(config, "http.body_max_bytes", 1024, 64 << 20, &body_max, err);
+    sb_code_t code = sb_config_get_int(config, "http.body_max_bytes", 1024, 64 << 20, &body_max, err);
     if (code == SB_OK)
         code = sb_config_get_int(config, "http.header_max_bytes", 1024, 1 << 20, &head_max, err);
     if (code == SB_OK)
         code = sb_config_get_int(config, "http.idle_timeout_ms", 1000, 3600000, &idle_ms, err);
-    if (code != SB_OK)
-        return code;
-    http->loopback = is_loopback(host);
-    code = check_exposure(config, listen, http->loopback, tls, err);
-    if (code == SB_OK && tls)
-        code = open_tls(http, cert, key, err);
     if (code != SB_OK)
         return code;
     /* evhttp refuses in HTML; what is not far over the limit comes in and is refused in our words */
@@ -577,7 +330,7 @@ static sb_code_t configure(sb_http_t *http, const sb_config_t *config, sb_error_
                                                  EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_PATCH |
                                                  EVHTTP_REQ_OPTIONS);
     evhttp_set_gencb(http->server, on_raw_request, http);
-    return bind_server(http, host, port, tls, err);
+    return sb_listen_open(&http->listen, http->server, config, err);
 }
 
 sb_code_t sb_http_open(sb_http_t **out, const sb_config_t *config, sb_http_fn on_request, void *context,
@@ -612,12 +365,12 @@ sb_code_t sb_http_open(sb_http_t **out, const sb_config_t *config, sb_http_fn on
 
 bool sb_http_is_loopback(const sb_http_t *http)
 {
-    return http->loopback;
+    return http->listen.loopback;
 }
 
 const char *sb_http_address(const sb_http_t *http)
 {
-    return http->address;
+    return http->listen.address;
 }
 
 void sb_http_run(sb_http_t *http)
@@ -642,13 +395,13 @@ void sb_http_close(sb_http_t **http)
     while (h->done_first) {
         sb_request_t *request = h->done_first;
         h->done_first = request->next;
-        free_request(request);
+        sb_wire_free(request);
     }
     if (h->wake)
         event_free(h->wake);
     if (h->base)
         event_base_free(h->base);
-    SSL_CTX_free(h->tls);
+    sb_listen_fini(&h->listen);
     sb_signal_fini(&h->signal);
     (void)pthread_mutex_destroy(&h->lock);
     free(h);

@@ -1181,6 +1181,16 @@ static void an_open_address_without_tls_is_refused(void **state)
     assert_serve_refuses(&d, "is not loopback");
 }
 
+static void half_of_what_tls_needs_is_refused(void **state)
+{
+    (void)state;
+    daemon_under_test_t d = {0};
+    (void)sb_test_pg_fresh(d.uri);
+    prepare(&d);
+    set(&d, "http.tls_cert", "/nowhere/cert.pem");
+    assert_serve_refuses(&d, "http.tls_cert is set without http.tls_key");
+}
+
 /* ---- the database ---- */
 
 static void a_schema_that_is_not_ours_is_refused(void **state)
@@ -1285,6 +1295,7 @@ int main(void)
         cmocka_unit_test(every_route_asks_for_its_scope),
         cmocka_unit_test(tls_is_spoken_and_checked),
         cmocka_unit_test(an_open_address_without_tls_is_refused),
+        cmocka_unit_test(half_of_what_tls_needs_is_refused),
         cmocka_unit_test(a_schema_that_is_not_ours_is_refused),
         cmocka_unit_test(a_version_this_release_cannot_read_is_in_sight),
         cmocka_unit_test(a_lost_database_is_waited_for),

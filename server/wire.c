@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/wire.h"
+
+#include "base/clock.h"
+#include "sagabus/id.h"
+
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- in ---- */
+
+void sb_wire_free(sb_request_t *request)
+{
+    free(request->path);
+    free(request->query_text);
+    sb_buf_fini(&request->body);
+    sb_buf_fini(&request->out);
+    free(request);
+}
+
+static void copy_header(char *out, size_t cap, struct evkeyvalq *headers, const char *name)
+{
+    const char *value = evhttp_find_header(headers, name);
+    (void)snprintf(out, cap, "%s", value ? value : "");
+}
+
+/* A request id of ours unless the client's is harmless: it goes into logs and answers. */
+static void set_request_id(sb_request_t *request, struct evkeyvalq *headers)
+{
+    const char *given = evhttp_find_header(headers, "X-Request-Id");
+    size_t length = given ? strlen(given) : 0;
+    static const char fine[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+    if (length > 0 && length <= 64 && strspn(given, fine) == length) {
+        (void)snprintf(request->request_id, sizeof request->request_id, "%s", given);
+        return;
+    }
+    sb_uuid_t id = sb_uuid_v7();
+    (void)sb_uuid_format(&id, request->request_id);
+}
+
+static void split_query(sb_request_t *request, const char *query)
+{
+    request->query_text = query ? strdup(query) : NULL;
+    char *at = request->query_text;
+    char *save = NULL;
+    for (char *pair = at ? strtok_r(at, "&", &save) : NULL; pair && request->query_count < SB_QUERY_MAX;
+         pair = strtok_r(NULL, "&", &save)) {
+        char *equals = strchr(pair, '=');
+        if (equals)
+            *equals++ = '\0';
+        char *parts[2] = {pair, equals};
+        for (int i = 0; i < 2 && parts[i]; i++) { /* decoded in place: it only gets shorter */
+            char *decoded = evhttp_uridecode(parts[i], 1, NULL);
+            if (decoded)
+                memcpy(parts[i], decoded, strlen(decoded) + 1);
+            free(decoded);
+        }
+        request->query[request->query_count++] = (sb_query_pair_t){pair, equals ? equals : ""};
+    }
+}
+
+static const char *method_name(enum evhttp_cmd_type type)
+{
+    switch (type) {
+    case EVHTTP_REQ_GET:
+    case EVHTTP_REQ_HEAD:
+        return "GET";
+    case EVHTTP_REQ_POST:
+        return "POST";
+    case EVHTTP_REQ_PUT:
+        return "PUT";
+    case EVHTTP_REQ_DELETE:
+        return "DELETE";
+    case EVHTTP_REQ_PATCH:
+        return "PATCH";
+    default:
+        return "OTHER";
+    }
+}
+
+sb_request_t *sb_wire_read(struct evhttp_request *raw)
+{
+    sb_request_t *request = calloc(1, sizeof *request);
+    if (!request)
+        return NULL;
+    struct evkeyvalq *headers = evhttp_request_get_input_headers(raw);
+    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(raw);
+    const char *path = evhttp_uri_get_path(uri);
+    request->connection = raw;
+    request->started_us = sb_mono_us();
+    request->status = 200;
+    request->head_only = evhttp_request_get_command(raw) == EVHTTP_REQ_HEAD;
+    (void)snprintf(request->method, sizeof request->method, "%s",
+                   method_name(evhttp_request_get_command(raw)));
+    request->path = evhttp_uridecode(path && path[0] ? path : "/", 0, NULL);
+    split_query(request, evhttp_uri_get_query(uri));
+    set_request_id(request, headers);
+    copy_header(request->traceparent, sizeof request->traceparent, headers, "traceparent");
+    copy_header(request->last_event_id, sizeof request->last_event_id, headers, "Last-Event-ID");
+    copy_header(request->idempotency_key, sizeof request->idempotency_key, headers, "Idempotency-Key");
+    copy_header(request->authorization, sizeof request->authorization, headers, "Authorization");
+    copy_header(request->content_type, sizeof request->content_type, headers, "Content-Type");
+    struct evbuffer *input = evhttp_request_get_input_buffer(raw);
+    size_t length = evbuffer_get_length(input);
+    char *room = sb_buf_reserve(&request->body, length);
+    if (!room || !request->path) {
+        sb_wire_free(request);
+        return NULL;
+    }
+    (void)evbuffer_remove(input, room, length);
+    request->body.len = length;
+    room[length] = '\0';
+    return request;
+}
+
+/* ---- out ---- */
+
+static const char *reason(int status)
+{
+    switch (status) {
+    case 200:
+        return "OK";
+    case 201:
+        return "Created";
+    case 202:
+        return "Accepted";
+    case 204:
+        return "No Content";
+    default:
+        return status < 400 ? "OK" : "Problem";
+    }
+}
+
+static void add_common(struct evkeyvalq *headers, const sb_request_t *request)
+{
+    (void)evhttp_add_header(headers, "Content-Type",
+                            request->answer_type ? request->answer_type : "application/json");
+    (void)evhttp_add_header(headers, "X-Request-Id", request->request_id);
+    (void)evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
+    (void)evhttp_add_header(headers, "Cache-Control", "no-store");
+}
+
+void sb_wire_send(sb_request_t *request)
+{
+    struct evhttp_request *raw = request->connection;
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(raw);
+    char number[24];
+    add_common(headers, request);
+    if (request->location[0])
+        (void)evhttp_add_header(headers, "Location", request->location);
+    if (request->status == 405)
+        (void)evhttp_add_header(headers, "Allow", request->allow);
+    if (request->status == 401)
+        (void)evhttp_add_header(headers, "WWW-Authenticate", "Bearer");
+    if (request->retry_after_s > 0) {
+        (void)snprintf(number, sizeof number, "%d", request->retry_after_s);
+        (void)evhttp_add_header(headers, "Retry-After", number);
+    }
+    struct evbuffer *body = evhttp_request_get_output_buffer(raw);
+    if (!request->head_only)
+        (void)evbuffer_add(body, sb_buf_text(&request->out), request->out.len);
+    evhttp_send_reply(raw, request->status, reason(request->status), NULL);
+}
+
+void sb_wire_send_head(sb_request_t *request)
+{
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(request->connection);
+    add_common(headers, request);
+    (void)evhttp_add_header(headers, "X-Accel-Buffering", "no"); /* a proxy must pass on what comes */
+    (void)evhttp_add_header(headers, "Connection", "close");
+    evhttp_send_reply_start(request->connection, 200, "OK");
+}

@@ -1,0 +1,23 @@
+/* wire - a request as it comes from the HTTP library, and its answer as it goes out: heads, query, bodies.
+ *
+ * Thread: the loop's.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_SERVER_WIRE_H
+#define SB_SERVER_WIRE_H
+
+#include "server/request.h"
+
+struct evhttp_request;
+
+/* Copies what came: head, query, body. *Owned*; its connection is raw. NULL: out of memory. */
+sb_request_t *sb_wire_read(struct evhttp_request *raw);
+void sb_wire_free(sb_request_t *request);
+
+/* Sends status, headers and body; the connection is the library's again. */
+void sb_wire_send(sb_request_t *request);
+
+/* Sends the head of an answer whose body comes in pieces. */
+void sb_wire_send_head(sb_request_t *request);
+
+#endif
