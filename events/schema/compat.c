@@ -88,38 +88,6 @@ static bool is_open(const json_t *schema)
     return true;
 }
 
-static const json_t *anchored(const json_t *schema, const char *name)
-{
-    const char *keyword;
-    size_t index;
-    json_t *value;
-    const json_t *found = NULL;
-    const char *own = json_string_value(json_object_get(schema, "$anchor"));
-    if (own && strcmp(own, name) == 0)
-        return schema;
-    json_object_foreach((json_t *)(uintptr_t)schema, keyword, value)
-    {
-        if (!found && strcmp(keyword, "enum") != 0 && strcmp(keyword, "const") != 0)
-            found = anchored(value, name);
-    }
-    json_array_foreach(schema, index, value)
-    {
-        if (!found)
-            found = anchored(value, name);
-    }
-    return found;
-}
-
-/* What a reference leads to; the schemas have been compiled, so that it leads somewhere, and not in a circle.
- */
-static const json_t *target_of(const json_t *root, const char *reference)
-{
-    const char *fragment = strchr(reference, '#');
-    if (!fragment || fragment[1] == '\0')
-        return root;
-    return fragment[1] == '/' ? sb_json_at(root, sb_slice(fragment + 1)) : anchored(root, fragment + 1);
-}
-
 /* The schema without a reference at its top: what it refers to, and what stands beside it. NULL: they say
  * different things about the same. Owned by the caller. */
 static json_t *resolve(const json_t *root, const json_t *schema)
@@ -130,7 +98,7 @@ static json_t *resolve(const json_t *root, const json_t *schema)
         const char *reference = json_string_value(get(made, "$ref"));
         if (!reference)
             return made;
-        const json_t *target = target_of(root, reference);
+        const json_t *target = schema_refers_to(root, reference);
         const char *keyword;
         json_t *value;
         bool clash = false;
@@ -629,7 +597,7 @@ static bool says_elsewhere(const json_t *root, const json_t *schema, const char 
     bool found = depth == DEPTH_MAX || json_object_size(get(schema, "patternProperties")) > 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts && !found; i++) {
         const json_t *part = get(schema, parts[i]);
-        const json_t *one = json_is_string(part) ? target_of(root, json_string_value(part))
+        const json_t *one = json_is_string(part) ? schema_refers_to(root, json_string_value(part))
                             : parts[i][0] == 't' || parts[i][0] == 'e' ? part
                                                                        : NULL;
         if (one)
@@ -759,7 +727,7 @@ static bool is_being_compared(const check_t *check, const json_t *after, const j
 static const json_t *behind(const json_t *root, const json_t *schema)
 {
     const char *reference = json_object_size(schema) == 1 ? json_string_value(get(schema, "$ref")) : NULL;
-    const json_t *target = reference ? target_of(root, reference) : NULL;
+    const json_t *target = reference ? schema_refers_to(root, reference) : NULL;
     return target ? target : schema;
 }
 

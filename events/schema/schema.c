@@ -391,34 +391,47 @@ static bool unescape_uri(sb_slice_t text, sb_buf_t *out)
 
 static const json_t *find_anchor(const json_t *schema, const char *name);
 
-/* What the fragment of a reference names: a place, or an anchor. */
-static const json_t *find_target(const compiler_t *c, const char *fragment)
+/* "#…" of a reference that stays within the schema, with or without the schema's own name before it; NULL: it
+ * leaves. */
+static const char *own_fragment(const json_t *root, const char *reference)
 {
-    sb_buf_t text = SB_BUF_INIT;
-    const json_t *target = NULL;
-    if (unescape_uri(sb_slice(fragment), &text)) {
-        if (text.len == 0 || text.ptr[0] == '/')
-            target =
-                sb_json_pointer_ok(sb_buf_slice(&text)) ? sb_json_at(c->root, sb_buf_slice(&text)) : NULL;
-        else
-            target = find_anchor(c->root, sb_buf_text(&text));
+    const char *id = json_string_value(json_object_get(root, "$id"));
+    size_t length = id ? strcspn(id, "#") : 0;
+    if (length && strncmp(reference, id, length) == 0) {
+        if (reference[length] == '\0')
+            return "#";
+        if (reference[length] == '#')
+            return reference + length;
     }
-    sb_buf_fini(&text);
+    return reference[0] == '#' ? reference : NULL;
+}
+
+const json_t *schema_refers_to(const json_t *root, const char *reference)
+{
+    const char *own = own_fragment(root, reference);
+    sb_buf_t fragment = SB_BUF_INIT;
+    const json_t *target = NULL;
+    if (own && unescape_uri(sb_slice(own + 1), &fragment)) {
+        if (fragment.len == 0 || fragment.ptr[0] == '/')
+            target = sb_json_pointer_ok(sb_buf_slice(&fragment)) ? sb_json_at(root, sb_buf_slice(&fragment))
+                                                                 : NULL;
+        else
+            target = find_anchor(root, sb_buf_text(&fragment));
+    }
+    sb_buf_fini(&fragment);
     return target;
 }
 
 static bool read_ref(compiler_t *c, const json_t *value, schema_node_t *node)
 {
     const char *text = json_string_value(value);
-    const char *id = json_string_value(json_object_get(c->root, "$id"));
-    size_t length = id ? strcspn(id, "#") : 0; /* a reference to the schema by its own name */
-    if (text && length && strncmp(text, id, length) == 0 && (text[length] == '#' || text[length] == '\0'))
-        text = text[length] ? text + length : "#";
-    if (!text || text[0] != '#')
-        return fail(c, SB_UNSUPPORTED,
-                    "only references within the schema (#/$defs/…, #anchor) are supported");
-    const json_t *target = find_target(c, text + 1);
-    return target ? compile_to(c, target, &node->ref) : fail(c, SB_INVALID, "refers to nothing");
+    const json_t *target = text ? schema_refers_to(c->root, text) : NULL;
+    if (target)
+        return compile_to(c, target, &node->ref);
+    return text && own_fragment(c->root, text)
+               ? fail(c, SB_INVALID, "refers to nothing")
+               : fail(c, SB_UNSUPPORTED,
+                      "only references within the schema (#/$defs/…, #anchor) are supported");
 }
 
 static bool read_anchor(compiler_t *c, const json_t *value, schema_node_t *node)

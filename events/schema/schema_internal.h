@@ -101,6 +101,10 @@ struct sb_schema {
 /* The name's place in node->names, -1 when the schema does not mention it. */
 int schema_find_name(const schema_node_t *node, sb_slice_t name);
 
+/* What "#", "#/a/pointer", "#anchor" or one of them behind the root's own $id leads to; borrowed from root.
+ * NULL: nothing there. */
+const json_t *schema_refers_to(const json_t *root, const char *reference);
+
 /* A digest that is the same for equal JSON values, whatever their spelling: 1 and 1.0, "a" and "\u0061", the
  * members in any order. False: out of memory. */
 bool schema_digest(const sb_scan_value_t *value, sb_hash_t *out);

@@ -66,6 +66,10 @@ static void what_may_follow(void **state)
         {"{\"prefixItems\":[" INT "],\"items\":" STR "}", "{\"items\":{\"type\":[\"string\",\"integer\"]}}",
          NONE},
         {"{\"$ref\":\"#/$defs/i\",\"$defs\":{\"i\":" INT "}}", INT, NONE},
+        {"{\"$ref\":\"#/$defs/an%20i\",\"$defs\":{\"an i\":" INT "}}", INT, NONE},
+        {"{\"$id\":\"urn:i\",\"$ref\":\"urn:i#i\",\"$defs\":{\"i\":{\"$anchor\":\"i\",\"type\":\"integer\"}}"
+         "}",
+         INT, NONE},
         {P("\"n\":{\"$ref\":\"#\"}," A), P("\"n\":{\"$ref\":\"#\"}," A ",\"b\":" STR), NONE},
         {"{\"anyOf\":[" INT "," STR "]}", "{\"anyOf\":[" STR "," INT ",{\"type\":\"null\"}]}", NONE},
         {STR, "{\"allOf\":[{\"type\":[\"string\",\"null\"]}]}", NONE},
