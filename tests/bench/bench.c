@@ -21,13 +21,10 @@
 static const struct {
     const char *name;
     bench_fn run;
-} benches[] = {{"smoke", bench_smoke},
-               {"append", bench_append},
-               {"relay", bench_relay},
-               {"read", bench_read},
-               {"publish", bench_publish},
-               {"subscribe", bench_subscribe},
-               {NULL, NULL}};
+} benches[] = {{"smoke", bench_smoke},         {"append", bench_append},
+               {"relay", bench_relay},         {"read", bench_read},
+               {"replay", bench_replay},       {"publish", bench_publish},
+               {"subscribe", bench_subscribe}, {NULL, NULL}};
 
 _Noreturn void bench_die(const char *format, ...)
 {
@@ -169,7 +166,7 @@ _Noreturn static void usage(void)
     (void)fprintf(stderr,
                   "usage: bench NAME [--json] [--only PART] [--rounds N] [--scale X]\n"
                   "  --only PART of smoke: append, publish or order; of relay: backlog or delivery; of read: "
-                  "history or news\n"
+                  "history or news; of replay: rebuild, memory or live\n"
                   "  --rounds N  rounds of each side, 1 to %d (default %d)\n"
                   "  --scale X   length of each round: 1 as documented, 0.2 for a quick look\n"
                   "  NAME        one of:",
