@@ -30,6 +30,8 @@
 #define SB_H_FORWARD     "ce_sagaforward"   /* an undo: completed | unknown */
 #define SB_H_OUTCOME     "ce_sagaoutcome"   /* reply: success | failure | error | pending */
 #define SB_H_ERROR       "ce_sagaerror"     /* reply: text, for failure and error */
+#define SB_H_ERROR_CLASS                                                                                     \
+    "ce_sagaerrorclass" /* reply: validation | business | external | infrastructure (saga/error_class.h) */
 
 #define SB_H_SAGA_PREFIX "ce_saga" /* echo rule: everything that begins so */
 

@@ -167,29 +167,61 @@ static sb_retry_shape_t read_shape(compiler_t *c, const place_t *place, sb_retry
     return absent;
 }
 
-static sb_retry_policy_t read_retry(compiler_t *c, const place_t *step, const char *member, bool endless,
-                                    const sb_retry_policy_t *absent)
+static place_t place_below(const place_t *place, const char *member)
+{
+    place_t below = {json_object_get(place->object, member), ""};
+    (void)snprintf(below.pointer, sizeof below.pointer, "%s/%s", place->pointer, member);
+    return below;
+}
+
+/* Over what *policy has already: what is absent stays. */
+static void read_policy(compiler_t *c, const place_t *place, bool endless, sb_retry_policy_t *policy)
+{
+    if (endless && json_object_get(place->object, "attempts"))
+        fault(c, place, "attempts", "this is tried until it is known how it ended, so tries are not counted");
+    policy->shape = read_shape(c, place, policy->shape);
+    policy->attempts_max = read_count(c, place, "attempts", TRIES_MAX, policy->attempts_max);
+    policy->delay_ms = read_duration(c, place, "delay", policy->delay_ms);
+    policy->delay_max_ms = read_duration(c, place, "max", policy->delay_max_ms);
+    if (policy->delay_max_ms < policy->delay_ms && !json_object_get(place->object, "max"))
+        policy->delay_max_ms = policy->delay_ms;
+    if (policy->delay_max_ms < policy->delay_ms)
+        fault(c, place, "max", "max is shorter than delay");
+    if (json_object_get(place->object, "jitter"))
+        policy->jitter = read_bool(c, place, "jitter");
+}
+
+static void read_class(compiler_t *c, const place_t *classes, sb_error_class_t error_class, bool endless,
+                       const sb_retry_policy_t *general, sb_class_retry_t *out)
 {
     static const char *const members[] = {"shape", "attempts", "delay", "max", "jitter", NULL};
+    place_t place = place_below(classes, sb_error_class_name(error_class));
+    out->declared = place.object != NULL;
+    out->policy = *general;
+    if (!place.object)
+        return;
+    check_members(c, &place, members);
+    read_policy(c, &place, endless, &out->policy);
+}
+
+static sb_retry_policy_t read_retry(compiler_t *c, const place_t *step, const char *member, bool endless,
+                                    const sb_retry_policy_t *absent, sb_class_retry_t *by_class)
+{
+    static const char *const members[] = {"shape", "attempts", "delay", "max", "jitter", "by_class", NULL};
+    const char *classes[SB_CLASS_COUNT] = {NULL};
     sb_retry_policy_t policy = *absent;
-    place_t place = {json_object_get(step->object, member), ""};
+    place_t place = place_below(step, member);
     if (!place.object)
         return policy;
-    (void)snprintf(place.pointer, sizeof place.pointer, "%s/%s", step->pointer, member);
     check_members(c, &place, members);
-    if (endless && json_object_get(place.object, "attempts"))
-        fault(c, &place, "attempts",
-              "this is tried until it is known how it ended, so tries are not counted");
-    policy.shape = read_shape(c, &place, policy.shape);
-    policy.attempts_max = read_count(c, &place, "attempts", TRIES_MAX, policy.attempts_max);
-    policy.delay_ms = read_duration(c, &place, "delay", policy.delay_ms);
-    policy.delay_max_ms = read_duration(c, &place, "max", policy.delay_max_ms);
-    if (policy.delay_max_ms < policy.delay_ms && !json_object_get(place.object, "max"))
-        policy.delay_max_ms = policy.delay_ms;
-    if (policy.delay_max_ms < policy.delay_ms)
-        fault(c, &place, "max", "max is shorter than delay");
-    if (json_object_get(place.object, "jitter"))
-        policy.jitter = read_bool(c, &place, "jitter");
+    read_policy(c, &place, endless, &policy);
+    place_t list = place_below(&place, "by_class");
+    for (int i = SB_CLASS_NONE + 1; i < SB_CLASS_COUNT; i++)
+        classes[i - 1] = sb_error_class_name((sb_error_class_t)i);
+    if (list.object)
+        check_members(c, &list, classes);
+    for (int i = SB_CLASS_NONE + 1; list.object && i < SB_CLASS_COUNT; i++)
+        read_class(c, &list, (sb_error_class_t)i, endless, &policy, &by_class[i]);
     return policy;
 }
 
@@ -221,6 +253,8 @@ static void check_undo(compiler_t *c, const place_t *place, const sb_step_defini
         fault(c, place, "undo_input", "there is no compensation to give it to");
     if (!step->compensation && json_object_get(place->object, "undo_retry"))
         fault(c, place, "undo_retry", "there is no compensation to try again");
+    if ((step->pivot || step->forward_only) && json_object_get(place->object, "fallback"))
+        fault(c, place, "fallback", "this is tried until it is known how it ended: nothing stands in for it");
     if (step->compensation || step->no_effect || step->pivot || step->forward_only)
         return;
     fault(c, place, NULL,
@@ -233,9 +267,9 @@ static void check_undo(compiler_t *c, const place_t *place, const sb_step_defini
 static void read_step(compiler_t *c, const place_t *place, int index, bool *past_pivot)
 {
     static const char *const members[] = {
-        "name",         "title",      "description", "participant", "action", "input",
-        "compensation", "undo_input", "when",        "parallel",    "pivot",  "forward_only",
-        "no_effect",    "timeout",    "retry",       "undo_retry",  NULL};
+        "name",         "title",      "description", "participant", "action",   "input",
+        "compensation", "undo_input", "when",        "parallel",    "pivot",    "forward_only",
+        "no_effect",    "timeout",    "retry",       "undo_retry",  "fallback", NULL};
     sb_step_definition_t *step = &c->out->step[index];
     check_members(c, place, members);
     step->name = read_name(c, place, "name", true);
@@ -255,8 +289,8 @@ static void read_step(compiler_t *c, const place_t *place, int index, bool *past
     *past_pivot = *past_pivot || step->pivot;
     bool endless = step->pivot || step->forward_only;
     step->timeout_ms = read_duration(c, place, "timeout", DEFAULT_TIMEOUT);
-    step->retry = read_retry(c, place, "retry", endless, &default_retry);
-    step->undo_retry = read_retry(c, place, "undo_retry", true, &default_undo_retry);
+    step->retry = read_retry(c, place, "retry", endless, &default_retry, step->retry_class);
+    step->undo_retry = read_retry(c, place, "undo_retry", true, &default_undo_retry, step->undo_retry_class);
     if (c->code == SB_OK)
         check_undo(c, place, step);
 }
@@ -286,6 +320,7 @@ static void compile_templates(compiler_t *c, const place_t *place, int index, sb
     (void)snprintf(at, sizeof at, "%s/when", place->pointer);
     scope->visible = step->group >= 0 ? step->group : index; /* a group is named by its first step */
     compile_template(c, &step->input, place, "input", scope);
+    compile_template(c, &step->fallback, place, "fallback", scope);
     if (when && c->code == SB_OK)
         c->code = sb_condition_compile(&step->when, when, scope, at, c->err);
     scope->visible = index + 1;
@@ -329,12 +364,14 @@ static void read_steps(compiler_t *c)
         place_t place = place_of_step(c, i);
         compile_templates(c, &place, i, &scope);
     }
+    place_t whole = {c->out->body, ""};
+    compile_template(c, &c->out->result, &whole, "result", &scope);
 }
 
 static void read_definition(compiler_t *c)
 {
-    static const char *const members[] = {"$schema",     "saga",     "version", "title",
-                                          "description", "deadline", "steps",   NULL};
+    static const char *const members[] = {"$schema",  "saga",  "version", "title", "description",
+                                          "deadline", "steps", "result",  NULL};
     sb_definition_t *out = c->out;
     place_t place = {out->body, ""};
     check_members(c, &place, members);
@@ -386,8 +423,10 @@ void sb_definition_free(sb_definition_t **definition)
     for (int i = 0; i < old->step_count; i++) {
         sb_template_free(&old->step[i].input);
         sb_template_free(&old->step[i].undo_input);
+        sb_template_free(&old->step[i].fallback);
         sb_condition_free(&old->step[i].when);
     }
+    sb_template_free(&old->result);
     json_decref(old->body);
     free(old);
     *definition = NULL;
@@ -438,6 +477,25 @@ sb_code_t sb_definition_render(const sb_definition_t *definition, int step, bool
     }
     sb_code_t code = sb_template_render(template, undo, input, results, out, err);
     return code == SB_OK ? SB_OK : sb_context(err, code, "step %s", plan->name);
+}
+
+sb_retry_policy_t sb_definition_retry(const sb_step_definition_t *step, bool undo,
+                                      sb_error_class_t error_class)
+{
+    const sb_class_retry_t *own =
+        undo ? &step->undo_retry_class[error_class] : &step->retry_class[error_class];
+    if (own->declared)
+        return own->policy;
+    sb_retry_policy_t policy = undo ? step->undo_retry : step->retry;
+    if (!undo && !sb_error_class_passes(error_class))
+        policy.attempts_max = 1;
+    return policy;
+}
+
+sb_code_t sb_definition_fallback(const sb_definition_t *definition, int step, sb_slice_t input,
+                                 const sb_slice_t *results, sb_buf_t *out, sb_error_t *err)
+{
+    return sb_template_render(definition->step[step].fallback, true, input, results, out, err);
 }
 
 sb_code_t sb_definition_when(const sb_definition_t *definition, int step, sb_slice_t input,

@@ -17,10 +17,17 @@
 #include "base/retry.h"
 #include "events/catalog.h"
 #include "saga/condition.h"
+#include "saga/error_class.h"
 #include "saga/template.h"
 
 #define SB_STEPS_MAX     32
 #define SB_STEP_NAME_MAX 64
+
+/* A policy of its own for tries that ended with errors of one class. */
+typedef struct sb_class_retry {
+    bool declared;
+    sb_retry_policy_t policy;
+} sb_class_retry_t;
 
 typedef struct sb_step_definition {
     const char *name;
@@ -38,6 +45,9 @@ typedef struct sb_step_definition {
     uint32_t timeout_ms;          /* of one try */
     sb_retry_policy_t retry;      /* its attempts_max does not bind the pivot and what follows */
     sb_retry_policy_t undo_retry; /* attempts_max is always 0: an undo has no failure outcome */
+    sb_class_retry_t retry_class[SB_CLASS_COUNT];
+    sb_class_retry_t undo_retry_class[SB_CLASS_COUNT];
+    sb_template_t *fallback; /* its result when the tries end without an outcome; NULL: the saga turns back */
 } sb_step_definition_t;
 
 typedef struct sb_definition {
@@ -48,7 +58,8 @@ typedef struct sb_definition {
     uint32_t deadline_ms; /* of the whole saga, until the pivot; 0: none */
     int step_count;
     sb_step_definition_t step[SB_STEPS_MAX];
-    json_t *body; /* owned; all names and templates point into it */
+    sb_template_t *result; /* of the saga; NULL: that of its last step */
+    json_t *body;          /* owned; all names and templates point into it */
 } sb_definition_t;
 
 /* Compiles and checks; body is copied. The caller owns *out. SB_INVALID with err->pointer and the reason: an
@@ -74,6 +85,17 @@ SB_MUST_CHECK sb_code_t sb_definition_accepts(const sb_definition_t *definition,
 SB_MUST_CHECK sb_code_t sb_definition_render(const sb_definition_t *definition, int step, bool undo,
                                              sb_slice_t input, const sb_slice_t *results, sb_buf_t *out,
                                              sb_error_t *err);
+
+/* The policy that says whether and when there is another try, after one that ended with such an error. An
+ * error that does not pass (sb_error_class_passes) and has no policy of its own ends the tries of a step that
+ * has an end. Tries of all classes are counted together. */
+sb_retry_policy_t sb_definition_retry(const sb_step_definition_t *step, bool undo,
+                                      sb_error_class_t error_class);
+
+/* Renders the result that is declared for a step whose tries ended without an outcome; what is absent gives
+ * null. */
+SB_MUST_CHECK sb_code_t sb_definition_fallback(const sb_definition_t *definition, int step, sb_slice_t input,
+                                               const sb_slice_t *results, sb_buf_t *out, sb_error_t *err);
 
 /* Whether the step's `when` holds; true without one. */
 SB_MUST_CHECK sb_code_t sb_definition_when(const sb_definition_t *definition, int step, sb_slice_t input,

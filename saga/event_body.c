@@ -80,6 +80,11 @@ static void add_step(writer_t *writer, const sb_definition_t *definition, const 
         add_name(writer, "unknown");
         sb_buf_add(writer->out, "true", 4);
     }
+    if (event->fallback) {
+        add_name(writer, "fallback");
+        sb_buf_add(writer->out, "true", 4);
+    }
+    add_text(writer, "class", sb_slice(sb_error_class_name(event->error_class)));
     if (event->result.ptr) {
         add_name(writer, "result");
         sb_buf_add_slice(writer->out, event->result);
@@ -163,6 +168,16 @@ static bool read_unknown(reader_t *reader, const sb_scan_value_t *value)
     return reader->out->unknown;
 }
 
+/* One that a later release added counts as not said. */
+static bool read_class(reader_t *reader, const sb_scan_value_t *value)
+{
+    sb_slice_t name;
+    if (!read_text(reader, value, &name))
+        return false;
+    reader->out->error_class = sb_error_class_of(name);
+    return true;
+}
+
 static bool read_member(reader_t *reader, sb_slice_t name, const sb_scan_value_t *value)
 {
     sb_saga_event_t *out = reader->out;
@@ -184,6 +199,12 @@ static bool read_member(reader_t *reader, sb_slice_t name, const sb_scan_value_t
         return read_unknown(reader, value);
     if (sb_slice_is(name, "\"error\""))
         return read_text(reader, value, &out->error);
+    if (sb_slice_is(name, "\"class\""))
+        return read_class(reader, value);
+    if (sb_slice_is(name, "\"fallback\"")) {
+        out->fallback = value->kind == SB_SCAN_TRUE;
+        return true;
+    }
     if (sb_slice_is(name, "\"by\""))
         return read_text(reader, value, &out->by);
     if (sb_slice_is(name, "\"reason\""))

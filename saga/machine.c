@@ -62,41 +62,67 @@ static void call_for_attention(turn_t *turn, int step, sb_slice_t error)
     emit(turn, event);
 }
 
-static void retry_later(turn_t *turn, int step, sb_slice_t error)
+/* Why a try ended without saying what happened. */
+typedef struct trouble {
+    sb_slice_t error;
+    sb_error_class_t error_class;
+} trouble_t;
+
+static sb_retry_policy_t policy_of(const turn_t *turn, int step, sb_error_class_t error_class)
 {
-    const sb_step_definition_t *plan = &turn->definition->step[step];
+    bool undo = sb_step_direction(&turn->state->step[step]) == SB_COMPENSATE;
+    return sb_definition_retry(&turn->definition->step[step], undo, error_class);
+}
+
+static void retry_later(turn_t *turn, int step, trouble_t why)
+{
     const sb_step_state_t *st = &turn->state->step[step];
-    const sb_retry_policy_t *policy =
-        sb_step_direction(st) == SB_COMPENSATE ? &plan->undo_retry : &plan->retry;
+    sb_retry_policy_t policy = policy_of(turn, step, why.error_class);
+    bool endless = sb_state_is_endless(turn->definition, turn->state, step);
     uint16_t tries = st->attempt;
     sb_saga_event_t event = of_step(turn, SB_SAGA_EV_STEP_RETRIED, step);
     event.attempt = tries < UINT16_MAX ? (uint16_t)(tries + 1) : tries;
-    event.wake_us = turn->now_us + (int64_t)sb_retry_delay_ms(policy, tries, turn->input->random) * US_PER_MS;
-    event.error = error;
+    event.wake_us =
+        turn->now_us + (int64_t)sb_retry_delay_ms(&policy, tries, turn->input->random) * US_PER_MS;
+    event.error = why.error;
+    event.error_class = why.error_class;
     emit(turn, event);
-    if (tries >= SB_UNDO_ATTENTION && sb_state_is_endless(turn->definition, turn->state, step))
-        call_for_attention(turn, step, error);
+    if (endless && (tries >= SB_UNDO_ATTENTION || !sb_error_class_passes(why.error_class)))
+        call_for_attention(turn, step, why.error);
 }
 
-static void give_up(turn_t *turn, int step, sb_slice_t error)
+static void give_up(turn_t *turn, int step, trouble_t why)
 {
     sb_saga_event_t event = of_step(turn, SB_SAGA_EV_STEP_FAILED, step);
     event.unknown = true;
-    event.error = error;
+    event.error = why.error;
+    event.error_class = why.error_class;
+    emit(turn, event);
+}
+
+static void fall_back(turn_t *turn, int step, trouble_t why)
+{
+    sb_saga_event_t event = of_step(turn, SB_SAGA_EV_STEP_SKIPPED, step);
+    event.fallback = true;
+    event.error = why.error;
+    event.error_class = why.error_class;
     emit(turn, event);
 }
 
 /* A try ended without saying what happened. */
-static void try_ended(turn_t *turn, int step, sb_slice_t error)
+static void try_ended(turn_t *turn, int step, trouble_t why)
 {
     const sb_step_state_t *st = &turn->state->step[step];
     bool settling = turn->state->status == SB_SAGA_COMPENSATING && st->status == SB_STEP_DISPATCHED;
+    sb_retry_policy_t policy = policy_of(turn, step, why.error_class);
     bool again = sb_state_is_endless(turn->definition, turn->state, step) ||
-                 (!settling && sb_retry_allowed(&turn->definition->step[step].retry, st->attempt));
+                 (!settling && sb_retry_allowed(&policy, st->attempt));
     if (again)
-        retry_later(turn, step, error);
+        retry_later(turn, step, why);
+    else if (!settling && turn->definition->step[step].fallback)
+        fall_back(turn, step, why);
     else
-        give_up(turn, step, error);
+        give_up(turn, step, why);
 }
 
 static void on_start(turn_t *turn)
@@ -119,13 +145,15 @@ static void on_success(turn_t *turn, int step)
 static void on_refusal(turn_t *turn, int step)
 {
     sb_slice_t error = turn->input->error;
+    trouble_t why = {error, turn->input->error_class};
     if (turn->state->step[step].status == SB_STEP_COMPENSATING) {
-        retry_later(turn, step, error); /* there is no way further back: try again, in sight of an operator */
+        retry_later(turn, step, why); /* there is no way further back: try again, in sight of an operator */
         call_for_attention(turn, step, error);
         return;
     }
     sb_saga_event_t event = of_step(turn, SB_SAGA_EV_STEP_FAILED, step);
     event.error = error;
+    event.error_class = why.error_class;
     emit(turn, event);
     if (turn->state->past_pivot)
         call_for_attention(turn, step, error);
@@ -147,7 +175,7 @@ static void on_answer(turn_t *turn, int step)
         break;
     case SB_OUTCOME_ERROR:
         if (of_last && !st->waiting)
-            try_ended(turn, step, in->error);
+            try_ended(turn, step, (trouble_t){in->error, in->error_class});
         break;
     case SB_OUTCOME_PENDING:
         if (of_last && !st->waiting)
@@ -223,7 +251,7 @@ static void on_timer(turn_t *turn)
     for (int i = 0; i < definition->step_count; i++) {
         const sb_step_state_t *st = &turn->state->step[i];
         if (sb_step_is_out(st) && turn->now_us >= st->wake_us)
-            try_ended(turn, i, SB_SLICE("no answer in time"));
+            try_ended(turn, i, (trouble_t){SB_SLICE("no answer in time"), SB_CLASS_NONE});
     }
 }
 
@@ -387,7 +415,8 @@ static void drive(turn_t *turn)
     if (state->status == SB_SAGA_COMPENSATING) {
         for (int i = 0; i < definition->step_count; i++) {
             if (state->step[i].status == SB_STEP_DISPATCHED && state->step[i].waiting)
-                give_up(turn, i, SB_SLICE("the saga turned back between two tries"));
+                give_up(turn, i,
+                        (trouble_t){SB_SLICE("the saga turned back between two tries"), SB_CLASS_NONE});
         }
         if (!sb_state_any_open(definition, state) && sb_state_next_undo(definition, state) < 0)
             emit(turn, (sb_saga_event_t){.kind = SB_SAGA_EV_COMPENSATED, .step = -1});

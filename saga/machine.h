@@ -12,7 +12,12 @@
  * leaves the outcome UNKNOWN, which starts the compensation and is compensated like a success. Every step
  * whose outcome is success or unknown is compensated, newest first, once no forward command is out any more:
  * what is out when the saga turns back is waited for until its try ends, and not tried again. An undo has no
- * failure outcome: it is retried without end and raises `attention` after SB_UNDO_ATTENTION tries.
+ * failure outcome: it is retried without end and raises `attention` after SB_UNDO_ATTENTION tries. The class
+ * of an error chooses the policy; one that will not pass by itself (the command is wrong, or forbidden) is
+ * not tried again, or, where tries have no end, raises `attention` at once.
+ *
+ * A step with a fallback whose tries are used up is skipped with the declared result instead: the saga goes
+ * on, and what may have happened is undone like a success should it turn back later.
  *
  * The pivot is the point of no return. It is tried until its outcome is known; once it is done nothing is
  * compensated, and what follows is retried without end too. A refusal after the pivot closes its round (a
@@ -128,8 +133,11 @@ typedef struct sb_saga_event {
     bool unknown;      /* STEP_FAILED: the outcome is not known, it may have happened */
     int64_t wake_us;   /* STEP_RETRIED: when the next try goes out */
     sb_slice_t result; /* STEP_COMPLETED, STEP_SKIPPED: JSON; borrowed from the input */
+    bool fallback;     /* STEP_SKIPPED: its tries ended without an outcome, the declared result stands in: for
+                          the caller to fill in */
     sb_slice_t error;  /* text; borrowed from the input or static */
-    sb_slice_t by;     /* operator; borrowed */
+    sb_error_class_t error_class; /* STEP_FAILED, STEP_RETRIED, and a fallback's STEP_SKIPPED */
+    sb_slice_t by;                /* operator; borrowed */
     sb_slice_t reason;
 } sb_saga_event_t;
 
@@ -163,6 +171,7 @@ typedef struct sb_saga_input {
     sb_outcome_t outcome; /* of a reply */
     sb_slice_t result;    /* JSON */
     sb_slice_t error;
+    sb_error_class_t error_class; /* of a reply */
     sb_slice_t by;
     sb_slice_t reason;
     uint64_t random;    /* for jitter; the caller's */

@@ -2,6 +2,7 @@
 #include "saga/orchestrator/columns.h"
 
 #include "events/saga_number.h"
+#include "saga/result.h"
 #include "saga_sql.h"
 
 #include <ctype.h>
@@ -72,6 +73,7 @@ struct sb_columns {
     sb_pg_array_t saga[S_COLUMNS];
     sb_pg_array_t update[U_COLUMNS];
     sb_pg_array_t close[C_COLUMNS];
+    sb_buf_t scratch;
     sb_pg_params_t guard_params, event_params, saga_params, update_params, close_params;
 };
 
@@ -114,6 +116,7 @@ void sb_columns_free(sb_columns_t **columns)
     fini_set((*columns)->saga, S_COLUMNS);
     fini_set((*columns)->update, U_COLUMNS);
     fini_set((*columns)->close, C_COLUMNS);
+    sb_buf_fini(&(*columns)->scratch);
     free(*columns);
     *columns = NULL;
 }
@@ -192,15 +195,6 @@ static int step_in_trouble(const sb_definition_t *definition, const sb_saga_stat
     return state->failed_step;
 }
 
-/* The result of a saga is that of the last step that was done. */
-static sb_slice_t result_of(const sb_definition_t *definition, const sb_touch_t *touch)
-{
-    for (int i = definition->step_count - 1; i >= 0 && touch->state.status == SB_SAGA_COMPLETED; i--)
-        if (touch->state.step[i].status == SB_STEP_COMPLETED && touch->result[i].ptr)
-            return touch->result[i];
-    return SB_SLICE_NONE;
-}
-
 static void add_time_or_null(sb_pg_array_t *column, bool there, int64_t at_us)
 {
     if (there)
@@ -232,7 +226,8 @@ void sb_columns_add_update(sb_columns_t *columns, const sb_touch_t *touch, int64
         sb_pg_array_add_int8(&column[U_FINGERPRINT], fingerprint(error));
     else
         sb_pg_array_add_null(&column[U_FINGERPRINT]);
-    sb_pg_array_add_slice(&column[U_RESULT], result_of(definition, touch));
+    sb_pg_array_add_slice(&column[U_RESULT], sb_saga_result(definition, state, touch->saga->input,
+                                                            touch->result, &columns->scratch));
 }
 
 void sb_columns_add_close(sb_columns_t *columns, int64_t command_no, const char *outcome)

@@ -62,9 +62,49 @@ static sb_touch_t *touch_of(sb_orchestrator_t *o, sb_open_saga_t *saga)
 
 /* ---- one input ---- */
 
+/* The declared result of a step whose tries ended without an outcome; absent: no memory. */
+static sb_slice_t fallback_of(sb_orchestrator_t *o, const sb_touch_t *touch, int step)
+{
+    sb_buf_t *text = &o->batch.scratch;
+    sb_buf_reset(text);
+    sb_code_t code = sb_definition_fallback(touch->saga->plan->definition, step, touch->saga->input,
+                                            touch->result, text, NULL);
+    return code == SB_OK && !sb_buf_failed(text) ? sb_arena_copy(&o->batch.arena, sb_buf_slice(text))
+                                                 : SB_SLICE_NONE;
+}
+
+/* The machine leaves it to us to fill them in. */
+static bool fill_fallbacks(sb_orchestrator_t *o, const sb_touch_t *touch, sb_decision_t *decision)
+{
+    for (int i = 0; i < decision->event_count; i++) {
+        sb_saga_event_t *event = &decision->event[i];
+        if (!event->fallback)
+            continue;
+        event->result = fallback_of(o, touch, event->step);
+        if (!event->result.ptr)
+            return false;
+    }
+    return true;
+}
+
+/* A step that is out may end by its fallback in this very decision, and conditions may read it. */
+static void expect_fallbacks(sb_orchestrator_t *o, const sb_touch_t *touch, sb_slice_t *results)
+{
+    const sb_definition_t *definition = touch->saga->plan->definition;
+    for (int i = 0; i < definition->step_count; i++)
+        if (definition->step[i].fallback && touch->state.step[i].status == SB_STEP_DISPATCHED)
+            results[i] = fallback_of(o, touch, i);
+}
+
+static bool sets_result(const sb_saga_input_t *input)
+{
+    return input->kind == SB_SAGA_IN_SKIP ||
+           (input->kind == SB_SAGA_IN_REPLY && input->outcome == SB_OUTCOME_SUCCESS);
+}
+
 /* Which pending steps must be left out because their `when` does not hold, with the input's result among the
  * results. A condition that cannot be judged (yet) leaves the step in. */
-static uint32_t skip_mask(const sb_touch_t *touch, const sb_saga_input_t *input)
+static uint32_t skip_mask(sb_orchestrator_t *o, const sb_touch_t *touch, const sb_saga_input_t *input)
 {
     const sb_plan_t *plan = touch->saga->plan;
     uint32_t mask = 0;
@@ -72,7 +112,8 @@ static uint32_t skip_mask(const sb_touch_t *touch, const sb_saga_input_t *input)
         return 0;
     sb_slice_t results[SB_STEPS_MAX];
     memcpy(results, touch->result, sizeof results);
-    if (input->step >= 0 && input->direction == SB_FORWARD && input->result.ptr)
+    expect_fallbacks(o, touch, results);
+    if (input->step >= 0 && input->direction == SB_FORWARD && sets_result(input))
         results[input->step] = input->result;
     for (int i = 0; i < plan->definition->step_count; i++) {
         bool holds = true;
@@ -190,13 +231,15 @@ static sb_code_t decide_input(sb_orchestrator_t *o, sb_touch_t *touch, const sb_
         sb_decision_t decision;
         sb_saga_state_t after;
         inputs.item[i].random = next_random(o);
-        inputs.item[i].skip_mask = skip_mask(touch, &inputs.item[i]);
+        inputs.item[i].skip_mask = skip_mask(o, touch, &inputs.item[i]);
         sb_machine_decide(definition, &touch->state, &inputs.item[i], o->batch.now_us, &decision, &after);
         if (decision.refused) {
             item->code = SB_CONFLICT;
             item->refusal = decision.refusal;
             return SB_OK;
         }
+        if (!fill_fallbacks(o, touch, &decision))
+            return no_memory(err);
         sb_code_t code = write_events(o, touch, &decision, err);
         if (code != SB_OK)
             return code;

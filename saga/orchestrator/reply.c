@@ -84,6 +84,7 @@ sb_code_t sb_reply_read(const sb_message_t *message, sb_reply_in_t *out, sb_erro
     if (causation.ptr && !read_uuid(causation, &out->causation_id))
         return sb_fail(err, SB_INVALID, "reply: header " SB_H_CAUSATION " is not a UUID");
     out->input.error = sb_message_header(message, SB_H_ERROR);
+    out->input.error_class = sb_error_class_of(sb_message_header(message, SB_H_ERROR_CLASS));
     read_result(message, &out->input);
     return SB_OK;
 }

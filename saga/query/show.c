@@ -4,6 +4,7 @@
 #include "saga/query/query.h"
 #include "saga/query/render.h"
 #include "saga/query/story.h"
+#include "saga/result.h"
 
 #include <stdio.h>
 
@@ -71,8 +72,12 @@ static void write_event(sb_buf_t *out, sb_story_t *story, int index)
         sb_render_bool(out, "unknown", true);
     if (event.wake_us)
         sb_render_time(out, "next_try_at", event.wake_us);
+    if (event.fallback)
+        sb_render_bool(out, "fallback", true);
     if (event.error.ptr)
         sb_render_text(out, "error", event.error);
+    if (event.error_class != SB_CLASS_NONE)
+        sb_render_text(out, "error_class", sb_slice(sb_error_class_name(event.error_class)));
     if (event.by.ptr)
         sb_render_text(out, "by", event.by);
     if (event.reason.ptr)
@@ -90,13 +95,12 @@ static void write_definition(sb_buf_t *out, const sb_story_t *story)
     sb_render_close(out, '}');
 }
 
-/* The result of a saga is that of the last step that was done. */
-static sb_slice_t result_of(const sb_story_t *story)
+static sb_slice_t result_of(sb_story_t *story)
 {
-    for (int i = story->definition->step_count - 1; i >= 0 && story->state.status == SB_SAGA_COMPLETED; i--)
-        if (story->state.step[i].status == SB_STEP_COMPLETED && story->step[i].result.ptr)
-            return story->step[i].result;
-    return SB_SLICE_NONE;
+    sb_slice_t results[SB_STEPS_MAX];
+    for (int i = 0; i < story->definition->step_count; i++)
+        results[i] = story->step[i].result;
+    return sb_saga_result(story->definition, &story->state, story->input, results, &story->scratch);
 }
 
 static void write_story(sb_buf_t *out, sb_story_t *story, bool history)

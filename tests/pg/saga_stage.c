@@ -36,22 +36,28 @@ static void write_file(const char *path, const char *text)
     (void)fclose(file);
 }
 
-static void apply_definitions(stage_t *stage)
+void stage_register(stage_t *stage, const char *name, const char *definition)
 {
-    char path[96];
+    char path[128];
     sb_error_t err = SB_ERROR_INIT;
     sb_catalog_t *catalog = NULL;
     sb_apply_report_t report;
     const sb_artifact_check_fn check[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_SAGA] = sb_definition_check};
+    (void)snprintf(path, sizeof path, "%s/sagas/%s.json", stage->dir, name);
+    write_file(path, definition);
+    assert_ok(sb_catalog_new(&catalog, &err), &err);
+    assert_ok(sb_catalog_apply(catalog, stage->pg, stage->dir, check, &report, &err), &err);
+    sb_catalog_free(&catalog);
+}
+
+static void apply_definitions(stage_t *stage)
+{
+    char path[96];
     (void)snprintf(stage->dir, sizeof stage->dir, "/tmp/sagabus-trip-XXXXXX");
     assert_non_null(mkdtemp(stage->dir));
     (void)snprintf(path, sizeof path, "%s/sagas", stage->dir);
     assert_int_equal(mkdir(path, 0700), 0);
-    (void)snprintf(path, sizeof path, "%s/sagas/trip.json", stage->dir);
-    write_file(path, trip);
-    assert_ok(sb_catalog_new(&catalog, &err), &err);
-    assert_ok(sb_catalog_apply(catalog, stage->pg, stage->dir, check, &report, &err), &err);
-    sb_catalog_free(&catalog);
+    stage_register(stage, "trip", trip);
 }
 
 int stage_set_up(void **state)
@@ -152,6 +158,17 @@ void call_await(call_t *call)
     while (call->answers == 0)
         (void)pthread_cond_wait(&call->answered, &call->lock);
     (void)pthread_mutex_unlock(&call->lock);
+}
+
+sb_uuid_t engine_start_type(const engine_t *engine, const char *type, const char *key, const char *input)
+{
+    call_t call = CALL_INIT;
+    sb_saga_start_t start = {.type = sb_slice(type), .key = sb_slice(key), .input = sb_slice(input)};
+    assert_int_equal(sb_orchestrator_start(engine->orchestrator, &start, call_on_answer, &call, NULL), SB_OK);
+    call_await(&call);
+    if (call.code != SB_OK)
+        fail_msg("start %s %s: %s", type, key ? key : "", call.message);
+    return call.id;
 }
 
 sb_code_t engine_push_start(const engine_t *engine, const char *key, const char *input, call_t *call)

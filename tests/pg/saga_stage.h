@@ -48,6 +48,9 @@ typedef struct call {
 int stage_set_up(void **state);
 int stage_tear_down(void **state);
 
+/* Registers a saga beside "trip", or another version of one; before the orchestrators start. */
+void stage_register(stage_t *stage, const char *name, const char *definition);
+
 int64_t stage_count_open(stage_t *stage);
 /* What must hold whatever happened: there are count sagas, each over, each with events that fold to its row,
  * and with the effects of the end it came to; no rule of the participants was broken. */
@@ -72,6 +75,8 @@ void call_await(call_t *call);
 sb_code_t engine_push_start(const engine_t *engine, const char *key, const char *input, call_t *call);
 /* Starts a trip and waits for the commit. */
 sb_uuid_t engine_start_saga(const engine_t *engine, const char *key);
+/* The same of a saga of any type. */
+sb_uuid_t engine_start_type(const engine_t *engine, const char *type, const char *key, const char *input);
 sb_saga_status_t engine_await_end(const engine_t *engine, const sb_uuid_t *id);
 /* An operator's act; the code that came back. */
 sb_code_t engine_act(const engine_t *engine, const sb_uuid_t *id, sb_saga_input_kind_t kind, const char *step,

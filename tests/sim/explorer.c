@@ -417,7 +417,7 @@ static void check_world(walk_t *walk, const world_t *world)
     for (int i = 0; i < walk->definition->step_count; i++) {
         const world_step_t *w = &world->step[i];
         bool undoable = walk->definition->step[i].compensation != NULL;
-        bool untouched = w->status != SB_STEP_SKIPPED && !walk->model->no_barrier;
+        bool untouched = (w->status != SB_STEP_SKIPPED || !walk->model->skips) && !walk->model->no_barrier;
         promise(walk, is_true(w), "what is recorded is true");
         if (w->status == SB_STEP_COMPENSATED && untouched)
             promise(walk, w->effect != DONE, "what is undone is undone");

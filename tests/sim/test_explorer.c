@@ -34,6 +34,10 @@ static const model_t conditions = {.definition =
                                    .cancels = true,
                                    .pauses = true,
                                    .late = true};
+static const model_t fallback = {
+    .definition = SAGA(STEP("a", CLOCK UNDO ",\"fallback\":{}") "," STEP("b", CLOCK UNDO ",\"fallback\":{}")),
+    .cancels = true,
+    .late = true};
 static const model_t operators = {.definition = SAGA(STEP("a", CLOCK UNDO) "," STEP("b", CLOCK UNDO)),
                                   .cancels = true,
                                   .pauses = true,
@@ -85,6 +89,12 @@ static void conditions_hold(void **state)
 {
     (void)state;
     keeps_its_promises(&conditions);
+}
+
+static void fallbacks_hold(void **state)
+{
+    (void)state;
+    assert_true(keeps_its_promises(&fallback).anomalies > 0);
 }
 
 static void operators_cannot_break_it(void **state)
@@ -245,6 +255,23 @@ static void never_resume(sb_saga_state_t *state, sb_saga_input_t *input)
         input->kind = SB_SAGA_IN_TIMER;
 }
 
+/* What a fallback stands in for is taken for what happened, which is nothing. */
+static void fold_for_certain(const sb_saga_state_t *before, const sb_saga_event_t *event,
+                             sb_saga_state_t *after)
+{
+    (void)before;
+    if (event->fallback)
+        after->step[event->step].was_unknown = false;
+}
+
+static void take_for_certain(const sb_saga_state_t *before, const sb_saga_input_t *input,
+                             sb_decision_t *decision, sb_saga_state_t *after)
+{
+    (void)input;
+    for (int i = 0; i < decision->event_count; i++)
+        fold_for_certain(before, &decision->event[i], after);
+}
+
 static const struct {
     const model_t *model;
     mutant_t mutant;
@@ -287,6 +314,11 @@ static const struct {
      {.name = "a wake is lost", .breaks = "an open saga waits for something", .decided = lose_the_wake}},
     {&three_steps,
      {.name = "an undo that fails is dropped", .breaks = "what is undone is undone", .before = drop_undo}},
+    {&fallback,
+     {.name = "a fallback did nothing",
+      .breaks = "compensated means all undone",
+      .decided = take_for_certain,
+      .folded = fold_for_certain}},
     {&conditions, {.name = "a pause is for ever", .breaks = "every saga can end", .before = never_resume}},
 };
 
@@ -311,6 +343,7 @@ int main(void)
         cmocka_unit_test(the_pivot_holds),
         cmocka_unit_test(groups_hold),
         cmocka_unit_test(conditions_hold),
+        cmocka_unit_test(fallbacks_hold),
         cmocka_unit_test(operators_cannot_break_it),
         cmocka_unit_test(without_a_barrier_late_effects_are_reported),
         cmocka_unit_test(every_fault_is_found),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saga/definition.h"
+#include "saga/result.h"
 #include "tests/support/assert.h"
 #include "tests/support/oom.h"
 
@@ -123,6 +124,72 @@ static void refuses_wrong_values(void **state)
                    "not counted");
     assert_refused(SAGA(STEP("a", ",\"input\":\"$.input\"")), "/steps/0/input", "must be an object");
     assert_refused(SAGA(STEP("a", ",\"pivot\":1")), "/steps/0/pivot", "true or false");
+}
+
+static void classes_of_errors_have_policies_of_their_own(void **state)
+{
+    (void)state;
+    sb_definition_t *d = compile(SAGA(
+        STEP("a", ",\"retry\":{\"attempts\":4,\"delay\":\"1s\",\"max\":\"2s\",\"by_class\":{\"external\":"
+                  "{\"attempts\":9,\"shape\":\"linear\"},\"business\":{\"delay\":\"3s\"}}}"
+                  ",\"undo_retry\":{\"by_class\":{\"infrastructure\":{\"delay\":\"5s\"}}}")));
+    const sb_step_definition_t *a = &d->step[0];
+    assert_int_equal(sb_definition_retry(a, false, SB_CLASS_NONE).attempts_max, 4);
+    assert_int_equal(sb_definition_retry(a, false, SB_CLASS_INFRASTRUCTURE).attempts_max, 4);
+    assert_int_equal(sb_definition_retry(a, false, SB_CLASS_VALIDATION).attempts_max, 1);
+    sb_retry_policy_t policy = sb_definition_retry(a, false, SB_CLASS_EXTERNAL);
+    assert_int_equal(policy.attempts_max, 9);
+    assert_int_equal(policy.shape, SB_RETRY_LINEAR);
+    assert_int_equal(policy.delay_ms, 1000);
+    policy = sb_definition_retry(a, false, SB_CLASS_BUSINESS);
+    assert_int_equal(policy.attempts_max, 4);
+    assert_int_equal(policy.delay_max_ms, 3000);
+    assert_int_equal(sb_definition_retry(a, true, SB_CLASS_INFRASTRUCTURE).delay_ms, 5000);
+    assert_int_equal(sb_definition_retry(a, true, SB_CLASS_VALIDATION).attempts_max, 0);
+    sb_definition_free(&d);
+    assert_refused(SAGA(STEP("a", ",\"retry\":{\"by_class\":{\"extern\":{}}}")),
+                   "/steps/0/retry/by_class/extern", "did you mean external?");
+    assert_refused(SAGA(STEP("a", ",\"retry\":{\"by_class\":{\"external\":{\"attempts\":0}}}")),
+                   "/steps/0/retry/by_class/external/attempts", "from 1");
+    assert_refused(SAGA(STEP("a", ",\"retry\":{\"by_class\":3}")), "/steps/0/retry/by_class", "an object");
+    assert_refused(SAGA(STEP("a", ",\"undo_retry\":{\"by_class\":{\"external\":{\"attempts\":2}}}")),
+                   "/steps/0/undo_retry/by_class/external/attempts", "not counted");
+}
+
+static void fallbacks_and_results_are_templates(void **state)
+{
+    (void)state;
+    sb_buf_t out = SB_BUF_INIT;
+    const sb_slice_t results[2] = {SB_SLICE("{\"r\":[1]}"), SB_SLICE_NONE};
+    sb_definition_t *d =
+        compile("{\"saga\":\"s\",\"version\":1,\"steps\":[" STEP(
+            "a", "") "," STEP("b", ",\"fallback\":{\"from\":\"$.steps/a/result/r\",\"none\":\"$.input/"
+                                   "none\"}") "],"
+                                              "\"result\":{\"a\":\"$.steps/a/result\",\"b\":\"$.steps/b/"
+                                              "result/x\",\"i\":\"$.input/i\"}}");
+    assert_int_equal(sb_definition_fallback(d, 1, SB_SLICE("{}"), results, &out, NULL), SB_OK);
+    assert_string_equal(sb_buf_text(&out), "{\"from\":[1],\"none\":null}");
+    sb_saga_state_t done = {.status = SB_SAGA_COMPLETED};
+    sb_slice_t result = sb_saga_result(d, &done, SB_SLICE("{\"i\":7}"), results, &out);
+    assert_int_equal(result.len, strlen("{\"a\":{\"r\":[1]},\"b\":null,\"i\":7}"));
+    assert_string_equal(sb_buf_text(&out), "{\"a\":{\"r\":[1]},\"b\":null,\"i\":7}");
+    done.status = SB_SAGA_COMPENSATED;
+    assert_null(sb_saga_result(d, &done, SB_SLICE("{}"), results, &out).ptr);
+    sb_definition_free(&d);
+    d = compile(SAGA(STEP("a", "") "," STEP("b", ""))); /* without one it is the last there is */
+    done = (sb_saga_state_t){.status = SB_SAGA_COMPLETED};
+    done.step[0].status = done.step[1].status = SB_STEP_COMPLETED;
+    assert_true(sb_saga_result(d, &done, SB_SLICE("{}"), results, &out).ptr == results[0].ptr);
+    sb_definition_free(&d);
+    sb_buf_fini(&out);
+    assert_refused(SAGA(STEP("a", ",\"fallback\":{\"x\":\"$.steps/a/result\"}")), "/steps/0/fallback/x",
+                   "no result yet");
+    assert_refused(SAGA(STEP("a", ",\"fallback\":1")), "/steps/0/fallback", "must be an object");
+    assert_refused(SAGA(STEP_PLAIN("a", ",\"pivot\":true,\"fallback\":{}")), "/steps/0/fallback",
+                   "nothing stands in");
+    assert_refused("{\"saga\":\"s\",\"version\":1,\"steps\":[" STEP("a", "") "],\"result\":{\"x\":"
+                                                                             "\"$.steps/c/result\"}}",
+                   "/result/x", "no step c");
 }
 
 static void what_may_have_to_be_undone_can_be(void **state)
@@ -339,7 +406,7 @@ static void the_schema_knows_the_same_members(void **state)
     const json_t *known = sb_json_at(schema, SB_SLICE("/$defs/step/properties"));
     const char *name;
     json_t *member;
-    assert_int_equal(json_object_size(known), 16);
+    assert_int_equal(json_object_size(known), 17);
     json_object_foreach((json_t *)(uintptr_t)known, name, member)
     {
         sb_error_clear(&err);
@@ -361,6 +428,8 @@ int main(void)
         cmocka_unit_test(has_defaults),
         cmocka_unit_test(refuses_what_it_does_not_know),
         cmocka_unit_test(refuses_wrong_values),
+        cmocka_unit_test(classes_of_errors_have_policies_of_their_own),
+        cmocka_unit_test(fallbacks_and_results_are_templates),
         cmocka_unit_test(what_may_have_to_be_undone_can_be),
         cmocka_unit_test(a_pivot_is_one_and_alone),
         cmocka_unit_test(groups_are_neighbours),

@@ -89,6 +89,16 @@ static void every_member_comes_back(void **state)
                                   .error = SB_SLICE("no answer in time")},
                "{\"step\":\"first\",\"attempt\":3,\"unknown\":true,\"error\":\"no answer in time\"}");
     round_trip(
+        &(sb_saga_event_t){.kind = SB_SAGA_EV_STEP_SKIPPED,
+                           .step = 0,
+                           .round = 1,
+                           .attempt = 1,
+                           .fallback = true,
+                           .result = SB_SLICE("{}"),
+                           .error = SB_SLICE("down"),
+                           .error_class = SB_CLASS_EXTERNAL},
+        "{\"step\":\"first\",\"fallback\":true,\"class\":\"external\",\"result\":{},\"error\":\"down\"}");
+    round_trip(
         &(sb_saga_event_t){.kind = SB_SAGA_EV_ATTENTION, .step = 1, .round = 1, .attempt = 1, .wake_us = -5},
         "{\"step\":\"second\",\"wake_us\":-5}");
 }

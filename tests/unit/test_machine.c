@@ -61,6 +61,8 @@ static void tell_event(const sb_saga_event_t *event, sb_buf_t *out)
         sb_buf_printf(out, " %d.%d at %d", event->round, event->attempt, (int)(event->wake_us / MS));
     if (event->kind == SB_SAGA_EV_STEP_FAILED && event->unknown)
         sb_buf_add_text(out, " unknown");
+    if (event->fallback)
+        sb_buf_add_text(out, " fallback");
 }
 
 static void tell(const sb_decision_t *decision, sb_buf_t *out)
@@ -357,6 +359,103 @@ static void the_tries_of_an_undo_never_overflow(void **state)
     play.state.step[0].attempt = UINT16_MAX;
     not_undone(11, 0, "step.retried a undo 1.65535 at 31, attention a undo > 31");
     timer(31, " > undo a 1.65535 unknown > 41");
+}
+
+/* ---- classes of errors, and fallbacks ---- */
+
+static void trouble(int at_ms, sb_direction_t direction, int step, sb_error_class_t error_class,
+                    const char *want)
+{
+    sb_saga_input_t input = reply(direction, step, SB_OUTCOME_ERROR);
+    input.error_class = error_class;
+    gives(at_ms, input, want);
+}
+
+static void an_error_that_will_not_pass_is_not_tried_again(void **state)
+{
+    static const sb_error_class_t hopeless[] = {SB_CLASS_VALIDATION, SB_CLASS_BUSINESS};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        begin(1);
+        start(0, "started > do a 1.1 > 10");
+        trouble(1, SB_FORWARD, 0, hopeless[i], "step.failed a unknown > undo a 1.1 unknown > 11");
+    }
+    begin(1);
+    start(0, "started > do a 1.1 > 10");
+    trouble(1, SB_FORWARD, 0, SB_CLASS_INFRASTRUCTURE, "step.retried a 1.2 at 6 > 6");
+}
+
+static void each_class_has_its_policy(void **state)
+{
+    (void)state;
+    begin(1);
+    play.definition.step[0].retry_class[SB_CLASS_EXTERNAL] =
+        (sb_class_retry_t){true, {SB_RETRY_LINEAR, 3, 40, 100, false}};
+    play.definition.step[0].retry_class[SB_CLASS_VALIDATION] =
+        (sb_class_retry_t){true, {SB_RETRY_FIXED, 4, 2, 2, false}};
+    start(0, "started > do a 1.1 > 10");
+    trouble(1, SB_FORWARD, 0, SB_CLASS_EXTERNAL, "step.retried a 1.2 at 41 > 41");
+    timer(41, " > do a 1.2 > 51");
+    trouble(42, SB_FORWARD, 0, SB_CLASS_EXTERNAL, "step.retried a 1.3 at 122 > 122");
+    timer(122, " > do a 1.3 > 132");
+    trouble(123, SB_FORWARD, 0, SB_CLASS_VALIDATION, "step.retried a 1.4 at 125 > 125");
+    timer(125, " > do a 1.4 > 135"); /* tries are counted over all classes */
+    trouble(126, SB_FORWARD, 0, SB_CLASS_EXTERNAL, "step.failed a unknown > undo a 1.1 unknown > 136");
+    assert_int_equal(play.decision.event[0].error_class, SB_CLASS_EXTERNAL);
+}
+
+static void an_undo_that_will_not_pass_calls_at_once(void **state)
+{
+    (void)state;
+    begin(1);
+    play.definition.step[0].undo_retry_class[SB_CLASS_VALIDATION] =
+        (sb_class_retry_t){true, {SB_RETRY_FIXED, 0, 500, 500, false}};
+    start(0, "started > do a 1.1 > 10");
+    verb(1, SB_SAGA_IN_CANCEL, 0, "compensating > 10");
+    done(2, 0, "step.completed a > undo a 1.1 > 12");
+    trouble(3, SB_COMPENSATE, 0, SB_CLASS_EXTERNAL, "step.retried a undo 1.2 at 23 > 23");
+    timer(23, " > undo a 1.2 > 33");
+    trouble(24, SB_COMPENSATE, 0, SB_CLASS_VALIDATION,
+            "step.retried a undo 1.3 at 524, attention a undo > 524");
+}
+
+static void a_fallback_stands_in_when_the_tries_end(void **state)
+{
+    (void)state;
+    begin(2);
+    play.definition.step[0].fallback = (sb_template_t *)&play; /* the machine only asks whether it is there */
+    start(0, "started > do a 1.1 > 10");
+    timer(10, "step.retried a 1.2 at 15 > 15");
+    timer(15, " > do a 1.2 > 25");
+    timer(25, "step.skipped a fallback > do b 1.1 > 35");
+    refused(26, 1, "step.failed b > undo a 1.1 unknown > 36"); /* it may have happened all the same */
+    undone(27, 0, "step.compensated a, compensated");
+}
+
+static void a_fallback_does_not_hide_a_refusal_or_a_turn(void **state)
+{
+    (void)state;
+    begin(2);
+    play.definition.step[0].fallback = (sb_template_t *)&play;
+    start(0, "started > do a 1.1 > 10");
+    refused(1, 0, "step.failed a, compensated");
+    begin(2);
+    play.definition.step[0].fallback = (sb_template_t *)&play;
+    start(0, "started > do a 1.1 > 10");
+    verb(1, SB_SAGA_IN_CANCEL, 0, "compensating > 10");
+    timer(10, "step.failed a unknown > undo a 1.1 unknown > 20");
+}
+
+static void a_late_success_behind_a_fallback_is_recorded(void **state)
+{
+    (void)state;
+    begin(1);
+    play.definition.step[0].retry.attempts_max = 1;
+    play.definition.step[0].fallback = (sb_template_t *)&play;
+    start(0, "started > do a 1.1 > 10");
+    timer(10, "step.skipped a fallback, completed");
+    done(11, 0, "anomaly a");
+    done(12, 0, "");
 }
 
 /* ---- the pivot ---- */
@@ -663,6 +762,12 @@ int main(void)
         cmocka_unit_test(an_undo_is_tried_for_ever_in_sight),
         cmocka_unit_test(an_undo_that_is_refused_calls_at_once),
         cmocka_unit_test(the_tries_of_an_undo_never_overflow),
+        cmocka_unit_test(an_error_that_will_not_pass_is_not_tried_again),
+        cmocka_unit_test(each_class_has_its_policy),
+        cmocka_unit_test(an_undo_that_will_not_pass_calls_at_once),
+        cmocka_unit_test(a_fallback_stands_in_when_the_tries_end),
+        cmocka_unit_test(a_fallback_does_not_hide_a_refusal_or_a_turn),
+        cmocka_unit_test(a_late_success_behind_a_fallback_is_recorded),
         cmocka_unit_test(the_pivot_is_tried_until_it_is_known),
         cmocka_unit_test(after_the_pivot_there_is_no_way_back),
         cmocka_unit_test(a_refused_step_after_the_pivot_can_be_skipped),
