@@ -10,7 +10,7 @@ CREATE TABLE saga (
     type            text NOT NULL COLLATE "C",
     key             text NOT NULL COLLATE "C",     -- the business key, the Idempotency-Key
     definition_hash bytea NOT NULL,
-    request_hash    bytea NOT NULL,                -- of the input: the same key with another input is refused
+    request_hash    bytea NOT NULL,                -- of the input's bytes; the same key with another input is refused
     version         int NOT NULL,                  -- of the stream, as of this row
     shard           smallint NOT NULL,
     status          smallint NOT NULL,             -- 1 started 2 completed 3 compensating 4 compensated 5 failed

@@ -314,16 +314,41 @@ static void answer_item(sb_orchestrator_t *o, sb_item_t *item)
 
 /* ---- starts whose key was there already ---- */
 
-static void answer_repeated(sb_orchestrator_t *o, sb_item_t *item, const sb_pg_result_t *found, int row)
+/* The canonical text of some JSON; empty: it cannot be read. */
+static void canonical(sb_slice_t text, sb_buf_t *out)
+{
+    json_t *value = NULL;
+    sb_buf_reset(out);
+    if (sb_json_parse(&value, text, "the input", NULL) == SB_OK)
+        sb_json_dump(value, out);
+    json_decref(value);
+}
+
+/* Whether a start asks for what the saga of its key was started with: the same bytes, which a hash says, or
+ * other bytes of the same value (spaces, the order of members). */
+static bool same_request(const sb_call_t *call, const sb_pg_result_t *found, int row)
 {
     sb_slice_t hash = sb_pg_get_slice(found, row, 4);
+    if (hash.len == SB_HASH_BYTES && memcmp(hash.ptr, call->request_hash.byte, SB_HASH_BYTES) == 0)
+        return true;
+    sb_buf_t asked = SB_BUF_INIT, first = SB_BUF_INIT;
+    canonical(call->start.input, &asked);
+    canonical(sb_pg_get_slice(found, row, 5), &first);
+    bool same = asked.len > 0 && sb_slice_equal(sb_buf_slice(&asked), sb_buf_slice(&first));
+    sb_buf_fini(&asked);
+    sb_buf_fini(&first);
+    return same;
+}
+
+static void answer_repeated(sb_orchestrator_t *o, sb_item_t *item, const sb_pg_result_t *found, int row)
+{
     sb_error_t err = SB_ERROR_INIT;
     sb_saga_answer_t answer = {.code = SB_OK,
                                .err = &err,
                                .id = sb_pg_get_uuid(found, row, 2),
                                .status = (sb_saga_status_t)sb_pg_get_int(found, row, 3),
                                .repeated = !sb_call_tried(item->call, sb_pg_get_int(found, row, 1))};
-    if (hash.len != SB_HASH_BYTES || memcmp(hash.ptr, item->call->request_hash.byte, SB_HASH_BYTES) != 0)
+    if (!same_request(item->call, found, row))
         answer.code =
             sb_fail(&err, SB_MISMATCH, "a saga of type %.*s with key %.*s was started with another input",
                     SB_SLICE_ARG(item->call->start.type), SB_SLICE_ARG(item->call->start.key));

@@ -80,6 +80,47 @@ static void a_refusal_undoes_what_was_done_in_reverse(void **state)
     assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(DISTINCT fingerprint) FROM sagabus.saga"), 1);
 }
 
+/* The price is asked for once; without an answer the one that was asked for stands in, and says whether
+ * somebody must approve it. */
+static const char quote[] =
+    "{\"saga\": \"quote\", \"version\": 1, \"result\": {\"price\": \"$.steps/ask/result/price\", "
+    "\"approved\": \"$?.steps/approve/result/by\"}, \"steps\": ["
+    "{\"name\": \"ask\", \"participant\": \"q\", \"action\": \"do\", \"no_effect\": true, "
+    "\"retry\": {\"attempts\": 1}, \"fallback\": {\"price\": \"$.input/price\"}},"
+    "{\"name\": \"approve\", \"participant\": \"b\", \"action\": \"do\", \"no_effect\": true, "
+    "\"when\": {\"pointer\": \"$.steps/ask/result/price\", \"operator\": \">\", \"value\": 100}}]}";
+
+static sb_outcome_t no_quote(const sb_play_command_t *command)
+{
+    return strcmp(command->type, "q.do") == 0 ? SB_OUTCOME_ERROR : SB_OUTCOME_SUCCESS;
+}
+
+static void a_fallback_is_a_result_that_conditions_and_the_answer_read(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = no_quote;
+    stage_register(stage, "quote", quote);
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t cheap = engine_start_type(&engine, "quote", "cheap", "{\"price\": 5}");
+    sb_uuid_t dear = engine_start_type(&engine, "quote", "dear", "{\"price\": 500}");
+    assert_int_equal(engine_await_end(&engine, &cheap), SB_SAGA_COMPLETED);
+    assert_int_equal(engine_await_end(&engine, &dear), SB_SAGA_COMPLETED);
+    engine_stop(&engine);
+    assert_int_equal(
+        sb_test_pg_int(
+            stage->pg,
+            "SELECT count(*) FROM sagabus.saga WHERE error IS NULL AND convert_from(result, 'UTF8') = "
+            "CASE key WHEN 'cheap' THEN '{\"approved\":null,\"price\":5}' "
+            "ELSE '{\"approved\":\"approve\",\"price\":500}' END"),
+        2);
+    assert_int_equal(
+        sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.event WHERE class = 2 AND convert_from(data, "
+                                  "'UTF8')::jsonb @> '{\"step\": \"ask\", \"fallback\": true}'"),
+        2);
+}
+
 static void bad_starts_are_refused_with_a_reason(void **state)
 {
     stage_t *stage = *state;
@@ -124,6 +165,11 @@ static void a_repeated_key_answers_the_first_saga(void **state)
     assert_int_equal(again.code, SB_OK);
     assert_true(again.repeated);
     assert_true(sb_uuid_equal(&again.id, &id));
+    call_t spaced = CALL_INIT; /* the same value in other bytes */
+    assert_int_equal(engine_push_start(&engine, "k", "{ \"city\":\"\\u004fslo\" }", &spaced), SB_OK);
+    call_await(&spaced);
+    assert_int_equal(spaced.code, SB_OK);
+    assert_true(spaced.repeated);
     call_t other = CALL_INIT;
     assert_int_equal(engine_push_start(&engine, "k", "{\"city\": \"Bergen\"}", &other), SB_OK);
     call_await(&other);
@@ -363,6 +409,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_saga_completes, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_refusal_undoes_what_was_done_in_reverse, stage_set_up,
                                         stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_fallback_is_a_result_that_conditions_and_the_answer_read,
+                                        stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(bad_starts_are_refused_with_a_reason, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_repeated_key_answers_the_first_saga, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(racing_starts_of_one_key_make_one_saga, stage_set_up,
