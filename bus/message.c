@@ -41,7 +41,8 @@ static sb_slice_t schema_name(const sb_event_t *event, char *text, size_t size)
     return (sb_slice_t){text, n};
 }
 
-void sb_message_encode(const sb_event_t *event, const sb_position_t *position, sb_message_headers_t *out)
+/* Every attribute that an event has, under its header's name in binary mode: the one list of both modes. */
+static void put_attributes(sb_message_headers_t *out, const sb_event_t *event)
 {
     out->count = 0;
     put(out, "ce_specversion", SB_SLICE("1.0"));
@@ -56,50 +57,51 @@ void sb_message_encode(const sb_event_t *event, const sb_position_t *position, s
     if (event->partition_key.ptr && !sb_slice_equal(event->partition_key, event->subject))
         put(out, "ce_partitionkey", event->partition_key);
     put(out, "traceparent", event->traceparent);
-    put(out, "content-type", SB_SLICE("application/json"));
+}
+
+static void put_position(sb_message_headers_t *out, const sb_position_t *position)
+{
     if (position)
         put(out, SB_POSITION_HEADER,
             (sb_slice_t){out->position, sb_position_format(position, out->position)});
 }
 
-static void add_attribute(sb_buf_t *out, const char *name, sb_slice_t value)
+void sb_message_encode(const sb_event_t *event, const sb_position_t *position, sb_message_headers_t *out)
 {
-    if (!value.ptr)
-        return;
-    sb_buf_add_text(out, ",\"");
-    sb_buf_add_text(out, name);
-    sb_buf_add_text(out, "\":");
-    sb_buf_add_json(out, value);
+    put_attributes(out, event);
+    put(out, "content-type", SB_SLICE("application/json"));
+    put_position(out, position);
+}
+
+/* As members of a JSON object that is open. */
+static void add_members(sb_buf_t *out, const sb_message_headers_t *attributes)
+{
+    for (size_t i = 0; i < attributes->count; i++) {
+        const sb_header_t *header = &attributes->header[i];
+        bool prefixed = strncmp(header->name, "ce_", 3) == 0;
+        sb_buf_add_text(out, i > 0 ? ",\"" : "\"");
+        sb_buf_add_text(out, header->name + (prefixed ? 3 : 0));
+        sb_buf_add_text(out, "\":");
+        sb_buf_add_json(out, header->value);
+    }
 }
 
 sb_code_t sb_message_encode_structured(const sb_event_t *event, const sb_position_t *position,
                                        sb_buf_t *value, sb_message_headers_t *out, sb_error_t *err)
 {
-    out->count = 0;
     sb_buf_reset(value);
-    sb_buf_add_text(value, "{\"specversion\":\"1.0\"");
-    add_attribute(value, "id", (sb_slice_t){sb_uuid_format(&event->id, out->id), SB_UUID_TEXT - 1});
-    add_attribute(value, "type", event->type);
-    add_attribute(value, "source", event->source.ptr ? event->source : SB_SLICE("/sagabus"));
-    add_attribute(value, "subject", event->subject);
-    add_attribute(value, "time", sb_slice(sb_time_format(event->time_us, out->time)));
-    add_attribute(value, "dataschema", schema_name(event, out->schema, sizeof out->schema));
-    add_attribute(value, "correlationid", event->correlation_id);
-    add_attribute(value, "causationid", event->causation_id);
-    if (event->partition_key.ptr && !sb_slice_equal(event->partition_key, event->subject))
-        add_attribute(value, "partitionkey", event->partition_key);
-    add_attribute(value, "traceparent", event->traceparent);
+    sb_buf_add_char(value, '{');
+    put_attributes(out, event);
+    add_members(value, out);
     if (event->data.ptr) {
-        add_attribute(value, "datacontenttype", SB_SLICE("application/json"));
-        sb_buf_add_text(value, ",\"data\":");
+        sb_buf_add_text(value, ",\"datacontenttype\":\"application/json\",\"data\":");
         sb_buf_add_slice(value, event->data);
     }
     sb_buf_add_char(value, '}');
+    out->count = 0;
     put(out, "traceparent", event->traceparent);
     put(out, "content-type", SB_SLICE("application/cloudevents+json; charset=UTF-8"));
-    if (position)
-        put(out, SB_POSITION_HEADER,
-            (sb_slice_t){out->position, sb_position_format(position, out->position)});
+    put_position(out, position);
     return sb_buf_failed(value) ? sb_fail(err, SB_NO_MEMORY, "write an event: out of memory") : SB_OK;
 }
 
