@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bus/asyncapi.h"
 
-#include "bus/relay/relay_page.h"
 #include "bus/topic.h"
+#include "events/saga_types.h"
 #include "sagabus/event.h"
 
 #include <stdio.h>
@@ -213,7 +213,7 @@ sb_code_t sb_asyncapi_add_event(sb_asyncapi_t *a, const json_t *file, sb_error_t
     if (!type || !sb_event_type_ok(sb_slice(type)) || version < 1)
         return sb_fail(err, SB_INVALID, "AsyncAPI: an event's file needs type and version");
     sb_slice_t category = sb_event_category(sb_slice(type));
-    if (sb_slice_is(category, "saga") && !sb_relay_is_public_saga_event(sb_slice(type)))
+    if (sb_slice_is(category, "saga") && !sb_saga_type_is_public(sb_slice(type)))
         return SB_OK;
     (void)snprintf(name, sizeof name, "%s.v%d", type, version);
     (void)snprintf(topic, sizeof topic, "%.*s.events", SB_SLICE_ARG(category));

@@ -514,29 +514,21 @@ void sb_machine_open(const sb_definition_t *definition, const sb_saga_state_t *s
 
 /* ---- names and identities ---- */
 
-static const struct {
-    const char *type;
-    bool is_public;
-} event_types[SB_SAGA_EV_COUNT] = {
-#define SB_ROW(kind, type, is_public) [SB_SAGA_EV_##kind] = {type, is_public},
+static const char *const event_types[SB_SAGA_EV_COUNT] = {
+#define SB_ROW(kind, type, is_public) [SB_SAGA_EV_##kind] = (type),
     SB_SAGA_EVENT_MAP(SB_ROW)
 #undef SB_ROW
 };
 
 const char *sb_saga_event_type(sb_saga_event_kind_t kind)
 {
-    return event_types[kind].type;
-}
-
-bool sb_saga_event_is_public(sb_saga_event_kind_t kind)
-{
-    return event_types[kind].is_public;
+    return event_types[kind];
 }
 
 bool sb_saga_event_kind_of(sb_slice_t type, sb_saga_event_kind_t *out)
 {
     for (int i = 0; i < SB_SAGA_EV_COUNT; i++) {
-        if (sb_slice_is(type, event_types[i].type)) {
+        if (sb_slice_is(type, event_types[i])) {
             *out = (sb_saga_event_kind_t)i;
             return true;
         }

@@ -37,6 +37,7 @@
 #ifndef SB_SAGA_MACHINE_H
 #define SB_SAGA_MACHINE_H
 
+#include "events/saga_types.h"
 #include "saga/definition.h"
 #include "sagabus/id.h"
 
@@ -93,24 +94,7 @@ typedef struct sb_saga_state {
     sb_step_state_t step[SB_STEPS_MAX];
 } sb_saga_state_t;
 
-/* ---- what happened to a saga: its events ---- */
-
-#define SB_SAGA_EVENT_MAP(ROW) /* kind, type, public: sent to Kafka */                                       \
-    ROW(STARTED, "saga.started", true)                                                                       \
-    ROW(STEP_DISPATCHED, "saga.step.dispatched", false)                                                      \
-    ROW(STEP_COMPLETED, "saga.step.completed", true)                                                         \
-    ROW(STEP_FAILED, "saga.step.failed", true)                                                               \
-    ROW(STEP_RETRIED, "saga.step.retried", false)                                                            \
-    ROW(STEP_SKIPPED, "saga.step.skipped", false)                                                            \
-    ROW(STEP_COMPENSATED, "saga.step.compensated", false)                                                    \
-    ROW(COMPLETED, "saga.completed", true)                                                                   \
-    ROW(COMPENSATING, "saga.compensating", false)                                                            \
-    ROW(COMPENSATED, "saga.compensated", true)                                                               \
-    ROW(FAILED, "saga.failed", false)                                                                        \
-    ROW(PAUSED, "saga.paused", false)                                                                        \
-    ROW(RESUMED, "saga.resumed", false)                                                                      \
-    ROW(ATTENTION, "saga.attention", false)                                                                  \
-    ROW(ANOMALY, "saga.anomaly", false)
+/* ---- what happened to a saga: its events (events/saga_types.h) ---- */
 
 typedef enum sb_saga_event_kind {
 #define SB_ROW(kind, type, is_public) SB_SAGA_EV_##kind,
@@ -121,7 +105,6 @@ typedef enum sb_saga_event_kind {
 
 const char *sb_saga_event_type(sb_saga_event_kind_t kind);
 bool sb_saga_event_kind_of(sb_slice_t type, sb_saga_event_kind_t *out);
-bool sb_saga_event_is_public(sb_saga_event_kind_t kind);
 
 typedef struct sb_saga_event {
     sb_saga_event_kind_t kind;

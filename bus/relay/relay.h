@@ -6,8 +6,7 @@
  * partition), by which consumers drop repeats and notice gaps. On the first failed delivery report everything
  * in flight is purged, a new producer is made, and sending starts again at the lowest unacknowledged event.
  *
- * Sent: class 1 events and the public saga events (saga.started, saga.step.completed, saga.step.failed,
- * saga.completed, saga.compensated).
+ * Sent: class 1 events and the public saga events (events/saga_types.h).
  *
  * Thread: open, run and close from one thread; stop and stats from any. It listens to progress until its
  * close: close it when nothing publishes there any more.

@@ -3,23 +3,13 @@
 
 #include "base/scan.h"
 #include "bus_sql.h"
+#include "events/saga_types.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PAGE_BYTES (4 << 20)
-
-static const char *const public_types[] = {"saga.started", "saga.step.completed", "saga.step.failed",
-                                           "saga.completed", "saga.compensated"};
-
-bool sb_relay_is_public_saga_event(sb_slice_t type)
-{
-    for (size_t i = 0; i < sizeof public_types / sizeof public_types[0]; i++)
-        if (sb_slice_is(type, public_types[i]))
-            return true;
-    return false;
-}
 
 enum { SEQ, STREAM_NO, AT, VERSION, TYPE_NO, CLASS, ID, META, DATA, KEY };
 
@@ -63,8 +53,8 @@ sb_code_t sb_relay_page_load(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, 
     sb_pg_array_t names;
     sb_relay_page_drop(page);
     sb_pg_array_init(&names, SB_PG_TEXT);
-    for (size_t i = 0; i < sizeof public_types / sizeof public_types[0]; i++)
-        sb_pg_array_add_slice(&names, sb_slice(public_types[i]));
+    for (size_t i = 0; sb_saga_public_type(i); i++)
+        sb_pg_array_add_slice(&names, sb_slice(sb_saga_public_type(i)));
     sb_pg_add_int8(&params, after);
     sb_pg_add_int8(&params, to);
     sb_pg_add_array(&params, &names);

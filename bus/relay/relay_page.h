@@ -28,9 +28,6 @@ typedef struct sb_relay_page {
     size_t type_count;
 } sb_relay_page_t;
 
-/* Whether a type of category saga goes to Kafka; the others stay in the store. */
-bool sb_relay_is_public_saga_event(sb_slice_t type);
-
 void sb_relay_page_init(sb_relay_page_t *page);
 void sb_relay_page_fini(sb_relay_page_t *page);
 

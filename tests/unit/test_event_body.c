@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "events/saga_types.h"
 #include "saga/event_body.h"
 #include "tests/support/assert.h"
 
@@ -136,8 +137,10 @@ static void types_are_told_apart(void **state)
         assert_true(sb_saga_event_kind_of(sb_slice(sb_saga_event_type((sb_saga_event_kind_t)i)), &kind));
         assert_int_equal(kind, i);
     }
-    assert_true(sb_saga_event_is_public(SB_SAGA_EV_STARTED));
-    assert_false(sb_saga_event_is_public(SB_SAGA_EV_STEP_RETRIED));
+    assert_true(sb_saga_type_is_public(SB_SLICE("saga.started")));
+    assert_true(sb_saga_type_is_public(sb_slice(sb_saga_public_type(4))));
+    assert_null(sb_saga_public_type(5));
+    assert_false(sb_saga_type_is_public(SB_SLICE("saga.step.retried")));
 }
 
 int main(void)
