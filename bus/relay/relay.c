@@ -172,6 +172,17 @@ static sb_code_t save_notes(sb_relay_t *relay, const sb_pg_params_t *guard, sb_e
     return code;
 }
 
+/* The cursor alone. Only this transaction of the relay is lazy: an epoch that is taken, and what was withheld
+ * or is being filled again, must survive a crash of PostgreSQL. */
+static sb_code_t save_lazily(sb_relay_t *relay, const sb_pg_params_t *guard, sb_error_t *err)
+{
+    static const sb_pg_params_t none = SB_PG_PARAMS_INIT;
+    sb_pg_batch_t batch = {.count = 0};
+    sb_pg_batch_add(&batch, sb_sql_lease_advance, guard);
+    sb_pg_batch_add(&batch, sb_sql_relay_lazy, &none);
+    return sb_pg_batch_run(relay->pg, &batch, NULL, NULL, err);
+}
+
 static sb_code_t save(sb_relay_t *relay, sb_error_t *err)
 {
     int64_t cursor = cursor_of(relay);
@@ -186,7 +197,7 @@ static sb_code_t save(sb_relay_t *relay, sb_error_t *err)
     else if (sb_relay_out_to_note(relay->out, 0))
         code = save_notes(relay, &guard, err);
     else
-        code = sb_pg_query(relay->pg, sb_sql_lease_advance, &guard, NULL, err);
+        code = save_lazily(relay, &guard, err);
     sb_buf_fini(&detail);
     if (code != SB_OK)
         return code;
@@ -447,9 +458,6 @@ static sb_code_t take_over(sb_relay_t *relay, sb_error_t *err)
     sb_code_t code = sb_lease_acquire(&relay->lease, relay->pg, relay->config.owner, relay->overdue_ms, err);
     if (code == SB_OK)
         code = sb_relay_marks_parse(&relay->marks, sb_buf_slice(&relay->lease.detail), err);
-    /* What a crash of PostgreSQL takes from the cursor is sent again; nothing waits for its disk. */
-    if (code == SB_OK)
-        code = sb_pg_script(relay->pg, "SET synchronous_commit = off", err);
     if (code == SB_OK)
         code = sb_relay_out_open(&relay->out, relay->config.config, &relay->marks, &relay->signal, err);
     if (code != SB_OK)

@@ -405,6 +405,48 @@ static void a_filling_that_is_stopped_goes_on_where_it_was(void **state)
     assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 3010) >= 3010);
 }
 
+/* How a transaction commits is seen by a trigger that runs at its end. */
+static const char watch_commits[] =
+    "CREATE TABLE seen (what text, epoch bigint, sync text); "
+    "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+    "INSERT INTO public.seen VALUES (TG_TABLE_NAME, nullif(to_jsonb(NEW) ->> 'epoch', '')::bigint, "
+    "current_setting('synchronous_commit')); RETURN NULL; END $$; "
+    "CREATE CONSTRAINT TRIGGER see AFTER UPDATE ON sagabus.lease DEFERRABLE INITIALLY DEFERRED "
+    "FOR EACH ROW WHEN (NEW.role = 'relay') EXECUTE FUNCTION see(); "
+    "CREATE CONSTRAINT TRIGGER see AFTER UPDATE ON sagabus.relay_rebuild DEFERRABLE INITIALLY DEFERRED "
+    "FOR EACH ROW EXECUTE FUNCTION see();";
+
+/* A crash of PostgreSQL may take back the cursor, but not an epoch, nor that a topic was emptied. */
+static void only_the_cursor_is_saved_without_waiting_for_the_disk(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    int64_t no = 0;
+    sb_relay_rebuild_state_t look = {.ended = false};
+    sb_test_relay_append(&f->relay, "stock.moved", 20);
+    sb_test_pg_script(f->relay.pg, watch_commits);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    assert_soon(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM seen WHERE sync = 'off'") > 0, 10000);
+    assert_ok(sb_relay_rebuild_request(f->relay.pg, "order", false, "test", &no, &err), &err);
+    assert_soon(sb_relay_rebuild_look(f->relay.pg, no, &look, &err) == SB_OK && look.ended, 20000);
+    /* Its connection stays, and takes the lease again: another had it meanwhile. */
+    sb_test_pg_script(f->relay.pg, "UPDATE sagabus.lease SET epoch = epoch + 1, beat = beat - "
+                                   "interval '1 hour', owner = 'other' WHERE role = 'relay'");
+    assert_soon(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM sagabus.lease WHERE role = 'relay' AND "
+                                            "owner = 'test' AND epoch = 3") == 1,
+                20000);
+    sb_test_relay_stop(&f->relay);
+    assert_true(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM seen WHERE what = 'relay_rebuild'") >= 2);
+    assert_int_equal(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM seen WHERE what = 'relay_rebuild' "
+                                                 "AND sync = 'off'"),
+                     0);
+    assert_int_equal(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM (SELECT DISTINCT ON (epoch) sync FROM "
+                                                 "seen WHERE what = 'lease' ORDER BY epoch, ctid) first "
+                                                 "WHERE sync = 'off'"),
+                     0);
+}
+
 /* Two stores share the brokers, one of them without a prefix: "theirs.order.events" is not its topic. */
 static void another_installation_under_a_prefix_is_none_of_its_business(void **state)
 {
@@ -477,6 +519,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             a_restored_database_goes_on_when_it_is_told_and_under_a_new_incarnation, setup, teardown),
         cmocka_unit_test_setup_teardown(a_filling_that_is_stopped_goes_on_where_it_was, setup, teardown),
+        cmocka_unit_test_setup_teardown(only_the_cursor_is_saved_without_waiting_for_the_disk, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(another_installation_under_a_prefix_is_none_of_its_business, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_second_relay_takes_over_and_repeats_at_most, setup, teardown),
