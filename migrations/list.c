@@ -20,5 +20,6 @@ const sb_migration_t sb_migrations[] = {
 const sb_migration_t sb_client_migrations[] = {
     {"0001_client", sb_sql_0001_client},
     {"0002_subscriber", sb_sql_0002_subscriber},
+    {"0003_dead_letter", sb_sql_0003_dead_letter},
     {NULL, NULL},
 };

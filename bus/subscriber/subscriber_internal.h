@@ -16,7 +16,7 @@
 #include "base/retry.h"
 #include "bus/consumer_internal.h"
 #include "bus/message.h"
-#include "bus/subscriber/dead_letter.h"
+#include "bus/dead_letter.h"
 #include "bus/subscriber/inbox.h"
 #include "bus/subscriber/subscriber.h"
 #include "events/store/store.h"

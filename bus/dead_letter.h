@@ -31,7 +31,7 @@ typedef struct sb_dead_record {
 /* Adds it, and with `held` its key to the quarantine, in the open transaction. */
 SB_MUST_CHECK sb_code_t sb_dead_letter_add(sb_pg_t *pg, const sb_dead_record_t *letter, sb_error_t *err);
 
-/* Sends a copy with the headers of bus/subscriber/dead_letter_headers.h, ours and Spring's. */
+/* Sends a copy with the headers of bus/dead_letter_headers.h, ours and Spring's. */
 SB_MUST_CHECK sb_code_t sb_dead_letter_copy(sb_producer_t *producer, const char *topic,
                                             const sb_dead_record_t *letter, sb_error_t *err);
 

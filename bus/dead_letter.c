@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "bus/subscriber/dead_letter.h"
+#include "bus/dead_letter.h"
 
 #include "base/clock.h"
 #include "base/scan.h"
-#include "bus/subscriber/dead_letter_headers.h"
+#include "bus/dead_letter_headers.h"
 #include "bus_sql.h"
 
 #include <ctype.h>

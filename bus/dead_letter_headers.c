@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "bus/subscriber/dead_letter_headers.h"
+#include "bus/dead_letter_headers.h"
 
 #include <stdio.h>
 #include <string.h>
