@@ -48,8 +48,8 @@ check_tree() {
                     fault(name " belongs to bus/")
                 if (name ~ /^event2\// && room != "server")
                     fault(name " belongs to server/")
-                if (name ~ /^curl\// && file !~ /^base\/http_client/)
-                    fault(name " belongs to base/http_client*")
+                if (name ~ /^curl\// && file !~ /^base\/http_(client|multi)/)
+                    fault(name " belongs to base/http_client* and base/http_multi*")
             }' "$file"
         done
 }
