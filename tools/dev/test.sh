@@ -9,7 +9,7 @@ test_help() {
 usage: ./dev test [--long] [-L LABEL] [-R REGEX] [--preset PRESET]
 
   --long          also the long stress and chaos tests (sets SB_TEST_LONG=1)
-  -L LABEL        only tests whose label matches: unit mock pg kafka e2e, or a regular expression of them
+  -L LABEL        only tests whose label matches: unit mock pg kafka e2e chaos, or a regular expression of them
   -R REGEX        only tests whose name (LABEL.NAME) matches
   --preset NAME   debug (default), asan, tsan, release or coverage
 
