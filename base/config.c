@@ -34,6 +34,8 @@ const sb_config_row_t sb_config_table[] = {
     {"saga.open_max", "4000", "open sagas of an instance; past it a start is answered 429", false},
     {"saga.resend_per_second", "2000", "sagas a second whose open commands are sent again after a takeover",
      false},
+    {"participants.ca_file", "",
+     "certificates (PEM) trusted for participants over HTTP, instead of the system's", false},
     {"saga.home_shard", "auto", "the shard that this instance takes first, or auto", false},
     {"topics.manage", "true", "create missing topics; false where the cluster is someone else's", false},
     {"topics.partitions", "1", "partitions of a topic that we create", false},
@@ -64,8 +66,30 @@ const sb_config_row_t sb_config_table[] = {
     {NULL, NULL, NULL, false},
 };
 
-/* Where a name may go on freely after the prefix; librdkafka and the participants' owner judge the rest. */
-static const char *const free_prefixes[] = {"kafka.", "participant.", NULL};
+const sb_config_row_t sb_config_participant_table[] = {
+    {"url", "", "where its commands are sent by POST; empty: it is on Kafka", false},
+    {"timeout_ms", "10s", "over HTTP: longest time of one call", false},
+    {"token", "", "over HTTP: shown as Authorization: Bearer", true},
+    {"secret", "", "over HTTP: commands are signed with it (HMAC-SHA256; docs/contract.md)", true},
+    {"concurrency", "", "commands that are out at once; empty: 64 over HTTP, without limit over Kafka",
+     false},
+    {"critical_percent", "20", "of them, for undos only", false},
+    {"rate", "0", "commands a second; 0: no limit", false},
+    {"burst", "0", "of them at once after a pause; 0: a second's worth", false},
+    {"retry_percent", "",
+     "repeats for 100 first tries; 0: no limit; empty: 20 over HTTP, no limit over Kafka", false},
+    {"breaker.failures", "5", "over HTTP: failures in a row that open the circuit breaker", false},
+    {"breaker.successes", "3", "successes in a row that close it again", false},
+    {"breaker.recovery_ms", "60s", "how long it stays open before it is tried again", false},
+    {"breaker.probes", "1", "calls at once while it is tried", false},
+    {"wait_ms", "2m", "longest wait of a command for its turn; then it counts as a try that failed", false},
+    {"working_ms", "10m", "over HTTP: longest time in which it may say that it is still working", false},
+    {NULL, NULL, NULL, false},
+};
+
+/* Where a name may go on freely after the prefix: librdkafka judges the rest. */
+#define FREE_PREFIX        "kafka."
+#define PARTICIPANT_PREFIX "participant."
 
 /* A second, shorter name in the environment. */
 static const struct {
@@ -133,14 +157,32 @@ static size_t find_row(const char *name)
     return i;
 }
 
+static bool is_participant_name(const char *name)
+{
+    return strncmp(name, PARTICIPANT_PREFIX, sizeof PARTICIPANT_PREFIX - 1) == 0;
+}
+
+/* The row of a participant's setting; NULL: there is none of that name. */
+static const sb_config_row_t *participant_row(const char *name)
+{
+    const char *who = name + sizeof PARTICIPANT_PREFIX - 1;
+    const char *dot = is_participant_name(name) ? strchr(who, '.') : NULL;
+    if (!dot || dot == who)
+        return NULL;
+    for (const char *c = who; c < dot; c++)
+        if (!islower((unsigned char)*c) &&
+            (c == who || (!isdigit((unsigned char)*c) && *c != '_' && *c != '-')))
+            return NULL;
+    const sb_config_row_t *row = sb_config_participant_table;
+    while (row->name && strcmp(row->name, dot + 1) != 0)
+        row++;
+    return row->name ? row : NULL;
+}
+
 static bool is_free_name(const char *name)
 {
-    for (int i = 0; free_prefixes[i]; i++) {
-        size_t n = strlen(free_prefixes[i]);
-        if (strncmp(name, free_prefixes[i], n) == 0 && name[n] != '\0')
-            return true;
-    }
-    return false;
+    size_t n = sizeof FREE_PREFIX - 1;
+    return (strncmp(name, FREE_PREFIX, n) == 0 && name[n] != '\0') || participant_row(name);
 }
 
 static const setting_t *find_free(const sb_config_t *config, const char *name)
@@ -151,9 +193,27 @@ static const setting_t *find_free(const sb_config_t *config, const char *name)
     return NULL;
 }
 
+static sb_code_t unknown_participant_name(const char *name, sb_error_t *err)
+{
+    sb_near_t near_name = {NULL, 4};
+    const char *dot = strchr(name + sizeof PARTICIPANT_PREFIX - 1, '.');
+    for (const sb_config_row_t *row = sb_config_participant_table; dot && row->name; row++)
+        sb_near_offer(&near_name, dot + 1, row->name);
+    if (near_name.word)
+        return sb_fail(err, SB_INVALID, "there is no setting %s; did you mean %.*s%s?", name,
+                       (int)(dot + 1 - name), name, near_name.word);
+    return sb_fail(
+        err, SB_INVALID,
+        "there is no setting %s; it is participant.NAME.SETTING, with a participant's name of a-z 0-9 _ "
+        "-, see `sagabus help settings`",
+        name);
+}
+
 static sb_code_t unknown_name(const char *name, sb_error_t *err)
 {
     sb_near_t near_name = {NULL, 4};
+    if (is_participant_name(name))
+        return unknown_participant_name(name, err);
     for (size_t i = 0; i < TABLE_ROWS; i++)
         sb_near_offer(&near_name, name, sb_config_table[i].name);
     if (near_name.word)
@@ -348,6 +408,41 @@ static sb_code_t load_kafka_variable(sb_config_t *config, const char *entry, sb_
     return put(config, name, equals + 1, RANK_ENVIRONMENT, source, err);
 }
 
+/* SAGABUS_PARTICIPANT_PAYMENT_BREAKER_PROBES: the longest row that it ends with counts, the rest names the
+ * participant. What ends with no row is refused: a secret that is silently not used is worse than no start.
+ */
+static sb_code_t load_participant_variable(sb_config_t *config, const char *entry, sb_error_t *err)
+{
+    static const char prefix[] = VARIABLE_PREFIX "PARTICIPANT_";
+    const char *who = entry + sizeof prefix - 1;
+    const char *equals = strchr(entry, '=');
+    if (strncmp(entry, prefix, sizeof prefix - 1) != 0 || !equals)
+        return SB_OK;
+    char lower[128] = "", name[192], source[160];
+    for (size_t i = 0; who + i < equals && i + 1 < sizeof lower; i++)
+        lower[i] = (char)tolower((unsigned char)who[i]);
+    const sb_config_row_t *best = NULL;
+    size_t length = strlen(lower), best_length = 0;
+    for (const sb_config_row_t *row = sb_config_participant_table; row->name; row++) {
+        size_t n = strlen(row->name);
+        size_t at = length > n + 1 ? length - n : 0;
+        bool fits = at > 0 && lower[at - 1] == '_' && n > best_length;
+        for (size_t i = 0; fits && i < n; i++)
+            fits = lower[at + i] == (row->name[i] == '.' ? '_' : row->name[i]);
+        if (fits) {
+            best = row;
+            best_length = n;
+        }
+    }
+    (void)snprintf(source, sizeof source, "environment %.*s", (int)(equals - entry), entry);
+    if (!best)
+        return sb_fail(err, SB_INVALID,
+                       "%s: it is SAGABUS_PARTICIPANT_NAME_SETTING, see `sagabus help settings`", source);
+    (void)snprintf(name, sizeof name, PARTICIPANT_PREFIX "%.*s.%s", (int)(length - best_length - 1), lower,
+                   best->name);
+    return put(config, name, equals + 1, RANK_ENVIRONMENT, source, err);
+}
+
 sb_code_t sb_config_load_environment(sb_config_t *config, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
@@ -362,6 +457,8 @@ sb_code_t sb_config_load_environment(sb_config_t *config, sb_error_t *err)
     }
     for (char **entry = environ; code == SB_OK && entry && *entry; entry++)
         code = load_kafka_variable(config, *entry, err);
+    for (char **entry = environ; code == SB_OK && entry && *entry; entry++)
+        code = load_participant_variable(config, *entry, err);
     sb_buf_fini(&variable);
     return code;
 }
@@ -375,7 +472,8 @@ const char *sb_config_get(const sb_config_t *config, const char *name)
         return config->known[row].value ? config->known[row].value : sb_config_table[row].default_value;
     assert(is_free_name(name));
     const setting_t *setting = find_free(config, name);
-    return setting && setting->value ? setting->value : "";
+    const sb_config_row_t *own = participant_row(name);
+    return setting && setting->value ? setting->value : own ? own->default_value : "";
 }
 
 const char *sb_config_source(const sb_config_t *config, const char *name)

@@ -539,7 +539,10 @@ static void help_settings(sb_buf_t *out)
         sb_buf_printf(out, "  %-26s %-22s %s\n", row->name, row->default_value[0] ? row->default_value : "-",
                       row->meaning);
     sb_buf_add_text(out, "\n  kafka.*                    any other setting of librdkafka\n"
-                         "  participant.*              settings of a saga's participants\n");
+                         "\nOf each participant of sagas, as participant.NAME.SETTING:\n\n");
+    for (const sb_config_row_t *row = sb_config_participant_table; row->name; row++)
+        sb_buf_printf(out, "  %-26s %-22s %s\n", row->name, row->default_value[0] ? row->default_value : "-",
+                      row->meaning);
 }
 
 bool sb_cli_help(const char *noun, const char *verb, sb_buf_t *out)
@@ -704,6 +707,15 @@ void sb_cli_reference_settings(sb_buf_t *out)
     for (const sb_config_row_t *row = sb_config_table; row->name; row++)
         sb_buf_printf(out, "| `%s` | %s%s%s | %s |\n", row->name, row->default_value[0] ? "`" : "",
                       row->default_value, row->default_value[0] ? "`" : "", row->meaning);
-    sb_buf_add_text(out, "| `kafka.*` | | any other setting of librdkafka, without the prefix |\n"
-                         "| `participant.*` | | settings of a saga's participants |\n");
+    sb_buf_add_text(
+        out,
+        "| `kafka.*` | | any other setting of librdkafka, without the prefix |\n\n"
+        "## Participants\n\n"
+        "Of each participant of sagas, as `participant.<name>.<setting>`; in the environment\n"
+        "`SAGABUS_PARTICIPANT_<NAME>_<SETTING>`, where the name has no dash. Hosts come from here only,\n"
+        "never from a definition. What they do: docs/contract.md.\n\n"
+        "| setting | default | meaning |\n|---|---|---|\n");
+    for (const sb_config_row_t *row = sb_config_participant_table; row->name; row++)
+        sb_buf_printf(out, "| `%s` | %s%s%s | %s |\n", row->name, row->default_value[0] ? "`" : "",
+                      row->default_value, row->default_value[0] ? "`" : "", row->meaning);
 }

@@ -112,9 +112,50 @@ static void a_typing_error_is_answered_with_the_near_name(void **state)
     assert_code(SB_INVALID, sb_config_set(f->config, "unheard.of.thing", "1", &f->err), &f->err);
     assert_null(strstr(f->err.message, "did you mean"));
     assert_code(SB_INVALID, sb_config_set(f->config, "participant.", "1", &f->err), &f->err);
+    assert_code(SB_INVALID, sb_config_set(f->config, "participant.pay.ulr", "1", &f->err), &f->err);
+    assert_contains(f->err.message, "did you mean participant.pay.url?");
+    static const char *const bad[] = {"participant.url",   "participant..url",    "participant.Pay.url",
+                                      "participant.9.url", "participant.a.b.url", "participant.a.url.x"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_code(SB_INVALID, sb_config_set(f->config, bad[i], "1", &f->err), &f->err);
     assert_code(SB_INVALID, load(f, "just words\n"), &f->err);
     (void)unlink(f->path);
     assert_code(SB_NOT_FOUND, sb_config_load_file(f->config, f->path, &f->err), &f->err);
+}
+
+static void participants_have_settings_of_their_own(void **state)
+{
+    fixture_t *f = *state;
+    int64_t number = 0;
+    for (const sb_config_row_t *row = sb_config_participant_table; row->name; row++) {
+        char name[128];
+        (void)snprintf(name, sizeof name, "participant.a-b_1.%s", row->name);
+        assert_string_equal(sb_config_get(f->config, name), row->default_value);
+        if (row->default_value[0])
+            assert_ok(sb_config_get_int(f->config, name, 0, INT64_MAX, &number, &f->err), &f->err);
+        assert_true(sb_config_is_secret(name) == row->secret);
+    }
+    (void)setenv("SAGABUS_PARTICIPANT_PAYMENT_URL", "http://p", 1);
+    (void)setenv("SAGABUS_PARTICIPANT_PAY_DESK_BREAKER_RECOVERY_MS", "5s", 1);
+    (void)setenv("SAGABUS_PARTICIPANT_PAY_SECRET", "s", 1);
+    assert_ok(sb_config_load_environment(f->config, &f->err), &f->err);
+    assert_string_equal(sb_config_get(f->config, "participant.payment.url"), "http://p");
+    assert_string_equal(sb_config_get(f->config, "participant.pay.secret"), "s");
+    assert_string_equal(sb_config_source(f->config, "participant.pay.secret"),
+                        "environment SAGABUS_PARTICIPANT_PAY_SECRET");
+    assert_ok(
+        sb_config_get_int(f->config, "participant.pay_desk.breaker.recovery_ms", 0, 9999, &number, &f->err),
+        &f->err);
+    assert_int_equal(number, 5000);
+    assert_ok(load(f, "participant.payment.url=http://q\nparticipant.payment.rate=7\n"), &f->err);
+    assert_string_equal(sb_config_get(f->config, "participant.payment.url"), "http://p");
+    assert_string_equal(sb_config_get(f->config, "participant.payment.rate"), "7");
+    (void)setenv("SAGABUS_PARTICIPANT_PAY_SECRETS", "s", 1);
+    assert_code(SB_INVALID, sb_config_load_environment(f->config, &f->err), &f->err);
+    (void)unsetenv("SAGABUS_PARTICIPANT_PAYMENT_URL");
+    (void)unsetenv("SAGABUS_PARTICIPANT_PAY_DESK_BREAKER_RECOVERY_MS");
+    (void)unsetenv("SAGABUS_PARTICIPANT_PAY_SECRET");
+    (void)unsetenv("SAGABUS_PARTICIPANT_PAY_SECRETS");
 }
 
 static sb_code_t note(void *context, const char *name, const char *value, sb_error_t *err)
@@ -214,6 +255,7 @@ int main(void)
         CASE(the_stronger_source_wins_in_any_order),
         CASE(aliases_are_known),
         CASE(a_typing_error_is_answered_with_the_near_name),
+        CASE(participants_have_settings_of_their_own),
         CASE(free_names_are_visited),
         CASE(numbers_have_units_and_bounds),
         CASE(a_file_with_secrets_must_be_private),
