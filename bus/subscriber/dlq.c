@@ -139,6 +139,9 @@ static sb_code_t discard(sb_pg_t *pg, const sb_dlq_filter_t *filter, const char 
     sb_code_t code = affect(pg, sb_sql_dlq_lock_keys, &key, NULL, err);
     if (code == SB_OK)
         code = affect(pg, sb_sql_dlq_discard, &all, rows, err);
+    if (code ==
+        SB_OK) /* and those that were held back meanwhile: a member may be adding behind one of them */
+        code = affect(pg, sb_sql_dlq_lock_keys, &key, NULL, err);
     if (code == SB_OK)
         code = affect(pg, sb_sql_dlq_free_keys, &key, keys, err);
     return code == SB_OK ? sb_pg_commit(pg, err) : code;

@@ -21,8 +21,8 @@ static void read_claim(const sb_pg_result_t *claimed, const sb_pg_result_t *know
         .epoch = sb_pg_get_int(claimed, 0, 0),
         .mark = {sb_pg_get_int(claimed, 0, 1), sb_pg_get_int(claimed, 0, 2), sb_pg_get_int(claimed, 0, 3)},
         .other_cluster = sb_pg_get_bool(claimed, 0, 4),
-        .inbox_seq = sb_pg_get_int(known, 0, 0),
-        .holds_keys = sb_pg_get_bool(known, 0, 1)};
+        .top = {sb_pg_get_int(known, 0, 0), sb_pg_get_int(known, 0, 1)},
+        .holds_keys = sb_pg_get_bool(known, 0, 2)};
 }
 
 sb_code_t sb_inbox_claim(sb_pg_t *pg, const char *subscription, const char *topic, int32_t partition,
@@ -49,13 +49,36 @@ sb_code_t sb_inbox_claim(sb_pg_t *pg, const char *subscription, const char *topi
     return SB_OK;
 }
 
+sb_code_t sb_inbox_end_idle(sb_pg_t *pg, const char *subscription, const char *topic, int32_t partition,
+                            const char *owner, int64_t idle_ms, int64_t *ended, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    add_place(&params, subscription, topic, partition);
+    sb_pg_add_text(&params, owner);
+    sb_pg_add_int8(&params, idle_ms);
+    sb_code_t code = sb_pg_query(pg, sb_sql_sub_claim_end_idle, &params, &rows, err);
+    *ended = code == SB_OK ? sb_pg_rows(rows) : 0;
+    sb_pg_result_free(rows);
+    return code;
+}
+
+sb_code_t sb_inbox_begin_again(sb_pg_t *pg, const char *subscription, const char *topic, int32_t partition,
+                               int64_t epoch, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    add_place(&params, subscription, topic, partition);
+    sb_pg_add_int8(&params, epoch);
+    return sb_pg_query(pg, sb_sql_sub_begin_again, &params, NULL, err);
+}
+
 /* ---- begin ---- */
 
 /* The arrays of a batch's three questions. */
 typedef struct question {
     sb_pg_array_t topics, partitions, epochs;
     sb_pg_array_t key_topics, keys;
-    sb_pg_array_t sources, ids, item_topics, item_partitions, seqs, numbers;
+    sb_pg_array_t sources, ids, item_topics, item_partitions, incarnations, seqs, numbers;
     sb_pg_params_t hold, held, inbox, which;
 } question_t;
 
@@ -70,15 +93,16 @@ static void init_arrays(question_t *q)
     sb_pg_array_init(&q->ids, SB_PG_TEXT);
     sb_pg_array_init(&q->item_topics, SB_PG_TEXT);
     sb_pg_array_init(&q->item_partitions, SB_PG_INT4);
+    sb_pg_array_init(&q->incarnations, SB_PG_INT8);
     sb_pg_array_init(&q->seqs, SB_PG_INT8);
     sb_pg_array_init(&q->numbers, SB_PG_INT4);
 }
 
 static void fini_arrays(question_t *q)
 {
-    sb_pg_array_t *all[] = {&q->topics,  &q->partitions, &q->epochs,      &q->key_topics,      &q->keys,
-                            &q->sources, &q->ids,        &q->item_topics, &q->item_partitions, &q->seqs,
-                            &q->numbers};
+    sb_pg_array_t *all[] = {
+        &q->topics, &q->partitions,  &q->epochs,          &q->key_topics,   &q->keys, &q->sources,
+        &q->ids,    &q->item_topics, &q->item_partitions, &q->incarnations, &q->seqs, &q->numbers};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         sb_pg_array_fini(all[i]);
 }
@@ -100,6 +124,7 @@ static void fill_question(question_t *q, const char *subscription, const sb_inbo
         sb_pg_array_add_slice(&q->ids, item->id);
         sb_pg_array_add_slice(&q->item_topics, sb_slice(item->topic));
         sb_pg_array_add_int4(&q->item_partitions, item->partition);
+        sb_pg_array_add_int8(&q->incarnations, item->incarnation);
         sb_pg_array_add_int8(&q->seqs, item->seq);
         sb_pg_array_add_int4(&q->numbers, (int32_t)i);
     }
@@ -117,6 +142,7 @@ static void fill_question(question_t *q, const char *subscription, const sb_inbo
         sb_pg_add_array(both[i], &q->ids);
         sb_pg_add_array(both[i], &q->item_topics);
         sb_pg_add_array(both[i], &q->item_partitions);
+        sb_pg_add_array(both[i], &q->incarnations);
         sb_pg_add_array(both[i], &q->seqs);
     }
     sb_pg_add_array(&q->which, &q->numbers);
@@ -210,7 +236,7 @@ sb_code_t sb_inbox_begin(sb_pg_t *pg, const char *subscription, const sb_inbox_b
 
 typedef struct marks {
     sb_pg_array_t topics, partitions, epochs, incarnations, seqs, offsets;
-    sb_pg_array_t pass_topics, pass_partitions, pass_seqs, pass_epochs;
+    sb_pg_array_t pass_topics, pass_partitions, pass_incarnations, pass_seqs, pass_epochs;
     sb_pg_params_t save, pass;
     bool any_pass;
 } marks_t;
@@ -229,6 +255,7 @@ static void fill_marks(marks_t *m, const char *subscription, const sb_inbox_save
         m->any_pass = true;
         sb_pg_array_add_slice(&m->pass_topics, sb_slice(saves[i].topic));
         sb_pg_array_add_int4(&m->pass_partitions, saves[i].partition);
+        sb_pg_array_add_int8(&m->pass_incarnations, saves[i].mark.incarnation);
         sb_pg_array_add_int8(&m->pass_seqs, saves[i].mark.seq);
         sb_pg_array_add_int8(&m->pass_epochs, saves[i].epoch);
     }
@@ -242,6 +269,7 @@ static void fill_marks(marks_t *m, const char *subscription, const sb_inbox_save
     sb_pg_add_text(&m->pass, subscription);
     sb_pg_add_array(&m->pass, &m->pass_topics);
     sb_pg_add_array(&m->pass, &m->pass_partitions);
+    sb_pg_add_array(&m->pass, &m->pass_incarnations);
     sb_pg_add_array(&m->pass, &m->pass_seqs);
     sb_pg_add_array(&m->pass, &m->pass_epochs);
 }
@@ -257,15 +285,17 @@ static void init_marks(marks_t *m)
     sb_pg_array_init(&m->offsets, SB_PG_INT8);
     sb_pg_array_init(&m->pass_topics, SB_PG_TEXT);
     sb_pg_array_init(&m->pass_partitions, SB_PG_INT4);
+    sb_pg_array_init(&m->pass_incarnations, SB_PG_INT8);
     sb_pg_array_init(&m->pass_seqs, SB_PG_INT8);
     sb_pg_array_init(&m->pass_epochs, SB_PG_INT8);
 }
 
 static void fini_marks(marks_t *m)
 {
-    sb_pg_array_t *all[] = {&m->topics,    &m->partitions, &m->epochs,      &m->incarnations,
-                            &m->seqs,      &m->offsets,    &m->pass_topics, &m->pass_partitions,
-                            &m->pass_seqs, &m->pass_epochs};
+    sb_pg_array_t *all[] = {
+        &m->topics,     &m->partitions,  &m->epochs,          &m->incarnations,      &m->seqs,
+        &m->offsets,    &m->pass_topics, &m->pass_partitions, &m->pass_incarnations, &m->pass_seqs,
+        &m->pass_epochs};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         sb_pg_array_fini(all[i]);
 }

@@ -19,11 +19,22 @@ typedef struct sb_inbox_mark {
     int64_t next_offset; /* -1: unknown */
 } sb_inbox_mark_t;
 
+/* The highest event with a row of its own: rows above the mark may be there up to it. */
+typedef struct sb_inbox_top {
+    int64_t incarnation;
+    int64_t seq; /* 0: none */
+} sb_inbox_top_t;
+
+static inline bool sb_inbox_above(int64_t incarnation, int64_t seq, const sb_inbox_top_t *top)
+{
+    return incarnation != top->incarnation ? incarnation > top->incarnation : seq > top->seq;
+}
+
 typedef struct sb_inbox_claim {
     int64_t epoch;
     sb_inbox_mark_t mark;
     bool other_cluster; /* the offset was of other brokers, and is forgotten */
-    int64_t inbox_seq;  /* the highest seq handled above the mark; 0: none */
+    sb_inbox_top_t top; /* the highest one handled above the mark */
     bool holds_keys;    /* there is a key in quarantine */
 } sb_inbox_claim_t;
 
@@ -31,6 +42,16 @@ typedef struct sb_inbox_claim {
 SB_MUST_CHECK sb_code_t sb_inbox_claim(sb_pg_t *pg, const char *subscription, const char *topic,
                                        int32_t partition, const char *owner, const char *cluster_id,
                                        sb_inbox_claim_t *out, sb_error_t *err);
+
+/* Ends transactions that hold the partition, of another member of the same database user, in which nothing
+ * has happened for idle_ms: one that stands still would keep it from everybody. */
+SB_MUST_CHECK sb_code_t sb_inbox_end_idle(sb_pg_t *pg, const char *subscription, const char *topic,
+                                          int32_t partition, const char *owner, int64_t idle_ms,
+                                          int64_t *ended, sb_error_t *err);
+
+/* Forgets the offset of a partition held by this epoch, whose records have no positions. */
+SB_MUST_CHECK sb_code_t sb_inbox_begin_again(sb_pg_t *pg, const char *subscription, const char *topic,
+                                             int32_t partition, int64_t epoch, sb_error_t *err);
 
 /* A partition of a batch. */
 typedef struct sb_inbox_part {
@@ -47,6 +68,7 @@ typedef struct sb_inbox_item {
     sb_slice_t id;
     const char *topic;
     int32_t partition;
+    int64_t incarnation;
     int64_t seq; /* 0: it has no position */
     bool is_new; /* out */
 } sb_inbox_item_t;

@@ -8,6 +8,7 @@
 #include "migrations/list.h"
 
 #include <fnmatch.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #define STUCK_MS    60000
 #define QUEUE_MAX   10000
 #define DRAIN_MS    10000
+#define OWNER_HOST  30
 #define LIMIT_BATCH 10000
 #define LIMIT_QUEUE 1000000
 
@@ -295,9 +297,11 @@ static sb_code_t load_settings(sb_subscriber_t *s, const sb_subscriber_config_t 
 static sb_code_t fill_subscriber(sb_subscriber_t *s, const sb_config_t *settings,
                                  const sb_subscriber_config_t *config, sb_error_t *err)
 {
-    char host[40] = "";
+    char host[HOST_NAME_MAX + 1] = "";
     (void)gethostname(host, sizeof host - 1);
-    (void)snprintf(s->owner, sizeof s->owner, "%.40s/%s/%d", config->group, host, (int)getpid());
+    /* The end of a host's name is what tells pods apart. */
+    size_t skip = strlen(host) > OWNER_HOST ? strlen(host) - OWNER_HOST : 0;
+    (void)snprintf(s->owner, sizeof s->owner, "%.20s/%.30s/%d", config->group, host + skip, (int)getpid());
     s->queue_max = or_default(config->queue_max, QUEUE_MAX);
     s->drain_ms = or_default(config->drain_ms, DRAIN_MS);
     s->config = settings;

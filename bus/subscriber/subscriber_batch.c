@@ -104,7 +104,7 @@ static void plan_saves(const sb_lane_t *lane, struct sb_sub_batch_room *room)
                                                             .partition = slot->partition,
                                                             .epoch = slot->epoch,
                                                             .mark = sb_slot_would_be(slot, lane),
-                                                            .pass = slot->inbox_seq > 0};
+                                                            .pass = slot->top.seq > 0};
     }
 }
 
@@ -123,19 +123,23 @@ static void plan_item(struct sb_sub_batch_room *room, sb_entry_t *entry, size_t 
 {
     sb_slot_t *slot = entry->slot;
     const sb_inbox_mark_t *mark = saved_mark(room, room->slot_of[index]);
-    int64_t seq = entry->has_position ? entry->mark.seq : 0;
+    sb_inbox_top_t own = {.seq = 0};
+    if (entry->has_position)
+        own = (sb_inbox_top_t){entry->mark.incarnation, entry->mark.seq};
+    bool is_top = entry->has_position && sb_inbox_above(own.incarnation, own.seq, &slot->top);
     entry->covered = mark && compare_marks(&entry->mark, mark) <= 0;
     room->item_of[index] = -1;
-    if (entry->has_position && entry->covered && seq > slot->inbox_seq)
+    if (is_top && entry->covered)
         return;
-    if (entry->has_position && !entry->covered && seq > slot->inbox_seq)
-        slot->inbox_seq = seq;
+    if (is_top)
+        slot->top = own;
     room->item_of[index] = (int)room->inbox.item_count;
     room->items[room->inbox.item_count++] = (sb_inbox_item_t){.source = entry->fetched->event.source,
                                                               .id = entry->fetched->info.id,
                                                               .topic = slot->topic,
                                                               .partition = slot->partition,
-                                                              .seq = seq};
+                                                              .incarnation = own.incarnation,
+                                                              .seq = own.seq};
 }
 
 static bool has_key(const sb_lane_t *lane, const sb_entry_t *entry)
@@ -402,10 +406,7 @@ static void settle(sb_lane_t *lane, sb_entry_t **entries, size_t count, bool com
         slot->saving = false;
         if (!committed)
             continue;
-        slot->saved = *mark;
-        slot->saved_us = sb_mono_us();
-        if (slot->inbox_seq <= mark->seq)
-            slot->inbox_seq = 0;
+        sb_slot_saved(slot, mark);
     }
     if (committed)
         count_batch(lane, entries, count);

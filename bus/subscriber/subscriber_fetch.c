@@ -25,6 +25,9 @@
 #define CLOSE_MS       5000
 #define CATALOG_US     10000000
 #define NOWHERE        INT64_MAX
+#define RECLAIM_US     1000000
+#define RECLAIMS_MAX   5        /* doublings */
+#define KEPT_US        60000000 /* a claim that lasts so long was no quarrel */
 
 /* ---- partitions ---- */
 
@@ -121,12 +124,12 @@ static sb_code_t know_cluster(sb_subscriber_t *s, sb_error_t *err)
     return SB_OK;
 }
 
-static sb_code_t end_of(sb_subscriber_t *s, const sb_consumer_place_t *place, int64_t *out, sb_error_t *err)
+static sb_code_t end_of(sb_subscriber_t *s, const sb_slot_t *slot, int64_t *out, sb_error_t *err)
 {
     int64_t low;
-    rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
-        sb_consumer_handle(s->consumer), place->topic, place->partition, &low, out, CLUSTER_MS);
-    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "end of %s", place->topic);
+    rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(sb_consumer_handle(s->consumer), slot->topic,
+                                                                 slot->partition, &low, out, CLUSTER_MS);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "end of %s", slot->topic);
 }
 
 static void note_cluster(const sb_slot_t *slot)
@@ -141,6 +144,26 @@ static void note_cluster(const sb_slot_t *slot)
     (void)pthread_mutex_unlock(&sub->lock);
 }
 
+/* A member that was stopped in the midst of a transaction holds its partitions. One that works on in a slow
+ * handler has had the time to drain, and loses that transaction. */
+static void end_idle(sb_subscriber_t *s, const sb_slot_t *slot)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    int64_t ended = 0;
+    sb_code_t code = sb_inbox_end_idle(s->pg, slot->sub->config.name, slot->topic, slot->partition, s->owner,
+                                       s->drain_ms, &ended, &err);
+    if (code != SB_OK)
+        sb_log_error(SB_LOG_INFO, "SUBSCRIBER-HELD-UP", &err,
+                     "the member before is waited for|topic=%s partition=%d", slot->topic,
+                     (int)slot->partition);
+    else if (ended > 0)
+        sb_log(SB_LOG_WARN, "SUBSCRIBER-HELD-UP",
+               "ended transactions of the member before, which stood still|subscription=%s topic=%s "
+               "partition=%d "
+               "transactions=%lld",
+               slot->sub->config.name, slot->topic, (int)slot->partition, (long long)ended);
+}
+
 static sb_code_t claim(sb_subscriber_t *s, sb_slot_t *slot, sb_error_t *err)
 {
     sb_inbox_claim_t claimed;
@@ -148,13 +171,16 @@ static sb_code_t claim(sb_subscriber_t *s, sb_slot_t *slot, sb_error_t *err)
     if (code == SB_OK)
         code = sb_inbox_claim(s->pg, slot->sub->config.name, slot->topic, slot->partition, s->owner,
                               s->cluster_id, &claimed, err);
+    if (code == SB_TIMEOUT && sb_pg_is_open(s->pg))
+        end_idle(s, slot);
     if (code == SB_UNKNOWN_OUTCOME) /* the next claim raises the epoch once more */
         return sb_fail(err, SB_UNAVAILABLE, "PostgreSQL: the connection broke");
     if (code != SB_OK)
         return code;
     slot->epoch = claimed.epoch;
+    slot->claimed_us = sb_mono_us();
     slot->at = slot->low = slot->saved = claimed.mark;
-    slot->inbox_seq = claimed.inbox_seq;
+    slot->top = claimed.top;
     if (claimed.holds_keys)
         atomic_store(&slot->sub->holds_keys, true);
     if (claimed.other_cluster)
@@ -163,13 +189,12 @@ static sb_code_t claim(sb_subscriber_t *s, sb_slot_t *slot, sb_error_t *err)
 }
 
 /* Where a subscription without a position begins. */
-static sb_code_t begin_fresh(sb_subscriber_t *s, sb_slot_t *slot, const sb_consumer_place_t *place,
-                             sb_error_t *err)
+static sb_code_t begin_fresh(sb_subscriber_t *s, sb_slot_t *slot, sb_error_t *err)
 {
     const sb_subscription_t *config = &slot->sub->config;
     slot->fresh = true;
     if (config->from == SB_FROM_NOW) {
-        sb_code_t code = end_of(s, place, &slot->at.next_offset, err);
+        sb_code_t code = end_of(s, slot, &slot->at.next_offset, err);
         slot->low.next_offset = slot->at.next_offset; /* saved soon: a restart must not begin later */
         return code;
     }
@@ -180,22 +205,40 @@ static sb_code_t begin_fresh(sb_subscriber_t *s, sb_slot_t *slot, const sb_consu
     return SB_OK;
 }
 
-static sb_code_t add_slot(sb_subscriber_t *s, sb_part_t *part, sb_sub_t *sub,
-                          const sb_consumer_place_t *place, int64_t committed, sb_error_t *err)
+/* Reading the store broke off before the first record of Kafka: it goes on, for Kafka may hold nothing that
+ * would show what is missing. */
+static void resume_store(sb_slot_t *slot)
 {
-    sb_slot_t *slot = sb_slot_new(sub, part->topic, part->partition);
-    if (!slot)
-        return sb_fail(err, SB_NO_MEMORY, "assignment: out of memory");
-    slot->next = part->slots;
-    part->slots = slot;
+    const sb_subscription_t *config = &slot->sub->config;
+    if (config->from != SB_FROM_STORE || slot->at.incarnation == 0 || slot->at.next_offset >= 0)
+        return;
+    slot->filling = true;
+    slot->fill_after = slot->at.seq > config->from_seq ? slot->at.seq : config->from_seq;
+}
+
+static sb_code_t place_slot(sb_subscriber_t *s, sb_slot_t *slot, int64_t committed, sb_error_t *err)
+{
     sb_code_t code = SB_OK;
     if (s->pg_uri)
         code = claim(s, slot, err);
     else
         slot->at.next_offset = slot->low.next_offset = committed;
     if (code == SB_OK && slot->at.next_offset < 0 && slot->at.incarnation == 0)
-        code = begin_fresh(s, slot, place, err);
+        code = begin_fresh(s, slot, err);
+    if (code == SB_OK)
+        resume_store(slot);
     return code;
+}
+
+static sb_code_t add_slot(sb_subscriber_t *s, sb_part_t *part, sb_sub_t *sub, int64_t committed,
+                          sb_error_t *err)
+{
+    sb_slot_t *slot = sb_slot_new(sub, part->topic, part->partition);
+    if (!slot)
+        return sb_fail(err, SB_NO_MEMORY, "assignment: out of memory");
+    slot->next = part->slots;
+    part->slots = slot;
+    return place_slot(s, slot, committed, err);
 }
 
 static int64_t start_of(const sb_part_t *part)
@@ -218,7 +261,7 @@ static sb_code_t add_slots(sb_subscriber_t *s, sb_consumer_place_t *place, int64
     sb_code_t code = SB_OK;
     for (size_t i = 0; code == SB_OK && i < s->sub_count; i++)
         if (wants_topic(s, &s->subs[i], place->topic))
-            code = add_slot(s, part, &s->subs[i], place, committed, err);
+            code = add_slot(s, part, &s->subs[i], committed, err);
     part->next_offset = start_of(part);
     if (part->next_offset == NOWHERE)
         place->offset = RD_KAFKA_OFFSET_END; /* for none of them */
@@ -280,7 +323,7 @@ static bool take_mark(sb_slot_t *slot, sb_inbox_save_t *out)
                                  .partition = slot->partition,
                                  .epoch = slot->epoch,
                                  .mark = slot->low,
-                                 .pass = slot->inbox_seq > 0};
+                                 .pass = slot->top.seq > 0};
     }
     (void)pthread_mutex_unlock(&sub->lock);
     return take;
@@ -291,12 +334,8 @@ static void put_mark(sb_slot_t *slot, const sb_inbox_save_t *save, bool saved)
     sb_sub_t *sub = slot->sub;
     (void)pthread_mutex_lock(&sub->lock);
     slot->saving = false;
-    if (saved) {
-        slot->saved = save->mark;
-        slot->saved_us = sb_mono_us();
-        if (slot->inbox_seq <= save->mark.seq)
-            slot->inbox_seq = 0;
-    }
+    if (saved)
+        sb_slot_saved(slot, &save->mark);
     (void)pthread_mutex_unlock(&sub->lock);
 }
 
@@ -483,6 +522,7 @@ static bool meet_gap(sb_subscriber_t *s, sb_slot_t *slot, const sb_fetched_t *fe
     slot->filling = slot->fill_is_gap = true;
     slot->fill_after = after;
     slot->fill_to = position->prev;
+    slot->fill_incarnation = position->incarnation;
     slot->behind = true;
     slot->at.next_offset = fetched->message.offset;
     return true;
@@ -553,7 +593,8 @@ static sb_code_t offer(sb_subscriber_t *s, sb_slot_t *slot, sb_fetched_t *fetche
     return sb_subscriber_deal(slot, wanted ? fetched : NULL, passed, fetched->info.has_position, err);
 }
 
-/* The topic was made anew, or cut: offsets begin lower than they were. Positions tell what is new in it. */
+/* The topic was made anew, or cut: offsets begin lower than they were. Positions tell what is new in it;
+ * where there are none, all of it is read, and the inbox tells what is not. */
 static void note_lower_offset(sb_part_t *part, int64_t offset)
 {
     if (offset >= part->next_offset)
@@ -562,9 +603,14 @@ static void note_lower_offset(sb_part_t *part, int64_t offset)
            "the partition goes on at a lower offset|topic=%s partition=%d expected=%lld offset=%lld",
            part->topic, (int)part->partition, (long long)part->next_offset, (long long)offset);
     part->committed = -1;
-    for (sb_slot_t *slot = part->slots; slot; slot = slot->next)
-        if (slot->at.incarnation > 0 && slot->at.next_offset > offset)
+    for (sb_slot_t *slot = part->slots; slot; slot = slot->next) {
+        if (slot->at.next_offset <= offset)
+            continue;
+        if (slot->at.incarnation > 0)
             slot->at.next_offset = offset;
+        else
+            slot->anew = true;
+    }
 }
 
 /* Consumes record. */
@@ -586,7 +632,7 @@ static sb_code_t take_record(sb_subscriber_t *s, rd_kafka_message_t *record, sb_
     sb_kafka_message(record, &fetched->message);
     sb_code_t code = sb_fetched_decode(fetched, err);
     for (sb_slot_t *slot = part->slots; code == SB_OK && slot; slot = slot->next)
-        if (!slot->behind && !slot->filling)
+        if (!slot->behind && !slot->filling && !slot->anew)
             code = offer(s, slot, fetched, err);
     part->next_offset = fetched->message.offset + 1;
     for (sb_slot_t *slot = part->slots; code != SB_OK && slot; slot = slot->next)
@@ -630,6 +676,12 @@ static bool is_worth_waiting(const sb_subscriber_t *s)
     return false;
 }
 
+/* It has no place in Kafka just now. */
+static bool is_elsewhere(const sb_slot_t *slot)
+{
+    return slot->filling || slot->anew;
+}
+
 /* Moves the fetch of a partition to where it is wanted first. */
 static void catch_up(sb_subscriber_t *s, sb_part_t *part)
 {
@@ -638,7 +690,7 @@ static void catch_up(sb_subscriber_t *s, sb_part_t *part)
     sb_error_t err = SB_ERROR_INIT;
     for (sb_slot_t *slot = part->slots; slot; slot = slot->next) {
         any_behind = any_behind || slot->behind;
-        if (!slot->sub->full && !slot->filling && slot->at.next_offset < wanted)
+        if (!slot->sub->full && !is_elsewhere(slot) && slot->at.next_offset < wanted)
             wanted = slot->at.next_offset;
     }
     if (!any_behind || wanted == NOWHERE)
@@ -653,7 +705,7 @@ static void catch_up(sb_subscriber_t *s, sb_part_t *part)
         part->next_offset = wanted;
     }
     for (sb_slot_t *slot = part->slots; slot; slot = slot->next)
-        if (!slot->sub->full && !slot->filling && slot->at.next_offset >= wanted)
+        if (!slot->sub->full && !is_elsewhere(slot) && slot->at.next_offset >= wanted)
             slot->behind = false;
 }
 
@@ -682,6 +734,87 @@ static bool fill_all(sb_subscriber_t *s)
         }
     }
     return any;
+}
+
+/* ---- topics that were made anew ---- */
+
+static void begin_again(sb_subscriber_t *s, sb_part_t *part, sb_slot_t *slot)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_code_t code = s->pg_uri ? ensure_pg(s, &err) : SB_OK;
+    if (code == SB_OK && s->pg_uri)
+        code = sb_inbox_begin_again(s->pg, slot->sub->config.name, slot->topic, slot->partition, slot->epoch,
+                                    &err);
+    if (code != SB_OK) {
+        sb_log_error(SB_LOG_INFO, "SUBSCRIBER-OFFSET", &err, "the topic is read from its beginning later");
+        return;
+    }
+    sb_slot_begin_again(slot);
+    slot->anew = false;
+    slot->behind = true;
+    part->committed = -1;
+}
+
+static void begin_again_all(sb_subscriber_t *s)
+{
+    for (size_t i = 0; i < s->part_count; i++)
+        for (sb_slot_t *slot = s->parts[i].slots; slot; slot = slot->next)
+            if (slot->anew && sb_slot_is_idle(slot))
+                begin_again(s, &s->parts[i], slot);
+}
+
+/* ---- partitions that somebody else claimed meanwhile ---- */
+
+/* Claims a partition again that is ours in the group, though a newer epoch was found: a member that stood
+ * still has acted on an assignment that was over. Each time later than before, should two insist. */
+static sb_code_t reclaim(sb_subscriber_t *s, sb_slot_t **link, sb_error_t *err)
+{
+    sb_slot_t *gone = *link;
+    sb_slot_t *slot = sb_slot_new(gone->sub, gone->topic, gone->partition);
+    if (!slot)
+        return sb_fail(err, SB_NO_MEMORY, "claim: out of memory");
+    sb_code_t code = place_slot(s, slot, -1, err);
+    if (code != SB_OK) {
+        sb_slot_unref(slot);
+        return code;
+    }
+    slot->losses = slot->claimed_us - gone->claimed_us > KEPT_US ? 0 : gone->losses + 1;
+    slot->behind = true;
+    slot->next = gone->next;
+    *link = slot;
+    sb_log(SB_LOG_WARN, "SUBSCRIBER-RECLAIM",
+           "another member had claimed a partition that is ours|subscription=%s topic=%s partition=%d "
+           "epoch=%lld",
+           slot->sub->config.name, slot->topic, (int)slot->partition, (long long)slot->epoch);
+    sb_slot_unref(gone);
+    return SB_OK;
+}
+
+static bool is_due(sb_slot_t *slot)
+{
+    int64_t now_us = sb_mono_us();
+    int doublings = slot->losses < RECLAIMS_MAX ? slot->losses : RECLAIMS_MAX;
+    if (!slot->reclaim_us)
+        slot->reclaim_us = slot->losses ? now_us + ((int64_t)RECLAIM_US << doublings) : now_us;
+    return now_us >= slot->reclaim_us;
+}
+
+static void reclaim_all(sb_subscriber_t *s)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_consumer_has_rebalance(s->consumer) || rd_kafka_assignment_lost(sb_consumer_handle(s->consumer)))
+        return;
+    for (size_t i = 0; i < s->part_count; i++) {
+        for (sb_slot_t **link = &s->parts[i].slots; *link; link = &(*link)->next) {
+            if (!atomic_load(&(*link)->gone) || !is_due(*link))
+                continue;
+            sb_code_t code = reclaim(s, link, &err);
+            if (code == SB_OK)
+                continue;
+            sb_log_error(SB_LOG_INFO, "SUBSCRIBER-RECLAIM", &err, "a partition is claimed again later");
+            return;
+        }
+    }
 }
 
 /* ---- now and then ---- */
@@ -733,6 +866,7 @@ static void look(sb_subscriber_t *s)
         for (sb_slot_t *slot = s->parts[i].slots; slot && reachable; slot = slot->next)
             reachable = save_slot(s, slot);
     commit_offsets(s, false);
+    reclaim_all(s);
     refresh_catalog(s, now_us);
 }
 
@@ -780,6 +914,7 @@ static sb_code_t one_round(sb_subscriber_t *s, sb_error_t *err)
 {
     sb_fetched_reap(s);
     look(s);
+    begin_again_all(s);
     bool room = any_room(s);
     bool filling = fill_all(s);
     bool patient = room && is_worth_waiting(s);

@@ -9,6 +9,7 @@
 #include "bus/topic.h"
 #include "bus_sql.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define PAGE        500
@@ -178,6 +179,25 @@ static void finish(sb_slot_t *slot, const fill_t *fill, int64_t to)
            slot->topic, (int)slot->partition, (long long)to);
 }
 
+/* The gap is of another life of the store: what this one holds under its numbers are other events. */
+static sb_code_t meet_other_life(sb_slot_t *slot, int64_t incarnation, sb_error_t *err)
+{
+    if (slot->fill_incarnation > incarnation) /* a copy that lags behind, say */
+        return sb_fail(err, SB_UNAVAILABLE,
+                       "the store at store_uri is of incarnation %" PRId64 ", the gap of %" PRId64,
+                       incarnation, slot->fill_incarnation);
+    sb_log(
+        SB_LOG_ERROR, "SUBSCRIBER-GAP",
+        "events are missing that the store lost when it was restored|subscription=%s topic=%s partition=%d "
+        "after=%" PRId64 " to=%" PRId64 " incarnation=%" PRId64 " store=%" PRId64,
+        slot->sub->config.name, slot->topic, (int)slot->partition, slot->fill_after, slot->fill_to,
+        slot->fill_incarnation, incarnation);
+    slot->filling = false;
+    slot->at.incarnation = slot->fill_incarnation;
+    slot->at.seq = slot->fill_to;
+    return SB_OK;
+}
+
 sb_code_t sb_subscriber_fill(sb_subscriber_t *s, const sb_part_t *part, sb_slot_t *slot, sb_error_t *err)
 {
     fill_t fill = {.slot = slot};
@@ -190,6 +210,8 @@ sb_code_t sb_subscriber_fill(sb_subscriber_t *s, const sb_part_t *part, sb_slot_
         code = count_partitions(s, part->topic, &fill.partitions, err);
     if (code != SB_OK)
         return code;
+    if (slot->fill_is_gap && slot->fill_incarnation != fill.incarnation)
+        return meet_other_life(slot, fill.incarnation, err);
     if (slot->fill_to == 0)
         slot->fill_to = safe;
     if (slot->at.incarnation == fill.incarnation && safe < slot->fill_to) /* a standby's, say */

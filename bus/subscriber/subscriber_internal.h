@@ -89,11 +89,16 @@ struct sb_slot {
     int64_t fill_after;
     int64_t fill_to; /* 0: everything that is safe when it is reached */
     bool fill_is_gap;
+    int64_t fill_incarnation; /* of the gap */
+    bool anew;                /* its topic was made anew: begins again when what is in hand is done */
+    int64_t claimed_us;
+    int64_t reclaim_us;     /* when to claim it again, as it is gone; 0: not noticed */
+    int losses;             /* claims in a row that another member's followed soon */
     sb_entry_t *round_pass; /* of this round: moves the mark, can be moved on */
 
     /* lock */
-    int refs; /* entries not done, and one of the fetching thread */
-    bool gone;
+    int refs;                /* entries not done, and one of the fetching thread */
+    atomic_bool gone;        /* read without the lock, too */
     sb_slot_t *touched_next; /* of a list within one call */
     bool touched;
     sb_entry_t *oldest;
@@ -102,9 +107,9 @@ struct sb_slot {
     sb_inbox_mark_t saved;
     int64_t saved_us;
     bool saving;
-    int in_hand;       /* entries in a transaction */
-    int64_t inbox_seq; /* rows may be there up to this seq */
-    bool stopped;      /* waits for an event that fails; order=partition */
+    int in_hand;        /* entries in a transaction */
+    sb_inbox_top_t top; /* rows may be there up to it */
+    bool stopped;       /* waits for an event that fails; order=partition */
 };
 
 /* A key whose event failed and is tried again: it, and those behind it, in order. */
@@ -182,7 +187,7 @@ struct sb_subscriber {
     const sb_config_t *config;
     sb_config_t *own_config; /* NULL: the settings are borrowed */
     char *group, *pg_uri, *schema, *store_uri, *instance_id;
-    char owner[96];
+    char owner[64]; /* who we are to the database: as long as an application_name may be */
     char **topics;
     size_t topic_count;
     bool topics_given; /* not made from the types */
@@ -241,6 +246,12 @@ bool sb_slot_enter(const sb_lane_t *lane, sb_entry_t *entry);
 void sb_slot_leave(sb_sub_t *sub, sb_entry_t *const *entries, size_t count);
 /* Where the slot stands when what the lane holds is done; lock. */
 sb_inbox_mark_t sb_slot_would_be(const sb_slot_t *slot, const sb_lane_t *lane);
+/* The position was saved with this mark; lock. */
+void sb_slot_saved(sb_slot_t *slot, const sb_inbox_mark_t *mark);
+/* Nothing of it is dealt out and not done. */
+bool sb_slot_is_idle(const sb_slot_t *slot);
+/* Begins again at the beginning of the topic; idle. */
+void sb_slot_begin_again(sb_slot_t *slot);
 /* Marks the slot as gone and waits until nothing of it is in hand; false: not in time. */
 bool sb_slot_drain(sb_slot_t *slot, int64_t until_us);
 void sb_slot_unref(sb_slot_t *slot);

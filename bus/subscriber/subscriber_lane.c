@@ -121,7 +121,7 @@ static sb_entry_t *take_due(sb_lane_t *lane)
     int64_t now_us = sb_mono_us();
     for (size_t i = 0; i < lane->waiting_count; i++) {
         sb_waiting_key_t key = lane->waiting[i];
-        if (key.due_us > now_us && !key.first->slot->gone)
+        if (key.due_us > now_us && !atomic_load(&key.first->slot->gone))
             continue;
         lane->waiting[i] = lane->waiting[--lane->waiting_count];
         if (key.first->next) {
@@ -163,6 +163,13 @@ static void set_stopped(const sb_entry_t *entry, bool stopped)
         sub->stats.stopped += stopped ? 1 : -1;
     entry->slot->stopped = stopped;
     (void)pthread_mutex_unlock(&sub->lock);
+}
+
+/* It waits for nothing any more. */
+static void go_on(const sb_entry_t *entry)
+{
+    if (entry->slot->sub->config.order == SB_ORDER_PARTITION)
+        set_stopped(entry, false);
 }
 
 static void try_later(sb_lane_t *lane, sb_entry_t *entry, uint32_t delay_ms)
@@ -247,8 +254,7 @@ static size_t enter(sb_lane_t *lane, sb_entry_t **entries, size_t count)
     for (size_t i = 0; i < count; i++) {
         sb_entry_t *entry = entries[i];
         if (stopping(lane) || !sb_slot_enter(lane, entry)) {
-            if (entry->slot->stopped)
-                set_stopped(entry, false);
+            go_on(entry);
             sb_slot_forget(entry);
         } else if (lane->waiting_count > 0 && put_behind(lane, entry)) {
             sb_slot_leave(lane->sub, &entry, 1);
@@ -272,8 +278,7 @@ static void take_through(sb_lane_t *lane, sb_entry_t **entries, size_t count)
         sb_code_t code = sb_sub_batch_run(lane, entries, count, &handler, &err);
         if (code == SB_OK) {
             lane->outages = 0;
-            if (entries[0]->slot->stopped)
-                set_stopped(entries[0], false);
+            go_on(entries[0]);
             sb_slot_done(lane->sub, entries, count);
             return;
         }

@@ -183,6 +183,7 @@ sb_slot_t *sb_slot_new(sb_sub_t *sub, const char *topic, int32_t partition)
         return NULL;
     }
     *slot = (sb_slot_t){.sub = sub, .topic = name, .partition = partition, .refs = 1};
+    atomic_init(&slot->gone, false);
     slot->at.next_offset = slot->low.next_offset = slot->saved.next_offset = -1;
     return slot;
 }
@@ -260,11 +261,26 @@ void sb_slot_add_all(sb_sub_t *sub, sb_entry_t *const *round, size_t count)
     (void)pthread_mutex_unlock(&sub->lock);
 }
 
+bool sb_slot_is_idle(const sb_slot_t *slot)
+{
+    (void)pthread_mutex_lock(&slot->sub->lock);
+    bool idle = !slot->oldest && !slot->saving;
+    (void)pthread_mutex_unlock(&slot->sub->lock);
+    return idle;
+}
+
+void sb_slot_begin_again(sb_slot_t *slot)
+{
+    (void)pthread_mutex_lock(&slot->sub->lock);
+    slot->at.next_offset = slot->low.next_offset = slot->saved.next_offset = -1;
+    (void)pthread_mutex_unlock(&slot->sub->lock);
+}
+
 bool sb_slot_drain(sb_slot_t *slot, int64_t until_us)
 {
     sb_sub_t *sub = slot->sub;
     (void)pthread_mutex_lock(&sub->lock);
-    slot->gone = true;
+    atomic_store(&slot->gone, true);
     while (slot->in_hand > 0) {
         int64_t left_us = until_us - sb_mono_us();
         struct timespec until;
@@ -287,7 +303,7 @@ bool sb_slot_enter(const sb_lane_t *lane, sb_entry_t *entry)
 {
     sb_sub_t *sub = entry->slot->sub;
     (void)pthread_mutex_lock(&sub->lock);
-    bool ours = !entry->slot->gone;
+    bool ours = !atomic_load(&entry->slot->gone);
     if (ours) {
         entry->slot->in_hand++;
         entry->holder = lane;
@@ -359,6 +375,15 @@ sb_inbox_mark_t sb_slot_would_be(const sb_slot_t *slot, const sb_lane_t *lane)
     return mark;
 }
 
+void sb_slot_saved(sb_slot_t *slot, const sb_inbox_mark_t *mark)
+{
+    const sb_inbox_top_t passed = {mark->incarnation, mark->seq};
+    slot->saved = *mark;
+    slot->saved_us = sb_mono_us();
+    if (!sb_inbox_above(slot->top.incarnation, slot->top.seq, &passed)) /* their rows went with it */
+        slot->top = (sb_inbox_top_t){.seq = 0};
+}
+
 void sb_slot_forget(sb_entry_t *entry)
 {
     sb_slot_t *slot = entry->slot;
@@ -375,7 +400,6 @@ void sb_slot_forget(sb_entry_t *entry)
 void sb_slot_gone(sb_slot_t *slot)
 {
     (void)pthread_mutex_lock(&slot->sub->lock);
-    slot->gone = true;
-    slot->sub->stats.fenced++;
+    slot->sub->stats.fenced += !atomic_exchange(&slot->gone, true);
     (void)pthread_mutex_unlock(&slot->sub->lock);
 }

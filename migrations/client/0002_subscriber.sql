@@ -26,9 +26,10 @@ CREATE TABLE inbox (
     id           text COLLATE "C" NOT NULL,
     topic        text NOT NULL,
     partition    int NOT NULL,
+    incarnation  bigint NOT NULL DEFAULT 0,     -- of seq: another life of the store counts anew
     seq          bigint NOT NULL DEFAULT 0,
     at           timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (subscription, source, id)
 );
-CREATE INDEX inbox_above ON inbox (subscription, topic, partition, seq) WHERE seq > 0;
+CREATE INDEX inbox_above ON inbox (subscription, topic, partition, incarnation, seq) WHERE seq > 0;
 CREATE INDEX inbox_at ON inbox USING brin (at);

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/subscriber/dlq.h"
 #include "bus/subscriber/inbox.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 
+#include <pthread.h>
+
 #define SUB   "mail"
 #define TOPIC "order.events"
 
+static char uri[SB_TEST_URI];
 static sb_pg_t *pg;
 
 static int setup(void **state)
 {
-    char uri[SB_TEST_URI];
     (void)state;
     pg = sb_test_pg_open(sb_test_pg_fresh(uri));
     sb_test_pg_script(pg, "SET search_path = " SB_TEST_CLIENT_SCHEMA);
@@ -37,12 +40,16 @@ static sb_inbox_save_t save_of(int64_t epoch, int64_t seq, int64_t next_offset)
         .topic = TOPIC, .partition = 0, .epoch = epoch, .mark = {1, seq, next_offset}, .pass = true};
 }
 
-/* Handles seq 5 above the position, as one of several lanes does. */
-static void handle_above(int64_t epoch)
+/* Handles it above the position, as one of several lanes does. */
+static void handle_above(int64_t epoch, const char *id, int64_t incarnation, int64_t seq)
 {
     sb_error_t err = SB_ERROR_INIT;
     sb_inbox_part_t part = {.topic = TOPIC, .partition = 0, .epoch = epoch};
-    sb_inbox_item_t item = {SB_SLICE("/test"), SB_SLICE("e-5"), TOPIC, 0, 5, false};
+    sb_inbox_item_t item = {.source = SB_SLICE("/test"),
+                            .id = sb_slice(id),
+                            .topic = TOPIC,
+                            .incarnation = incarnation,
+                            .seq = seq};
     sb_inbox_batch_t batch = {.parts = &part, .part_count = 1, .items = &item, .item_count = 1};
     assert_ok(sb_inbox_begin(pg, SUB, &batch, &err), &err);
     assert_true(part.held && item.is_new);
@@ -55,10 +62,10 @@ static void a_member_that_lost_the_partition_deletes_no_row(void **state)
     sb_error_t err = SB_ERROR_INIT;
     sb_inbox_claim_t old;
     sb_inbox_claim_t newer;
-    handle_above(claim(&old));
+    handle_above(claim(&old), "e-5", 1, 5);
     sb_inbox_save_t late = save_of(old.epoch, 5, 6);
     assert_int_equal(claim(&newer), old.epoch + 1);
-    assert_int_equal(newer.inbox_seq, 5);
+    assert_int_equal(newer.top.seq, 5);
     assert_ok(sb_inbox_save(pg, SUB, &late, 1, &err), &err);
     assert_int_equal(sb_test_pg_int(pg, "SELECT count(*) FROM inbox"), 1);
     assert_int_equal(sb_test_pg_int(pg, "SELECT seq FROM position"), 0);
@@ -84,12 +91,141 @@ static void a_position_never_goes_back(void **state)
     assert_int_equal(sb_test_pg_int(pg, "SELECT incarnation * 100 + seq FROM position"), 203);
 }
 
+/* A restored store counts on from an earlier number: a row of its new life is not passed by a position of the
+ * old one, however high that is. */
+static void rows_of_another_life_of_the_store_stay_until_their_own_position_passes(void **state)
+{
+    (void)state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_inbox_claim_t claimed;
+    int64_t epoch = claim(&claimed);
+    handle_above(epoch, "old", 1, 150);
+    handle_above(epoch, "new", 2, 121);
+    assert_int_not_equal(claim(&claimed), epoch);
+    assert_int_equal(claimed.top.incarnation, 2);
+    assert_int_equal(claimed.top.seq, 121);
+    sb_inbox_save_t old = save_of(claimed.epoch, 150, 10);
+    assert_ok(sb_inbox_save(pg, SUB, &old, 1, &err), &err);
+    assert_int_equal(sb_test_pg_int(pg, "SELECT count(*) FROM inbox"), 1);
+    assert_int_equal(sb_test_pg_int(pg, "SELECT count(*) FROM inbox WHERE id = 'new'"), 1);
+    sb_inbox_save_t own = save_of(claimed.epoch, 121, 11);
+    own.mark.incarnation = 2;
+    assert_ok(sb_inbox_save(pg, SUB, &own, 1, &err), &err);
+    assert_int_equal(sb_test_pg_int(pg, "SELECT count(*) FROM inbox"), 0);
+}
+
+static sb_pg_t *another(const char *name)
+{
+    sb_pg_t *other = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_config_t config = {.uri = uri,
+                             .application_name = name,
+                             .search_path = SB_TEST_CLIENT_SCHEMA,
+                             .statement_timeout_ms = 300};
+    assert_ok(sb_pg_open(&other, &config, &err), &err);
+    return other;
+}
+
+/* As one does that was stopped with SIGSTOP between its handler and its commit. */
+static void a_member_that_stands_still_in_a_transaction_does_not_keep_its_partition(void **state)
+{
+    (void)state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_inbox_claim_t claimed;
+    int64_t ended = 0;
+    sb_pg_t *still = another("shop/host/1");
+    sb_pg_t *busy = another("shop/host/2");
+    assert_ok(sb_inbox_claim(still, SUB, TOPIC, 0, "shop/host/1", "cluster", &claimed, &err), &err);
+    sb_inbox_part_t part = {.topic = TOPIC, .partition = 0, .epoch = claimed.epoch};
+    sb_inbox_batch_t batch = {.parts = &part, .part_count = 1};
+    sb_inbox_save_t late = save_of(claimed.epoch, 5, 6);
+    assert_ok(sb_inbox_begin(still, SUB, &batch, &err), &err);
+    assert_int_equal(sb_inbox_claim(busy, SUB, TOPIC, 0, "shop/host/2", "cluster", &claimed, &err),
+                     SB_TIMEOUT);
+    assert_ok(sb_inbox_end_idle(busy, SUB, TOPIC, 0, "shop/host/2", 600000, &ended, &err), &err);
+    assert_int_equal(ended, 0); /* it may be slow only */
+    assert_ok(sb_inbox_end_idle(busy, SUB, TOPIC, 0, "shop/host/1", 0, &ended, &err), &err);
+    assert_int_equal(ended, 0); /* nobody ends his own */
+    assert_ok(sb_inbox_end_idle(busy, SUB, TOPIC, 0, "shop/host/2", 10, &ended, &err), &err);
+    assert_int_equal(ended, 1);
+    assert_soon(sb_inbox_claim(busy, SUB, TOPIC, 0, "shop/host/2", "cluster", &claimed, &err) == SB_OK,
+                10000);
+    assert_true(sb_inbox_commit(still, SUB, &late, 1, &err) != SB_OK);
+    assert_int_equal(sb_test_pg_int(pg, "SELECT seq FROM position"), 0);
+    sb_pg_close(&still);
+    sb_pg_close(&busy);
+}
+
+/* ---- releasing keys ---- */
+
+#define HOLD(key)                                                                                            \
+    "INSERT INTO quarantine (subscription, topic, key) VALUES ('" SUB "', '" TOPIC "', '" key "');"
+#define BURY(key)                                                                                            \
+    "INSERT INTO dead_letter (subscription, topic, partition, record_offset, key, reason, held) "            \
+    "VALUES ('" SUB "', '" TOPIC "', 0, 0, '" key "', 'failed', true);"
+#define LOCK(key) "SELECT FROM quarantine WHERE key = '" key "' FOR UPDATE;"
+
+static void *discard_all(void *context)
+{
+    sb_code_t *code = context;
+    sb_dlq_filter_t filter = {.subscription = SUB};
+    int64_t rows;
+    int64_t keys;
+    sb_error_t why = SB_ERROR_INIT;
+    sb_pg_t *own = sb_test_pg_open(uri);
+    sb_test_pg_script(own, "SET search_path = " SB_TEST_CLIENT_SCHEMA);
+    *code = sb_dlq_discard(own, &filter, "test", &rows, &keys, &why);
+    sb_pg_close(&own);
+    return NULL;
+}
+
+/* Since when a statement waits for a lock; 0: none does. */
+static int64_t waits_since(void)
+{
+    return sb_test_pg_int(pg,
+                          "SELECT coalesce(max(extract(epoch FROM query_start) * 1000000), 0)::bigint FROM "
+                          "pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()");
+}
+
+/* A key that is held back while a discard waits for another one is not in its lock; a member that adds behind
+ * it just then must not find it freed. */
+static void a_key_that_came_in_the_midst_of_a_discard_is_not_freed_under_its_member(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    sb_code_t code = SB_INTERNAL;
+    sb_pg_t *first = sb_test_pg_open(uri);
+    sb_pg_t *member = sb_test_pg_open(uri);
+    sb_test_pg_script(first, "SET search_path = " SB_TEST_CLIENT_SCHEMA);
+    sb_test_pg_script(member, "SET search_path = " SB_TEST_CLIENT_SCHEMA);
+    sb_test_pg_script(pg, HOLD("a") BURY("a"));
+    sb_test_pg_script(first, "BEGIN;" LOCK("a"));
+    assert_int_equal(pthread_create(&thread, NULL, discard_all, &code), 0);
+    assert_soon(waits_since() > 0, 20000); /* for key a */
+    int64_t since = waits_since();
+    sb_test_pg_script(pg, HOLD("b") BURY("b"));
+    sb_test_pg_script(member, "BEGIN;" LOCK("b") BURY("b"));
+    sb_test_pg_script(first, "COMMIT");
+    assert_soon(waits_since() > since, 20000); /* for key b */
+    sb_test_pg_script(member, "COMMIT");
+    (void)pthread_join(thread, NULL);
+    assert_int_equal(code, SB_OK);
+    assert_int_equal(sb_test_pg_int(pg, "SELECT count(*) FROM quarantine WHERE key = 'a'"), 0);
+    assert_int_equal(sb_test_pg_int(pg, "SELECT count(*) FROM dead_letter WHERE held AND ended IS NULL"), 1);
+    assert_int_equal(sb_test_pg_int(pg, "SELECT count(*) FROM quarantine WHERE key = 'b'"), 1);
+    sb_pg_close(&first);
+    sb_pg_close(&member);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(a_member_that_lost_the_partition_deletes_no_row),
         CASE(a_position_never_goes_back),
+        CASE(rows_of_another_life_of_the_store_stay_until_their_own_position_passes),
+        CASE(a_member_that_stands_still_in_a_transaction_does_not_keep_its_partition),
+        CASE(a_key_that_came_in_the_midst_of_a_discard_is_not_freed_under_its_member),
     };
     return cmocka_run_group_tests_name("inbox", tests, sb_test_pg_start, sb_test_pg_stop);
 }
