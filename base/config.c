@@ -346,7 +346,8 @@ static sb_code_t load_lines(sb_config_t *config, FILE *file, const char *path, b
         code = load_line(config, line, where, secret, err);
     }
     if (code == SB_OK && ferror(file))
-        code = sb_fail(err, SB_UNAVAILABLE, "read %s: %s", path, strerror(errno));
+        code =
+            sb_fail(err, errno == EISDIR ? SB_INVALID : SB_UNAVAILABLE, "read %s: %s", path, strerror(errno));
     free(line);
     return code;
 }

@@ -87,7 +87,8 @@ static sb_code_t read_all(const char *path, sb_buf_t *buf, sb_error_t *err)
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            code = sb_fail(err, SB_UNAVAILABLE, "read %s: %s", path, strerror(errno));
+            code = sb_fail(err, errno == EISDIR ? SB_INVALID : SB_UNAVAILABLE, "read %s: %s", path,
+                           strerror(errno));
         if (got <= 0)
             break;
         buf->len += (size_t)got;

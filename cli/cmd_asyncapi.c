@@ -95,7 +95,7 @@ static sb_code_t add_directory(sb_asyncapi_t *asyncapi, const char *dir, sb_erro
 {
     DIR *open = opendir(dir);
     if (!open)
-        return sb_fail(err, SB_NOT_FOUND, "%s: %s", dir, strerror(errno));
+        return sb_cli_file_failed(dir, errno, err);
     (void)closedir(open);
     sb_code_t code = SB_OK;
     for (size_t i = 0; code == SB_OK && sb_builtin_schemas[i]; i++)

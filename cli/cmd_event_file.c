@@ -72,7 +72,8 @@ typedef struct import {
     size_t *ends;   /* of each event's line in text */
     size_t count;
     bool at_end;
-    char *line; /* getline's */
+    bool read_ahead; /* the chunk's lines are there already */
+    char *line;      /* getline's */
     size_t line_cap;
     /* the whole */
     int64_t appended, repeated, chunks, last_seq;
@@ -89,7 +90,7 @@ static sb_code_t at_line(const import_t *import, int64_t line, sb_error_t *err)
 
 static sb_code_t read_failed(const import_t *import, sb_error_t *err)
 {
-    return sb_fail(err, SB_INVALID, "%s: %s", import->name, strerror(errno));
+    return sb_cli_file_failed(import->name, errno, err);
 }
 
 static bool is_blank(const char *line, size_t length)
@@ -201,6 +202,8 @@ static sb_code_t check_event(const import_t *import, const sb_event_t *event, sb
     if (event->subject.len == 0 || event->subject.len > SB_KEY_MAX ||
         memchr(event->subject.ptr, '\0', event->subject.len))
         return fail_member("subject", "the stream's key has 1 to 255 bytes of text", err);
+    if (!import->registry.catalog) /* the first lines, before a database is asked */
+        return SB_OK;
     const sb_event_type_t *type =
         sb_catalog_type(import->registry.catalog, event->type, event->schema_version);
     if (!type)
@@ -352,8 +355,10 @@ static sb_code_t run_chunks(import_t *import, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
     import->start_us = sb_mono_us();
-    while (code == SB_OK && !import->at_end && !sb_cli_interrupted()) {
-        code = read_lines(import, err);
+    while (code == SB_OK && (import->read_ahead || !import->at_end) && !sb_cli_interrupted()) {
+        if (!import->read_ahead)
+            code = read_lines(import, err);
+        import->read_ahead = false;
         if (code != SB_OK || import->count == 0)
             break;
         code = parse_chunk(import, err);
@@ -403,7 +408,12 @@ static sb_code_t open_import(import_t *import, sb_error_t *err)
     import->file = strcmp(import->name, "-") == 0 ? stdin : fopen(import->name, "re");
     if (!import->file)
         return read_failed(import, err);
-    code = sb_registry_open(&import->registry, cli, err);
+    code = read_lines(import, err); /* what is wrong with the first lines is said without a database */
+    if (code == SB_OK)
+        code = parse_chunk(import, err);
+    import->read_ahead = true;
+    if (code == SB_OK)
+        code = sb_registry_open(&import->registry, cli, err);
     return code == SB_OK ? sb_store_new(&import->store, import->registry.pg, import->registry.catalog, err)
                          : code;
 }

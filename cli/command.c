@@ -424,6 +424,12 @@ sb_code_t sb_cli_option_ms(const sb_cli_t *cli, const char *name, int64_t absent
     return sb_fail(err, SB_INVALID, "--%s %s: expected a time such as 500ms, 30s or 5m", name, text);
 }
 
+sb_code_t sb_cli_file_failed(const char *path, int why, sb_error_t *err)
+{
+    bool absent = why == ENOENT || why == ENOTDIR;
+    return sb_fail(err, absent ? SB_NOT_FOUND : SB_INVALID, "%s: %s", path, strerror(why));
+}
+
 sb_code_t sb_cli_content(const char *value, sb_buf_t *out, sb_error_t *err)
 {
     if (value[0] != '@') {
@@ -434,7 +440,7 @@ sb_code_t sb_cli_content(const char *value, sb_buf_t *out, sb_error_t *err)
     bool standard = strcmp(path, "-") == 0;
     int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return sb_fail(err, errno == ENOENT ? SB_NOT_FOUND : SB_DENIED, "%s: %s", path, strerror(errno));
+        return sb_cli_file_failed(path, errno, err);
     ssize_t got = 1;
     while (got > 0 && !sb_buf_failed(out)) {
         char *at = sb_buf_reserve(out, 65536);
@@ -450,7 +456,7 @@ sb_code_t sb_cli_content(const char *value, sb_buf_t *out, sb_error_t *err)
     if (sb_buf_failed(out))
         return sb_fail(err, SB_NO_MEMORY, "%s: out of memory", path);
     if (got < 0)
-        return sb_fail(err, SB_UNAVAILABLE, "%s: %s", path, strerror(why));
+        return sb_cli_file_failed(path, why, err);
     return SB_OK;
 }
 

@@ -83,6 +83,13 @@ static void exit_codes_are_the_documented_ones(void **state)
         {5, {"schema", "check", "/no/such/directory"}},
         {5, {"schema", "check", SB_VECTORS "/refused"}}, /* has no events/, views/, sagas/ */
         {1, {"schema", "asyncapi", "--file", "/no/such/directory/file"}},
+        {5, {"event", "append", "--file", "no/such/file"}},
+        {5, {"event", "append", "order.shipped", "--key", "c-9", "--data", "@no/such/file"}},
+        {1, {"event", "append", "--file", "/"}}, /* a directory is no file */
+        {1, {"event", "append", "order.shipped", "--key", "c-9", "--data", "@/"}},
+        {1, {"saga", "graph", "/"}},
+        {1, {"version", "--config", "/"}},
+        {1, {"event", "append", "--pg", "host=127.0.0.1 port=1", "--file", SB_SCHEMAS "/../README.md"}},
         {0, {"saga", "graph", "order", "--version", "1"}},
         {5, {"saga", "graph", "order", "--version", "99"}},
         {5, {"saga", "graph", "no/such.json"}},

@@ -219,7 +219,7 @@ static void a_bad_line_is_named(void **state)
     write_lines(f, "w", 0, 45); /* mended */
     SAYS(f, 0, "\"appended\":5,\"", "event", "append", "--file", f->file, "--chunk", "20", "-o", "jsonl");
     assert_int_equal(events(f), 45);
-    SAYS(f, 1, "No such file", "event", "append", "--file", "/no/such/file");
+    SAYS(f, 5, "No such file", "event", "append", "--file", "/no/such/file");
     SAYS(f, 1, "goes with --file", "event", "append", "order.confirmed", "--dry-run");
     SAYS(f, 1, "give one of them", "event", "append", "order.confirmed", "--file", f->file);
 }
