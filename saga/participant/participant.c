@@ -27,6 +27,7 @@
 #define BATCH_MAX       8
 #define POLL_MS         250
 #define SETTLE_MS       100 /* at most so long after a batch its replies are known to be out, then its offsets */
+#define TELL_US         10000000 /* a failure that lasts is said so often */
 #define FLUSH_MS        10000
 #define CLOSE_MS        3000
 #define REPLY_BYTES_MAX (512u * 1024u)
@@ -53,10 +54,12 @@ struct sb_participant {
     int reply_count;
     sb_barrier_answer_t answer;
     bool in_transaction;
-    int unsettled;     /* commands handed over since the offsets were committed last */
-    int64_t settle_us; /* monotonic: when that is due; 0: nothing to settle */
-    bool reply_lost;   /* since then: its command must come again */
-    int alone;         /* commands left to take one at a time after a batch failed */
+    int unsettled;        /* commands handed over since the offsets were committed last */
+    int64_t settle_us;    /* monotonic: when that is due; 0: nothing to settle */
+    int64_t unsettled_us; /* since when offsets cannot be committed; 0: they can */
+    int64_t told_us;      /* when that was said last */
+    bool reply_lost;      /* since then: its command must come again */
+    int alone;            /* commands left to take one at a time after a batch failed */
 };
 
 /* ---- one command ---- */
@@ -169,6 +172,19 @@ static sb_code_t finish_batch(sb_participant_t *p, sb_error_t *err)
     return send_replies(p, err);
 }
 
+/* In a rebalance that is a moment's; it is tried ten times a second, and said less often. */
+static void tell_unsettled(sb_participant_t *p, const sb_error_t *why)
+{
+    int64_t now_us = sb_mono_us();
+    if (!p->unsettled_us)
+        p->unsettled_us = p->told_us = now_us;
+    if (now_us - p->told_us < TELL_US)
+        return;
+    p->told_us = now_us;
+    sb_log_error(SB_LOG_WARN, "PARTICIPANT-OFFSETS", why, "tried again soon|participant=%s seconds=%lld",
+                 p->name, (long long)((now_us - p->unsettled_us) / 1000000));
+}
+
 /* The offsets move past commands whose replies the brokers have. They may not be had to move, as in a
  * rebalance: then they do it later, or the commands come again. */
 static sb_code_t settle(sb_participant_t *p, sb_error_t *err)
@@ -180,11 +196,11 @@ static sb_code_t settle(sb_participant_t *p, sb_error_t *err)
         return code;
     sb_error_t why = SB_ERROR_INIT;
     if (sb_consumer_commit(p->consumer, &why) != SB_OK) {
-        sb_log_error(SB_LOG_WARN, "PARTICIPANT-OFFSETS", &why, "tried again soon|participant=%s", p->name);
+        tell_unsettled(p, &why);
         p->settle_us = sb_mono_us() + SETTLE_MS * 1000;
         return SB_OK;
     }
-    p->settle_us = 0;
+    p->settle_us = p->unsettled_us = 0;
     p->unsettled = 0;
     return SB_OK;
 }
