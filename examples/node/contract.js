@@ -199,6 +199,8 @@ async function eachRecord(group, topic, work) {
   const incoming = consumer(group);
   await incoming.connect();
   await incoming.subscribe({ topic: prefixed(topic), fromBeginning: true });
+  // kafkajs stops reading after what it takes for final, and the process would sit there.
+  incoming.on(incoming.events.CRASH, ({ payload }) => payload.restart || die(payload.error));
   for (const name of ['SIGTERM', 'SIGINT']) process.once(name, () => incoming.disconnect().then(() => process.exit(0)));
   await incoming.run({
     autoCommit: false,
