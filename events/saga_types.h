@@ -21,6 +21,8 @@
     ROW(COMPLETED, "saga.completed", true)                                                                   \
     ROW(COMPENSATING, "saga.compensating", false)                                                            \
     ROW(COMPENSATED, "saga.compensated", true)                                                               \
+    ROW(REWINDING, "saga.rewinding", false)                                                                  \
+    ROW(REWOUND, "saga.rewound", false)                                                                      \
     ROW(FAILED, "saga.failed", false)                                                                        \
     ROW(PAUSED, "saga.paused", false)                                                                        \
     ROW(RESUMED, "saga.resumed", false)                                                                      \

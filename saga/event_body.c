@@ -85,6 +85,14 @@ static void add_step(writer_t *writer, const sb_definition_t *definition, const 
         sb_buf_add(writer->out, "true", 4);
     }
     add_text(writer, "class", sb_slice(sb_error_class_name(event->error_class)));
+    if (event->pause) {
+        add_name(writer, "pause");
+        sb_buf_add(writer->out, "true", 4);
+    }
+    if (event->input.ptr) {
+        add_name(writer, "input");
+        sb_buf_add_slice(writer->out, event->input);
+    }
     if (event->result.ptr) {
         add_name(writer, "result");
         sb_buf_add_slice(writer->out, event->result);
@@ -185,6 +193,14 @@ static bool read_member(reader_t *reader, sb_slice_t name, const sb_scan_value_t
         return read_step(reader, value);
     if (sb_slice_is(name, "\"result\"")) {
         out->result = value->text;
+        return true;
+    }
+    if (sb_slice_is(name, "\"input\"")) {
+        out->input = value->text;
+        return true;
+    }
+    if (sb_slice_is(name, "\"pause\"")) {
+        out->pause = value->kind == SB_SCAN_TRUE;
         return true;
     }
     if (sb_slice_is(name, "\"direction\""))

@@ -190,8 +190,12 @@ static const char *contradiction(const sb_step_state_t *st, const sb_saga_input_
     bool success = in->outcome == SB_OUTCOME_SUCCESS;
     if (in->round > st->round)
         return "an answer to a command that was never sent";
-    if (in->round < st->round)
-        return success ? "success of a round that was closed by a refusal" : NULL;
+    if (in->round < st->round || st->status == SB_STEP_PENDING) {
+        bool unsure = in->round >= 1 && in->round <= 16 && (st->unsure & 1u << (in->round - 1)) != 0;
+        return success && unsure && in->direction == SB_FORWARD
+                   ? "success of a round that was closed by a refusal, or given up"
+                   : NULL;
+    }
     bool was_undone = st->status == SB_STEP_COMPENSATING || st->status == SB_STEP_COMPENSATED;
     if (in->direction == SB_COMPENSATE)
         return was_undone || st->status == SB_STEP_SKIPPED ? NULL
@@ -267,9 +271,10 @@ static bool is_for_open(turn_t *turn)
 
 static void on_cancel(turn_t *turn)
 {
-    if (turn->state->status == SB_SAGA_COMPENSATING)
+    bool compensating = turn->state->status == SB_SAGA_COMPENSATING;
+    if (compensating && turn->state->rewind_to < 0)
         refuse(turn, "it is being compensated already");
-    else if (!sb_state_can_turn(turn->definition, turn->state))
+    else if (!compensating && !sb_state_can_turn(turn->definition, turn->state))
         refuse(turn, "its pivot is done or under way: there is no way back");
     else
         turn_back(turn, turn->input->reason);
@@ -294,6 +299,7 @@ static void retry_now(turn_t *turn, int step)
         event.attempt = (uint16_t)(st->attempt + 1);
     }
     event.wake_us = turn->now_us;
+    event.input = turn->input->input;
     event.by = turn->input->by;
     event.reason = turn->input->reason;
     emit(turn, event);
@@ -312,6 +318,10 @@ static void on_retry(turn_t *turn)
         refuse(turn, "it is paused: resume it first");
         return;
     }
+    if (turn->input->input.ptr && turn->input->step < 0) {
+        refuse(turn, "another input is for one step: name it");
+        return;
+    }
     bool any = false;
     for (int i = 0; i < turn->definition->step_count; i++) {
         if ((turn->input->step < 0 || turn->input->step == i) &&
@@ -322,6 +332,50 @@ static void on_retry(turn_t *turn)
     }
     if (!any)
         refuse(turn, "there is no such step to try again");
+}
+
+/* Why it cannot go back to this step, which begins a group if it is in one; NULL: it can. */
+static const char *cannot_rewind(const turn_t *turn, int step, int end)
+{
+    const sb_saga_state_t *state = turn->state;
+    bool begun = false;
+    if (state->paused)
+        return "it is paused: resume it first";
+    if (state->status == SB_SAGA_STARTED && !sb_state_can_turn(turn->definition, state))
+        return "its pivot is done or under way: there is no way back";
+    for (int i = 0; i < step; i++)
+        if (!sb_step_is_done(&state->step[i]))
+            return "a step before that one was undone, or is not done yet: go back to that";
+    for (int i = step; i < end; i++)
+        begun = begun || state->step[i].status != SB_STEP_PENDING;
+    return begun ? NULL : "it has not come to that step yet";
+}
+
+static void on_rewind(turn_t *turn)
+{
+    const sb_definition_t *definition = turn->definition;
+    int asked = turn->input->step;
+    if (asked < 0 || asked >= definition->step_count) {
+        refuse(turn, "there is no such step to go back to");
+        return;
+    }
+    int group = definition->step[asked].group; /* named by its first step */
+    int step = group >= 0 ? group : asked;
+    int end = step + 1;
+    while (group >= 0 && end < definition->step_count && definition->step[end].group == group)
+        end++;
+    const char *why = cannot_rewind(turn, step, end);
+    if (why || (turn->input->input.ptr && end - step > 1)) {
+        refuse(turn, why ? why : "a group has an input for each of its steps: it cannot be given one");
+        return;
+    }
+    sb_saga_event_t event = of_step(turn, SB_SAGA_EV_REWINDING, step);
+    event.direction = SB_FORWARD;
+    event.pause = turn->input->pause;
+    event.input = turn->input->input;
+    event.by = turn->input->by;
+    event.reason = turn->input->reason;
+    emit(turn, event);
 }
 
 static void on_skip(turn_t *turn)
@@ -359,6 +413,9 @@ static void on_verb(turn_t *turn)
         break;
     case SB_SAGA_IN_RETRY:
         on_retry(turn);
+        break;
+    case SB_SAGA_IN_REWIND:
+        on_rewind(turn);
         break;
     case SB_SAGA_IN_SKIP:
         on_skip(turn);
@@ -400,18 +457,22 @@ static void decide_conditions(turn_t *turn)
     }
 }
 
+/* All that had to be undone is. */
+static void end_the_way_back(turn_t *turn)
+{
+    sb_saga_event_t event = {.kind = SB_SAGA_EV_COMPENSATED, .step = -1};
+    if (turn->state->rewind_to >= 0) {
+        event = of_step(turn, SB_SAGA_EV_REWOUND, turn->state->rewind_to);
+        event.direction = SB_FORWARD;
+    }
+    emit(turn, event);
+}
+
 /* What follows from the state but needs an event. */
 static void drive(turn_t *turn)
 {
     const sb_definition_t *definition = turn->definition;
     sb_saga_state_t *state = turn->state;
-    if (state->status == SB_SAGA_STARTED) {
-        decide_conditions(turn);
-        int from, end;
-        sb_state_front(definition, state, &from, &end);
-        if (from == definition->step_count)
-            emit(turn, (sb_saga_event_t){.kind = SB_SAGA_EV_COMPLETED, .step = -1});
-    }
     if (state->status == SB_SAGA_COMPENSATING) {
         for (int i = 0; i < definition->step_count; i++) {
             if (state->step[i].status == SB_STEP_DISPATCHED && state->step[i].waiting)
@@ -419,7 +480,14 @@ static void drive(turn_t *turn)
                         (trouble_t){SB_SLICE("the saga turned back between two tries"), SB_CLASS_NONE});
         }
         if (!sb_state_any_open(definition, state) && sb_state_next_undo(definition, state) < 0)
-            emit(turn, (sb_saga_event_t){.kind = SB_SAGA_EV_COMPENSATED, .step = -1});
+            end_the_way_back(turn);
+    }
+    if (state->status == SB_SAGA_STARTED) {
+        decide_conditions(turn);
+        int from, end;
+        sb_state_front(definition, state, &from, &end);
+        if (from == definition->step_count)
+            emit(turn, (sb_saga_event_t){.kind = SB_SAGA_EV_COMPLETED, .step = -1});
     }
 }
 

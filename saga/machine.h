@@ -23,6 +23,10 @@
  * compensated, and what follows is retried without end too. A refusal after the pivot closes its round (a
  * participant keeps its answer) and waits, with `attention`, for an operator: retry opens the next round.
  *
+ * An operator may let it go back to a step (rewind), before the pivot only: what was done from there on is
+ * undone as in a compensation, and then it goes on from that step, each command as a new round, under a new
+ * id. It may be done while the saga is being compensated, as long as nothing before that step was undone.
+ *
  * The first definitive answer of a round wins: a later one that says otherwise is an anomaly, recorded once a
  * step, never obeyed. One that says the same is a repeat and leaves no trace.
  *
@@ -74,6 +78,8 @@ typedef struct sb_step_state {
     bool was_unknown; /* the outcome is (or was, before its undo) unknown; skipped: it was out by then */
     bool attention;   /* an operator must act on this step */
     bool anomaly;     /* one was recorded */
+    uint16_t
+        unsure; /* bit i: round i + 1 was closed and is not known to have happened: refused, or given up */
     int64_t since_us; /* when the step entered its status */
 
     /* The step's clock. Decisions may set it without an event (a try goes out when its time has come, a
@@ -85,12 +91,14 @@ typedef struct sb_step_state {
 
 typedef struct sb_saga_state {
     sb_saga_status_t status;
-    bool paused;     /* answers are taken, nothing is sent, no time runs out */
-    bool attention;  /* one of its steps wants an operator */
-    bool past_pivot; /* no way back */
-    int version;     /* of the stream: events folded */
-    int64_t started_us;
-    int failed_step; /* the one that turned it round; -1: none */
+    bool paused;        /* answers are taken, nothing is sent, no time runs out */
+    bool attention;     /* one of its steps wants an operator */
+    bool past_pivot;    /* no way back */
+    int version;        /* of the stream: events folded */
+    int64_t started_us; /* or when it was last gone back: the deadline counts from here */
+    int rewind_to;      /* compensating: the step it goes back to, the first of its group; -1: to the end */
+    bool rewind_pause;  /* … and waits there, paused */
+    int failed_step;    /* the one that turned it round; -1: none */
     sb_step_state_t step[SB_STEPS_MAX];
 } sb_saga_state_t;
 
@@ -115,6 +123,8 @@ typedef struct sb_saga_event {
     uint16_t attempt;
     bool unknown;      /* STEP_FAILED: the outcome is not known, it may have happened */
     int64_t wake_us;   /* STEP_RETRIED: when the next try goes out */
+    bool pause;        /* REWINDING: it waits when it is back */
+    sb_slice_t input;  /* STEP_RETRIED, REWINDING: JSON, in place of the step's own input; borrowed */
     sb_slice_t result; /* STEP_COMPLETED, STEP_SKIPPED: JSON; borrowed from the input */
     bool fallback;     /* STEP_SKIPPED: its tries ended without an outcome, the declared result stands in: for
                           the caller to fill in */
@@ -134,6 +144,7 @@ typedef enum sb_saga_input_kind {
     SB_SAGA_IN_PAUSE,
     SB_SAGA_IN_RESUME,
     SB_SAGA_IN_RETRY,  /* step (-1: all it fits): next try at once; a refused one's next round */
+    SB_SAGA_IN_REWIND, /* step, pause: back to it, or to the beginning of its group, and on from there */
     SB_SAGA_IN_SKIP,   /* step, result; of an undo: taken as done */
     SB_SAGA_IN_RESOLVE /* operator closes it as failed */
 } sb_saga_input_kind_t;
@@ -153,6 +164,9 @@ typedef struct sb_saga_input {
     uint16_t attempt;     /* of a reply: as echoed; 0: not said. Only the last try sent may fail a step. */
     sb_outcome_t outcome; /* of a reply */
     sb_slice_t result;    /* JSON */
+    sb_slice_t
+        input;  /* of RETRY and REWIND with a step: JSON, in place of the step's own; absent: as it was */
+    bool pause; /* of REWIND */
     sb_slice_t error;
     sb_error_class_t error_class; /* of a reply */
     sb_slice_t by;

@@ -21,6 +21,7 @@ typedef enum cause {
     BY_SKIP,
     BY_TURN, /* of the saga: back; of a step: its undo begins */
     BY_UNDONE,
+    BY_REWIND, /* what was gone back over begins anew */
     BY_RESOLVE
 } cause_t;
 
@@ -36,7 +37,9 @@ static const move_t moves[] = {
     {OF_SAGA, SB_SAGA_STARTED, BY_SUCCESS, SB_SAGA_COMPLETED},
     {OF_SAGA, SB_SAGA_STARTED, BY_TURN, SB_SAGA_COMPENSATING},
     {OF_SAGA, SB_SAGA_STARTED, BY_RESOLVE, SB_SAGA_FAILED},
+    {OF_SAGA, SB_SAGA_COMPENSATING, BY_TURN, SB_SAGA_COMPENSATING}, /* to another step, or to the end */
     {OF_SAGA, SB_SAGA_COMPENSATING, BY_UNDONE, SB_SAGA_COMPENSATED},
+    {OF_SAGA, SB_SAGA_COMPENSATING, BY_REWIND, SB_SAGA_STARTED},
     {OF_SAGA, SB_SAGA_COMPENSATING, BY_RESOLVE, SB_SAGA_FAILED},
 
     {OF_STEP, SB_STEP_PENDING, BY_DISPATCH, SB_STEP_DISPATCHED},
@@ -54,7 +57,20 @@ static const move_t moves[] = {
     {OF_STEP, SB_STEP_COMPENSATING, BY_RETRY, SB_STEP_COMPENSATING},
     {OF_STEP, SB_STEP_COMPENSATING, BY_UNDONE, SB_STEP_COMPENSATED},
     {OF_STEP, SB_STEP_COMPENSATING, BY_SKIP, SB_STEP_SKIPPED},
+    {OF_STEP, SB_STEP_COMPLETED, BY_REWIND, SB_STEP_PENDING}, /* it has no undo */
+    {OF_STEP, SB_STEP_UNKNOWN, BY_REWIND, SB_STEP_PENDING},   /* the same */
+    {OF_STEP, SB_STEP_FAILED, BY_REWIND, SB_STEP_PENDING},
+    {OF_STEP, SB_STEP_COMPENSATED, BY_REWIND, SB_STEP_PENDING},
+    {OF_STEP, SB_STEP_SKIPPED, BY_REWIND, SB_STEP_PENDING},
 };
+
+bool sb_machine_move(size_t row, sb_machine_move_t *out)
+{
+    if (row >= sizeof moves / sizeof moves[0])
+        return false;
+    *out = (sb_machine_move_t){moves[row].subject == OF_SAGA, moves[row].from, moves[row].to};
+    return true;
+}
 
 static const move_t *find_move(subject_t subject, int from, cause_t cause)
 {
@@ -143,7 +159,8 @@ void sb_state_front(const sb_definition_t *definition, const sb_saga_state_t *st
 
 int sb_state_next_undo(const sb_definition_t *definition, const sb_saga_state_t *state)
 {
-    for (int i = definition->step_count - 1; i >= 0; i--) {
+    int first = state->rewind_to > 0 ? state->rewind_to : 0;
+    for (int i = definition->step_count - 1; i >= first; i--) {
         const sb_step_state_t *st = &state->step[i];
         bool did = st->status == SB_STEP_COMPLETED || st->status == SB_STEP_UNKNOWN ||
                    (st->status == SB_STEP_SKIPPED && st->was_unknown);
@@ -197,8 +214,8 @@ static void start_try(const sb_definition_t *definition, sb_saga_state_t *state,
     if (!move(state, step, cause, at_us))
         return;
     sb_step_state_t *st = &state->step[step];
-    if (st->round == 0)
-        st->round = 1;
+    if (cause == BY_DISPATCH || st->round == 0)
+        st->round++;
     st->attempt = 1;
     st->wake_us = sb_state_try_ends_us(definition, step, at_us);
 }
@@ -245,6 +262,56 @@ static void fold_resumed(const sb_definition_t *definition, sb_saga_state_t *sta
     }
 }
 
+/* The round is over, and another may follow. */
+static void close_round(sb_step_state_t *st)
+{
+    bool unsure = st->status == SB_STEP_FAILED || st->was_unknown;
+    if (unsure && st->round >= 1 && st->round <= 16)
+        st->unsure = (uint16_t)(st->unsure | 1u << (st->round - 1));
+}
+
+static bool fold_rewinding(sb_saga_state_t *state, const sb_saga_event_t *event)
+{
+    if (!move(state, -1, BY_TURN, event->at_us))
+        return false;
+    state->rewind_to = event->step;
+    state->rewind_pause = event->pause;
+    return true;
+}
+
+static bool fold_rewound(const sb_definition_t *definition, sb_saga_state_t *state,
+                         const sb_saga_event_t *event)
+{
+    if (event->step < 0 || event->step != state->rewind_to || sb_state_any_open(definition, state) ||
+        !move(state, -1, BY_REWIND, event->at_us))
+        return false;
+    for (int i = event->step; i < definition->step_count; i++) {
+        sb_step_state_t *st = &state->step[i];
+        if (st->status == SB_STEP_PENDING)
+            continue;
+        close_round(st);
+        if (!move(state, i, BY_REWIND, event->at_us))
+            return false;
+        st->attempt = 0;
+        st->was_unknown = st->attention = false;
+    }
+    state->failed_step = -1;
+    state->rewind_to = -1;
+    state->paused = state->paused || state->rewind_pause;
+    state->rewind_pause = false;
+    state->started_us = event->at_us;
+    return true;
+}
+
+static bool fold_turned(sb_saga_state_t *state, const sb_saga_event_t *event)
+{
+    if (state->status == SB_SAGA_COMPENSATING && state->rewind_to < 0)
+        return false;
+    state->rewind_to = -1;
+    state->rewind_pause = false;
+    return move(state, -1, BY_TURN, event->at_us);
+}
+
 static bool fold_failed(sb_saga_state_t *state, const sb_saga_event_t *event)
 {
     if (!move(state, event->step, event->unknown ? BY_GIVING_UP : BY_REFUSAL, event->at_us))
@@ -260,6 +327,8 @@ static bool fold_retried(sb_saga_state_t *state, const sb_saga_event_t *event)
 {
     sb_step_state_t *st = &state->step[event->step];
     bool reopened = st->status == SB_STEP_FAILED;
+    if (reopened)
+        close_round(st);
     if (event->direction != sb_step_direction(st) || !move(state, event->step, BY_RETRY, event->at_us))
         return false;
     st->round = event->round;
@@ -333,9 +402,13 @@ static bool fold(const sb_definition_t *definition, sb_saga_state_t *state, cons
     case SB_SAGA_EV_COMPLETED:
         return move(state, -1, BY_SUCCESS, event->at_us);
     case SB_SAGA_EV_COMPENSATING:
-        return move(state, -1, BY_TURN, event->at_us);
+        return fold_turned(state, event);
     case SB_SAGA_EV_COMPENSATED:
-        return move(state, -1, BY_UNDONE, event->at_us);
+        return state->rewind_to < 0 && move(state, -1, BY_UNDONE, event->at_us);
+    case SB_SAGA_EV_REWINDING:
+        return event->step >= 0 && event->step < definition->step_count && fold_rewinding(state, event);
+    case SB_SAGA_EV_REWOUND:
+        return fold_rewound(definition, state, event);
     case SB_SAGA_EV_FAILED:
         return move(state, -1, BY_RESOLVE, event->at_us);
     case SB_SAGA_EV_PAUSED:
@@ -379,13 +452,14 @@ void sb_saga_state_init(sb_saga_state_t *state)
 {
     memset(state, 0, sizeof *state);
     state->failed_step = -1;
+    state->rewind_to = -1;
 }
 
 static bool step_equal(const sb_step_state_t *a, const sb_step_state_t *b)
 {
     return a->status == b->status && a->round == b->round && a->attempt == b->attempt &&
            a->was_unknown == b->was_unknown && a->attention == b->attention && a->anomaly == b->anomaly &&
-           a->since_us == b->since_us;
+           a->since_us == b->since_us && a->unsure == b->unsure;
 }
 
 bool sb_saga_state_equal(const sb_saga_state_t *a, const sb_saga_state_t *b)
@@ -396,5 +470,6 @@ bool sb_saga_state_equal(const sb_saga_state_t *a, const sb_saga_state_t *b)
     }
     return a->status == b->status && a->paused == b->paused && a->attention == b->attention &&
            a->past_pivot == b->past_pivot && a->version == b->version && a->started_us == b->started_us &&
-           a->failed_step == b->failed_step;
+           a->failed_step == b->failed_step && a->rewind_to == b->rewind_to &&
+           a->rewind_pause == b->rewind_pause;
 }

@@ -242,6 +242,12 @@ static bool move(sb_touch_t *touch)
     for (int i = 0; i < saga->plan->definition->step_count; i++)
         if (touch->result_changed & 1u << i)
             fits = sb_open_saga_set_result(saga, i, touch->result[i]) && fits;
+    for (int i = 0; touch->given && i < saga->plan->definition->step_count; i++)
+        for (int direction = 0; direction < 2; direction++)
+            if (touch->given->input[i][direction].ptr)
+                fits = sb_open_saga_set_given(saga, i, (sb_direction_t)direction,
+                                              touch->given->input[i][direction]) &&
+                       fits;
     if (touch->error.ptr && touch->error.ptr != saga->error)
         fits = sb_open_saga_set_error(saga, touch->error) && fits;
     return fits;

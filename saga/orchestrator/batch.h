@@ -63,6 +63,7 @@ typedef struct sb_touch {
     sb_saga_state_t state;
     sb_slice_t result[SB_STEPS_MAX];
     uint32_t result_changed; /* bit i: result[i] is new */
+    sb_given_t *given;       /* what an operator gave in this run, over what is given; NULL: nothing */
     sb_slice_t error;
     int64_t wake_us;
     const sb_call_t *call; /* of a fresh one: what started it */

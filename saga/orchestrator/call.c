@@ -48,7 +48,7 @@ sb_call_t *sb_call_new_start(const sb_saga_start_t *start, sb_saga_answer_fn on_
 
 sb_call_t *sb_call_new_verb(const sb_saga_verb_t *verb, sb_saga_answer_fn on_answer, void *context)
 {
-    size_t bytes = verb->step.len + verb->result.len + verb->by.len + verb->reason.len;
+    size_t bytes = verb->step.len + verb->result.len + verb->input.len + verb->by.len + verb->reason.len;
     sb_call_t *call = new_call(SB_CALL_VERB, bytes, on_answer, context);
     if (!call)
         return NULL;
@@ -57,6 +57,7 @@ sb_call_t *sb_call_new_verb(const sb_saga_verb_t *verb, sb_saga_answer_fn on_ans
     call->verb = *verb;
     keep(&call->verb.step, &at);
     keep(&call->verb.result, &at);
+    keep(&call->verb.input, &at);
     keep(&call->verb.by, &at);
     keep(&call->verb.reason, &at);
     return call;

@@ -150,6 +150,8 @@ static void collect_verb(sb_orchestrator_t *o, sb_call_t *call)
     item->step_name = call->verb.step;
     item->input.kind = call->verb.kind;
     item->input.result = call->verb.result;
+    item->input.input = call->verb.input;
+    item->input.pause = call->verb.pause;
     item->input.by = call->verb.by;
     item->input.reason = call->verb.reason;
 }
@@ -343,7 +345,8 @@ static bool verb_kind(sb_slice_t name, sb_saga_input_kind_t *out)
         const char *name;
         sb_saga_input_kind_t kind;
     } verbs[] = {{"cancel", SB_SAGA_IN_CANCEL}, {"pause", SB_SAGA_IN_PAUSE}, {"resume", SB_SAGA_IN_RESUME},
-                 {"retry", SB_SAGA_IN_RETRY},   {"skip", SB_SAGA_IN_SKIP},   {"resolve", SB_SAGA_IN_RESOLVE}};
+                 {"retry", SB_SAGA_IN_RETRY},   {"skip", SB_SAGA_IN_SKIP},   {"resolve", SB_SAGA_IN_RESOLVE},
+                 {"rewind", SB_SAGA_IN_REWIND}};
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (sb_slice_is(name, verbs[i].name)) {
             *out = verbs[i].kind;
@@ -361,6 +364,9 @@ static void read_body(sb_orchestrator_t *o, sb_slice_t body, sb_item_t *item)
         item->step_name = sb_arena_copy(&o->turn, sb_scan_string(&value, &scratch));
     if (sb_scan_field(body, "result", &value) && value.kind != SB_SCAN_NULL)
         item->input.result = sb_arena_copy(&o->turn, value.text);
+    if (sb_scan_field(body, "input", &value) && value.kind != SB_SCAN_NULL)
+        item->input.input = sb_arena_copy(&o->turn, value.text);
+    item->input.pause = sb_scan_field(body, "pause", &value) && value.kind == SB_SCAN_TRUE;
     sb_buf_fini(&scratch);
 }
 

@@ -102,6 +102,17 @@ static bool sets_result(const sb_saga_input_t *input)
            (input->kind == SB_SAGA_IN_REPLY && input->outcome == SB_OUTCOME_SUCCESS);
 }
 
+/* The first of the steps that may begin anew in this decision; the count of all when there is none. */
+static int goes_back_to(const sb_touch_t *touch, const sb_saga_input_t *input)
+{
+    const sb_definition_t *definition = touch->saga->plan->definition;
+    if (input->kind == SB_SAGA_IN_REWIND && input->step >= 0 && input->step < definition->step_count) {
+        int group = definition->step[input->step].group;
+        return group >= 0 ? group : input->step;
+    }
+    return touch->state.rewind_to >= 0 ? touch->state.rewind_to : definition->step_count;
+}
+
 /* Which pending steps must be left out because their `when` does not hold, with the input's result among the
  * results. A condition that cannot be judged (yet) leaves the step in. */
 static uint32_t skip_mask(sb_orchestrator_t *o, const sb_touch_t *touch, const sb_saga_input_t *input)
@@ -115,9 +126,13 @@ static uint32_t skip_mask(sb_orchestrator_t *o, const sb_touch_t *touch, const s
     expect_fallbacks(o, touch, results);
     if (input->step >= 0 && input->direction == SB_FORWARD && sets_result(input))
         results[input->step] = input->result;
+    int back = goes_back_to(touch, input);
+    for (int i = back; i < plan->definition->step_count; i++)
+        results[i] = SB_SLICE_NONE;
     for (int i = 0; i < plan->definition->step_count; i++) {
         bool holds = true;
-        if (!plan->definition->step[i].when || touch->state.step[i].status != SB_STEP_PENDING)
+        bool to_run = touch->state.step[i].status == SB_STEP_PENDING || i >= back;
+        if (!plan->definition->step[i].when || !to_run)
             continue;
         if (sb_definition_when(plan->definition, i, touch->saga->input, results, &holds, NULL) == SB_OK &&
             !holds)
@@ -126,8 +141,24 @@ static uint32_t skip_mask(sb_orchestrator_t *o, const sb_touch_t *touch, const s
     return mask;
 }
 
+static bool remember_given(sb_orchestrator_t *o, sb_touch_t *touch, const sb_saga_event_t *event)
+{
+    if (!event->input.ptr)
+        return true;
+    if (!touch->given)
+        touch->given = sb_arena_alloc(&o->batch.arena, sizeof *touch->given);
+    if (touch->given)
+        touch->given->input[event->step][event->direction] = event->input;
+    return touch->given != NULL;
+}
+
 static void remember(sb_orchestrator_t *o, sb_touch_t *touch, const sb_saga_event_t *event)
 {
+    for (int i = event->step;
+         event->kind == SB_SAGA_EV_REWOUND && i < touch->saga->plan->definition->step_count; i++) {
+        touch->result[i] = SB_SLICE_NONE;
+        touch->result_changed |= 1u << i;
+    }
     if (event->result.ptr && event->step >= 0 &&
         (event->kind == SB_SAGA_EV_STEP_COMPLETED || event->kind == SB_SAGA_EV_STEP_SKIPPED)) {
         touch->result[event->step] = event->result;
@@ -159,6 +190,8 @@ static sb_code_t write_events(sb_orchestrator_t *o, sb_touch_t *touch, const sb_
         sb_columns_add_event(o->batch.columns, touch, touch->state.version + 1 + i, event->at_us,
                              o->type_no[event->kind], sb_buf_slice(&o->batch.scratch));
         remember(o, touch, event);
+        if (!remember_given(o, touch, event))
+            return no_memory(err);
     }
     return SB_OK;
 }
@@ -167,7 +200,7 @@ static sb_code_t add_order(sb_orchestrator_t *o, sb_touch_t *touch, const sb_sag
                            sb_error_t *err)
 {
     sb_buf_t *body = &o->batch.scratch;
-    sb_code_t code = sb_order_render(touch->saga, touch->result, order, body, err);
+    sb_code_t code = sb_order_render(touch->saga, touch->result, touch->given, order, body, err);
     if (code != SB_OK)
         return code;
     sb_touch_order_t *out = sb_arena_alloc(&o->batch.arena, sizeof *out);
@@ -341,7 +374,7 @@ static bool row_changes(const sb_touch_t *touch)
         return touch->state.status != SB_SAGA_STARTED || touch->state.attention || touch->state.paused;
     sb_open_saga_get_state(touch->saga, &before);
     return before.status != touch->state.status || before.paused != touch->state.paused ||
-           before.attention != touch->state.attention;
+           before.attention != touch->state.attention || before.rewind_to != touch->state.rewind_to;
 }
 
 void sb_decide_rows(sb_orchestrator_t *o)

@@ -69,6 +69,10 @@ void sb_open_saga_free(sb_open_saga_t *saga)
         return;
     for (int i = 0; saga->plan && i < saga->plan->definition->step_count; i++)
         free((char *)(uintptr_t)saga->result[i].ptr);
+    for (int i = 0; saga->given && i < SB_STEPS_MAX; i++)
+        for (int direction = 0; direction < 2; direction++)
+            free((char *)(uintptr_t)saga->given->input[i][direction].ptr);
+    free(saga->given);
     free(saga->result);
     free(saga->error);
     free(saga->text);
@@ -86,7 +90,7 @@ void sb_open_saga_set_state(sb_open_saga_t *saga, const sb_saga_state_t *state)
     memcpy(saga->state, state, state_bytes(saga->plan));
 }
 
-bool sb_open_saga_set_result(sb_open_saga_t *saga, int step, sb_slice_t json)
+static bool replace(sb_slice_t *old, sb_slice_t json)
 {
     char *copy = NULL;
     if (json.ptr) {
@@ -96,9 +100,21 @@ bool sb_open_saga_set_result(sb_open_saga_t *saga, int step, sb_slice_t json)
         memcpy(copy, json.ptr, json.len);
         copy[json.len] = '\0';
     }
-    free((char *)(uintptr_t)saga->result[step].ptr);
-    saga->result[step] = (sb_slice_t){copy, json.len};
+    free((char *)(uintptr_t)old->ptr);
+    *old = (sb_slice_t){copy, json.ptr ? json.len : 0};
     return true;
+}
+
+bool sb_open_saga_set_result(sb_open_saga_t *saga, int step, sb_slice_t json)
+{
+    return replace(&saga->result[step], json);
+}
+
+bool sb_open_saga_set_given(sb_open_saga_t *saga, int step, sb_direction_t direction, sb_slice_t json)
+{
+    if (!saga->given)
+        saga->given = calloc(1, sizeof *saga->given);
+    return saga->given && replace(&saga->given->input[step][direction], json);
 }
 
 bool sb_open_saga_set_error(sb_open_saga_t *saga, sb_slice_t text)

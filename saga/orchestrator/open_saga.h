@@ -14,6 +14,11 @@
 
 struct sb_touch;
 
+/* Inputs that an operator gave in place of a definition's, by step and direction; JSON, absent: none. */
+typedef struct sb_given {
+    sb_slice_t input[SB_STEPS_MAX][2];
+} sb_given_t;
+
 typedef struct sb_open_saga {
     int64_t no;
     sb_uuid_t id;
@@ -28,6 +33,7 @@ typedef struct sb_open_saga {
     char *text;
 
     sb_slice_t *result; /* by step: JSON text, each malloc'd */
+    sb_given_t *given;  /* NULL: nothing was; its slices are malloc'd */
     char *error;        /* of the last step that went wrong; malloc'd, NULL: none */
     int64_t wake_us;    /* of its timer; 0: none */
     size_t timer_at;
@@ -63,6 +69,7 @@ void sb_open_saga_set_state(sb_open_saga_t *saga, const sb_saga_state_t *state);
 
 /* Replace; false: no memory, nothing changed. */
 bool sb_open_saga_set_result(sb_open_saga_t *saga, int step, sb_slice_t json);
+bool sb_open_saga_set_given(sb_open_saga_t *saga, int step, sb_direction_t direction, sb_slice_t json);
 bool sb_open_saga_set_error(sb_open_saga_t *saga, sb_slice_t text);
 
 /* ---- table ---- */

@@ -63,9 +63,11 @@ void sb_orchestrator_unwatch(sb_orchestrator_t *orchestrator, const sb_uuid_t *i
 
 typedef struct sb_saga_verb {
     sb_uuid_t id;
-    sb_saga_input_kind_t kind; /* CANCEL, PAUSE, RESUME, RETRY, SKIP, RESOLVE */
+    sb_saga_input_kind_t kind; /* CANCEL, PAUSE, RESUME, RETRY, REWIND, SKIP, RESOLVE */
     sb_slice_t step;
     sb_slice_t result;
+    sb_slice_t input; /* RETRY, REWIND */
+    bool pause;       /* REWIND */
     sb_slice_t by;
     sb_slice_t reason;
 } sb_saga_verb_t;

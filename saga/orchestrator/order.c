@@ -9,10 +9,36 @@
 
 #define SOURCE "/sagabus"
 
-sb_code_t sb_order_render(const sb_open_saga_t *saga, const sb_slice_t *results, const sb_saga_order_t *order,
-                          sb_buf_t *out, sb_error_t *err)
+static sb_slice_t given_to(const sb_given_t *given, int step, sb_direction_t direction)
 {
+    return given ? given->input[step][direction] : SB_SLICE_NONE;
+}
+
+/* An undo without an input of its own has that of the forward command. */
+static sb_slice_t find_given(const sb_open_saga_t *saga, const sb_given_t *newer,
+                             const sb_saga_order_t *order)
+{
+    int step = order->step;
+    bool own = order->direction == SB_FORWARD || saga->plan->definition->step[step].undo_input;
+    sb_slice_t found = given_to(newer, step, order->direction);
+    if (!found.ptr)
+        found = given_to(saga->given, step, order->direction);
+    if (!found.ptr && !own)
+        found = given_to(newer, step, SB_FORWARD);
+    if (!found.ptr && !own)
+        found = given_to(saga->given, step, SB_FORWARD);
+    return found;
+}
+
+sb_code_t sb_order_render(const sb_open_saga_t *saga, const sb_slice_t *results, const sb_given_t *given,
+                          const sb_saga_order_t *order, sb_buf_t *out, sb_error_t *err)
+{
+    sb_slice_t whole = find_given(saga, given, order);
     sb_buf_reset(out);
+    if (whole.ptr) {
+        sb_buf_add_slice(out, whole);
+        return sb_buf_failed(out) ? sb_fail(err, SB_NO_MEMORY, "render a command: out of memory") : SB_OK;
+    }
     sb_code_t code = sb_definition_render(saga->plan->definition, order->step,
                                           order->direction == SB_COMPENSATE, saga->input, results, out, err);
     if (code == SB_OK && sb_buf_failed(out))
@@ -113,7 +139,7 @@ static bool resend(sb_orchestrator_t *o, sb_open_saga_t *saga)
     for (int i = 0; i < decision.order_count; i++) {
         sb_error_t err = SB_ERROR_INIT;
         sb_buf_t *body = &o->batch.scratch;
-        if (sb_order_render(saga, saga->result, &decision.order[i], body, &err) != SB_OK) {
+        if (sb_order_render(saga, saga->result, NULL, &decision.order[i], body, &err) != SB_OK) {
             sb_log_error(SB_LOG_ERROR, "SAGA-RENDER", &err,
                          "a command that went out once cannot be rendered");
             continue;

@@ -8,10 +8,11 @@
 
 #include "saga/orchestrator/orchestrator_internal.h"
 
-/* Writes the body of an order's command: the step's input template filled in. SB_INVALID: a forward command
- * lacks a value. */
+/* Writes the body of an order's command: what an operator gave (`given`, newer than the saga's, may be NULL),
+ * else the step's input template filled in. SB_INVALID: a forward command lacks a value. */
 SB_MUST_CHECK sb_code_t sb_order_render(const sb_open_saga_t *saga, const sb_slice_t *results,
-                                        const sb_saga_order_t *order, sb_buf_t *out, sb_error_t *err);
+                                        const sb_given_t *given, const sb_saga_order_t *order, sb_buf_t *out,
+                                        sb_error_t *err);
 
 /* Hands one command to the bus. */
 SB_MUST_CHECK sb_code_t sb_order_send(sb_orchestrator_t *o, const sb_open_saga_t *saga,

@@ -80,6 +80,10 @@ static sb_code_t fold_event(sb_orchestrator_t *o, sb_open_saga_t *saga, sb_saga_
     if (event.result.ptr && event.step >= 0 &&
         (event.kind == SB_SAGA_EV_STEP_COMPLETED || event.kind == SB_SAGA_EV_STEP_SKIPPED))
         fits = sb_open_saga_set_result(saga, event.step, event.result);
+    for (int i = event.step; event.kind == SB_SAGA_EV_REWOUND && i < definition->step_count; i++)
+        fits = sb_open_saga_set_result(saga, i, SB_SLICE_NONE) && fits;
+    if (event.input.ptr && event.step >= 0)
+        fits = sb_open_saga_set_given(saga, event.step, event.direction, event.input) && fits;
     if (event.error.len > 0 && event.kind != SB_SAGA_EV_ANOMALY)
         fits = sb_open_saga_set_error(saga, event.error) && fits;
     return fits ? SB_OK : sb_fail(err, SB_NO_MEMORY, "load open sagas: out of memory");

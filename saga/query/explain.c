@@ -121,8 +121,9 @@ static void write_acts(sb_buf_t *out, const sb_story_t *story, int64_t now_us)
     static const struct {
         const char *name;
         sb_saga_input_kind_t verb;
-    } acts[] = {{"cancel", SB_SAGA_IN_CANCEL}, {"retry", SB_SAGA_IN_RETRY}, {"pause", SB_SAGA_IN_PAUSE},
-                {"resume", SB_SAGA_IN_RESUME}, {"skip", SB_SAGA_IN_SKIP},   {"resolve", SB_SAGA_IN_RESOLVE}};
+    } acts[] = {{"cancel", SB_SAGA_IN_CANCEL},  {"retry", SB_SAGA_IN_RETRY}, {"pause", SB_SAGA_IN_PAUSE},
+                {"resume", SB_SAGA_IN_RESUME},  {"skip", SB_SAGA_IN_SKIP},   {"rewind", SB_SAGA_IN_REWIND},
+                {"resolve", SB_SAGA_IN_RESOLVE}};
     sb_render_open(out, "acts", '[');
     for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++)
         if (sb_forecast_accepts(story->definition, &story->state, acts[i].verb, now_us))
@@ -141,6 +142,8 @@ static void write_explanation(sb_buf_t *out, const sb_story_t *story, int64_t no
     sb_render_bool(out, "paused", story->state.paused);
     sb_render_bool(out, "attention", story->state.attention);
     sb_render_bool(out, "past_pivot", story->state.past_pivot);
+    if (story->state.rewind_to >= 0)
+        sb_render_text(out, "rewinding_to", sb_slice(story->definition->step[story->state.rewind_to].name));
     write_waits(out, story);
     write_error(out, story);
     sb_forecast_success(story->definition, &story->state, now_us, &forecast);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saga/query/forecast.h"
 
-/* Each turn ends a command, and a step has one forward and one undo at most. */
-#define TURNS_MAX (4 * SB_STEPS_MAX)
+/* Each turn ends a command, and a step has one forward and one undo at most, and that again when it is gone
+ * back over. */
+#define TURNS_MAX (8 * SB_STEPS_MAX)
 
 typedef struct play {
     const sb_definition_t *definition;
@@ -116,7 +117,7 @@ bool sb_forecast_accepts(const sb_definition_t *definition, const sb_saga_state_
                          sb_saga_input_kind_t verb, int64_t now_us)
 {
     play_t play = {.definition = definition, .state = *state, .now_us = now_us};
-    if (verb != SB_SAGA_IN_SKIP)
+    if (verb != SB_SAGA_IN_SKIP && verb != SB_SAGA_IN_REWIND)
         return feed(&play, &(sb_saga_input_t){.kind = verb, .step = -1});
     for (int i = 0; i < definition->step_count; i++)
         if (feed(&play, &(sb_saga_input_t){.kind = verb, .step = i, .result = SB_SLICE("{}")}))

@@ -74,6 +74,10 @@ static void write_event(sb_buf_t *out, sb_story_t *story, int index)
         sb_render_time(out, "next_try_at", event.wake_us);
     if (event.fallback)
         sb_render_bool(out, "fallback", true);
+    if (event.pause)
+        sb_render_bool(out, "pause", true);
+    if (event.input.ptr)
+        sb_render_raw(out, "input", event.input);
     if (event.error.ptr)
         sb_render_text(out, "error", event.error);
     if (event.error_class != SB_CLASS_NONE)
@@ -115,6 +119,8 @@ static void write_story(sb_buf_t *out, sb_story_t *story, bool history)
     sb_render_text(out, "status", sb_slice(sb_saga_status_name(state->status)));
     sb_render_bool(out, "paused", state->paused);
     sb_render_bool(out, "attention", state->attention);
+    if (state->rewind_to >= 0)
+        sb_render_text(out, "rewinding_to", sb_slice(story->definition->step[state->rewind_to].name));
     write_definition(out, story);
     sb_render_time(out, "started_at", story->started_us);
     sb_render_time(out, "ended_at", story->ended_us);

@@ -52,6 +52,8 @@ static void note_event(sb_story_t *story, const sb_saga_event_t *event)
 {
     if (event->step >= 0 && event->result.ptr)
         story->step[event->step].result = event->result;
+    for (int i = event->step; event->kind == SB_SAGA_EV_REWOUND && i < story->definition->step_count; i++)
+        story->step[i] = (sb_story_step_t){.result = SB_SLICE_NONE}; /* what came before is in the history */
     if (event->error.len == 0 || event->kind == SB_SAGA_EV_ANOMALY)
         return;
     story->error = keep(story, event->error);

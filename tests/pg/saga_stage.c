@@ -198,21 +198,26 @@ sb_saga_status_t engine_await_end(const engine_t *engine, const sb_uuid_t *id)
     return call.status;
 }
 
+sb_code_t engine_command(const engine_t *engine, const sb_saga_verb_t *verb)
+{
+    call_t call = CALL_INIT;
+    sb_code_t code = sb_orchestrator_command(engine->orchestrator, verb, call_on_answer, &call, NULL);
+    if (code != SB_OK)
+        return code;
+    call_await(&call);
+    return call.code;
+}
+
 sb_code_t engine_act(const engine_t *engine, const sb_uuid_t *id, sb_saga_input_kind_t kind, const char *step,
                      const char *result)
 {
-    call_t call = CALL_INIT;
     sb_saga_verb_t verb = {.id = *id,
                            .kind = kind,
                            .step = sb_slice(step),
                            .result = sb_slice(result),
                            .by = SB_SLICE("ann"),
                            .reason = SB_SLICE("a test")};
-    sb_code_t code = sb_orchestrator_command(engine->orchestrator, &verb, call_on_answer, &call, NULL);
-    if (code != SB_OK)
-        return code;
-    call_await(&call);
-    return call.code;
+    return engine_command(engine, &verb);
 }
 
 /* ---- what must hold whatever happened ---- */

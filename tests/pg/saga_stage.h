@@ -82,6 +82,9 @@ sb_saga_status_t engine_await_end(const engine_t *engine, const sb_uuid_t *id);
 sb_code_t engine_act(const engine_t *engine, const sb_uuid_t *id, sb_saga_input_kind_t kind, const char *step,
                      const char *result);
 
+/* The same with all that a verb may have. */
+sb_code_t engine_command(const engine_t *engine, const sb_saga_verb_t *verb);
+
 /* ---- outcomes ---- */
 
 sb_outcome_t play_all_well(const sb_play_command_t *command);

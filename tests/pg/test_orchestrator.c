@@ -321,6 +321,51 @@ static void operators_pause_resume_skip_and_cancel(void **state)
     engine_stop(&engine);
 }
 
+static atomic_bool let_undo, saw_other;
+
+/* The flight is refused once, and the car cannot be given back before it may. */
+static sb_outcome_t refuse_flight_once(const sb_play_command_t *command)
+{
+    if (strcmp(command->type, "c.do") == 0 && command->round == 2)
+        saw_other = strcmp(command->value, "{\"hotel\": \"other\"}") == 0;
+    if (strcmp(command->type, "c.undo") == 0 && !let_undo)
+        return SB_OUTCOME_ERROR;
+    return strcmp(command->type, "f.do") == 0 && command->round == 1 ? SB_OUTCOME_FAILURE
+                                                                     : SB_OUTCOME_SUCCESS;
+}
+
+static void a_saga_goes_back_to_a_step_with_another_input_over_a_restart(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    let_undo = saw_other = false;
+    stage->play->outcome = refuse_flight_once;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_saga(&engine, "back");
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE status = 3") == 1, 10000);
+    sb_saga_verb_t verb = {.id = id,
+                           .kind = SB_SAGA_IN_REWIND,
+                           .step = SB_SLICE("flight"),
+                           .by = SB_SLICE("ann"),
+                           .reason = SB_SLICE("a seat was found")};
+    assert_int_equal(engine_command(&engine, &verb), SB_CONFLICT); /* the car is being given back already */
+    verb.step = SB_SLICE("car");
+    verb.input = SB_SLICE("{\"hotel\": \"other\"}");
+    assert_int_equal(engine_command(&engine, &verb), SB_OK);
+    engine_stop(&engine);
+    let_undo = true;
+    engine_start(stage, &engine, "two");
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    engine_stop(&engine);
+    assert_true(saw_other);
+    assert_int_equal(stage->play->breaches, 0);
+    assert_int_equal(sb_test_pg_int(stage->pg,
+                                    "SELECT count(*) FROM sagabus.saga WHERE status = 2 AND step IS "
+                                    "NULL AND error IS NULL AND NOT attention"),
+                     1);
+}
+
 static void verbs_from_the_table_are_done_and_closed(void **state)
 {
     stage_t *stage = *state;
@@ -420,6 +465,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(operators_pause_resume_skip_and_cancel, stage_set_up,
                                         stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_saga_goes_back_to_a_step_with_another_input_over_a_restart,
+                                        stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(verbs_from_the_table_are_done_and_closed, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_shard_that_is_held_is_not_listed_as_free, stage_set_up,

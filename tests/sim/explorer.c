@@ -34,17 +34,19 @@ typedef struct world_step {
     bool was_unknown, attention, anomaly, waiting;
     uint16_t wake_ms; /* from now */
     uint16_t messages;
+    uint16_t unsure;
 } world_step_t;
 
 typedef struct world {
     uint8_t status, failed_step;
     bool paused, past_pivot;
-    bool cancelled, paused_once, retried, skipped, resolved; /* what the operator has done */
-    bool pad;
+    bool cancelled, paused_once, retried, skipped, resolved, rewound; /* what the operator has done */
+    uint8_t rewind_to;
+    bool rewind_pause;
     world_step_t step[STEPS];
 } world_t;
 
-_Static_assert(sizeof(world_t) == 10 + STEPS * sizeof(world_step_t), "worlds are compared as bytes");
+_Static_assert(sizeof(world_t) == 12 + STEPS * sizeof(world_step_t), "worlds are compared as bytes");
 
 typedef struct action {
     uint8_t kind, step, choice, skip_mask;
@@ -65,6 +67,7 @@ typedef enum action_kind {
     ACT_RETRY,
     ACT_SKIP,
     ACT_RESOLVE,
+    ACT_REWIND, /* choice: 1 to wait there */
     ACT_KINDS
 } action_kind_t;
 
@@ -101,6 +104,8 @@ static sb_saga_state_t state_of(const walk_t *walk, const world_t *world)
     state.paused = world->paused;
     state.past_pivot = world->past_pivot;
     state.failed_step = world->failed_step == UINT8_MAX ? -1 : world->failed_step;
+    state.rewind_to = world->rewind_to == UINT8_MAX ? -1 : world->rewind_to;
+    state.rewind_pause = world->rewind_pause;
     state.started_us = NOW_US;
     for (int i = 0; i < walk->definition->step_count; i++) {
         const world_step_t *w = &world->step[i];
@@ -110,6 +115,7 @@ static sb_saga_state_t state_of(const walk_t *walk, const world_t *world)
                                           .was_unknown = w->was_unknown,
                                           .attention = w->attention,
                                           .anomaly = w->anomaly,
+                                          .unsure = w->unsure,
                                           .since_us = NOW_US,
                                           .waiting = w->waiting,
                                           .wake_us = w->wake_ms ? NOW_US + w->wake_ms * US_PER_MS : 0};
@@ -124,6 +130,8 @@ static void keep_state(const walk_t *walk, world_t *world, const sb_saga_state_t
     world->paused = state->paused;
     world->past_pivot = state->past_pivot;
     world->failed_step = state->failed_step < 0 ? UINT8_MAX : (uint8_t)state->failed_step;
+    world->rewind_to = state->rewind_to < 0 ? UINT8_MAX : (uint8_t)state->rewind_to;
+    world->rewind_pause = state->rewind_pause;
     for (int i = 0; i < walk->definition->step_count; i++) {
         const sb_step_state_t *st = &state->step[i];
         world_step_t *w = &world->step[i];
@@ -134,6 +142,7 @@ static void keep_state(const walk_t *walk, world_t *world, const sb_saga_state_t
         w->was_unknown = st->was_unknown;
         w->attention = st->attention;
         w->anomaly = st->anomaly;
+        w->unsure = st->unsure;
         w->waiting = st->waiting;
         w->wake_ms = (uint16_t)(wake_ms > 0 ? wake_ms : st->wake_us ? 1 : 0);
     }
@@ -176,11 +185,37 @@ static bool is_done(const sb_step_state_t *st)
     return st->status == SB_STEP_COMPLETED || st->status == SB_STEP_SKIPPED;
 }
 
+static bool saga_went[8][8], step_went[8][8];
+
+bool explorer_went(bool of_saga, int from, int to)
+{
+    return of_saga ? saga_went[from][to] : step_went[from][to];
+}
+
+static void note_moves(const walk_t *walk, const sb_saga_state_t *before, const sb_saga_event_t *event,
+                       const sb_saga_state_t *after)
+{
+    bool turned = event->kind == SB_SAGA_EV_COMPENSATING || event->kind == SB_SAGA_EV_REWINDING;
+    if (before->status != after->status || turned)
+        saga_went[before->status][after->status] = true;
+    for (int i = 0; i < walk->definition->step_count; i++) {
+        int from = (int)before->step[i].status, to = (int)after->step[i].status;
+        bool retried = event->kind == SB_SAGA_EV_STEP_RETRIED && event->step == i;
+        bool anew = event->kind == SB_SAGA_EV_REWOUND && i >= event->step && from != SB_STEP_PENDING;
+        if (anew)
+            step_went[from][SB_STEP_PENDING] = true;
+        else if (from != to || retried)
+            step_went[from][to] = true;
+    }
+}
+
 static bool folds(walk_t *walk, sb_saga_state_t *state, const sb_saga_event_t *event)
 {
     sb_saga_state_t before = *state;
     if (sb_machine_evolve(&walk->given, state, event, NULL) != SB_OK)
         return false;
+    if (!walk->mutant)
+        note_moves(walk, &before, event, state);
     if (walk->mutant && walk->mutant->folded)
         walk->mutant->folded(&before, event, state);
     return true;
@@ -291,7 +326,8 @@ static bool keeps_past_the_pivot(const walk_t *walk, const sb_saga_state_t *befo
         pivot_out =
             pivot_out || (walk->definition->step[i].pivot && before->step[i].status == SB_STEP_DISPATCHED);
     for (int i = 0; i < decision->event_count; i++) {
-        if (pivot_out && decision->event[i].kind == SB_SAGA_EV_COMPENSATING)
+        if (pivot_out && (decision->event[i].kind == SB_SAGA_EV_COMPENSATING ||
+                          decision->event[i].kind == SB_SAGA_EV_REWINDING))
             return false;
         if (before->past_pivot && decision->event[i].kind == SB_SAGA_EV_STEP_FAILED &&
             decision->event[i].unknown)
@@ -306,9 +342,31 @@ static bool opens_rounds_only_by_an_operator(const walk_t *walk, const sb_saga_i
 {
     for (int i = 0; i < walk->definition->step_count; i++) {
         int from = before->step[i].round, to = after->step[i].round;
-        if (to != from && !(from == 0 && to == 1) && input->kind != SB_SAGA_IN_RETRY)
+        bool gone_back = input->kind == SB_SAGA_IN_REWIND || before->rewind_to >= 0 ||
+                         before->step[i].status == SB_STEP_PENDING;
+        if (to != from && !(from == 0 && to == 1) && !(gone_back && to == from + 1) &&
+            input->kind != SB_SAGA_IN_RETRY)
             return false;
     }
+    return true;
+}
+
+/* Nothing before the step that was asked for is touched. */
+static bool goes_back_as_far_as_asked(const walk_t *walk, const sb_saga_input_t *input,
+                                      const sb_saga_state_t *before, const sb_decision_t *decision,
+                                      const sb_saga_state_t *after)
+{
+    int to = before->rewind_to;
+    if (input->kind == SB_SAGA_IN_REWIND && !decision->refused) {
+        int group = walk->definition->step[input->step].group;
+        to = group >= 0 ? group : input->step;
+        if (after->rewind_to >= 0 && after->rewind_to != to)
+            return false;
+    }
+    bool on_its_way = after->rewind_to >= 0 || after->status == SB_SAGA_STARTED;
+    for (int i = 0; i < to && on_its_way; i++)
+        if (after->step[i].status != before->step[i].status || after->step[i].round != before->step[i].round)
+            return false;
     return true;
 }
 
@@ -392,6 +450,12 @@ static void check_decision(walk_t *walk, const sb_saga_state_t *before, const sb
     promise(walk, keeps_past_the_pivot(walk, before, decision, after), "no way back past the pivot");
     promise(walk, opens_rounds_only_by_an_operator(walk, input, before, after),
             "only an operator opens a round");
+    promise(walk,
+            input->kind != SB_SAGA_IN_CANCEL || decision->refused || after->status == SB_SAGA_COMPENSATED ||
+                (after->status == SB_SAGA_COMPENSATING && after->rewind_to < 0),
+            "a cancel is all the way");
+    promise(walk, goes_back_as_far_as_asked(walk, input, before, decision, after),
+            "it goes back as far as asked");
     promise(walk, obeys_the_last_try(input, before, decision), "only the last try may fail a step");
     promise(walk, undoes_newest_first(walk, decision, after), "undone newest first");
     promise(walk, goes_forward_in_order(walk, decision, after), "forward in order");
@@ -403,13 +467,13 @@ static void check_decision(walk_t *walk, const sb_saga_state_t *before, const sb
 
 /* ---- promises about the world ---- */
 
-static bool is_true(const world_step_t *w)
+static bool is_true(const world_step_t *w, bool undoable)
 {
     if (w->status == SB_STEP_COMPLETED)
         return w->effect == DONE;
-    if (w->status == SB_STEP_FAILED || w->status == SB_STEP_PENDING)
+    if (w->status == SB_STEP_FAILED)
         return w->effect != DONE;
-    return true;
+    return w->status != SB_STEP_PENDING || w->effect != DONE || !undoable; /* gone back over */
 }
 
 static void check_world(walk_t *walk, const world_t *world)
@@ -418,7 +482,7 @@ static void check_world(walk_t *walk, const world_t *world)
         const world_step_t *w = &world->step[i];
         bool undoable = walk->definition->step[i].compensation != NULL;
         bool untouched = (w->status != SB_STEP_SKIPPED || !walk->model->skips) && !walk->model->no_barrier;
-        promise(walk, is_true(w), "what is recorded is true");
+        promise(walk, is_true(w, undoable), "what is recorded is true");
         if (w->status == SB_STEP_COMPENSATED && untouched)
             promise(walk, w->effect != DONE, "what is undone is undone");
         if (world->status == SB_SAGA_COMPLETED && w->status != SB_STEP_SKIPPED)
@@ -456,11 +520,25 @@ static void take(walk_t *walk, world_t *world, const sb_decision_t *decision, co
     keep_state(walk, world, after, now_us);
 }
 
+/* A participant that keeps its answers would not do it again under the same id. */
+static bool sends_nothing_undone(const world_t *world, const sb_decision_t *decision)
+{
+    for (int i = 0; i < decision->order_count; i++) {
+        const sb_saga_order_t *order = &decision->order[i];
+        const world_step_t *w = &world->step[order->step];
+        if (order->direction == SB_FORWARD && order->round <= w->round &&
+            (w->effect == UNDONE || w->effect == VOIDED))
+            return false;
+    }
+    return true;
+}
+
 static bool input_to(walk_t *walk, world_t *world, const sb_saga_input_t *input, int64_t now_us)
 {
     sb_saga_state_t before = state_of(walk, world), after;
     sb_decision_t decision;
     decide(walk, &before, input, now_us, &decision, &after);
+    promise(walk, sends_nothing_undone(world, &decision), "what was undone is not sent again");
     check_decision(walk, &before, input, now_us, &decision, &after);
     take(walk, world, &decision, &after, now_us);
     return true;
@@ -493,7 +571,8 @@ static bool deliver_undo(walk_t *walk, world_t *world, const action_t *action)
         w->messages |= UNDO_ERROR;
         return w->effect != UNDONE && w->effect != VOIDED;
     }
-    promise(walk, w->was_unknown || w->status == SB_STEP_SKIPPED || w->effect == DONE || w->effect == UNDONE,
+    bool unsure = w->was_unknown || (w->round > 0 && w->unsure & 1 << (w->round - 1));
+    promise(walk, unsure || w->status == SB_STEP_SKIPPED || w->effect == DONE || w->effect == UNDONE,
             "an undo finds what it undoes");
     if (w->effect == DONE)
         w->effect = UNDONE;
@@ -572,6 +651,7 @@ static bool act(walk_t *walk, world_t *world, const action_t *action, sb_saga_in
                              .result = SB_SLICE("{}"),
                              .by = SB_SLICE("ann"),
                              .reason = SB_SLICE("test"),
+                             .pause = action->choice == 1,
                              .skip_mask = action->skip_mask};
     return input_to(walk, world, &input, NOW_US);
 }
@@ -600,13 +680,16 @@ static bool apply(walk_t *walk, world_t *world, const action_t *action)
     case ACT_PAUSE:
         return act(walk, world, action, SB_SAGA_IN_PAUSE, model->pauses, &world->paused_once);
     case ACT_RESUME:
-        return act(walk, world, action, SB_SAGA_IN_RESUME, model->pauses && world->paused, &never);
+        return act(walk, world, action, SB_SAGA_IN_RESUME, (model->pauses || model->rewinds) && world->paused,
+                   &never);
     case ACT_RETRY:
         return act(walk, world, action, SB_SAGA_IN_RETRY, model->retries, &world->retried);
     case ACT_SKIP:
         return act(walk, world, action, SB_SAGA_IN_SKIP, model->skips, &world->skipped);
     case ACT_RESOLVE:
         return act(walk, world, action, SB_SAGA_IN_RESOLVE, model->resolves, &world->resolved);
+    case ACT_REWIND:
+        return act(walk, world, action, SB_SAGA_IN_REWIND, model->rewinds, &world->rewound);
     case ACT_KINDS:
         break;
     }
@@ -615,13 +698,15 @@ static bool apply(walk_t *walk, world_t *world, const action_t *action)
 
 static bool is_of_step(uint8_t kind)
 {
-    return (kind >= ACT_DELIVER_DO && kind <= ACT_REPLY) || kind == ACT_RETRY || kind == ACT_SKIP;
+    return (kind >= ACT_DELIVER_DO && kind <= ACT_REPLY) || kind == ACT_RETRY || kind == ACT_SKIP ||
+           kind == ACT_REWIND;
 }
 
 /* Counts through all actions; the last gives false. */
 static bool next_action(const walk_t *walk, action_t *action)
 {
     int choices = action->kind == ACT_REPLY                              ? 6
+                  : action->kind == ACT_REWIND                           ? 2
                   : action->kind <= ACT_DELIVER_UNDO && action->kind > 0 ? 3
                                                                          : 1;
     int steps = is_of_step(action->kind) ? walk->definition->step_count : 1;
@@ -758,8 +843,8 @@ static void check_rest(walk_t *walk)
 }
 
 static const char *const action_names[ACT_KINDS] = {
-    "start", "deliver", "deliver old", "deliver undo", "reply", "timer", "late timer",
-    "crash", "cancel",  "pause",       "resume",       "retry", "skip",  "resolve"};
+    "start",  "deliver", "deliver old", "deliver undo", "reply", "timer",   "late timer", "crash",
+    "cancel", "pause",   "resume",      "retry",        "skip",  "resolve", "rewind"};
 
 static void describe(const walk_t *walk, uint32_t at, sb_buf_t *out)
 {
@@ -815,7 +900,7 @@ walk_result_t explore(const model_t *model, const mutant_t *mutant)
         mutant->defined(&walk.given);
     world_t first;
     memset(&first, 0, sizeof first);
-    first.failed_step = UINT8_MAX;
+    first.failed_step = first.rewind_to = UINT8_MAX;
     (void)visit(&walk, &first, 0, &(action_t){0});
     for (uint32_t at = 0; at < walk.count; at++) {
         assert_true(walk.count < STATES_MAX);

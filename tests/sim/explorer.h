@@ -35,8 +35,8 @@ typedef struct model {
     bool no_barrier;        /* participants know a repeat, but not that an undo came first */
     bool cancels;
     bool pauses;
-    bool retries, skips, resolves; /* by an operator, once each */
-    bool late;                     /* a timer may fire long after its time, past the saga's deadline too */
+    bool retries, skips, resolves, rewinds; /* by an operator, once each */
+    bool late; /* a timer may fire long after its time, past the saga's deadline too */
 } model_t;
 
 typedef struct walk_result {
@@ -46,6 +46,9 @@ typedef struct walk_result {
     const char *broken;                    /* a promise; NULL: all were kept */
     char trace[4096];                      /* how it came to that */
 } walk_result_t;
+
+/* Whether a walk of the machine as it is went from one status to another, of a saga or of a step. */
+bool explorer_went(bool of_saga, int from, int to);
 
 /* mutant NULL: the machine as it is. */
 walk_result_t explore(const model_t *model, const mutant_t *mutant);

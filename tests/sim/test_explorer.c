@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "saga/machine_internal.h"
 #include "tests/sim/explorer.h"
 #include "tests/support/assert.h"
 
@@ -25,6 +26,8 @@ static const model_t pivot = {
     .cancels = true,
     .retries = true,
     .late = true};
+static const model_t skipped_pivot = {
+    .definition = SAGA(STEP("a", ENDLESS ",\"pivot\":true") "," STEP("b", ENDLESS)), .skips = true};
 static const model_t group = {.definition = SAGA(STEP("a", CLOCK UNDO ",\"parallel\":\"g\"") "," STEP(
                                   "b", CLOCK UNDO ",\"parallel\":\"g\"") "," STEP("c", CLOCK UNDO)),
                               .cancels = true};
@@ -49,6 +52,18 @@ static const model_t no_barrier = {.definition = SAGA(STEP("a", CLOCK UNDO) "," 
                                    .no_barrier = true,
                                    .cancels = true,
                                    .late = true};
+
+static const model_t rewinds = {.definition = SAGA(STEP("a", CLOCK UNDO) "," STEP(
+                                    "b", CLOCK ",\"no_effect\":true") "," STEP("c", CLOCK UNDO)),
+                                .cancels = true,
+                                .rewinds = true};
+static const model_t rewound_group = {.definition = SAGA(STEP("a", CLOCK UNDO ",\"parallel\":\"g\"") "," STEP(
+                                          "b", CLOCK UNDO WHEN ",\"parallel\":\"g\"")),
+                                      .rewinds = true};
+static const model_t rewound_pivot = {
+    .definition = SAGA(STEP("a", CLOCK UNDO) "," STEP("b", ENDLESS ",\"pivot\":true")),
+    .cancels = true,
+    .rewinds = true};
 
 static walk_result_t keeps_its_promises(const model_t *model)
 {
@@ -77,6 +92,10 @@ static void the_pivot_holds(void **state)
 {
     (void)state;
     keeps_its_promises(&pivot);
+    walk_result_t result = explore(&skipped_pivot, NULL);
+    if (result.broken)
+        fail_msg("broken: %s\n%s", result.broken, result.trace);
+    assert_true(result.completed > 0);
 }
 
 static void groups_hold(void **state)
@@ -97,6 +116,14 @@ static void fallbacks_hold(void **state)
     assert_true(keeps_its_promises(&fallback).anomalies > 0);
 }
 
+static void going_back_holds(void **state)
+{
+    (void)state;
+    assert_true(keeps_its_promises(&rewinds).anomalies > 0);
+    keeps_its_promises(&rewound_group);
+    keeps_its_promises(&rewound_pivot);
+}
+
 static void operators_cannot_break_it(void **state)
 {
     (void)state;
@@ -108,6 +135,23 @@ static void without_a_barrier_late_effects_are_reported(void **state)
 {
     (void)state;
     assert_true(keeps_its_promises(&no_barrier).anomalies > 0);
+}
+
+/* After all walks: no row of the transition table is there for nothing. */
+static void every_move_was_made(void **state)
+{
+    (void)state;
+    sb_machine_move_t move;
+    size_t rows = 0;
+    for (; sb_machine_move(rows, &move); rows++)
+        if (!explorer_went(move.of_saga, move.from, move.to))
+            fail_msg("row %zu of the transition table was never taken: %s %s -> %s", rows,
+                     move.of_saga ? "saga" : "step",
+                     move.of_saga ? sb_saga_status_name((sb_saga_status_t)move.from)
+                                  : sb_step_status_name((sb_step_status_t)move.from),
+                     move.of_saga ? sb_saga_status_name((sb_saga_status_t)move.to)
+                                  : sb_step_status_name((sb_step_status_t)move.to));
+    assert_true(rows > 20);
 }
 
 /* ---- faults put in: the walk must find each, by the promise it breaks ---- */
@@ -272,6 +316,43 @@ static void take_for_certain(const sb_saga_state_t *before, const sb_saga_input_
         fold_for_certain(before, &decision->event[i], after);
 }
 
+/* What is gone back over runs again as the command that was undone. */
+static void fold_the_old_round(const sb_saga_state_t *before, const sb_saga_event_t *event,
+                               sb_saga_state_t *after)
+{
+    for (int i = 0; event->kind == SB_SAGA_EV_REWOUND && i < SB_STEPS_MAX; i++) {
+        sb_step_status_t was = before->step[i].status;
+        if (after->step[i].status == SB_STEP_DISPATCHED && after->step[i].round > 1 &&
+            (was == SB_STEP_COMPENSATING || was == SB_STEP_COMPENSATED))
+            after->step[i].round--;
+    }
+}
+
+static void send_the_old_round(const sb_saga_state_t *before, const sb_saga_input_t *input,
+                               sb_decision_t *decision, sb_saga_state_t *after)
+{
+    (void)input;
+    for (int i = 0; i < decision->event_count; i++)
+        fold_the_old_round(before, &decision->event[i], after);
+    for (int i = 0; i < decision->order_count; i++)
+        decision->order[i].round = after->step[decision->order[i].step].round;
+}
+
+/* All of it is undone, whatever was asked for. */
+static void go_back_to_the_start(sb_saga_state_t *state, sb_saga_input_t *input)
+{
+    (void)state;
+    if (input->kind == SB_SAGA_IN_REWIND)
+        input->step = 0;
+}
+
+/* A saga that goes back to a step cannot be cancelled. */
+static void lose_a_cancel(sb_saga_state_t *state, sb_saga_input_t *input)
+{
+    if (input->kind == SB_SAGA_IN_CANCEL && state->rewind_to >= 0)
+        input->kind = SB_SAGA_IN_TIMER;
+}
+
 static const struct {
     const model_t *model;
     mutant_t mutant;
@@ -319,6 +400,19 @@ static const struct {
       .breaks = "compensated means all undone",
       .decided = take_for_certain,
       .folded = fold_for_certain}},
+    {&rewinds,
+     {.name = "an undone command is sent again",
+      .breaks = "what was undone is not sent again",
+      .decided = send_the_old_round,
+      .folded = fold_the_old_round}},
+    {&rewinds,
+     {.name = "it goes back to the start",
+      .breaks = "it goes back as far as asked",
+      .before = go_back_to_the_start}},
+    {&rewinds,
+     {.name = "a cancel on the way back is lost",
+      .breaks = "a cancel is all the way",
+      .before = lose_a_cancel}},
     {&conditions, {.name = "a pause is for ever", .breaks = "every saga can end", .before = never_resume}},
 };
 
@@ -344,8 +438,10 @@ int main(void)
         cmocka_unit_test(groups_hold),
         cmocka_unit_test(conditions_hold),
         cmocka_unit_test(fallbacks_hold),
+        cmocka_unit_test(going_back_holds),
         cmocka_unit_test(operators_cannot_break_it),
         cmocka_unit_test(without_a_barrier_late_effects_are_reported),
+        cmocka_unit_test(every_move_was_made),
         cmocka_unit_test(every_fault_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,6 +24,10 @@ static void assert_same(const sb_saga_event_t *a, const sb_saga_event_t *b)
     assert_int_equal(a->attempt, b->attempt);
     assert_int_equal(a->unknown, b->unknown);
     assert_int_equal(a->wake_us, b->wake_us);
+    assert_int_equal(a->fallback, b->fallback);
+    assert_int_equal(a->pause, b->pause);
+    assert_int_equal(a->error_class, b->error_class);
+    assert_true(sb_slice_equal(a->input, b->input));
     assert_true(sb_slice_equal(a->result, b->result));
     assert_true(sb_slice_equal(a->error, b->error));
     assert_true(sb_slice_equal(a->by, b->by));
@@ -89,6 +93,13 @@ static void every_member_comes_back(void **state)
                                   .unknown = true,
                                   .error = SB_SLICE("no answer in time")},
                "{\"step\":\"first\",\"attempt\":3,\"unknown\":true,\"error\":\"no answer in time\"}");
+    round_trip(&(sb_saga_event_t){.kind = SB_SAGA_EV_REWINDING,
+                                  .step = 0,
+                                  .round = 1,
+                                  .attempt = 1,
+                                  .pause = true,
+                                  .input = SB_SLICE("{\"x\": 1}")},
+               "{\"step\":\"first\",\"pause\":true,\"input\":{\"x\": 1}}");
     round_trip(
         &(sb_saga_event_t){.kind = SB_SAGA_EV_STEP_SKIPPED,
                            .step = 0,

@@ -63,6 +63,8 @@ static void tell_event(const sb_saga_event_t *event, sb_buf_t *out)
         sb_buf_add_text(out, " unknown");
     if (event->fallback)
         sb_buf_add_text(out, " fallback");
+    if (event->pause)
+        sb_buf_add_text(out, " and waits");
 }
 
 static void tell(const sb_decision_t *decision, sb_buf_t *out)
@@ -660,6 +662,134 @@ static void a_skipped_step_that_was_out_is_undone(void **state)
     verb(5, SB_SAGA_IN_SKIP, 0, "refused: it is over");
 }
 
+static void rewind_to(int at_ms, int step, bool pause, const char *want)
+{
+    gives(at_ms,
+          (sb_saga_input_t){.kind = SB_SAGA_IN_REWIND,
+                            .step = step,
+                            .pause = pause,
+                            .by = SB_SLICE("ann"),
+                            .reason = SB_SLICE("because")},
+          want);
+}
+
+static void a_saga_goes_back_to_a_step_and_on_from_there(void **state)
+{
+    (void)state;
+    begin(3);
+    start(0, "started > do a 1.1 > 10");
+    done(1, 0, "step.completed a > do b 1.1 > 11");
+    done(2, 1, "step.completed b > do c 1.1 > 12");
+    rewind_to(3, 1, false, "rewinding b > 12");
+    done(4, 2, "step.completed c > undo c 1.1 > 14"); /* what was out is waited for */
+    undone(5, 2, "step.compensated c > undo b 1.1 > 15");
+    undone(6, 1, "step.compensated b, rewound b > do b 2.1 > 16");
+    done(7, 1, "step.completed b > do c 2.1 > 17");
+    done(8, 2, "step.completed c, completed");
+}
+
+static void it_goes_back_in_the_middle_of_a_compensation(void **state)
+{
+    (void)state;
+    begin(3);
+    start(0, "started > do a 1.1 > 10");
+    done(1, 0, "step.completed a > do b 1.1 > 11");
+    done(2, 1, "step.completed b > do c 1.1 > 12");
+    refused(3, 2, "step.failed c > undo b 1.1 > 13");
+    rewind_to(4, 2, false,
+              "refused: a step before that one was undone, or is not done yet: go back to that > 13");
+    rewind_to(4, 1, true, "rewinding b and waits > 13");
+    undone(5, 1, "step.compensated b, rewound b");
+    assert_true(play.state.paused);
+    rewind_to(6, 0, false, "refused: it is paused: resume it first");
+    verb(6, SB_SAGA_IN_RESUME, -1, "resumed > do b 2.1 > 16");
+    done(7, 1, "step.completed b > do c 2.1 > 17");
+    /* the round that was refused never happened; the one that was undone did */
+    sb_saga_input_t late = reply(SB_FORWARD, 1, SB_OUTCOME_SUCCESS);
+    late.round = 1;
+    gives(8, late, " > 17");
+    late.step = 2;
+    gives(8, late, "anomaly c > 17");
+    refused(9, 2, "step.failed c > undo b 2.1 > 19");
+}
+
+static void it_can_be_cancelled_on_its_way_back(void **state)
+{
+    (void)state;
+    begin(2);
+    start(0, "started > do a 1.1 > 10");
+    done(1, 0, "step.completed a > do b 1.1 > 11");
+    rewind_to(2, 1, false, "rewinding b > 11");
+    verb(3, SB_SAGA_IN_CANCEL, -1, "compensating > 11");
+    verb(3, SB_SAGA_IN_CANCEL, -1, "refused: it is being compensated already > 11");
+    refused(4, 1, "step.failed b > undo a 1.1 > 14");
+    undone(5, 0, "step.compensated a, compensated");
+}
+
+static void there_is_no_way_back_over_the_pivot(void **state)
+{
+    (void)state;
+    begin(3);
+    make_pivot(1);
+    start(0, "started > do a 1.1 > 10");
+    rewind_to(1, 0, false, "rewinding a > 10");
+    begin(3);
+    make_pivot(1);
+    start(0, "started > do a 1.1 > 10");
+    rewind_to(1, 1, false,
+              "refused: a step before that one was undone, or is not done yet: go back to that > 10");
+    rewind_to(1, 7, false, "refused: there is no such step to go back to > 10");
+    done(1, 0, "step.completed a > do b 1.1 > 11");
+    rewind_to(2, 0, false, "refused: its pivot is done or under way: there is no way back > 11");
+    done(3, 1, "step.completed b > do c 1.1 > 13");
+    rewind_to(4, 2, false, "refused: its pivot is done or under way: there is no way back > 13");
+}
+
+static void a_group_is_gone_back_over_as_a_whole(void **state)
+{
+    (void)state;
+    begin(3);
+    play.definition.step[0].group = play.definition.step[1].group = 0;
+    play.definition.step[0].compensation = NULL; /* nothing to undo: it is pending again all the same */
+    start(0, "started > do a 1.1 > do b 1.1 > 10");
+    done(1, 0, "step.completed a > 10");
+    done(2, 1, "step.completed b > do c 1.1 > 12");
+    refused(3, 2, "step.failed c > undo b 1.1 > 13");
+    rewind_to(4, 1, false, "rewinding a > 13");
+    undone(5, 1, "step.compensated b, rewound a > do a 2.1 > do b 2.1 > 15");
+}
+
+static void the_deadline_counts_from_where_it_went_back(void **state)
+{
+    (void)state;
+    begin(2);
+    play.definition.deadline_ms = 30;
+    start(0, "started > do a 1.1 > 10");
+    done(1, 0, "step.completed a > do b 1.1 > 11");
+    refused(2, 1, "step.failed b > undo a 1.1 > 12");
+    rewind_to(25, 0, false, "rewinding a > 12");
+    undone(40, 0, "step.compensated a, rewound a > do a 2.1 > 50");
+    verb(41, SB_SAGA_IN_PAUSE, -1, "paused");
+    verb(69, SB_SAGA_IN_RESUME, -1, "resumed > 70");
+    timer(70, "compensating > 79");
+}
+
+static void another_input_is_for_one_step(void **state)
+{
+    (void)state;
+    begin(2);
+    start(0, "started > do a 1.1 > 10");
+    sb_saga_input_t other = {.kind = SB_SAGA_IN_RETRY, .step = -1, .input = SB_SLICE("{\"x\":1}")};
+    gives(1, other, "refused: another input is for one step: name it > 10");
+    other.step = 0;
+    gives(1, other, "step.retried a 1.2 at 1 > do a 1.2 > 11");
+    assert_true(sb_slice_is(play.decision.event[0].input, "{\"x\":1}"));
+    other.kind = SB_SAGA_IN_REWIND;
+    gives(2, other, "rewinding a > 11");
+    assert_true(sb_slice_is(play.decision.event[0].input, "{\"x\":1}"));
+    refused(3, 0, "step.failed a, rewound a > do a 2.1 > 13");
+}
+
 static void an_operator_can_close_it(void **state)
 {
     (void)state;
@@ -782,6 +912,13 @@ int main(void)
         cmocka_unit_test(a_cancel_undoes_what_was_done),
         cmocka_unit_test(a_retry_does_not_wait),
         cmocka_unit_test(a_skipped_step_that_was_out_is_undone),
+        cmocka_unit_test(a_saga_goes_back_to_a_step_and_on_from_there),
+        cmocka_unit_test(it_goes_back_in_the_middle_of_a_compensation),
+        cmocka_unit_test(it_can_be_cancelled_on_its_way_back),
+        cmocka_unit_test(there_is_no_way_back_over_the_pivot),
+        cmocka_unit_test(a_group_is_gone_back_over_as_a_whole),
+        cmocka_unit_test(the_deadline_counts_from_where_it_went_back),
+        cmocka_unit_test(another_input_is_for_one_step),
         cmocka_unit_test(an_operator_can_close_it),
         cmocka_unit_test(a_takeover_sends_what_is_open),
         cmocka_unit_test(a_fold_refuses_what_cannot_follow),
