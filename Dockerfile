@@ -16,7 +16,7 @@ FROM debian:12-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
         ca-certificates librdkafka1 libjansson4 libpq5 libuuid1 libevent-2.1-7 libevent-openssl-2.1-7 \
-        libevent-pthreads-2.1-7 libcurl4 libssl3 \
+        libevent-pthreads-2.1-7 libcurl4 libssl3 tzdata \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin sagabus
 COPY --from=build /out/usr/local/ /usr/local/

@@ -59,6 +59,7 @@ enum {
     SB_PG_INT2 = 21,
     SB_PG_INT4 = 23,
     SB_PG_TEXT = 25,
+    SB_PG_DATE = 1082, /* as int4: days since 2000-01-01 */
     SB_PG_JSONB = 3802,
     SB_PG_TIMESTAMPTZ = 1184,
     SB_PG_UUID = 2950
@@ -89,6 +90,7 @@ void sb_pg_add_bool(sb_pg_params_t *params, bool value);
 void sb_pg_add_int2(sb_pg_params_t *params, int16_t value);
 void sb_pg_add_int4(sb_pg_params_t *params, int32_t value);
 void sb_pg_add_int8(sb_pg_params_t *params, int64_t value);
+void sb_pg_add_date(sb_pg_params_t *params, int32_t days);     /* since 2000-01-01 */
 void sb_pg_add_text(sb_pg_params_t *params, const char *text); /* NULL: SQL NULL */
 void sb_pg_add_slice(sb_pg_params_t *params, sb_slice_t text); /* as text; absent: SQL NULL */
 void sb_pg_add_bytea(sb_pg_params_t *params, sb_slice_t bytes);

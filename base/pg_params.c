@@ -49,6 +49,11 @@ void sb_pg_add_int4(sb_pg_params_t *params, int32_t value)
     add_integer(params, SB_PG_INT4, value, 4);
 }
 
+void sb_pg_add_date(sb_pg_params_t *params, int32_t days)
+{
+    add_integer(params, SB_PG_DATE, days, 4);
+}
+
 void sb_pg_add_int8(sb_pg_params_t *params, int64_t value)
 {
     add_integer(params, SB_PG_INT8, value, 8);
@@ -100,6 +105,8 @@ static uint32_t array_type(uint32_t element)
         return 1007;
     case SB_PG_TEXT:
         return 1009;
+    case SB_PG_DATE:
+        return 1182;
     case SB_PG_INT8:
         return 1016;
     case SB_PG_TIMESTAMPTZ:

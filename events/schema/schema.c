@@ -758,12 +758,11 @@ void sb_schema_free(sb_schema_t **schema)
 
 /* ---- what a schema describes ---- */
 
-static bool describes(const schema_node_t *node, sb_slice_t rest)
+/* The node that describes the member at a pointer, through properties and $ref; NULL: none. */
+static const schema_node_t *describes(const schema_node_t *node, sb_slice_t rest)
 {
-    if (!node)
-        return false;
-    if (rest.len == 0)
-        return true;
+    if (!node || rest.len == 0)
+        return node;
     const char *slash = memchr(rest.ptr + 1, '/', rest.len - 1);
     size_t length = slash ? (size_t)(slash - rest.ptr) : rest.len;
     sb_slice_t token = {rest.ptr + 1, length - 1};
@@ -776,12 +775,19 @@ static bool describes(const schema_node_t *node, sb_slice_t rest)
     }
     int found = schema_find_name(node, sb_buf_slice(&name));
     sb_buf_fini(&name);
-    if (found >= 0 && describes(node->names[found].node, after))
-        return true;
-    return node->ref && describes(node->ref, rest);
+    const schema_node_t *member = found >= 0 ? describes(node->names[found].node, after) : NULL;
+    return member || !node->ref ? member : describes(node->ref, rest);
 }
 
 bool sb_schema_has(const sb_schema_t *schema, sb_slice_t pointer)
 {
-    return sb_json_pointer_ok(pointer) && describes(schema->root, pointer);
+    return sb_json_pointer_ok(pointer) && describes(schema->root, pointer) != NULL;
+}
+
+unsigned sb_schema_types(const sb_schema_t *schema, sb_slice_t pointer)
+{
+    const schema_node_t *node = sb_json_pointer_ok(pointer) ? describes(schema->root, pointer) : NULL;
+    while (node && node->types == 0 && node->ref)
+        node = node->ref;
+    return node ? node->types : 0;
 }

@@ -24,4 +24,16 @@ SB_MUST_CHECK sb_code_t sb_schema_validate(const sb_schema_t *schema, sb_slice_t
 /* Whether the schema describes a member at pointer (properties only): what a view's field must have. */
 bool sb_schema_has(const sb_schema_t *schema, sb_slice_t pointer);
 
+/* The types a member may have as "type" says it, of these bits; 0: it says nothing, or there is no member. */
+enum {
+    SB_SCHEMA_NULL = 1,
+    SB_SCHEMA_BOOLEAN = 2,
+    SB_SCHEMA_INTEGER = 4,
+    SB_SCHEMA_NUMBER = 8,
+    SB_SCHEMA_STRING = 16,
+    SB_SCHEMA_ARRAY = 32,
+    SB_SCHEMA_OBJECT = 64
+};
+unsigned sb_schema_types(const sb_schema_t *schema, sb_slice_t pointer);
+
 #endif

@@ -13,13 +13,13 @@
 
 /* Bits of schema_node_t.types. An integer is a number too, so it has no kind of its own in the instance. */
 enum {
-    SCHEMA_NULL = 1,
-    SCHEMA_BOOLEAN = 2,
-    SCHEMA_INTEGER = 4,
-    SCHEMA_NUMBER = 8,
-    SCHEMA_STRING = 16,
-    SCHEMA_ARRAY = 32,
-    SCHEMA_OBJECT = 64
+    SCHEMA_NULL = SB_SCHEMA_NULL,
+    SCHEMA_BOOLEAN = SB_SCHEMA_BOOLEAN,
+    SCHEMA_INTEGER = SB_SCHEMA_INTEGER,
+    SCHEMA_NUMBER = SB_SCHEMA_NUMBER,
+    SCHEMA_STRING = SB_SCHEMA_STRING,
+    SCHEMA_ARRAY = SB_SCHEMA_ARRAY,
+    SCHEMA_OBJECT = SB_SCHEMA_OBJECT
 };
 
 typedef enum schema_format { FORMAT_NONE, FORMAT_DATE_TIME, FORMAT_DATE, FORMAT_UUID } schema_format_t;

@@ -19,6 +19,7 @@ typedef struct table_io {
     const char *remove;
     sb_pg_array_t keys; /* of rows to fetch, then of rows to remove */
     sb_pg_array_t column[SB_VIEW_COLUMNS_MAX];
+    sb_pg_array_t dirty;
     sb_pg_params_t upsert_params;
     sb_pg_params_t remove_params;
 } table_io_t;
@@ -149,6 +150,7 @@ sb_code_t sb_view_batch_new(sb_view_batch_t **out, const sb_view_batch_config_t 
         sb_pg_array_add_slice(&batch->names, sb_slice(definition->event[i].name));
     for (int t = 0; t < definition->table_count; t++) {
         const sb_view_table_t *table = &definition->table[t];
+        sb_pg_array_init(&batch->table[t].dirty, SB_PG_BOOL);
         sb_pg_array_init(&batch->table[t].keys, sb_view_types[table->column[0].type].parameter);
         for (int i = 0; i < table->column_count; i++)
             sb_pg_array_init(&batch->table[t].column[i], sb_view_types[table->column[i].type].parameter);
@@ -172,6 +174,7 @@ void sb_view_batch_free(sb_view_batch_t **batch)
     if (!b)
         return;
     for (int t = 0; t < b->config.definition->table_count; t++) {
+        sb_pg_array_fini(&b->table[t].dirty);
         sb_pg_array_fini(&b->table[t].keys);
         for (int i = 0; i < b->config.definition->table[t].column_count; i++)
             sb_pg_array_fini(&b->table[t].column[i]);
@@ -185,22 +188,6 @@ void sb_view_batch_free(sb_view_batch_t **batch)
 }
 
 /* ---- values to and from PostgreSQL ---- */
-
-static void add_value(sb_pg_array_t *array, sb_view_type_t type, const sb_view_value_t *value)
-{
-    if (value->is_null)
-        sb_pg_array_add_null(array);
-    else if (sb_view_types[type].is_bytes)
-        sb_pg_array_add_slice(array, value->bytes);
-    else if (type == SB_VIEW_INT8)
-        sb_pg_array_add_int8(array, value->integer);
-    else if (type == SB_VIEW_INT4)
-        sb_pg_array_add_int4(array, (int32_t)value->integer);
-    else if (type == SB_VIEW_BOOL)
-        sb_pg_array_add_bool(array, value->integer != 0);
-    else
-        sb_pg_array_add_time(array, value->integer);
-}
 
 static sb_code_t out_of_memory(const sb_view_batch_t *batch, sb_error_t *err)
 {
@@ -232,7 +219,7 @@ static sb_code_t fetch_table(sb_view_batch_t *batch, int t, sb_error_t *err)
         sb_view_row_t *row = sb_view_rows_at(rows, i);
         sb_view_value_t key = sb_view_rows_value(rows, row, 0);
         if (!row->loaded)
-            add_value(&io->keys, rows->table->column[0].type, &key);
+            sb_view_value_put(rows->table->column[0].type, &key, &io->keys);
         row->loaded = true;
     }
     if (sb_pg_array_failed(&io->keys))
@@ -316,7 +303,10 @@ static sb_code_t know_types(sb_view_batch_t *batch, page_t *page, sb_error_t *er
     return SB_OK;
 }
 
-static sb_code_t fold_page(sb_view_batch_t *batch, const page_t *page, bool touching, sb_error_t *err)
+typedef sb_code_t (*pass_fn)(sb_view_fold_t *fold, const sb_view_input_t *input, sb_error_t *err);
+
+/* Gives every event of the page, in the version that the view is given, to one of the fold's passes. */
+static sb_code_t fold_page(sb_view_batch_t *batch, const page_t *page, pass_fn pass, sb_error_t *err)
 {
     const sb_view_definition_t *definition = batch->config.definition;
     sb_code_t code = SB_OK;
@@ -325,15 +315,15 @@ static sb_code_t fold_page(sb_view_batch_t *batch, const page_t *page, bool touc
         sb_view_input_t input = {.seq = sb_pg_get_int(page->result, i, 0),
                                  .time_us = sb_pg_get_time(page->result, i, 1),
                                  .subject = sb_pg_get_slice(page->result, i, 3),
-                                 .data = sb_pg_get_slice(page->result, i, 4)};
+                                 .data = sb_pg_get_slice(page->result, i, 4),
+                                 .stream = sb_pg_get_int(page->result, i, 6)};
         code = sb_view_type_map_find(&batch->types, definition, batch->config.catalog, type_no, &input.event,
                                      err);
         if (code != SB_OK || input.event < 0)
             continue;
         code = sb_view_type_map_upcast(&batch->types, definition, type_no, &input, err);
         if (code == SB_OK)
-            code = touching ? sb_view_fold_touch(batch->fold, &input, err)
-                            : sb_view_fold_apply(batch->fold, &input, err);
+            code = pass(batch->fold, &input, err);
     }
     return code;
 }
@@ -347,24 +337,28 @@ static sb_code_t collect_table(sb_view_batch_t *batch, int t, sb_pg_batch_t *out
     const sb_view_rows_t *rows = sb_view_fold_rows(batch->fold, t);
     const sb_view_table_t *table = rows->table;
     sb_pg_array_reset(&io->keys);
+    sb_pg_array_reset(&io->dirty);
     for (int i = 0; i < table->column_count; i++)
         sb_pg_array_reset(&io->column[i]);
     for (size_t k = 0; k < rows->count; k++) {
         const sb_view_row_t *row = sb_view_rows_at(rows, k);
         for (int i = 0; row->changed && row->present && i < table->column_count; i++) {
             sb_view_value_t value = sb_view_rows_value(rows, row, i);
-            add_value(&io->column[i], table->column[i].type, &value);
+            sb_view_value_put(table->column[i].type, &value, &io->column[i]);
         }
+        if (row->changed && row->present)
+            sb_pg_array_add_bool(&io->dirty, row->dirty);
         sb_view_value_t key = sb_view_rows_value(rows, row, 0);
         if (row->changed && !row->present && row->stored)
-            add_value(&io->keys, table->column[0].type, &key);
+            sb_view_value_put(table->column[0].type, &key, &io->keys);
     }
     io->upsert_params = io->remove_params = (sb_pg_params_t)SB_PG_PARAMS_INIT;
-    bool failed = sb_pg_array_failed(&io->keys);
+    bool failed = sb_pg_array_failed(&io->keys) || sb_pg_array_failed(&io->dirty);
     for (int i = 0; i < table->column_count; i++) {
         failed |= sb_pg_array_failed(&io->column[i]);
         sb_pg_add_array(&io->upsert_params, &io->column[i]);
     }
+    sb_pg_add_array(&io->upsert_params, &io->dirty);
     sb_pg_add_array(&io->remove_params, &io->keys);
     *count += io->column[0].count + io->keys.count;
     if (io->column[0].count > 0)
@@ -396,6 +390,22 @@ static sb_code_t write_page(sb_view_batch_t *batch, const sb_lease_t *lease, int
     return sb_pg_batch_run(batch->config.pg, &out, NULL, NULL, err);
 }
 
+/* Loads the rows that the page may change. Where keys come from the carry, that is loaded first. */
+static sb_code_t load_rows(sb_view_batch_t *batch, const page_t *page, sb_error_t *err)
+{
+    const sb_view_definition_t *definition = batch->config.definition;
+    sb_code_t code = SB_OK;
+    if (definition->carries_keys)
+        code = fold_page(batch, page, sb_view_fold_touch_carry, err);
+    if (definition->carries_keys && code == SB_OK)
+        code = fetch_table(batch, definition->carry, err);
+    if (code == SB_OK)
+        code = fold_page(batch, page, sb_view_fold_touch, err);
+    for (int t = 0; t < definition->table_count && code == SB_OK; t++)
+        code = fetch_table(batch, t, err);
+    return code;
+}
+
 sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t to_seq,
                             sb_view_batch_result_t *result, sb_error_t *err)
 {
@@ -406,11 +416,9 @@ sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t t
     if (code == SB_OK)
         code = know_types(batch, &page, err);
     if (code == SB_OK)
-        code = fold_page(batch, &page, true, err);
-    for (int t = 0; t < batch->config.definition->table_count && code == SB_OK; t++)
-        code = fetch_table(batch, t, err);
+        code = load_rows(batch, &page, err);
     if (code == SB_OK)
-        code = fold_page(batch, &page, false, err);
+        code = fold_page(batch, &page, sb_view_fold_apply, err);
     if (code == SB_OK)
         code = write_page(batch, lease, page.reach, result, err);
     sb_pg_result_free(page.result);

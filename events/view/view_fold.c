@@ -21,7 +21,10 @@ struct sb_view_fold {
     sb_buf_t name_scratch;
     sb_buf_t key_scratch;
     sb_buf_t when_scratch;
-    sb_buf_t step_scratch[SB_VIEW_STEPS_MAX];
+    sb_buf_t part_scratch;
+    sb_buf_t step_scratch[SB_VIEW_STEPS_MAX]; /* operands */
+    sb_buf_t next_scratch[SB_VIEW_STEPS_MAX];
+    sb_view_rows_t ahead; /* the carry as the events of a batch will leave it, for keys while touching */
     sb_view_value_t next[SB_VIEW_STEPS_MAX]; /* what a rule is about to write */
     bool writes[SB_VIEW_STEPS_MAX];
 };
@@ -38,6 +41,9 @@ sb_code_t sb_view_fold_new(sb_view_fold_t **out, const sb_view_definition_t *def
                           bytes_max);
         sb_view_rows_init(&fold->stopped[i], &definition->table[i], 1, bytes_max);
     }
+    if (definition->carries_keys)
+        sb_view_rows_init(&fold->ahead, &definition->table[definition->carry],
+                          definition->table[definition->carry].column_count, bytes_max);
     return SB_OK;
 }
 
@@ -64,8 +70,12 @@ void sb_view_fold_free(sb_view_fold_t **fold)
     sb_buf_fini(&f->name_scratch);
     sb_buf_fini(&f->key_scratch);
     sb_buf_fini(&f->when_scratch);
-    for (int i = 0; i < SB_VIEW_STEPS_MAX; i++)
+    sb_buf_fini(&f->part_scratch);
+    for (int i = 0; i < SB_VIEW_STEPS_MAX; i++) {
         sb_buf_fini(&f->step_scratch[i]);
+        sb_buf_fini(&f->next_scratch[i]);
+    }
+    sb_view_rows_fini(&f->ahead);
     free(f);
     *fold = NULL;
 }
@@ -74,6 +84,8 @@ void sb_view_fold_reset(sb_view_fold_t *fold)
 {
     for (int i = 0; i < fold->definition->table_count; i++)
         sb_view_rows_reset(&fold->rows[i]);
+    if (fold->definition->carries_keys)
+        sb_view_rows_reset(&fold->ahead);
     forget_parked(fold);
 }
 
@@ -81,14 +93,6 @@ sb_view_rows_t *sb_view_fold_rows(sb_view_fold_t *fold, int table)
 {
     return &fold->rows[table];
 }
-
-/* A rule at work on an event, and the row it is about. */
-typedef struct target {
-    int table;
-    const sb_view_rule_t *rule;
-    const sb_view_input_t *input;
-    sb_view_value_t key;
-} target_t;
 
 /* ---- parking ---- */
 
@@ -106,6 +110,13 @@ static sb_code_t stop_key(sb_view_fold_t *fold, int table, const sb_view_value_t
     sb_view_row_t *row = NULL;
     fold->stopped_count++;
     return sb_view_rows_get(&fold->stopped[table], key, &row, err);
+}
+
+static void mark_dirty(sb_view_fold_t *fold, int table, const sb_view_value_t *key)
+{
+    sb_view_row_t *row = sb_view_rows_find(&fold->rows[table], key);
+    if (row && row->present)
+        row->dirty = row->changed = true;
 }
 
 sb_code_t sb_view_fold_park_key(sb_view_fold_t *fold, int table, sb_slice_t key, sb_error_t *err)
@@ -137,24 +148,23 @@ static bool remember(parked_list_t *list, const sb_view_parked_t *parked)
 }
 
 /* key NULL: it could not be read. what names the column or the field, problem what is wrong with it. */
-static sb_code_t park(sb_view_fold_t *fold, const target_t *target, const sb_view_value_t *key,
-                      sb_slice_t what, const char *problem, sb_error_t *err)
+static sb_code_t park(sb_view_fold_t *fold, int table, const sb_view_value_t *key,
+                      const sb_view_input_t *input, sb_slice_t what, const char *problem, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
-    if (key)
-        code = stop_key(fold, target->table, key, err);
-    else if (fold->parked.count >= SB_VIEW_PARKED_MAX)
+    if (key) {
+        mark_dirty(fold, table, key);
+        code = stop_key(fold, table, key, err);
+    } else if (fold->parked.count >= SB_VIEW_PARKED_MAX) {
         code = sb_fail(err, SB_TOO_LARGE, "view %s: more than %d events are parked", fold->definition->name,
                        SB_VIEW_PARKED_MAX);
+    }
     if (code != SB_OK)
         return code;
-    sb_view_parked_t parked = {
-        .table = target->table, .event = target->input->event, .seq = target->input->seq};
+    sb_view_parked_t parked = {.table = table, .event = input->event, .seq = input->seq};
     sb_buf_t text = SB_BUF_INIT;
-    if (key && sb_view_types[fold->definition->table[target->table].column[0].type].is_bytes)
-        sb_buf_add_slice(&text, key->bytes);
-    else if (key)
-        sb_buf_printf(&text, "%" PRId64, key->integer);
+    if (key)
+        sb_view_value_text(fold->definition->table[table].column[0].type, key, &text);
     bool failed = sb_buf_failed(&text);
     parked.key = key ? strdup(sb_buf_text(&text)) : NULL;
     sb_buf_reset(&text);
@@ -226,18 +236,134 @@ static bool read_fields(sb_view_fold_t *fold, const sb_view_input_t *input)
     return !is_object || read_members(fold, type, input->data, members);
 }
 
-/* The value a source gives a column. False: *problem says what is wrong with it. *absent: the event does not
- * have the field. */
-static bool source_value(sb_view_fold_t *fold, const sb_view_input_t *input, const sb_view_source_t *source,
-                         sb_view_type_t type, sb_buf_t *scratch, sb_view_value_t *value, bool *absent,
-                         const char **problem)
+/* ---- what a rule takes its values from ---- */
+
+/* An event at work on a table. */
+typedef struct reading {
+    sb_view_fold_t *fold;
+    const sb_view_input_t *input;
+    sb_view_rows_t *carry; /* rows, or those ahead */
+    const char *problem;   /* when a value cannot be read */
+    bool absent;           /* the event, or the carry, does not have it */
+} reading_t;
+
+static const char carry_is_parked[] = "comes from the carry, which is parked for this stream";
+
+static bool carry_stopped(const reading_t *r)
 {
-    *absent = false;
+    sb_view_value_t stream = {false, r->input->stream, {NULL, 0}};
+    return is_stopped(r->fold, r->fold->definition->carry, &stream);
+}
+
+/* Copied, because the row that it lies in may be changed by the same rule. */
+static bool read_carried(reading_t *r, int column, sb_buf_t *scratch, sb_view_value_t *value)
+{
+    sb_view_value_t stream = {false, r->input->stream, {NULL, 0}};
+    const sb_view_row_t *row = sb_view_rows_find(r->carry, &stream);
+    *value = SB_VIEW_NULL;
+    r->problem = carry_is_parked;
+    if (carry_stopped(r))
+        return false;
+    if (row && row->present)
+        *value = sb_view_rows_value(r->carry, row, column);
+    r->absent = value->is_null;
+    if (!value->is_null && value->bytes.ptr) {
+        sb_buf_reset(scratch);
+        sb_buf_add_slice(scratch, value->bytes);
+        value->bytes = sb_buf_slice(scratch);
+    }
+    r->problem = "does not fit in memory";
+    return !sb_buf_failed(scratch);
+}
+
+static bool read_source(reading_t *r, const sb_view_source_t *source, sb_view_bounds_t bounds,
+                        sb_buf_t *scratch, sb_view_value_t *value);
+
+static bool read_day(reading_t *r, const sb_view_source_t *source, sb_buf_t *scratch, sb_view_value_t *value)
+{
+    const sb_view_definition_t *definition = r->fold->definition;
+    sb_view_bounds_t none = {0};
+    if (!read_source(r, &definition->part[source->part], none, scratch, value))
+        return false;
+    if (r->absent || value->is_null)
+        return true;
+    *value = (sb_view_value_t){
+        false, sb_view_zone_day(&definition->zone[source->zone], value->integer), {NULL, 0}};
+    return true;
+}
+
+/* As a token of a JSON Pointer, so that two different lists of parts never make the same text. */
+static void add_escaped(sb_buf_t *out, sb_slice_t text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.ptr[i] == '/' || text.ptr[i] == '~')
+            sb_buf_add_text(out, text.ptr[i] == '/' ? "~1" : "~0");
+        else
+            sb_buf_add_char(out, text.ptr[i]);
+}
+
+/* A part as text: of a field a string, an integer, true or false. */
+static bool read_part_text(reading_t *r, const sb_view_source_t *part, sb_buf_t *out)
+{
+    sb_view_bounds_t none = {0};
+    sb_view_value_t value;
+    sb_view_type_t type = part->type;
+    sb_buf_t *scratch = &r->fold->part_scratch;
+    if (part->origin == SB_VIEW_FIELD) {
+        const sb_scan_value_t *field = &r->fold->field[part->field];
+        r->absent = field->kind == SB_SCAN_INVALID || field->kind == SB_SCAN_NULL;
+        type = field->kind == SB_SCAN_STRING   ? SB_VIEW_TEXT
+               : field->kind == SB_SCAN_NUMBER ? SB_VIEW_INT8
+                                               : SB_VIEW_BOOL;
+        r->problem = "is no text, integer, true or false";
+        const char *why;
+        if (r->absent)
+            return true;
+        if (!sb_view_value_scan(type, none, field, scratch, &value, &why))
+            return false;
+    } else if (!read_source(r, part, none, scratch, &value)) {
+        return false;
+    }
+    r->absent |= value.is_null;
+    if (r->absent)
+        return true;
+    if (type == SB_VIEW_TEXT)
+        add_escaped(out, value.bytes);
+    else
+        sb_view_value_text(type, &value, out);
+    return true;
+}
+
+static bool read_join(reading_t *r, const sb_view_source_t *source, sb_buf_t *scratch, sb_view_value_t *value)
+{
+    sb_buf_reset(scratch);
+    for (int i = 0; i < source->part_count; i++) {
+        if (i > 0)
+            sb_buf_add_char(scratch, '/');
+        if (!read_part_text(r, &r->fold->definition->part[source->part + i], scratch))
+            return false;
+        if (r->absent)
+            return true;
+    }
+    *value = (sb_view_value_t){false, 0, sb_buf_slice(scratch)};
+    r->problem = "does not fit in memory";
+    return !sb_buf_failed(scratch);
+}
+
+/* The value a source gives, as source->type. False: r->problem says what is wrong with it; true and
+ * r->absent: there is none. */
+static bool read_source(reading_t *r, const sb_view_source_t *source, sb_view_bounds_t bounds,
+                        sb_buf_t *scratch, sb_view_value_t *value)
+{
+    const sb_view_input_t *input = r->input;
+    const sb_scan_value_t *field = &r->fold->field[source->field];
+    r->absent = false;
+    r->problem = NULL;
     *value = (sb_view_value_t){false, 0, {NULL, 0}};
     switch (source->origin) {
     case SB_VIEW_FIELD:
-        *absent = fold->field[source->field].kind == SB_SCAN_INVALID;
-        return *absent || sb_view_value_scan(type, &fold->field[source->field], scratch, value, problem);
+        r->absent = field->kind == SB_SCAN_INVALID;
+        return r->absent || sb_view_value_scan(source->type, bounds, field, scratch, value, &r->problem);
     case SB_VIEW_CONST:
         *value = source->constant;
         break;
@@ -248,51 +374,87 @@ static bool source_value(sb_view_fold_t *fold, const sb_view_input_t *input, con
         value->integer = input->time_us;
         break;
     case SB_VIEW_EVENT:
-        value->bytes = sb_slice(fold->definition->event[input->event].name);
+        value->bytes = sb_slice(r->fold->definition->event[input->event].name);
         break;
     case SB_VIEW_SEQ:
         value->integer = input->seq;
         break;
+    case SB_VIEW_STREAM:
+        value->integer = input->stream;
+        break;
+    case SB_VIEW_CARRY:
+        return read_carried(r, source->column, scratch, value);
+    case SB_VIEW_DAY:
+        return read_day(r, source, scratch, value);
+    case SB_VIEW_JOIN:
+        return read_join(r, source, scratch, value);
     }
     return true;
 }
 
-static sb_slice_t source_name(const sb_view_fold_t *fold, const sb_view_input_t *input,
-                              const sb_view_source_t *source)
+/* As read_source, in JSON. */
+static bool read_json(reading_t *r, const sb_view_source_t *source, sb_buf_t *scratch, sb_view_value_t *value)
 {
+    sb_view_bounds_t none = {0};
+    if (source->type == SB_VIEW_JSONB || source->type == SB_VIEW_TYPES)
+        return read_source(r, source, none, scratch, value);
+    if (!read_source(r, source, none, &r->fold->part_scratch, value))
+        return false;
+    sb_buf_reset(scratch);
+    sb_view_value_json(source->type, value, scratch);
+    value->bytes = sb_buf_slice(scratch);
+    r->problem = "does not fit in memory";
+    return !sb_buf_failed(scratch);
+}
+
+static sb_slice_t source_name(const reading_t *r, const sb_view_source_t *source)
+{
+    const sb_view_definition_t *definition = r->fold->definition;
     if (source->origin == SB_VIEW_FIELD)
-        return fold->definition->event[input->event].field[source->field].pointer;
+        return definition->event[r->input->event].field[source->field].pointer;
+    if (source->origin == SB_VIEW_CARRY)
+        return sb_slice(definition->table[definition->carry].column[source->column].name);
     return source->origin == SB_VIEW_SUBJECT ? SB_SLICE("$subject") : SB_SLICE("the value");
 }
 
 /* ---- rules ---- */
 
-/* Compares as when->kind asks. False: the field is absent, null or of another kind. */
-static bool compare_field(sb_view_fold_t *fold, const sb_view_when_t *when, int *order)
+static sb_view_type_t kind_type(json_type kind)
 {
-    const sb_scan_value_t *field = &fold->field[when->field];
-    sb_view_value_t value;
-    const char *problem = NULL;
-    sb_view_type_t type = when->kind == JSON_STRING    ? SB_VIEW_TEXT
-                          : when->kind == JSON_INTEGER ? SB_VIEW_INT8
-                                                       : SB_VIEW_BOOL;
-    if (field->kind == SB_SCAN_INVALID ||
-        !sb_view_value_scan(type, field, &fold->when_scratch, &value, &problem) || value.is_null)
-        return false;
-    *order = sb_view_value_compare(type, &value, &when->value);
-    return true;
+    return kind == JSON_STRING ? SB_VIEW_TEXT : kind == JSON_INTEGER ? SB_VIEW_INT8 : SB_VIEW_BOOL;
 }
 
-static bool holds(sb_view_fold_t *fold, const sb_view_when_t *when)
+/* The left side of a condition, as its right side is. False: it is absent, null or of another kind. */
+static bool condition_value(reading_t *r, const sb_view_when_t *when, sb_view_value_t *value)
 {
-    if (!when->given)
-        return true;
-    sb_scan_kind_t kind = fold->field[when->field].kind;
+    sb_view_fold_t *fold = r->fold;
+    const char *problem = NULL;
+    sb_view_bounds_t none = {0};
+    if (when->field < 0)
+        return read_carried(r, when->column, &fold->when_scratch, value) && !value->is_null;
+    return fold->field[when->field].kind != SB_SCAN_INVALID &&
+           sb_view_value_scan(kind_type(when->kind), none, &fold->field[when->field], &fold->when_scratch,
+                              value, &problem) &&
+           !value->is_null;
+}
+
+static bool exists(reading_t *r, const sb_view_when_t *when)
+{
+    sb_view_value_t value;
+    if (when->field < 0)
+        return read_carried(r, when->column, &r->fold->when_scratch, &value) && !value.is_null;
+    sb_scan_kind_t kind = r->fold->field[when->field].kind;
+    return kind != SB_SCAN_INVALID && kind != SB_SCAN_NULL;
+}
+
+static bool holds(reading_t *r, const sb_view_when_t *when)
+{
+    sb_view_value_t value;
     if (when->compare >= SB_VIEW_EXISTS)
-        return (kind != SB_SCAN_INVALID && kind != SB_SCAN_NULL) == (when->compare == SB_VIEW_EXISTS);
-    int order = 0;
-    if (!compare_field(fold, when, &order))
+        return exists(r, when) == (when->compare == SB_VIEW_EXISTS);
+    if (!condition_value(r, when, &value))
         return when->compare == SB_VIEW_NE;
+    int order = sb_view_value_compare(kind_type(when->kind), &value, &when->value);
     switch (when->compare) {
     case SB_VIEW_EQ:
         return order == 0;
@@ -313,48 +475,84 @@ static bool holds(sb_view_fold_t *fold, const sb_view_when_t *when)
     return false;
 }
 
+/* Conditions on a carry that is not known (it is parked, or, while touching, not loaded) are taken to hold.
+ */
+static bool all_hold(reading_t *r, const sb_view_rule_t *rule, bool carry_known)
+{
+    for (int i = 0; i < rule->when_count; i++)
+        if ((carry_known || rule->when[i].field >= 0) && !holds(r, &rule->when[i]))
+            return false;
+    return true;
+}
+
+/* A rule at work on an event, and the row it is about. */
+typedef struct target {
+    int table;
+    const sb_view_rule_t *rule;
+    const sb_view_input_t *input;
+    bool touching;
+    reading_t reading;
+    sb_view_value_t key;
+} target_t;
+
+static sb_code_t park_at(sb_view_fold_t *fold, const target_t *target, bool key_known, sb_slice_t what,
+                         const char *problem, sb_error_t *err)
+{
+    return park(fold, target->table, key_known ? &target->key : NULL, target->input, what, problem, err);
+}
+
 /* Finds out which row the rule is about. *concerns: none (its condition does not hold, it has no key here,
- * the key is parked) unless set. With touching, what is wrong with the key is left for apply to say. */
-static sb_code_t aim(sb_view_fold_t *fold, target_t *target, bool touching, bool *concerns, sb_error_t *err)
+ * the key is parked) unless set. While touching, what is wrong is left for apply to say. */
+static sb_code_t aim(sb_view_fold_t *fold, target_t *target, bool *concerns, sb_error_t *err)
 {
     const sb_view_rule_t *rule = target->rule;
-    sb_view_type_t type = fold->definition->table[target->table].column[0].type;
-    const char *problem = "";
-    bool absent = false;
+    reading_t *r = &target->reading;
+    bool broken = rule->reads_carry && carry_stopped(r);
     *concerns = false;
-    if (!holds(fold, &rule->when))
+    /* Touching looks ahead for the carry alone; of other tables it touches what might be changed, or marked.
+     */
+    bool known = !broken && (!target->touching || r->carry == &fold->ahead) &&
+                 (!target->touching || target->table == fold->definition->carry);
+    if (!all_hold(r, rule, known))
         return SB_OK;
-    bool readable = source_value(fold, target->input, &rule->key, type, &fold->key_scratch, &target->key,
-                                 &absent, &problem);
-    if (readable && (absent || target->key.is_null))
+    sb_view_bounds_t none = {0};
+    bool readable = read_source(r, &rule->key, none, &fold->key_scratch, &target->key);
+    if (readable && (r->absent || target->key.is_null))
         return SB_OK;
     bool fits = readable && target->key.bytes.len <= SB_VIEW_KEY_BYTES_MAX;
-    if (!fits && !touching) {
-        sb_slice_t name = source_name(fold, target->input, &rule->key);
-        return park(fold, target, NULL, name, readable ? "is too long for a key" : problem, err);
-    }
-    *concerns = fits && !is_stopped(fold, target->table, &target->key);
-    return SB_OK;
+    if (!fits)
+        return target->touching ? SB_OK
+                                : park_at(fold, target, false, source_name(r, &rule->key),
+                                          readable ? "is too long for a key" : r->problem, err);
+    *concerns = !is_stopped(fold, target->table, &target->key);
+    if (!*concerns || !broken || target->touching)
+        return SB_OK;
+    *concerns = false;
+    return park_at(fold, target, true, SB_SLICE("the value"), carry_is_parked, err);
 }
 
 /* The next value of each column the rule changes, into fold->next. False: *step cannot be carried out. */
-static bool compute(sb_view_fold_t *fold, const target_t *target, const sb_view_row_t *row, int *step,
-                    const char **problem)
+static bool compute(sb_view_fold_t *fold, target_t *target, const sb_view_rows_t *rows,
+                    const sb_view_row_t *row, int *step)
 {
     const sb_view_rule_t *rule = target->rule;
-    const sb_view_rows_t *rows = &fold->rows[target->table];
+    reading_t *r = &target->reading;
     for (int i = 0; i < rule->step_count; i++) {
         const sb_view_step_t *s = &rule->step[i];
         const sb_view_column_t *column = &rows->table->column[s->column];
         sb_view_value_t present = row->present ? sb_view_rows_value(rows, row, s->column) : column->initial;
         sb_view_value_t operand = SB_VIEW_NULL;
-        bool absent = false;
+        sb_view_work_t work = {column->type, column->bounds, &fold->next_scratch[i]};
+        bool readable = true;
         *step = i;
-        if (s->op->takes_source && !source_value(fold, target->input, &s->source, column->type,
-                                                 &fold->step_scratch[i], &operand, &absent, problem))
-            return false;
-        fold->writes[i] = !absent;
-        if (!absent && !s->op->apply(column->type, &present, &operand, &fold->next[i], problem))
+        r->absent = false;
+        if (s->op->takes_json)
+            readable = read_json(r, &s->source, &fold->step_scratch[i], &operand);
+        else if (s->op->takes_source)
+            readable = read_source(r, &s->source, column->bounds, &fold->step_scratch[i], &operand);
+        fold->writes[i] = readable && !r->absent;
+        if (!readable ||
+            (!r->absent && !s->op->apply(&work, &present, &operand, &fold->next[i], &r->problem)))
             return false;
     }
     return true;
@@ -370,19 +568,18 @@ static sb_code_t make_present(sb_view_rows_t *rows, sb_view_row_t *row, sb_error
 }
 
 /* Values are computed before the first is written, so a rule changes its row as a whole or not at all. */
-static sb_code_t carry_out(sb_view_fold_t *fold, const target_t *target, sb_error_t *err)
+static sb_code_t carry_out(sb_view_fold_t *fold, target_t *target, sb_view_rows_t *rows, sb_error_t *err)
 {
-    sb_view_rows_t *rows = &fold->rows[target->table];
     const sb_view_rule_t *rule = target->rule;
     sb_view_row_t *row = NULL;
-    const char *problem = "";
     int step = 0;
     sb_code_t code = sb_view_rows_get(rows, &target->key, &row, err);
     if (code != SB_OK)
         return code;
-    if (!compute(fold, target, row, &step, &problem)) {
+    if (!compute(fold, target, rows, row, &step)) {
         const char *column = rows->table->column[rule->step[step].column].name;
-        return park(fold, target, &target->key, sb_slice(column), problem, err);
+        return target->touching ? SB_OK
+                                : park_at(fold, target, true, sb_slice(column), target->reading.problem, err);
     }
     if (rule->removes) {
         row->changed |= row->present;
@@ -398,31 +595,59 @@ static sb_code_t carry_out(sb_view_fold_t *fold, const target_t *target, sb_erro
     return code;
 }
 
-static sb_code_t run_rule(sb_view_fold_t *fold, target_t *target, bool touching, sb_error_t *err)
+/* The row of the carry ahead begins as the one that was loaded. */
+static sb_code_t copy_ahead(sb_view_fold_t *fold, const sb_view_value_t *stream, sb_error_t *err)
+{
+    const sb_view_rows_t *from = &fold->rows[fold->definition->carry];
+    const sb_view_row_t *loaded = sb_view_rows_find(from, stream);
+    sb_view_row_t *row = NULL;
+    if (sb_view_rows_find(&fold->ahead, stream))
+        return SB_OK;
+    sb_code_t code = sb_view_rows_get(&fold->ahead, stream, &row, err);
+    if (code != SB_OK || !loaded || !loaded->present)
+        return code;
+    row->present = true;
+    for (int i = 1; i < from->table->column_count && code == SB_OK; i++) {
+        sb_view_value_t value = sb_view_rows_value(from, loaded, i);
+        code = sb_view_rows_put(&fold->ahead, row, i, &value, err);
+    }
+    return code;
+}
+
+static sb_code_t run_rule(sb_view_fold_t *fold, target_t *target, sb_error_t *err)
 {
     bool concerns = false;
     sb_view_row_t *row = NULL;
-    sb_code_t code = aim(fold, target, touching, &concerns, err);
+    sb_view_rows_t *rows = &fold->rows[target->table];
+    sb_code_t code = aim(fold, target, &concerns, err);
     if (code != SB_OK || !concerns)
         return code;
-    return touching ? sb_view_rows_get(&fold->rows[target->table], &target->key, &row, err)
-                    : carry_out(fold, target, err);
+    if (!target->touching)
+        return carry_out(fold, target, rows, err);
+    if (target->table == fold->definition->carry && fold->definition->carries_keys)
+        return carry_out(fold, target, &fold->ahead, err);
+    return sb_view_rows_get(rows, &target->key, &row, err);
 }
 
 static sb_code_t run_table(sb_view_fold_t *fold, int table, const sb_view_input_t *input, bool readable,
                            bool touching, sb_error_t *err)
 {
     const sb_view_table_t *t = &fold->definition->table[table];
+    int carry = fold->definition->carry;
+    bool ahead = touching && fold->definition->carries_keys;
     sb_code_t code = SB_OK;
     for (int i = 0; i < t->on_count && code == SB_OK; i++) {
         if (t->on[i].event != input->event)
             continue;
-        target_t target = {.table = table, .input = input};
+        target_t target = {.table = table, .input = input, .touching = touching};
+        target.reading = (reading_t){.fold = fold, .input = input};
+        if (carry >= 0)
+            target.reading.carry = ahead ? &fold->ahead : &fold->rows[carry];
         if (!readable)
-            return touching ? SB_OK : park(fold, &target, NULL, SB_SLICE("the body"), "is not JSON", err);
+            return touching ? SB_OK : park_at(fold, &target, false, SB_SLICE("the body"), "is not JSON", err);
         for (int k = 0; k < t->on[i].rule_count && code == SB_OK; k++) {
             target.rule = &t->on[i].rule[k];
-            code = run_rule(fold, &target, touching, err);
+            code = run_rule(fold, &target, err);
         }
     }
     return code;
@@ -437,9 +662,22 @@ static sb_code_t run_event(sb_view_fold_t *fold, const sb_view_input_t *input, b
     return code;
 }
 
+sb_code_t sb_view_fold_touch_carry(sb_view_fold_t *fold, const sb_view_input_t *input, sb_error_t *err)
+{
+    sb_view_value_t stream = {false, input->stream, {NULL, 0}};
+    sb_view_row_t *row = NULL;
+    if (!fold->definition->event[input->event].carries)
+        return SB_OK;
+    return sb_view_rows_get(&fold->rows[fold->definition->carry], &stream, &row, err);
+}
+
 sb_code_t sb_view_fold_touch(sb_view_fold_t *fold, const sb_view_input_t *input, sb_error_t *err)
 {
-    return run_event(fold, input, true, err);
+    sb_view_value_t stream = {false, input->stream, {NULL, 0}};
+    sb_code_t code = sb_view_fold_touch_carry(fold, input, err);
+    if (code == SB_OK && fold->definition->carries_keys && fold->definition->event[input->event].carries)
+        code = copy_ahead(fold, &stream, err);
+    return code == SB_OK ? run_event(fold, input, true, err) : code;
 }
 
 sb_code_t sb_view_fold_apply(sb_view_fold_t *fold, const sb_view_input_t *input, sb_error_t *err)

@@ -6,7 +6,8 @@
  * will change), then applied; a replay only applies.
  *
  * What cannot be folded (a field of the wrong type, an overflow) parks its key: the row stays as it was
- * before that event, later events of the key are passed over, everything else goes on. A rule whose key is
+ * before that event and is dirty from then on, later events of the key are passed over, everything else goes
+ * on. A rule whose key is
  * absent or null does not concern the table; an operation whose field is absent changes nothing.
  *
  * Thread: the owner's.
@@ -27,6 +28,7 @@ typedef struct sb_view_input {
     int event; /* index into the definition's events */
     int64_t seq;
     int64_t time_us;
+    int64_t stream;     /* its number; only read when the definition has a carry */
     sb_slice_t subject; /* only read when the definition reads it */
     sb_slice_t data;
 } sb_view_input_t;
@@ -47,7 +49,11 @@ void sb_view_fold_free(sb_view_fold_t **fold);
 /* Forgets rows and what was parked since the last reset, but not which keys are parked. */
 void sb_view_fold_reset(sb_view_fold_t *fold);
 
-/* Makes sure that every row the event may change is there. */
+/* Makes sure that the row of the carry is there that the event reads or changes. A view whose keys come from
+ * the carry has all events of a batch through here, and these rows loaded, before the first is touched. */
+SB_MUST_CHECK sb_code_t sb_view_fold_touch_carry(sb_view_fold_t *fold, const sb_view_input_t *input,
+                                                 sb_error_t *err);
+/* Makes sure that every row the event may change is there; events in their order. */
 SB_MUST_CHECK sb_code_t sb_view_fold_touch(sb_view_fold_t *fold, const sb_view_input_t *input,
                                            sb_error_t *err);
 /* Changes the rows. SB_TOO_LARGE: past the memory cap, or more than SB_VIEW_PARKED_MAX keys are parked. */

@@ -45,13 +45,21 @@ sb_code_t sb_view_fingerprint(const sb_catalog_t *catalog, const sb_view_definit
     sb_buf_add(&text, artifact->hash.byte, sizeof artifact->hash.byte);
     for (int i = 0; i < definition->event_count; i++)
         add_upcasts(catalog, definition->event[i].name, &text);
+    sb_code_t code = SB_OK;
+    for (int i = 0; code == SB_OK && i < definition->zone_count; i++) {
+        sb_hash_t rules;
+        code = sb_view_zone_hash(&definition->zone[i], &rules, err);
+        sb_buf_add(&text, rules.byte, sizeof rules.byte);
+    }
     bool failed = sb_buf_failed(&text);
     if (text.len == sizeof artifact->hash.byte)
         *out = artifact->hash; /* none: as it ever was */
     else
         sb_hash_bytes(sb_buf_slice(&text), out);
     sb_buf_fini(&text);
-    return failed ? sb_fail(err, SB_NO_MEMORY, "view %s: out of memory", definition->name) : SB_OK;
+    if (code == SB_OK && failed)
+        code = sb_fail(err, SB_NO_MEMORY, "view %s: out of memory", definition->name);
+    return code;
 }
 
 sb_code_t sb_view_registered(const sb_catalog_t *catalog, sb_slice_t name, int version,

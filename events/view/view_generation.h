@@ -20,8 +20,8 @@ typedef struct sb_view_generation {
 void sb_view_role(char *text, const char *view);
 void sb_view_replay_role(char *text, const char *view);
 
-/* What a view's rows follow from, beside the events: its definition, and what its event types' versions
- * declare about becoming the newest. */
+/* What a view's rows follow from, beside the events: its definition, what its event types' versions declare
+ * about becoming the newest, and the rules of its time zones. */
 SB_MUST_CHECK sb_code_t sb_view_fingerprint(const sb_catalog_t *catalog,
                                             const sb_view_definition_t *definition, sb_hash_t *out,
                                             sb_error_t *err);

@@ -110,7 +110,7 @@ static sb_code_t find_place(sb_view_reader_t *reader, sb_slice_t view, sb_slice_
     if (code != SB_OK)
         return code;
     int at = table.ptr ? sb_view_definition_table(definition, table) : 0;
-    if (at < 0)
+    if (at < 0 || definition->table[at].hidden)
         return sb_fail(err, SB_NOT_FOUND, "view %s has no table %.*s", definition->name, SB_SLICE_ARG(table));
     place->table = &definition->table[at];
     place->view = definition->name;
@@ -131,20 +131,6 @@ static void add_row(const sb_view_table_t *table, const sb_pg_result_t *result, 
     sb_buf_add_char(out, '}');
 }
 
-static void add_value(sb_pg_params_t *params, sb_view_type_t type, const sb_view_value_t *value)
-{
-    if (sb_view_types[type].is_bytes)
-        sb_pg_add_slice(params, value->bytes);
-    else if (type == SB_VIEW_INT8)
-        sb_pg_add_int8(params, value->integer);
-    else if (type == SB_VIEW_INT4)
-        sb_pg_add_int4(params, (int32_t)value->integer);
-    else if (type == SB_VIEW_BOOL)
-        sb_pg_add_bool(params, value->integer != 0);
-    else
-        sb_pg_add_time(params, value->integer);
-}
-
 static sb_code_t add_filter(const sb_view_table_t *table, const sb_view_filter_t *filter, int *column,
                             sb_pg_params_t *params, sb_error_t *err)
 {
@@ -159,7 +145,7 @@ static sb_code_t add_filter(const sb_view_table_t *table, const sb_view_filter_t
     if (!sb_view_value_parse(found->type, filter->value, &value))
         return sb_fail(err, SB_INVALID, "filter %s: \"%.*s\" is not of type %s", found->name,
                        SB_SLICE_ARG(filter->value), sb_view_types[found->type].name);
-    add_value(params, found->type, &value);
+    sb_view_value_add(found->type, &value, params);
     return SB_OK;
 }
 
@@ -182,7 +168,7 @@ static sb_code_t run_page(sb_view_reader_t *reader, const sb_view_table_t *table
     if (query->cursor.ptr && !sb_view_value_parse(table->column[0].type, query->cursor, &after))
         return sb_fail(err, SB_INVALID, "the cursor is not one of this view");
     if (query->cursor.ptr)
-        add_value(&params, table->column[0].type, &after);
+        sb_view_value_add(table->column[0].type, &after, &params);
     sb_pg_add_int4(&params, limit);
     const char *sql = NULL;
     sb_buf_t text = SB_BUF_INIT;
@@ -196,10 +182,10 @@ static sb_code_t run_page(sb_view_reader_t *reader, const sb_view_table_t *table
 static void add_cursor(const sb_view_table_t *table, const sb_pg_result_t *result, int row, sb_buf_t *out)
 {
     sb_view_value_t key = sb_view_value_get(table->column[0].type, result, row, 0);
-    if (table->column[0].type == SB_VIEW_TEXT)
-        sb_buf_add_json(out, key.bytes);
-    else
-        sb_buf_printf(out, "\"%" PRId64 "\"", key.integer);
+    sb_buf_t text = SB_BUF_INIT;
+    sb_view_value_text(table->column[0].type, &key, &text);
+    sb_buf_add_json(out, sb_buf_slice(&text));
+    sb_buf_fini(&text);
 }
 
 sb_code_t sb_view_read(sb_view_reader_t *reader, const sb_view_query_t *query, sb_buf_t *out, sb_error_t *err)

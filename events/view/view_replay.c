@@ -95,10 +95,11 @@ static sb_code_t enter_phase(replay_t *replay, sb_replay_phase_t phase, sb_error
 static sb_code_t on_event(void *context, const sb_slice_t *fields, int count, sb_error_t *err)
 {
     replay_t *replay = context;
-    if (count != 5)
+    if (count != 6)
         return sb_fail(err, SB_CORRUPT, "replay: a row of %d fields", count);
     sb_view_input_t input = {.seq = sb_pg_read_int(fields[0]),
                              .time_us = sb_pg_read_time(fields[1]),
+                             .stream = sb_pg_read_int(fields[5]),
                              .subject = fields[3],
                              .data = fields[4]};
     int type_no = (int)sb_pg_read_int(fields[2]);
@@ -188,28 +189,6 @@ static sb_code_t read_history(replay_t *replay, sb_error_t *err)
 
 /* ---- load ---- */
 
-static void add_value(sb_buf_t *rows, sb_view_type_t type, const sb_view_value_t *value)
-{
-    static const char jsonb_version = 1;
-    if (value->is_null) {
-        sb_pg_copy_null(rows);
-    } else if (type == SB_VIEW_JSONB) {
-        sb_buf_add_be32(rows, (uint32_t)value->bytes.len + 1);
-        sb_buf_add(rows, &jsonb_version, 1);
-        sb_buf_add_slice(rows, value->bytes);
-    } else if (sb_view_types[type].is_bytes) {
-        sb_pg_copy_bytes(rows, value->bytes);
-    } else if (type == SB_VIEW_INT8) {
-        sb_pg_copy_int8(rows, value->integer);
-    } else if (type == SB_VIEW_INT4) {
-        sb_pg_copy_int4(rows, (int32_t)value->integer);
-    } else if (type == SB_VIEW_BOOL) {
-        sb_pg_copy_bool(rows, value->integer != 0);
-    } else {
-        sb_pg_copy_time(rows, value->integer);
-    }
-}
-
 static sb_code_t send_rows(replay_t *replay, const sb_view_rows_t *rows, sb_error_t *err)
 {
     sb_buf_t out = SB_BUF_INIT;
@@ -218,11 +197,12 @@ static sb_code_t send_rows(replay_t *replay, const sb_view_rows_t *rows, sb_erro
         const sb_view_row_t *row = sb_view_rows_at(rows, k);
         if (!row->present)
             continue;
-        sb_pg_copy_row(&out, rows->table->column_count);
+        sb_pg_copy_row(&out, rows->table->column_count + 1);
         for (int i = 0; i < rows->table->column_count; i++) {
             sb_view_value_t value = sb_view_rows_value(rows, row, i);
-            add_value(&out, rows->table->column[i].type, &value);
+            sb_view_value_copy(rows->table->column[i].type, &value, &out);
         }
+        sb_pg_copy_bool(&out, row->dirty);
         replay->progress.rows++;
         if (out.len >= SEND_BYTES)
             code = sb_pg_copy_in_send(replay->pg, &out, err);

@@ -259,7 +259,7 @@ sb_code_t sb_view_rows_put(sb_view_rows_t *rows, sb_view_row_t *row, int column,
         return SB_OK;
     }
     size_t length = value->bytes.len;
-    if (length > UINT16_MAX * (size_t)ROOM_UNIT)
+    if (length > UINT32_MAX)
         return sb_fail(err, SB_TOO_LARGE, "table %s: a value of %zu bytes", rows->table->name, length);
     if (length > cell->room * (size_t)ROOM_UNIT) {
         sb_code_t code;
@@ -267,7 +267,8 @@ sb_code_t sb_view_rows_put(sb_view_rows_t *rows, sb_view_row_t *row, int column,
         if (!taken)
             return code;
         cell->as.bytes = taken;
-        cell->room = (uint16_t)((length + ROOM_UNIT - 1) / ROOM_UNIT);
+        size_t units = (length + ROOM_UNIT - 1) / ROOM_UNIT;
+        cell->room = (uint16_t)(units < UINT16_MAX ? units : UINT16_MAX);
     }
     if (length > 0)
         memmove(cell->as.bytes, value->bytes.ptr, length);

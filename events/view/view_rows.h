@@ -28,6 +28,7 @@ typedef struct sb_view_row {
     bool present; /* false: no row in the view, or deleted */
     bool stored;  /* the view's table has it */
     bool changed; /* since it was loaded */
+    bool dirty;   /* its key is parked: events that came later are not in it */
     bool loaded;  /* what the table has was read, or there is nothing to read */
     sb_view_cell_t cell[];
 } sb_view_row_t;

@@ -72,6 +72,17 @@ void sb_view_sql_generation(sb_buf_t *out, const sb_view_table_t *table, int64_t
     sb_buf_printf(out, "%s_g%" PRId64, table->name, generation);
 }
 
+/* Beside the columns of the definition. In the table it is the last one; people see it behind the key,
+ * because a new version's columns must come last in the SQL view. */
+#define DIRTY "dirty"
+
+static void add_type(sb_buf_t *out, const sb_view_column_t *column)
+{
+    sb_buf_add_text(out, sb_view_types[column->type].name);
+    if (column->type == SB_VIEW_NUMERIC)
+        sb_buf_printf(out, "(%d,%d)", column->bounds.precision, column->bounds.scale);
+}
+
 static void add_columns(sb_buf_t *out, const sb_view_table_t *table, bool cast)
 {
     for (int i = 0; i < table->column_count; i++) {
@@ -93,10 +104,12 @@ void sb_view_sql_create(sb_buf_t *out, const sb_view_table_t *table, int64_t gen
         const sb_view_column_t *column = &table->column[i];
         sb_buf_add_text(out, i ? ", " : "");
         add_name(out, column->name);
-        sb_buf_printf(out, " %s", sb_view_types[column->type].name);
+        sb_buf_add_char(out, ' ');
+        add_type(out, column);
         if (i == 0) /* pages are cut by the key, so its order must not change with the operating system's */
             sb_buf_add_text(out, column->type == SB_VIEW_TEXT ? " COLLATE \"C\" NOT NULL" : " NOT NULL");
     }
+    sb_buf_add_text(out, ", " DIRTY " bool NOT NULL");
     sb_buf_add_text(out, ") WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05);\n");
 }
 
@@ -122,10 +135,16 @@ void sb_view_sql_index(sb_buf_t *out, const sb_view_table_t *table, int64_t gene
 
 void sb_view_sql_expose(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
 {
+    if (table->hidden)
+        return;
     sb_buf_add_text(out, "CREATE OR REPLACE VIEW ");
     add_view(out, table);
     sb_buf_add_text(out, " AS SELECT ");
-    add_columns(out, table, false);
+    for (int i = 0; i < table->column_count; i++) {
+        add_name(out, table->column[i].name);
+        sb_buf_add_text(out, i == 0 ? ", " DIRTY : "");
+        sb_buf_add_text(out, i + 1 < table->column_count ? ", " : "");
+    }
     sb_buf_add_text(out, " FROM ");
     add_generation(out, table, generation);
     sb_buf_add_text(out, ";\n");
@@ -146,7 +165,7 @@ void sb_view_sql_copy_in(sb_buf_t *out, const sb_view_table_t *table, int64_t ge
     add_generation(out, table, generation);
     sb_buf_add_text(out, " (");
     add_columns(out, table, false);
-    sb_buf_add_text(out, ") FROM STDIN (FORMAT BINARY, FREEZE)");
+    sb_buf_add_text(out, ", " DIRTY ") FROM STDIN (FORMAT BINARY, FREEZE)");
 }
 
 void sb_view_sql_copy_out(sb_buf_t *out, const sb_view_definition_t *definition, const char *type_nos,
@@ -155,7 +174,7 @@ void sb_view_sql_copy_out(sb_buf_t *out, const sb_view_definition_t *definition,
     const char *key = definition->reads_subject ? "s.key" : "NULL::text";
     const char *join = definition->reads_subject ? " JOIN sagabus.stream s ON s.stream_no = e.stream_no" : "";
     sb_buf_printf(out,
-                  "COPY (SELECT e.seq, e.at, e.type_no, %s, e.data FROM sagabus.event e%s "
+                  "COPY (SELECT e.seq, e.at, e.type_no, %s, e.data, e.stream_no FROM sagabus.event e%s "
                   "WHERE e.class = 1 AND e.type_no = ANY ('%s') AND e.seq > %" PRId64 " AND e.seq <= %" PRId64
                   " ORDER BY e.seq) TO STDOUT (FORMAT BINARY)",
                   key, join, type_nos, after, to);
@@ -183,13 +202,13 @@ static void add_unnest(sb_buf_t *out, const sb_view_table_t *table)
 {
     for (int i = 0; i < table->column_count; i++)
         sb_buf_printf(out, "%su.v%d%s", i ? ", " : "", i, sb_view_types[table->column[i].type].from);
-    sb_buf_add_text(out, " FROM unnest(");
+    sb_buf_add_text(out, ", u." DIRTY " FROM unnest(");
     for (int i = 0; i < table->column_count; i++)
-        sb_buf_printf(out, "%s$%d::%s[]", i ? ", " : "", i + 1, element_name(table->column[i].type));
-    sb_buf_add_text(out, ") AS u (");
+        sb_buf_printf(out, "$%d::%s[], ", i + 1, element_name(table->column[i].type));
+    sb_buf_printf(out, "$%d::bool[]) AS u (", table->column_count + 1);
     for (int i = 0; i < table->column_count; i++)
-        sb_buf_printf(out, "%sv%d", i ? ", " : "", i);
-    sb_buf_add_text(out, ")");
+        sb_buf_printf(out, "v%d, ", i);
+    sb_buf_add_text(out, DIRTY ")");
 }
 
 void sb_view_sql_upsert(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
@@ -198,17 +217,18 @@ void sb_view_sql_upsert(sb_buf_t *out, const sb_view_table_t *table, int64_t gen
     add_generation(out, table, generation);
     sb_buf_add_text(out, " (");
     add_columns(out, table, false);
-    sb_buf_add_text(out, ") SELECT ");
+    sb_buf_add_text(out, ", " DIRTY ") SELECT ");
     add_unnest(out, table);
     sb_buf_add_text(out, " ON CONFLICT (");
     add_name(out, table->column[0].name);
-    sb_buf_add_text(out, table->column_count > 1 ? ") DO UPDATE SET " : ") DO NOTHING");
+    sb_buf_add_text(out, ") DO UPDATE SET ");
     for (int i = 1; i < table->column_count; i++) {
-        sb_buf_add_text(out, i > 1 ? ", " : "");
         add_name(out, table->column[i].name);
         sb_buf_add_text(out, " = excluded.");
         add_name(out, table->column[i].name);
+        sb_buf_add_text(out, ", ");
     }
+    sb_buf_add_text(out, DIRTY " = excluded." DIRTY);
 }
 
 void sb_view_sql_remove(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
@@ -231,12 +251,12 @@ void sb_view_sql_page(sb_buf_t *out, const sb_view_table_t *table, const int *fi
     for (size_t i = 0; i < filter_count; i++) {
         sb_buf_add_text(out, i ? " AND " : " WHERE ");
         add_name(out, table->column[filters[i]].name);
-        sb_buf_printf(out, " = $%zu", ++parameter);
+        sb_buf_printf(out, " = $%zu%s", ++parameter, sb_view_types[table->column[filters[i]].type].given);
     }
     if (after) {
         sb_buf_add_text(out, filter_count ? " AND " : " WHERE ");
         add_name(out, table->column[0].name);
-        sb_buf_printf(out, " > $%zu", ++parameter);
+        sb_buf_printf(out, " > $%zu%s", ++parameter, sb_view_types[table->column[0].type].given);
     }
     sb_buf_add_text(out, " ORDER BY ");
     add_name(out, table->column[0].name);

@@ -24,15 +24,16 @@ void sb_view_sql_expose(sb_buf_t *out, const sb_view_table_t *table, int64_t gen
 void sb_view_sql_drop(sb_buf_t *out, sb_slice_t table);
 void sb_view_sql_generation(sb_buf_t *out, const sb_view_table_t *table, int64_t generation); /* T_gN */
 
-/* COPY into a generation's table, all columns. */
+/* COPY into a generation's table: all columns, then whether the row is dirty. */
 void sb_view_sql_copy_in(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
-/* COPY of events of the types ('{1,2}') in (after, to], columns as view_page has them. */
+/* COPY of events of the types ('{1,2}') in (after, to]: seq, at, type_no, key of the stream (NULL when
+ * nothing reads it), data, stream_no. */
 void sb_view_sql_copy_out(sb_buf_t *out, const sb_view_definition_t *definition, const char *type_nos,
                           int64_t after, int64_t to);
 
 /* Rows of some keys: $1 is their array. */
 void sb_view_sql_fetch(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
-/* Rows in place of those there are: one array a column. */
+/* Rows in place of those there are: one array a column, and one that says which are dirty. */
 void sb_view_sql_upsert(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
 void sb_view_sql_remove(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
+#include "events/view/view_zone.h"
 #include "tests/pg/view_world.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -161,7 +163,7 @@ static void the_list_says_how_each_view_stands(void **state)
     sb_world_open(&world);
     sb_view_reader_t *reader = open_reader(&world);
     assert_ok(sb_view_list(reader, SB_SLICE_NONE, see, &seen, &err), &err);
-    assert_int_equal(seen.count, 2);
+    assert_int_equal(seen.count, SB_WORLD_VIEWS);
     assert_string_equal(seen.state, "new");
     assert_int_equal(seen.info.newest_version, 1);
     sb_world_append(&world, 5, 200, 20, 50);
@@ -169,7 +171,7 @@ static void the_list_says_how_each_view_stands(void **state)
     sb_world_start(&world, &p, "owner-1", 100);
     assert_soon(sb_world_is_at(&world, "order_summary", safe), 10000);
     assert_ok(sb_view_list(reader, SB_SLICE("order_summary"), see, &seen, &err), &err);
-    assert_int_equal(seen.count, 3);
+    assert_int_equal(seen.count, SB_WORLD_VIEWS + 1);
     assert_string_equal(seen.state, "live");
     assert_string_equal(seen.owner, "owner-1");
     assert_int_equal(seen.info.generation, 1);
@@ -213,13 +215,99 @@ static void a_view_is_checked_against_the_schemas(void **state)
     assert_refused(world.catalog, VIEW("t", "{\"order.creatd\":{\"count\":[\"n\"]}}"),
                    "/tables/0/on/order.creatd", "no event type order.creatd");
     assert_refused(world.catalog, VIEW("t", "{\"order.created\":{\"add\":{\"n\":\"/amout\"}}}"),
-                   "/tables/0/on/order.created", "order.created version 1, its newest, has no field /amout");
+                   "/tables/0/on/order.created/add/n",
+                   "order.created version 1, its newest, has no field /amout");
+    assert_refused(world.catalog, VIEW("t", "{\"order.created\":{\"add\":{\"n\":\"/currency\"}}}"),
+                   "/tables/0/on/order.created/add/n",
+                   "/currency of order.created version 1 is string, here it is read as int8");
+    assert_refused(world.catalog,
+                   VIEW("t", "{\"order.created\":{\"count\":[\"n\"],\"when\":{\"pointer\":\"/amount\","
+                             "\"operator\":\"==\",\"value\":\"5\"}}}"),
+                   "/tables/0/on/order.created/when", "is integer, here it is read as text");
     /* version 1 has it, but its events are brought to version 2 */
     assert_refused(world.catalog, VIEW("t", "{\"order.shipped\":{\"set\":{\"n\":\"/carrier\"}}}"),
-                   "/tables/0/on/order.shipped",
+                   "/tables/0/on/order.shipped/set/n",
                    "order.shipped version 2, its newest, has no field /carrier");
     assert_refused(world.catalog, VIEW("order_summary", "{\"order.created\":{\"add\":{\"n\":\"/amount\"}}}"),
                    "/tables/0/name", "is view order_summary's");
+    sb_world_close(&world);
+}
+
+/* ---- values beside PostgreSQL's own ---- */
+
+/* What PostgreSQL says the offset is, against ours, at the edges and at random times. */
+static void assert_zone(sb_pg_t *pg, const sb_view_zone_t *zone, int random_times)
+{
+    static const char ask[] =
+        "SELECT count(*), min(u.at) FROM unnest($2::bigint[], $3::int[], $4::int[]) AS u (at, shift, day) "
+        "CROSS JOIN LATERAL (SELECT to_timestamp(u.at) AT TIME ZONE $1::text AS local) l "
+        "WHERE extract(epoch FROM l.local) - u.at <> u.shift OR l.local::date - date '1970-01-01' <> u.day";
+    sb_pg_array_t at;
+    sb_pg_array_t shift;
+    sb_pg_array_t day;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *result = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_array_init(&at, SB_PG_INT8);
+    sb_pg_array_init(&shift, SB_PG_INT4);
+    sb_pg_array_init(&day, SB_PG_INT4);
+    uint64_t random = 88172645463325252u;
+    for (int i = 0; i < zone->count * 3 + random_times; i++) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        int64_t seconds = (int64_t)(random % 25000000000u) - INT64_C(4000000000); /* the years 1843 to 2635 */
+        if (i < zone->count * 3)
+            seconds = zone->at[i / 3] + i % 3 - 1;
+        if (i < 3)
+            continue; /* the beginning of time */
+        sb_pg_array_add_int8(&at, seconds);
+        sb_pg_array_add_int4(&shift, sb_view_zone_offset(zone, seconds));
+        sb_pg_array_add_int4(&day, (int32_t)sb_view_zone_day(zone, seconds * 1000000 + 999999));
+    }
+    sb_pg_add_text(&params, zone->name);
+    sb_pg_add_array(&params, &at);
+    sb_pg_add_array(&params, &shift);
+    sb_pg_add_array(&params, &day);
+    assert_ok(sb_pg_query(pg, ask, &params, &result, &err), &err);
+    if (sb_pg_get_int(result, 0, 0) != 0)
+        fail_msg("%s: %" PRId64 " of %d differ, the first at %" PRId64, zone->name,
+                 sb_pg_get_int(result, 0, 0), at.count, sb_pg_get_int(result, 0, 1));
+    sb_pg_result_free(result);
+    sb_pg_array_fini(&at);
+    sb_pg_array_fini(&shift);
+    sb_pg_array_fini(&day);
+}
+
+/* North, south, at midnight and a minute past it, by half an hour, on other calendars, a day that never was.
+ */
+static void time_zones_are_postgresqls(void **state)
+{
+    (void)state;
+    static const char some[] =
+        "SELECT unnest(ARRAY['UTC', 'Europe/Berlin', 'Europe/Dublin', 'America/New_York', "
+        "'America/St_Johns', "
+        "'America/Sao_Paulo', 'America/Santiago', 'Australia/Lord_Howe', 'Asia/Kathmandu', 'Asia/Tehran', "
+        "'Africa/Casablanca', 'Africa/Cairo', 'Asia/Gaza', 'Pacific/Apia', 'Pacific/Kiritimati', "
+        "'America/Nuuk', "
+        "'Antarctica/Troll', 'Asia/Pyongyang', 'Etc/GMT+12', 'Africa/Monrovia', 'Antarctica/Casey'])";
+    static const char all[] =
+        "SELECT name FROM pg_timezone_names WHERE name !~ '^(posix|right|posixrules|local)' "
+        "AND upper(name) NOT IN (SELECT abbrev FROM pg_timezone_abbrevs) AND name <> 'Factory' "
+        "ORDER BY name"; /* an abbreviation (CET) is a fixed offset to AT TIME ZONE */
+    sb_world_t world;
+    sb_pg_result_t *names = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_world_open(&world);
+    assert_ok(sb_pg_query(world.pg, getenv("SB_TEST_LONG") ? all : some, NULL, &names, &err), &err);
+    assert_true(sb_pg_rows(names) > 15);
+    for (int i = 0; i < sb_pg_rows(names); i++) {
+        sb_view_zone_t zone;
+        assert_ok(sb_view_zone_load(&zone, sb_pg_get_text(names, i, 0), &err), &err);
+        assert_zone(world.pg, &zone, 500);
+        sb_view_zone_fini(&zone);
+    }
+    sb_pg_result_free(names);
     sb_world_close(&world);
 }
 
@@ -231,6 +319,7 @@ int main(void)
         cmocka_unit_test(a_row_is_read_by_its_key),
         cmocka_unit_test(the_list_says_how_each_view_stands),
         cmocka_unit_test(a_view_is_checked_against_the_schemas),
+        cmocka_unit_test(time_zones_are_postgresqls),
     };
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }

@@ -14,6 +14,8 @@
 
 #include <pthread.h>
 
+#define SB_WORLD_VIEWS 4 /* under schemas/ */
+
 typedef struct sb_world {
     char uri[SB_TEST_URI];
     sb_pg_t *pg;
@@ -48,7 +50,7 @@ typedef struct sb_world_projector {
 /* A projector of its own catalog, in a thread. */
 void sb_world_start(sb_world_t *world, sb_world_projector_t *p, const char *owner, uint32_t batch_events);
 void sb_world_stop(sb_world_projector_t *p);
-/* Starts one, waits until both views are at the safe sequence number, stops it. */
+/* Starts one, waits until all views are at the safe sequence number, stops it. */
 void sb_world_project(sb_world_t *world, uint32_t batch_events);
 
 /* Runs a replay with a catalog of its own. */

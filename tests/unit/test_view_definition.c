@@ -35,20 +35,31 @@ static void assert_refused(const char *text, const char *pointer, const char *pa
     "\"timestamptz\"},{\"name\":\"j\",\"type\":\"jsonb\"},{\"name\":\"b\",\"type\":\"bool\"}]"
 #define RULE(rule) VIEW("[" TABLE(COLUMNS, "{\"a.b\":" rule "}") "]")
 
+#define CARRY(carry, rule)                                                                                   \
+    "{\"view\":\"v\",\"version\":1,\"carry\":" carry ",\"tables\":[" TABLE(COLUMNS, "{\"a.b\":" rule "}") "]}"
+#define AMOUNT                                                                                               \
+    "{\"columns\":[{\"name\":\"amount\",\"type\":\"int8\"}],\"on\":{\"a.b\":{\"set\":{\"amount\":\"/n\"}}}}"
+
 static void the_seed_views_compile(void **state)
 {
     (void)state;
-    static const char *const files[] = {SB_TEST_VIEWS "/order_summary.json",
-                                        SB_TEST_VIEWS "/customer_orders.json"};
-    for (size_t i = 0; i < 2; i++) {
+    static const struct {
+        const char *file;
+        bool reads_subject;
+        int tables, events;
+    } views[] = {{SB_TEST_VIEWS "/order_summary.json", true, 1, 5},
+                 {SB_TEST_VIEWS "/customer_orders.json", false, 2, 4},
+                 {SB_TEST_VIEWS "/inventory_levels.json", false, 1, 1},
+                 {SB_TEST_VIEWS "/payments_daily.json", false, 1, 3}};
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++) {
         json_t *body = NULL;
         sb_view_definition_t *view = NULL;
         sb_error_t err = SB_ERROR_INIT;
-        assert_ok(sb_json_read_file(&body, files[i], NULL, &err), &err);
+        assert_ok(sb_json_read_file(&body, views[i].file, NULL, &err), &err);
         assert_ok(sb_view_definition_new(&view, body, &err), &err);
-        assert_int_equal(view->reads_subject, i == 0);
-        assert_int_equal(view->table_count, 1);
-        assert_int_equal(view->event_count, i == 0 ? 5 : 3);
+        assert_int_equal(view->reads_subject, views[i].reads_subject);
+        assert_int_equal(view->table_count, views[i].tables);
+        assert_int_equal(view->event_count, views[i].events);
         json_decref(body);
         sb_view_definition_free(&view);
     }
@@ -72,7 +83,7 @@ static void a_definition_knows_what_it_reads(void **state)
     assert_null(type->field[1].name.ptr);
     const sb_view_on_t *on = &view->table[0].on[0];
     assert_int_equal(on->rule_count, 2);
-    assert_true(on->rule[0].when.given);
+    assert_int_equal(on->rule[0].when_count, 1);
     assert_int_equal(on->rule[0].key.origin, SB_VIEW_SUBJECT);
     assert_int_equal(on->rule[1].key.origin, SB_VIEW_FIELD);
     assert_int_equal(sb_view_table_column(&view->table[0], SB_SLICE("at")), 3);
@@ -98,14 +109,36 @@ static void a_fault_is_named_with_its_place(void **state)
         {VIEW("[{\"name\":\"t\",\"columns\":[],\"on\":{}}]"), "/tables/0/key", "missing"},
         {VIEW("[{\"name\":\"t\",\"key\":{\"column\":\"k\",\"type\":\"bool\",\"from\":\"/"
               "k\"},\"columns\":[],\"on\":{}}]"),
-         "/tables/0/key/type", "text or int8"},
+         "/tables/0/key/type", "text, int8 or date"},
         {VIEW("[" TABLE("{}", "{\"a.b\":{}}") "]"), "/tables/0/columns", "array"},
         {VIEW("[" TABLE("[{\"name\":\"id\",\"type\":\"text\"}]", "{\"a.b\":{}}") "]"),
          "/tables/0/columns/0/name", "another column"},
         {VIEW("[" TABLE("[{\"name\":\"xmin\",\"type\":\"text\"}]", "{\"a.b\":{}}") "]"),
          "/tables/0/columns/0/name", "PostgreSQL's own"},
         {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"float8\"}]", "{\"a.b\":{}}") "]"),
+         "/tables/0/columns/0/type", "floating point"},
+        {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"money\"}]", "{\"a.b\":{}}") "]"),
          "/tables/0/columns/0/type", "none of"},
+        {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"numeric\"}]", "{\"a.b\":{}}") "]"),
+         "/tables/0/columns/0/type", "numeric(P,S)"},
+        {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"numeric(39,2)\"}]", "{\"a.b\":{}}") "]"),
+         "/tables/0/columns/0/type", "from 1 to 38"},
+        {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"numeric(4,5)\"}]", "{\"a.b\":{}}") "]"),
+         "/tables/0/columns/0/type", "from 0 to P"},
+        {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"numeric(4,2)\",\"default\":1.5}]", "{\"a.b\":{}}") "]"),
+         "/tables/0/columns/0/default", "write it as a string"},
+        {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"numeric(4,2)\",\"default\":\"1.555\"}]",
+                        "{\"a.b\":{}}") "]"),
+         "/tables/0/columns/0/default", "more decimals"},
+        {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"date\",\"default\":\"2026-02-30\"}]",
+                        "{\"a.b\":{}}") "]"),
+         "/tables/0/columns/0/default", "date"},
+        {VIEW("[" TABLE("[{\"name\":\"dirty\",\"type\":\"bool\"}]", "{\"a.b\":{}}") "]"),
+         "/tables/0/columns/0/name", "sagabus's"},
+        {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"text\",\"items\":5}]", "{\"a.b\":{}}") "]"),
+         "/tables/0/columns/0/items", "is for jsonb"},
+        {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"jsonb\",\"items\":1001}]", "{\"a.b\":{}}") "]"),
+         "/tables/0/columns/0/items", "from 1 to 1000"},
         {VIEW("[" TABLE("[{\"name\":\"c\",\"type\":\"int4\",\"default\":2147483648}]", "{\"a.b\":{}}") "]"),
          "/tables/0/columns/0/default", "int4"},
         {VIEW("[" TABLE("[]", "{}") "]"), "/tables/0/on", "event types"},
@@ -135,6 +168,34 @@ static void a_fault_is_named_with_its_place(void **state)
          "\"value\" is missing"},
         {RULE("{\"when\":{\"pointer\":\"/x\",\"operator\":\">\",\"value\":true}}"),
          "/tables/0/on/a.b/when/operator", "does not order"},
+        {RULE("{\"append\":{\"j\":\"/n\"}}"), "/tables/0/on/a.b/append/j", "how many \"items\""},
+        {RULE("{\"append\":{\"s\":\"/n\"}}"), "/tables/0/on/a.b/append/s", "append is not for"},
+        {RULE("{\"set\":{\"s\":{\"carry\":\"s\"}}}"), "/tables/0/on/a.b/set/s/carry", "the view has none"},
+        {RULE("{\"set\":{\"s\":{\"konst\":1}}}"), "/tables/0/on/a.b/set/s", "has none of"},
+        {RULE("{\"set\":{\"s\":{\"const\":\"x\",\"carry\":\"y\"}}}"), "/tables/0/on/a.b/set/s/carry",
+         "not known"},
+        {RULE("{\"set\":{\"n\":{\"join\":[\"/a\",\"/b\"]}}}"), "/tables/0/on/a.b/set/n/join",
+         "join is text, the column is int8"},
+        {RULE("{\"set\":{\"s\":{\"join\":[\"/a\"]}}}"), "/tables/0/on/a.b/set/s/join", "2 to 8"},
+        {RULE("{\"set\":{\"s\":{\"join\":[\"/a\",{\"join\":[\"/b\",\"/c\"]}]}}}"),
+         "/tables/0/on/a.b/set/s/join/1", "no text"},
+        {RULE("{\"set\":{\"s\":{\"join\":[\"/a\",{\"date\":\"$time\",\"zone\":\"Mars/Olympus\"}]}}}"),
+         "/tables/0/on/a.b/set/s/join/1/zone", "Mars/Olympus"},
+        {RULE("{\"set\":{\"s\":{\"join\":[\"/a\",{\"date\":\"$time\",\"zone\":\"../passwd\"}]}}}"),
+         "/tables/0/on/a.b/set/s/join/1/zone", "tz database"},
+        {RULE("{\"set\":{\"at\":{\"date\":\"$time\",\"zone\":\"UTC\"}}}"), "/tables/0/on/a.b/set/at",
+         "date is date, the column is timestamptz"},
+        {RULE("{\"set\":{\"s\":{\"join\":[\"/a\",{\"date\":\"$seq\",\"zone\":\"UTC\"}]}}}"),
+         "/tables/0/on/a.b/set/s/join/1/date", "$seq is int8"},
+        {RULE("{\"when\":[],\"count\":[\"n\"]}"), "/tables/0/on/a.b/when", "array of 1 to 8"},
+        {CARRY("{\"columns\":[],\"on\":{\"a.b\":{\"key\":\"/x\"}}}", "{}"), "/carry/on/a.b/key", "no use"},
+        {CARRY("{\"columns\":[],\"on\":{}}", "{}"), "/carry/on", "event types"},
+        {CARRY(AMOUNT, "{\"set\":{\"s\":{\"carry\":\"amount\"}}}"), "/tables/0/on/a.b/set/s/carry",
+         "amount is int8, the column is text"},
+        {CARRY(AMOUNT, "{\"set\":{\"s\":{\"carry\":\"amont\"}}}"), "/tables/0/on/a.b/set/s/carry",
+         "no column \"amont\""},
+        {CARRY(AMOUNT, "{\"when\":{\"carry\":\"amount\",\"operator\":\"==\",\"value\":\"x\"}}"),
+         "/tables/0/on/a.b/when/value", "another type"},
         {RULE("[{\"count\":[\"n\"]},{\"key\":\"$time\"}]"), "/tables/0/on/a.b/1/key", "the column is text"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

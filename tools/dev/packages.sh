@@ -57,6 +57,7 @@ find_missing() { # find_missing [kafka] [test] [lint]: sets `missing`
     need_library libevent_openssl libevent-dev
     need_library libcurl libcurl4-openssl-dev
     need_library libssl libssl-dev
+    [ -e "${TZDIR:-/usr/share/zoneinfo}/Europe/Berlin" ] || missing="$missing tzdata"
     pg_bin >/dev/null || missing="$missing postgresql"
     for _for in "$@"; do
         case $_for in
