@@ -262,6 +262,21 @@ sb_code_t sb_cmd_saga_start(sb_cli_t *cli, sb_error_t *err)
 
 /* ---- list ---- */
 
+/* Options that say which sagas, and what the server calls them. */
+static const struct {
+    const char *option, *member;
+    bool is_flag;
+} filters[] = {{"type", "type", false},
+               {"step", "step", false},
+               {"participant", "participant", false},
+               {"error", "error", false},
+               {"fingerprint", "fingerprint", false},
+               {"since", "started_after", false},
+               {"until", "started_before", false},
+               {"status", "status", false},
+               {"attention", "attention", true},
+               {"paused", "paused", true}};
+
 static void add_query(sb_buf_t *path, const char *name, const char *value)
 {
     if (!value)
@@ -279,6 +294,8 @@ sb_code_t sb_cmd_saga_list(sb_cli_t *cli, sb_error_t *err)
                                           {"STARTED", "/started_at"},
                                           {"ENDED", "/ended_at"},
                                           {"ATTENTION", "/attention"},
+                                          {"STEP", "/step"},
+                                          {"ERROR", "/error"},
                                           {NULL, NULL}};
     sb_remote_t *remote = NULL;
     sb_buf_t path = SB_BUF_INIT;
@@ -289,13 +306,13 @@ sb_code_t sb_cmd_saga_list(sb_cli_t *cli, sb_error_t *err)
     (void)snprintf(limit_text, sizeof limit_text, "%lld", (long long)limit);
     sb_buf_add_text(&path, "/v1/sagas");
     add_query(&path, "limit", limit_text);
-    add_query(&path, "type", sb_cli_option(cli, "type"));
-    add_query(&path, "status", sb_cli_option(cli, "status"));
+    for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++) {
+        const char *value = sb_cli_option(cli, filters[i].option);
+        add_query(&path, filters[i].member, value && filters[i].is_flag ? "true" : value);
+    }
     add_query(&path, "cursor", sb_cli_option(cli, "cursor"));
     if (sb_cli_option(cli, "oldest-first"))
         add_query(&path, "sort", "oldest");
-    if (sb_cli_option(cli, "attention"))
-        add_query(&path, "attention", "true");
     if (code == SB_OK)
         code = sb_remote_open(&remote, cli->config, err);
     if (code == SB_OK)

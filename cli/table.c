@@ -9,6 +9,17 @@
             "reason", 'r', "TEXT", "why; kept with the saga"                                                 \
         }                                                                                                    \
     }
+/* Which sagas, for lists and for acts on many. */
+#define OPTIONS_FILTER                                                                                       \
+    {"type", 't', "TYPE", "only of this type"},                                                              \
+        {"participant", 0, "NAME", "whose step hangs, or turned the saga back"},                             \
+        {"error", 0, "TEXT", "part of the error's text, in small or large letters"},                         \
+        {"fingerprint", 0, "DIGITS", "of the error, from a list: the same but for numbers in it"},           \
+        {"since", 0, "TIME", "started at or after; RFC 3339"}, {"until", 0, "TIME", "started before"},       \
+    {                                                                                                        \
+        "attention", 0, NULL, "only those that wait for an operator"                                         \
+    }
+
 #define DETAIL_SAGA "SAGA is its id, or TYPE/KEY."
 
 const sb_cli_command_t sb_cli_table[] = {
@@ -350,13 +361,15 @@ const sb_cli_command_t sb_cli_table[] = {
      "",
      "List sagas, newest first",
      NULL,
-     {{"type", 't', "TYPE", "only of this type"},
+     {OPTIONS_FILTER,
+      {"step", 0, "NAME", "the step that hangs, or turned the saga back"},
       {"status", 0, "STATUS", "started, completed, compensating, compensated or failed"},
-      {"attention", 0, NULL, "only those that wait for an operator"},
+      {"paused", 0, NULL, "only paused ones"},
       {"oldest-first", 0, NULL, "the other way round"},
       {"limit", 'n', "COUNT", "1 to 500; default: 50"},
       {"cursor", 0, "TEXT", "the page after"}},
-     {"sagabus saga list --status compensating", "sagabus saga list --attention"},
+     {"sagabus saga list --status compensating", "sagabus saga list --attention",
+      "sagabus saga list --step charge_payment --error 'card declined' --since 2026-11-20T10:00:00Z"},
      sb_cmd_saga_list},
     {"saga",
      "show",

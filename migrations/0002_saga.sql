@@ -27,6 +27,10 @@ CREATE TABLE saga (
     UNIQUE (type, key)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX saga_started ON saga (started_at DESC, no DESC);
+-- What is searched for among sagas that met trouble. A saga that does not keeps these columns NULL from its start to its
+-- end, so its rows are in neither index and its updates stay HOT.
+CREATE INDEX saga_trouble ON saga (started_at DESC, no DESC) WHERE error IS NOT NULL OR step IS NOT NULL;
+CREATE INDEX saga_fingerprint ON saga (fingerprint, started_at DESC, no DESC) WHERE fingerprint IS NOT NULL;
 ALTER TABLE saga ALTER COLUMN input SET COMPRESSION lz4;
 
 -- Verbs for sagas that another instance owns: written by any instance, taken by the owner in order.
@@ -40,6 +44,10 @@ CREATE TABLE saga_command (
     reason       text,
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     done_at      timestamptz,
-    outcome      text
+    outcome      text,
+    audit_no     bigint                            -- of the act on many sagas that it belongs to
 ) WITH (fillfactor = 70);
+CREATE INDEX saga_command_saga ON saga_command (saga_no);
+CREATE INDEX saga_command_requested ON saga_command (requested_at DESC, command_no DESC);
+CREATE INDEX saga_command_audit ON saga_command (audit_no) WHERE audit_no IS NOT NULL;
 CREATE INDEX saga_command_open ON saga_command (shard, command_no) WHERE done_at IS NULL;

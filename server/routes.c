@@ -31,10 +31,13 @@ const sb_route_t sb_routes[] = {
      "sagas", "wait:answer when it is over, or 202 after this long (30s, at most http.wait_max_ms)",
      "SagaStart", "SagaBrief", 201},
     {"GET", "/v1/sagas", READ, NULL, sb_get_sagas, "A page of sagas, newest first.", "sagas",
-     "status:started, completed, compensating, compensated or failed;type:saga type;key:with type: the one "
-     "saga of this business key;attention:true: only "
-     "those that wait "
-     "for an operator;sort:newest or oldest;" PAGE,
+     "status:started, completed, compensating, compensated or failed;type:saga type;key:business key; with "
+     "type alone: that one saga, with its steps;step:the step that hangs, or turned the saga "
+     "back;participant:of that step;error:part of its error text;fingerprint:of its error, as a page shows "
+     "it: the same for errors that differ in numbers only;started_after:RFC 3339 time;started_before:RFC "
+     "3339 "
+     "time;attention:true: only those that wait for an operator;paused:true: only those;sort:newest or "
+     "oldest;" PAGE,
      NULL, "SagaPage", 200},
     {"GET", "/v1/sagas/{id}", READ, NULL, sb_get_saga, "A saga with its steps and history.", "sagas",
      "history:false leaves the history out", NULL, "Saga", 200},

@@ -260,29 +260,11 @@ sb_code_t sb_get_saga_explanation(sb_worker_t *worker, sb_request_t *request, sb
     return sb_saga_explain(worker->pg, worker->engine->catalog, &id, sb_wall_us(), &request->out, err);
 }
 
-static sb_code_t read_status(const char *text, int *out, sb_error_t *err)
-{
-    *out = 0;
-    if (!text)
-        return SB_OK;
-    for (int s = SB_SAGA_STARTED; s <= SB_SAGA_FAILED; s++) {
-        if (strcmp(text, sb_saga_status_name((sb_saga_status_t)s)) == 0) {
-            *out = s;
-            return SB_OK;
-        }
-    }
-    return sb_fail(
-        err, SB_INVALID,
-        "query parameter status=%s: started, completed, compensating, compensated or failed is wanted", text);
-}
-
-/* The page of the one saga that has the business key; an empty one when there is none. */
+/* The page of the one saga that has the business key, with its steps; an empty one when there is none. */
 static sb_code_t find_by_key(sb_worker_t *worker, sb_request_t *request, const char *type, const char *key,
                              sb_error_t *err)
 {
     sb_uuid_t id;
-    if (!type)
-        return sb_fail(err, SB_INVALID, "query parameter key: type is wanted too, keys are unique per type");
     sb_code_t code = sb_saga_find(worker->pg, sb_slice(type), sb_slice(key), &id, err);
     sb_buf_add_text(&request->out, "{\"items\":[");
     if (code == SB_OK)
@@ -295,26 +277,29 @@ static sb_code_t find_by_key(sb_worker_t *worker, sb_request_t *request, const c
 
 sb_code_t sb_get_sagas(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
 {
-    static const char *const query[] = {"status", "type",  "key",    "attention",
-                                        "sort",   "limit", "cursor", NULL};
+    static const char *const query[] = {
+        "status",         "type",        "key",   "attention",   "paused",
+        "step",           "participant", "error", "fingerprint", "started_after",
+        "started_before", "sort",        "limit", "cursor",      NULL};
     const char *type = sb_request_query(request, "type");
     const char *key = sb_request_query(request, "key");
     const char *cursor = sb_request_query(request, "cursor");
     const char *sort = sb_request_query(request, "sort");
-    sb_saga_page_t page = {.type = sb_slice(type), .cursor = sb_slice(cursor)};
+    sb_saga_page_t page = {.cursor = sb_slice(cursor)};
     int64_t limit = 0;
     sb_code_t code = sb_request_query_only(request, query, err);
-    if (code == SB_OK)
-        code = read_status(sb_request_query(request, "status"), &page.status, err);
-    if (code == SB_OK)
-        code = sb_request_query_bool(request, "attention", &page.attention_only, err);
+    for (int i = 0; code == SB_OK && sb_saga_filter_names[i]; i++) {
+        const char *value = sb_request_query(request, sb_saga_filter_names[i]);
+        if (value)
+            code = sb_saga_filter_set(&page.filter, sb_saga_filter_names[i], sb_slice(value), err);
+    }
     if (code == SB_OK)
         code = sb_request_query_int(request, "limit", 1, 500, 50, &limit, err);
     if (code == SB_OK && sort && strcmp(sort, "oldest") != 0 && strcmp(sort, "newest") != 0)
         code = sb_fail(err, SB_INVALID, "query parameter sort=%s: newest or oldest is wanted", sort);
     if (code != SB_OK)
         return code;
-    if (key)
+    if (key && type && !page.filter.step.ptr && !page.filter.status && !page.filter.error.ptr)
         return find_by_key(worker, request, type, key, err);
     page.oldest_first = sort && strcmp(sort, "oldest") == 0;
     page.limit = (int)limit;

@@ -31,16 +31,48 @@ SB_MUST_CHECK sb_code_t sb_saga_explain(sb_pg_t *pg, sb_catalog_t *catalog, cons
 SB_MUST_CHECK sb_code_t sb_saga_find(sb_pg_t *pg, sb_slice_t type, sb_slice_t key, sb_uuid_t *out,
                                      sb_error_t *err);
 
-typedef struct sb_saga_page {
-    sb_slice_t type; /* absent: all */
-    int status;      /* 0: all */
+/* Which sagas; what is absent, 0 or false asks nothing. */
+typedef struct sb_saga_filter {
+    sb_slice_t type;
+    sb_slice_t key;
+    sb_slice_t step; /* that hangs, or turned the saga back; its participant: */
+    sb_slice_t participant;
+    sb_slice_t error; /* part of its text, in small or large letters */
+    int64_t fingerprint;
+    int status;
     bool attention_only;
+    bool paused_only;
+    bool open_only;
+    int64_t from_us; /* started at or after */
+    int64_t to_us;   /* … and before */
+} sb_saga_filter_t;
+
+/* Members of a filter as text: status by name, fingerprint in hex as a list shows it, attention and paused as
+ * true or false, started_after and started_before in RFC 3339. The texts are borrowed. SB_INVALID names the
+ * member; SB_NOT_FOUND: there is no such member. */
+SB_MUST_CHECK sb_code_t sb_saga_filter_set(sb_saga_filter_t *filter, const char *name, sb_slice_t value,
+                                           sb_error_t *err);
+/* The members that sb_saga_filter_set knows, ended by NULL. */
+extern const char *const sb_saga_filter_names[];
+
+/* Whether it asks anything at all. */
+bool sb_saga_filter_asks(const sb_saga_filter_t *filter);
+
+typedef struct sb_saga_page {
+    sb_saga_filter_t filter;
     bool oldest_first;
     int limit;         /* 1 to 500 */
     sb_slice_t cursor; /* of the page before; absent: the first */
 } sb_saga_page_t;
 
-/* Writes {"items": […], "next_cursor": …}. SB_INVALID: not a cursor of ours. */
+/* Writes {"items": [{id, type, key, status, paused, attention, started_at, ended_at, step, participant,
+ * error, fingerprint}], "next_cursor": …}; step, participant and error are those of trouble. SB_INVALID: not
+ * a cursor of ours. */
 SB_MUST_CHECK sb_code_t sb_saga_list(sb_pg_t *pg, const sb_saga_page_t *page, sb_buf_t *out, sb_error_t *err);
+
+/* The rows of a page: no, id, type, key, status, paused, attention, started_at, ended_at, step, participant,
+ * error, fingerprint; one more than the limit when there are more. The caller owns *rows. */
+SB_MUST_CHECK sb_code_t sb_saga_select(sb_pg_t *pg, const sb_saga_page_t *page, sb_pg_result_t **rows,
+                                       sb_error_t *err);
 
 #endif

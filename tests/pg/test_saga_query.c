@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "saga/query/query.h"
+#include "saga_sql.h"
 #include "tests/pg/saga_stage.h"
 
 #include <stdio.h>
@@ -247,15 +248,184 @@ static void pages_follow_one_another_without_gap_or_repeat(void **state)
     assert_string_equal(sb_buf_text(&keys), "k0,k1,k2,k3,k4,k5,k6,");
     assert_int_equal(walk(stage, (sb_saga_page_t){.limit = 2, .oldest_first = true}, &keys), 4);
     assert_string_equal(sb_buf_text(&keys), "k0,k1,k2,k3,k4,k5,k6,");
-    (void)walk(stage, (sb_saga_page_t){.limit = 1, .status = SB_SAGA_COMPENSATED}, &keys);
+    (void)walk(stage, (sb_saga_page_t){.limit = 1, .filter = {.status = SB_SAGA_COMPENSATED}}, &keys);
     assert_string_equal(sb_buf_text(&keys), "k4,k1,");
-    (void)walk(stage, (sb_saga_page_t){.limit = 5, .attention_only = true}, &keys);
+    (void)walk(stage, (sb_saga_page_t){.limit = 5, .filter = {.attention_only = true}}, &keys);
     assert_string_equal(sb_buf_text(&keys), "");
-    (void)walk(stage, (sb_saga_page_t){.limit = 5, .type = SB_SLICE("other")}, &keys);
+    (void)walk(stage, (sb_saga_page_t){.limit = 5, .filter = {.type = SB_SLICE("other")}}, &keys);
     assert_string_equal(sb_buf_text(&keys), "");
     assert_ok(sb_saga_find(stage->pg, SB_SLICE("trip"), SB_SLICE("k6"), &found, &err), &err);
     assert_true(sb_uuid_equal(&found, &id));
     sb_buf_fini(&keys);
+}
+
+/* The keys of the sagas that a filter finds, oldest first. */
+static void assert_found(stage_t *stage, sb_saga_filter_t filter, const char *want)
+{
+    sb_buf_t keys = SB_BUF_INIT;
+    (void)walk(stage, (sb_saga_page_t){.limit = 2, .oldest_first = true, .filter = filter}, &keys);
+    assert_string_equal(sb_buf_text(&keys), want);
+    sb_buf_fini(&keys);
+}
+
+static sb_outcome_t refuse_or_hang(const sb_play_command_t *command)
+{
+    if (strcmp(command->type, "c.undo") == 0)
+        return SB_OUTCOME_FAILURE;
+    return strcmp(command->type, "f.do") == 0 && strstr(command->value, "refuse") ? SB_OUTCOME_FAILURE
+                                                                                  : SB_OUTCOME_SUCCESS;
+}
+
+static void troubles_are_found_by_step_participant_error_and_time(void **state)
+{
+    static const char *const inputs[] = {"{\"city\": \"Oslo\"}", "{\"city\": \"refuse\"}"};
+    stage_t *stage = *state;
+    engine_t engine;
+    char print[32];
+    stage->play->outcome = refuse_or_hang;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    for (int i = 0; i < 5; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof key, "k%d", i);
+        sb_uuid_t id = engine_start_type(&engine, "trip", key, inputs[i % 2]);
+        if (i % 2 == 0)
+            (void)engine_await_end(&engine, &id);
+    }
+    assert_soon(engine_stats(&engine).attention == 2, 10000);
+    assert_found(stage, (sb_saga_filter_t){.step = SB_SLICE("car")}, "k1,k3,");
+    assert_found(stage, (sb_saga_filter_t){.participant = SB_SLICE("c")}, "k1,k3,");
+    assert_found(stage, (sb_saga_filter_t){.participant = SB_SLICE("f")}, "");
+    assert_found(stage, (sb_saga_filter_t){.error = SB_SLICE("PLAYED refusal")}, "k1,k3,");
+    assert_found(stage, (sb_saga_filter_t){.error = SB_SLICE("%")}, "");
+    assert_found(stage, (sb_saga_filter_t){.attention_only = true}, "k1,k3,");
+    assert_found(stage, (sb_saga_filter_t){.open_only = true}, "k1,k3,");
+    assert_found(stage, (sb_saga_filter_t){.status = SB_SAGA_COMPENSATING}, "k1,k3,");
+    assert_found(stage, (sb_saga_filter_t){.status = SB_SAGA_STARTED}, "");
+    assert_found(stage, (sb_saga_filter_t){.status = SB_SAGA_COMPLETED}, "k0,k2,k4,");
+    assert_found(stage, (sb_saga_filter_t){.type = SB_SLICE("trip"), .key = SB_SLICE("k2")}, "k2,");
+    int64_t now_us = sb_wall_us();
+    assert_found(stage, (sb_saga_filter_t){.from_us = now_us + 3600000000}, "");
+    assert_found(stage, (sb_saga_filter_t){.from_us = now_us - 3600000000, .to_us = now_us + 3600000000},
+                 "k0,k1,k2,k3,k4,");
+    (void)snprintf(print, sizeof print, "%016llx",
+                   (unsigned long long)sb_test_pg_int(
+                       stage->pg, "SELECT DISTINCT fingerprint FROM sagabus.saga WHERE attention"));
+    sb_saga_filter_t filter = {0};
+    assert_int_equal(sb_saga_filter_set(&filter, "fingerprint", sb_slice(print), NULL), SB_OK);
+    assert_found(stage, filter, "k1,k3,");
+    engine_stop(&engine);
+}
+
+static void filters_are_checked(void **state)
+{
+    static const struct {
+        const char *name, *value;
+        sb_code_t code;
+    } cases[] = {{"status", "odd", SB_INVALID},
+                 {"status", "failed", SB_OK},
+                 {"fingerprint", "12", SB_INVALID},
+                 {"fingerprint", "00000000000000zz", SB_INVALID},
+                 {"attention", "perhaps", SB_INVALID},
+                 {"started_after", "yesterday", SB_INVALID},
+                 {"step", "", SB_INVALID},
+                 {"error", "\xff", SB_INVALID},
+                 {"colour", "red", SB_NOT_FOUND},
+                 {"paused", "true", SB_OK},
+                 {"started_before", "2026-11-20T10:00:00Z", SB_OK}};
+    stage_t *stage = *state;
+    sb_buf_t out = SB_BUF_INIT;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sb_saga_filter_t filter = {0};
+        assert_int_equal(sb_saga_filter_set(&filter, cases[i].name, sb_slice(cases[i].value), NULL),
+                         cases[i].code);
+        assert_int_equal(sb_saga_filter_asks(&filter), cases[i].code == SB_OK);
+    }
+    sb_saga_page_t page = {.limit = 10, .filter = {.key = SB_SLICE("k")}};
+    assert_int_equal(sb_saga_list(stage->pg, &page, &out, NULL), SB_INVALID);
+    sb_buf_fini(&out);
+}
+
+/* A saga without trouble is written twice, and the second time no index hears of it. */
+static void updates_of_sagas_without_trouble_are_hot(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    for (int i = 0; i < 20; i++) {
+        sb_uuid_t id = engine_start_saga(&engine, NULL);
+        assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    }
+    engine_stop(&engine);
+    static const char updates[] = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'saga'";
+    assert_soon(sb_test_pg_int(stage->pg, updates) == 20, 10000);
+    assert_int_equal(
+        sb_test_pg_int(stage->pg, "SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'saga'"),
+        20);
+}
+
+static bool plan_has(stage_t *stage, const char *sql, const char *arguments, const char *index)
+{
+    sb_buf_t text = SB_BUF_INIT;
+    char plan[8192] = "";
+    sb_buf_printf(
+        &text,
+        "CREATE OR REPLACE FUNCTION public.plan() RETURNS text LANGUAGE plpgsql AS $$ DECLARE line "
+        "text; lines text := ''; BEGIN FOR line IN EXECUTE 'EXPLAIN EXECUTE s (%s)' LOOP lines := "
+        "lines || line || chr(10); END LOOP; RETURN lines; END $$; DEALLOCATE ALL; SET plan_cache_mode "
+        "= force_custom_plan; PREPARE s AS %s",
+        arguments, sql);
+    sb_pg_t *pg = sb_test_pg_open(stage->uri);
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_test_pg_script(pg, sb_buf_text(&text));
+    assert_ok(sb_pg_query(pg, "SELECT public.plan()", NULL, &rows, &err), &err);
+    (void)snprintf(plan, sizeof plan, "%s", sb_pg_get_text(rows, 0, 0));
+    sb_pg_result_free(rows);
+    sb_pg_close(&pg);
+    sb_buf_fini(&text);
+    if (strstr(plan, index) && !strstr(plan, "Seq Scan on saga"))
+        return true;
+    print_message("%s\n", plan);
+    return false;
+}
+
+/* Among many sagas, of which few met trouble or are open. */
+static void searches_read_what_they_ask_for(void **state)
+{
+    stage_t *stage = *state;
+    sb_test_pg_script(
+        stage->pg,
+        "INSERT INTO sagabus.saga (no, id, started_at, ended_at, type, key, definition_hash, request_hash, "
+        "version, shard, status, step, participant, error, fingerprint, input) "
+        "SELECT n, gen_random_uuid(), now() - n * interval '1 second', CASE WHEN n < 9990 THEN now() END, "
+        "'trip', "
+        "'k' || n, '', '', 5, 0, 2, CASE WHEN n % 200 = 0 THEN 'car' END, CASE WHEN n % 200 = 0 THEN 'c' "
+        "END, "
+        "CASE WHEN n % 200 = 0 THEN 'no ' || n END, CASE WHEN n % 200 = 0 THEN n % 400 + 1 END, '{}' "
+        "FROM generate_series(1, 10000) n; INSERT INTO sagabus.lease (role, low) VALUES ('saga:0', 9990); "
+        "ANALYZE sagabus.saga; ANALYZE sagabus.lease");
+#define ARGUMENTS(key, step, participant, print, error)                                                      \
+    "NULL, 0::smallint, false, NULL, NULL, 51, " key ", " step ", " participant ", " print ", " error        \
+    ", false, NULL, NULL"
+    static const struct {
+        const char *arguments, *index;
+    } cases[] = {
+        {ARGUMENTS("NULL", "NULL", "NULL", "0", "NULL"), "saga_started"},
+        {ARGUMENTS("NULL", "''car''", "NULL", "0", "NULL"), "saga_trouble"},
+        {ARGUMENTS("NULL", "NULL", "''c''", "0", "NULL"), "saga_trouble"},
+        {ARGUMENTS("NULL", "NULL", "NULL", "0", "''No 4''"), "saga_trouble"},
+        {ARGUMENTS("NULL", "NULL", "NULL", "201", "NULL"), "saga_fingerprint"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_true(plan_has(stage, sb_sql_saga_page_newest, cases[i].arguments, cases[i].index));
+        assert_true(plan_has(stage, sb_sql_saga_page_oldest, cases[i].arguments, cases[i].index));
+    }
+    char open[256];
+    (void)snprintf(open, sizeof open, "%s, false", cases[0].arguments);
+    assert_true(plan_has(stage, sb_sql_saga_page_open, open, "saga_pkey"));
 }
 
 static void foreign_cursors_are_refused(void **state)
@@ -283,6 +453,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_not_there_is_not_found, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(pages_follow_one_another_without_gap_or_repeat, stage_set_up,
                                         stage_tear_down),
+        cmocka_unit_test_setup_teardown(troubles_are_found_by_step_participant_error_and_time, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(filters_are_checked, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(updates_of_sagas_without_trouble_are_hot, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(searches_read_what_they_ask_for, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(foreign_cursors_are_refused, stage_set_up, stage_tear_down),
     };
     sb_log_set_level(SB_LOG_OFF);
