@@ -1,13 +1,15 @@
-/* Three members of a group, as processes, one killed every so often, and the broker killed twice meanwhile:
- * every event has its effect exactly once, in order by key, and nothing is left in flight. The same with the
- * handler's writes beside the position instead of in its transaction must be found wrong, or the test sees
- * nothing.
+/* Three members of a group, as processes, one killed every so often while others stand still, leave and join,
+ * and the broker killed twice meanwhile: every event has its effect exactly once, in order by key, and
+ * nothing is left in flight. The same with the handler's writes beside the position instead of in its
+ * transaction must be found wrong, or the test sees nothing. And a member that is killed at each point
+ * between fetch and commit.
  *
- * The program is its own member. SB_TEST_LONG: a million events.
+ * The program is its own member. SB_TEST_LONG: a million events, one killed every five seconds.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "bus/topics.h"
+#include "tests/kafka/crash_points.h"
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
 #include "tests/support/mock.h"
@@ -23,6 +25,7 @@
 
 #define PARTITIONS 6
 #define MEMBERS    3
+#define GUEST      MEMBERS /* joins and leaves, without a name */
 #define TICK_MS    50
 
 static const char *const created[] = {"order.created"};
@@ -38,6 +41,16 @@ static sb_code_t handle_unguarded(void *context, struct pg_conn *ignored, const 
     if (!conn)
         conn = PQconnectdb(getenv("MEMBER_URI"));
     return sb_test_handle(context, conn, deliveries, count, err);
+}
+
+/* In the subscriber's transaction. */
+static sb_code_t handle_guarded(void *context, struct pg_conn *conn, const sb_delivery_t *deliveries,
+                                size_t count, sb_error_t *err)
+{
+    sb_test_crash_point("handler", "before");
+    sb_code_t code = sb_test_handle(context, conn, deliveries, count, err);
+    sb_test_crash_point("handler", "after");
+    return code;
 }
 
 static sb_subscriber_t *member;
@@ -65,7 +78,7 @@ static int run_member(void)
     sb_subscription_t subscription = {.name = "mail",
                                       .types = created,
                                       .type_count = 1,
-                                      .on_events = guarded ? sb_test_handle : handle_unguarded,
+                                      .on_events = guarded ? handle_guarded : handle_unguarded,
                                       .context = &handler,
                                       .lanes = number_of("MEMBER_LANES"),
                                       .batch_max = number_of("MEMBER_BATCH"),
@@ -97,11 +110,13 @@ typedef struct plan {
     int kill_every_ms;
     int broker_kills;
     bool guarded;
+    const char *crash; /* the point where a member kills itself; NULL: none */
+    int lanes;         /* of that member; 0: as its number has them */
 } plan_t;
 
 static char prefix[SB_TEST_PREFIX];
 static sb_test_world_t world;
-static sb_test_process_t members[MEMBERS];
+static sb_test_process_t members[MEMBERS + 1];
 
 static int setup(void **state)
 {
@@ -121,7 +136,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    for (int i = 0; i < MEMBERS; i++)
+    for (int i = 0; i <= GUEST; i++)
         sb_test_process_end(&members[i]);
     sb_test_world_close(&world);
     return 0;
@@ -133,49 +148,77 @@ static void line(char out[SB_TEST_URI + 32], const char *name, const char *value
 }
 
 /* Members differ: one takes large batches, the others have lanes; they keep their names over their deaths, so
- * that a killed one is not missed for a whole session. */
+ * that a killed one is not missed for a whole session; the guest has none. */
 static void spawn(int index, const plan_t *plan)
 {
     static const char *const names[MEMBERS] = {"m-0", "m-1", "m-2"};
-    static char lines[7][SB_TEST_URI + 32];
+    static char lines[8][SB_TEST_URI + 32];
+    const char *environment[10] = {NULL};
+    int n = 0;
+    bool by_batches = plan->lanes ? plan->lanes == 1 : index == 0;
     char self[512] = "";
     assert_true(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
     const char *argv[] = {self, "member", NULL};
     line(lines[0], "MEMBER_URI", world.uri);
     line(lines[1], "MEMBER_KAFKA", world.bootstrap);
     line(lines[2], "MEMBER_PREFIX", prefix);
-    line(lines[3], "MEMBER_LANES", index == 0 ? "1" : "4");
-    line(lines[4], "MEMBER_BATCH", index == 0 ? "100" : "5");
-    line(lines[5], "MEMBER_NAME", names[index]);
+    line(lines[3], "MEMBER_LANES", by_batches ? "1" : "4");
+    line(lines[4], "MEMBER_BATCH", by_batches ? "100" : "5");
+    line(lines[5], "MEMBER_NAME", index == GUEST ? "" : names[index]);
     line(lines[6], "MEMBER_GUARDED", "1");
-    const char *environment[] = {
-        lines[0], lines[1], lines[2], lines[3], lines[4], lines[5], plan->guarded ? lines[6] : NULL, NULL};
+    line(lines[7], "MEMBER_CRASH", plan->crash ? plan->crash : "");
+    for (; n < 5; n++)
+        environment[n] = lines[n];
+    if (index != GUEST)
+        environment[n++] = lines[5];
+    if (plan->guarded)
+        environment[n++] = lines[6];
+    if (plan->crash)
+        environment[n++] = lines[7];
     sb_test_spawn(&members[index], argv, environment, NULL);
 }
 
 static int stopped = -1; /* a member that stands still */
 
-/* One after the other, in changing ways: killed, told to leave, stopped until the next but one is killed. */
+static void end_stop(void)
+{
+    if (stopped >= 0)
+        sb_test_signal(&members[stopped], SIGCONT);
+    stopped = -1;
+}
+
+/* Besides: one stands still for two rounds, one leaves in order, a guest joins for two rounds and is killed
+ * or leaves. */
+static void disturb(const plan_t *plan, int round)
+{
+    int other = (round + 1) % MEMBERS;
+    if (round % 4 == 1) {
+        sb_test_signal(&members[other], SIGSTOP);
+        stopped = other;
+    } else if (round % 4 == 3) {
+        end_stop();
+        sb_test_signal(&members[other], SIGTERM);
+        (void)sb_test_wait(&members[other], 15000);
+        sb_test_process_end(&members[other]);
+        spawn(other, plan);
+    } else if (round % 4 == 2) {
+        spawn(GUEST, plan);
+    } else {
+        sb_test_signal(&members[GUEST], round % 8 == 0 ? SIGTERM : SIGKILL);
+        (void)sb_test_wait(&members[GUEST], 15000);
+        sb_test_process_end(&members[GUEST]);
+    }
+}
+
+/* One after the other, each time; the one that stands still as well. */
 static void kill_one(const plan_t *plan, int round)
 {
     int index = round % MEMBERS;
-    if (round % 4 == 1 && stopped < 0) {
-        sb_test_signal(&members[index], SIGSTOP);
-        stopped = index;
-        return;
-    }
-    if (stopped >= 0 && round % 4 == 3) {
-        sb_test_signal(&members[stopped], SIGCONT);
-        stopped = -1;
-    }
     if (index == stopped)
-        return;
-    if (round % 4 == 2) {
-        sb_test_signal(&members[index], SIGTERM);
-        (void)sb_test_wait(&members[index], 15000);
-    }
+        stopped = -1;
     sb_test_process_end(&members[index]);
     spawn(index, plan);
+    disturb(plan, round);
 }
 
 static void send_some(const plan_t *plan)
@@ -213,8 +256,7 @@ static int play(const plan_t *plan)
         }
         sb_test_sleep_ms(TICK_MS);
     }
-    if (stopped >= 0)
-        sb_test_signal(&members[stopped], SIGCONT);
+    end_stop();
     return round;
 }
 
@@ -236,7 +278,7 @@ static bool is_long(void)
 static void every_effect_happens_exactly_once(void **state)
 {
     (void)state;
-    plan_t plan = {.events = is_long() ? 1000000 : 20000,
+    plan_t plan = {.events = is_long() ? 1000000 : 100000,
                    .send_ms = is_long() ? 120000 : 8000,
                    .kill_every_ms = is_long() ? 5000 : 1500,
                    .broker_kills = 2,
@@ -247,10 +289,56 @@ static void every_effect_happens_exactly_once(void **state)
     sb_test_check_effects(&world, "mail", plan.events);
 }
 
+/* ---- one member, point by point ---- */
+
+typedef struct point {
+    const char *crash;
+    int lanes;
+} point_t;
+
+static void killed_at_each_point_between_fetch_and_commit_it_loses_and_repeats_nothing(void **state)
+{
+    (void)state;
+    static const point_t points[] = {
+        {"claim:before:2", 1},  {"claim:after:3", 4},    {"fetch:after:1", 1},   {"fetch:after:20", 4},
+        {"deal:before:1", 4},   {"deal:after:1", 1},     {"begin:before:1", 1},  {"begin:after:2", 4},
+        {"begin:after:1", 1},   {"handler:before:1", 4}, {"handler:after:1", 1}, {"handler:after:3", 4},
+        {"commit:before:1", 1}, {"commit:before:2", 4},  {"commit:after:1", 1},  {"commit:after:2", 4},
+        {"done:before:2", 4},   {"done:after:1", 1},     {"done:after:3", 4},    {"save:before:1", 4},
+        {"save:after:1", 4},    {"offsets:before:1", 1}, {"offsets:after:1", 4}, {"bury:before:1", 4},
+        {"bury:after:1", 1},
+    };
+    int64_t bad = 0;
+    plan_t plan = {.guarded = true};
+    for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
+        plan.crash = points[i].crash;
+        plan.lanes = points[i].lanes;
+        sb_test_world_send(&world, 60);
+        if (strncmp(plan.crash, "bury", 4) == 0 && bad++ == 0)
+            sb_test_world_send_bytes(&world, "k-1", "no event");
+        sb_test_world_flush(&world);
+        spawn(0, &plan);
+        if (!sb_test_wait(&members[0], 60000))
+            fail_msg("the member does not pass %s", plan.crash);
+        assert_int_equal(members[0].exit_code, 128 + SIGKILL);
+        sb_test_process_end(&members[0]);
+        assert_int_equal(sb_test_wrong_effects(&world, "mail", 0), 0); /* none twice or out of order */
+    }
+    plan = (plan_t){.guarded = true};
+    spawn(0, &plan);
+    assert_soon(sb_test_effects(&world, "mail") >= world.next, 60000);
+    sb_test_check_effects(&world, "mail", world.next);
+    assert_soon(sb_test_pg_int(world.pg, "SELECT coalesce(sum(next_offset), 0) FROM position") ==
+                    world.next + 1,
+                40000);
+    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM inbox WHERE seq > 0") == 0, 20000);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter"), 1);
+}
+
 static void effects_beside_the_position_are_found_wrong(void **state)
 {
     (void)state;
-    plan_t plan = {.events = 8000, .send_ms = 6000, .kill_every_ms = 1000, .guarded = false};
+    plan_t plan = {.events = 8000, .send_ms = 4500, .kill_every_ms = 750, .guarded = false};
     assert_true(play(&plan) >= 3);
     assert_true(sb_test_wrong_effects(&world, "mail", plan.events) > 0);
 }
@@ -261,6 +349,8 @@ int main(int argc, char **argv)
         return run_member();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_effect_happens_exactly_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            killed_at_each_point_between_fetch_and_commit_it_loses_and_repeats_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(effects_beside_the_position_are_found_wrong, setup, teardown),
     };
     return cmocka_run_group_tests_name("subscriber_kill", tests, sb_test_pg_start, sb_test_pg_stop);

@@ -161,12 +161,11 @@ static void fallbacks_and_results_are_templates(void **state)
     (void)state;
     sb_buf_t out = SB_BUF_INIT;
     const sb_slice_t results[2] = {SB_SLICE("{\"r\":[1]}"), SB_SLICE_NONE};
-    sb_definition_t *d =
-        compile("{\"saga\":\"s\",\"version\":1,\"steps\":[" STEP(
-            "a", "") "," STEP("b", ",\"fallback\":{\"from\":\"$.steps/a/result/r\",\"none\":\"$.input/"
-                                   "none\"}") "],"
-                                              "\"result\":{\"a\":\"$.steps/a/result\",\"b\":\"$.steps/b/"
-                                              "result/x\",\"i\":\"$.input/i\"}}");
+    sb_definition_t *d = compile("{\"saga\":\"s\",\"version\":1,\"steps\":[" STEP("a", "") "," STEP(
+        "b", ",\"fallback\":{\"from\":\"$.steps/a/result/r\",\"none\":\"$.input/"
+             "none\"}") "],"
+                        "\"result\":{\"a\":\"$.steps/a/result\",\"b\":\"$.steps/b/"
+                        "result/x\",\"i\":\"$.input/i\"}}");
     assert_int_equal(sb_definition_fallback(d, 1, SB_SLICE("{}"), results, &out, NULL), SB_OK);
     assert_string_equal(sb_buf_text(&out), "{\"from\":[1],\"none\":null}");
     sb_saga_state_t done = {.status = SB_SAGA_COMPLETED};
