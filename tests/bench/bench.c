@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "tests/bench/machine.h"
 #include "tests/bench/report.h"
+#include "tests/bench/saga_world.h"
 #include "tests/bench/subscribe.h"
 
 #include <stdio.h>
@@ -15,16 +16,15 @@
 
 #define ROUNDS    5
 #define SCALE_MAX 20
-#define LIMIT_S   120 /* of everything that is done once */
+#define LIMIT_S   240 /* of everything that is done once */
 #define ROUND_S   60  /* of a round of everything, on a slow machine */
 
 static const struct {
     const char *name;
     bench_fn run;
-} benches[] = {{"smoke", bench_smoke},         {"append", bench_append},
-               {"relay", bench_relay},         {"read", bench_read},
-               {"replay", bench_replay},       {"publish", bench_publish},
-               {"subscribe", bench_subscribe}, {NULL, NULL}};
+} benches[] = {{"smoke", bench_smoke}, {"append", bench_append},       {"relay", bench_relay},
+               {"read", bench_read},   {"replay", bench_replay},       {"publish", bench_publish},
+               {"saga", bench_saga},   {"subscribe", bench_subscribe}, {NULL, NULL}};
 
 _Noreturn void bench_die(const char *format, ...)
 {
@@ -166,7 +166,8 @@ _Noreturn static void usage(void)
     (void)fprintf(stderr,
                   "usage: bench NAME [--json] [--only PART] [--rounds N] [--scale X]\n"
                   "  --only PART of smoke: append, publish or order; of relay: backlog or delivery; of read: "
-                  "history or news; of replay: rebuild, memory or live\n"
+                  "history or news; of replay: rebuild, memory or live; of saga: noop, barrier, peers or "
+                  "recovery\n"
                   "  --rounds N  rounds of each side, 1 to %d (default %d)\n"
                   "  --scale X   length of each round: 1 as documented, 0.2 for a quick look\n"
                   "  NAME        one of:",
@@ -222,6 +223,8 @@ int main(int argc, char **argv)
 {
     static bench_results_t results;
     bench_env_t env = {.rounds = ROUNDS, .scale = 1};
+    if (argc == 3 && strcmp(argv[1], "--participants") == 0) /* ours, for `bench saga` */
+        return saga_participants_run(argv[2]);
     options_t options = parse(argc, argv, &env);
     env.pg_uri = required("SAGABUS_PG");
     env.kafka_bootstrap = required("SAGABUS_KAFKA_BOOTSTRAP");

@@ -90,6 +90,7 @@ void bench_relay(const bench_env_t *env, bench_results_t *results);
 void bench_backlog(const bench_env_t *env, bench_results_t *results); /* a part of both, in relay.c */
 void bench_read(const bench_env_t *env, bench_results_t *results);
 void bench_replay(const bench_env_t *env, bench_results_t *results);
+void bench_saga(const bench_env_t *env, bench_results_t *results);
 void bench_publish(const bench_env_t *env, bench_results_t *results); /* direct, in direct.c */
 
 #endif

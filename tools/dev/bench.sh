@@ -28,6 +28,14 @@ bench_message_db() {
     export SB_MESSAGE_DB
 }
 
+# Restate and DBOS, which run the same sagas beside ours: fetched once, into the user's cache. 1 when npm or its
+# registry is not there.
+bench_peers() {
+    SB_BENCH_PEERS=$(languages_node bench-peers "$root/tests/bench/peers") || return 1
+    cp "$root"/tests/bench/peers/*.mjs "$(dirname "$SB_BENCH_PEERS")/"
+    export SB_BENCH_PEERS
+}
+
 bench_command() {
     case ${1:-} in
     --help | -h) bench_help && exit 0 ;;
@@ -38,6 +46,7 @@ bench_command() {
     kafka_fetch || exit 1
     build_preset release
     if [ "$1" = append ]; then bench_message_db || say 'message-db is not to be had: no measures beside it'; fi
+    if [ "$1" = saga ]; then bench_peers || say 'Restate and DBOS are not to be had: no measures beside them'; fi
     stack_private bench kafka
     mkdir -p "$kafka_dir"
     touch "$kafka_dir/for-bench"

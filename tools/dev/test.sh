@@ -55,8 +55,8 @@ test_command() {
 
     cd "$root"
     _started=$(date +%s)
-    test_group side-by-side -L '^(unit|mock|pg)$' -j "$(nproc 2>/dev/null || echo 2)"
-    test_group one-by-one -LE '^(unit|mock|pg)$' -j 1
+    test_group side-by-side -L '^(unit|sim|mock|pg)$' -j "$(nproc 2>/dev/null || echo 2)"
+    test_group one-by-one -LE '^(unit|sim|mock|pg)$' -j 1
     _status=0
     python3 "$root/tools/dev/summary.py" $(($(date +%s) - _started)) "$test_results"/*.xml || _status=$?
     exit "$_status"

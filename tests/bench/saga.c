@@ -1,0 +1,522 @@
+/* saga - sagas of three steps that do nothing, by HTTP clients that wait for their end: beside the same rows
+ * and messages without thought (saga_bare.c), and beside others that run the same three steps (peers/). And
+ * what ten thousand open ones cost: memory, and the time until a killed `serve` is back.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/bench/bench.h"
+
+#include "base/clock.h"
+#include "base/http_client.h"
+#include "base/scan.h"
+#include "tests/bench/clients.h"
+#include "tests/bench/machine.h"
+#include "tests/bench/saga_bare.h"
+
+#include <libpq-fe.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROUND_S     4.0
+#define WARM_S      8.0
+#define BARE_WARM_S 4.0
+#define READY_MS    30000
+#define STOP_MS     10000
+#define OPEN_SAGAS  10000
+#define OPEN_MS     60000
+#define END_MS      90000
+
+/* ---- ours ---- */
+
+enum { CPU_SERVE, CPU_PARTICIPANTS, CPU_PG, CPU_KAFKA, CPUS };
+
+typedef struct ours {
+    saga_world_t world;
+    sb_test_process_t serve;
+    int clients;
+    double seconds;
+    int64_t started, ended;
+    int64_t counted;  /* sagas in the rounds */
+    double cpu[CPUS]; /* seconds in the rounds */
+} ours_t;
+
+static const char *server_url(void)
+{
+    const char *url = getenv("SAGABUS_SERVER_URL");
+    if (!url || !getenv("SAGABUS_HTTP_LISTEN"))
+        bench_die("SAGABUS_SERVER_URL and SAGABUS_HTTP_LISTEN are not set; run me by ./dev bench");
+    return url;
+}
+
+static bool answers(const char *method, const char *address, const char *body)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_http_client_t *client = NULL;
+    sb_http_client_config_t config = {.connect_ms = 1000};
+    sb_http_answer_t answer = SB_HTTP_ANSWER_INIT;
+    sb_http_call_t call = {.method = method, .url = address, .timeout_ms = 10000};
+    if (body)
+        call.body = sb_slice(body);
+    bench_ok(sb_http_client_new(&client, &config, &err), &err, "make an HTTP client");
+    bool ok = sb_http_client_send(client, &call, &answer, &err) == SB_OK && answer.status >= 200 &&
+              answer.status < 300;
+    sb_http_answer_fini(&answer);
+    sb_http_client_free(&client);
+    return ok;
+}
+
+/* Until it answers well; how long that took. */
+static double await(const char *address, sb_test_process_t *process, int64_t timeout_ms)
+{
+    int64_t from_us = sb_mono_us();
+    while (!answers("GET", address, NULL)) {
+        if (sb_mono_us() - from_us > timeout_ms * 1000 || sb_test_wait(process, 0))
+            bench_die("%s does not answer\n%s", address, sb_test_output(process));
+        sb_sleep_ms(5);
+    }
+    return (double)(sb_mono_us() - from_us) / 1e6;
+}
+
+static double start_serve(ours_t *ours)
+{
+    char ready[128];
+    const char *const argv[] = {ours->world.place.env->binary, "serve", NULL};
+    sb_test_spawn(&ours->serve, argv, saga_world_environment(&ours->world), NULL);
+    (void)snprintf(ready, sizeof ready, "%s/readyz", server_url());
+    return await(ready, &ours->serve, READY_MS);
+}
+
+static void end_process(sb_test_process_t *process, int signal)
+{
+    if (!process->pid)
+        return;
+    sb_test_signal(process, signal);
+    (void)sb_test_wait(process, STOP_MS);
+    sb_test_process_end(process);
+}
+
+static void ours_open(ours_t *ours, const bench_env_t *env, const char *name, const char *mode)
+{
+    *ours = (ours_t){.seconds = ROUND_S * env->scale};
+    saga_world_open(&ours->world, env, name, mode);
+    saga_world_start_participants(&ours->world);
+    (void)start_serve(ours);
+}
+
+static void ours_close(ours_t *ours)
+{
+    end_process(&ours->serve, SIGTERM);
+    saga_world_close(&ours->world);
+}
+
+static void write_start(void *context, int64_t number, sb_buf_t *out)
+{
+    const ours_t *ours = context;
+    int64_t n = ours->started + number;
+    sb_buf_printf(out, "{\"type\":\"three\",\"key\":\"o-%lld\",\"input\":", (long long)n);
+    saga_input(out, n);
+    sb_buf_add_char(out, '}');
+}
+
+static void check_status(int64_t number, int status, sb_slice_t body)
+{
+    sb_scan_value_t value;
+    const char *want = saga_is_refused(number) ? "\"compensated\"" : "\"completed\"";
+    if (status < 200 || status > 201 || !sb_scan_field(body, "status", &value) ||
+        !sb_slice_is(value.text, want))
+        bench_die("saga %lld: %s is wanted, the answer is %d %.*s", (long long)number, want, status,
+                  SB_SLICE_ARG(body));
+}
+
+static void check_end(void *context, int64_t number, int status, sb_slice_t body)
+{
+    ours_t *ours = context;
+    check_status(ours->started + number, status, body);
+    ours->ended++;
+}
+
+static void ours_load(ours_t *ours, int clients, double seconds, clients_result_t *result)
+{
+    int64_t before = ours->ended;
+    clients_config_t config = {.url = server_url(),
+                               .path = "/v1/sagas?wait=30s",
+                               .clients = clients,
+                               .seconds = seconds,
+                               .write_body = write_start,
+                               .check = check_end,
+                               .context = ours};
+    clients_run(&config, result);
+    ours->started += ours->ended - before;
+}
+
+static void read_cpu(const ours_t *ours, double cpu[CPUS])
+{
+    cpu[CPU_SERVE] = machine_cpu_s(ours->serve.pid);
+    cpu[CPU_PARTICIPANTS] = machine_cpu_s(ours->world.participants.pid);
+    cpu[CPU_PG] = saga_pg_cpu_s();
+    cpu[CPU_KAFKA] = saga_kafka_cpu_s();
+}
+
+static void ours_round(ours_t *ours, double *values)
+{
+    clients_result_t result;
+    double before[CPUS], after[CPUS];
+    int64_t ended = ours->ended;
+    read_cpu(ours, before);
+    ours_load(ours, ours->clients, ours->seconds, &result);
+    read_cpu(ours, after);
+    for (int i = 0; i < CPUS; i++)
+        ours->cpu[i] += after[i] - before[i];
+    ours->counted += ours->ended - ended;
+    values[SAGA_RATE] = result.rate;
+    values[SAGA_P50] = result.p50_ms;
+    values[SAGA_P99] = result.p99_ms;
+}
+
+static void ours_warm(ours_t *ours)
+{
+    clients_result_t ignored;
+    ours_load(ours, 1, 0.2, &ignored);
+    ours_load(ours, 64, WARM_S * ours->seconds / ROUND_S, &ignored);
+}
+
+static void add_cpu(ours_t *ours, const char *bench, bench_results_t *results)
+{
+    static const bench_measure_t measures[CPUS] = {
+        {"processor time a saga: serve", "us", NULL, 0, true},
+        {"processor time a saga: participants", "us", NULL, 0, true},
+        {"processor time a saga: PostgreSQL", "us", NULL, 0, true},
+        {"processor time a saga: Kafka", "us", NULL, 0, true}};
+    for (int i = 0; i < CPUS; i++)
+        bench_add(results, bench, &measures[i], ours->cpu[i] * 1e6 / (double)ours->counted);
+    memset(ours->cpu, 0, sizeof ours->cpu);
+    ours->counted = 0;
+}
+
+/* ---- beside the bare cost ---- */
+
+typedef struct both {
+    ours_t ours;
+    saga_bare_t *bare;
+} both_t;
+
+static void run_ours(void *context, int round, double *values)
+{
+    both_t *both = context;
+    (void)round;
+    ours_round(&both->ours, values);
+}
+
+static void run_bare(void *context, int round, double *values)
+{
+    both_t *both = context;
+    (void)round;
+    saga_bare_load(both->bare, both->ours.clients, both->ours.seconds, values);
+}
+
+static const char bare_is[] = "the same rows and messages, raw, no logic, no HTTP";
+
+static void compare_with_bare(const bench_env_t *env, const char *mode, const char *bare_mode,
+                              bench_results_t *results)
+{
+    static const bench_measure_t measures[] = {{"sagas, clients that wait", "sagas/s", bare_is, 0.7, false},
+                                               {"from request to answer, p50", "ms", bare_is, 0, true},
+                                               {"from request to answer, p99", "ms", bare_is, 0, true},
+                                               {.name = NULL}};
+    static const bench_measure_t memory = {"resident memory of serve, at the end", "MB", NULL, 0, true};
+    static const int clients[] = {64, 256};
+    static char name[2][2][48];
+    double ignored[BENCH_VALUES_MAX];
+    both_t both;
+    ours_open(&both.ours, env, mode, mode);
+    both.bare = saga_bare_open(env, strcmp(mode, "noop") == 0 ? "bare_noop" : "bare_barrier", bare_mode);
+    ours_warm(&both.ours);
+    saga_bare_load(both.bare, 64, BARE_WARM_S * env->scale, ignored);
+    for (int i = 0; i < 2; i++) {
+        char *bench = name[strcmp(mode, "noop") == 0][i];
+        (void)snprintf(bench, sizeof name[0][0], "saga %s, %d clients", mode, clients[i]);
+        both.ours.clients = clients[i];
+        const bench_pair_t pair = {bench, measures, run_ours, run_bare, &both};
+        bench_compare(env, &pair, results);
+        add_cpu(&both.ours, bench, results);
+        bench_add(results, bench, &memory, machine_resident_mb(both.ours.serve.pid));
+    }
+    saga_bare_close(&both.bare);
+    ours_close(&both.ours);
+}
+
+/* ---- beside others ---- */
+
+typedef struct peer {
+    const char *name;
+    const char *path;
+    sb_test_process_t server, service;
+    char url[64];
+    char folder[64]; /* its data; "": none */
+    char database[64];
+} peer_t;
+
+typedef struct match {
+    ours_t *ours;
+    peer_t *peer;
+} match_t;
+
+static void write_peer(void *context, int64_t number, sb_buf_t *out)
+{
+    (void)context;
+    saga_input(out, number);
+}
+
+static void check_peer(void *context, int64_t number, int status, sb_slice_t body)
+{
+    (void)context;
+    check_status(number, status, body);
+}
+
+static void peer_load(const peer_t *peer, int clients, double seconds, double *values)
+{
+    clients_result_t result;
+    clients_config_t config = {.url = peer->url,
+                               .path = peer->path,
+                               .clients = clients,
+                               .seconds = seconds,
+                               .write_body = write_peer,
+                               .check = check_peer};
+    clients_run(&config, &result);
+    values[SAGA_RATE] = result.rate;
+    values[SAGA_P50] = result.p50_ms;
+    values[SAGA_P99] = result.p99_ms;
+}
+
+static const char *peers_folder(void)
+{
+    const char *modules = getenv("SB_BENCH_PEERS");
+    return modules && modules[0] ? modules : NULL;
+}
+
+static int some_port(int which)
+{
+    return 21000 + (int)getpid() % 3000 * 3 + which;
+}
+
+static void spawn_node(sb_test_process_t *process, const char *script, int port, const char *pair)
+{
+    char path[512], port_pair[32];
+    (void)snprintf(path, sizeof path, "%s/../%s", peers_folder(), script);
+    (void)snprintf(port_pair, sizeof port_pair, "PORT=%d", port);
+    const char *const argv[] = {"node", path, NULL};
+    const char *const environment[] = {port_pair, pair ? pair : "X=", NULL};
+    sb_test_spawn(process, argv, environment, NULL);
+    if (!sb_test_output_has(process, "takes sagas now", READY_MS))
+        bench_die("%s does not start\n%s", script, sb_test_output(process));
+}
+
+static void open_restate(peer_t *peer)
+{
+    char binary[512], admin[64], body[96], text[5][96];
+    *peer = (peer_t){.name = "Restate", .path = "/three/run", .folder = "/tmp/sagabus-restate-XXXXXX"};
+    if (!mkdtemp(peer->folder))
+        bench_die("no folder for Restate");
+    int ingress = some_port(0), control = some_port(1), service = some_port(2);
+    (void)snprintf(binary, sizeof binary, "%s/@restatedev/restate-server-linux-x64/bin/restate-server",
+                   peers_folder());
+    (void)snprintf(text[0], sizeof text[0], "RESTATE_INGRESS__BIND_ADDRESS=127.0.0.1:%d", ingress);
+    (void)snprintf(text[1], sizeof text[1], "RESTATE_ADMIN__BIND_ADDRESS=127.0.0.1:%d", control);
+    (void)snprintf(text[2], sizeof text[2], "RESTATE_BIND_ADDRESS=127.0.0.1:%d", service + 9000);
+    (void)snprintf(text[3], sizeof text[3], "RESTATE_BASE_DIR=%s", peer->folder);
+    const char *const argv[] = {binary, NULL};
+    const char *const environment[] = {text[0],          text[1],          text[2], text[3],
+                                       "DO_NOT_TRACK=1", "RUST_LOG=error", NULL};
+    spawn_node(&peer->service, "restate.mjs", service, NULL);
+    sb_test_spawn(&peer->server, argv, environment, NULL);
+    (void)snprintf(admin, sizeof admin, "http://127.0.0.1:%d/health", control);
+    (void)await(admin, &peer->server, READY_MS);
+    (void)snprintf(admin, sizeof admin, "http://127.0.0.1:%d/deployments", control);
+    (void)snprintf(body, sizeof body, "{\"uri\":\"http://127.0.0.1:%d\",\"force\":true}", service);
+    int64_t until_us = sb_mono_us() + READY_MS * 1000;
+    while (!answers("POST", admin, body)) {
+        if (sb_mono_us() > until_us)
+            bench_die("Restate does not take the service\n%s", sb_test_output(&peer->server));
+        sb_sleep_ms(200);
+    }
+    (void)snprintf(peer->url, sizeof peer->url, "http://127.0.0.1:%d", ingress);
+}
+
+static void make_database(const bench_env_t *env, const char *verb, const char *name, const char *how)
+{
+    char sql[128];
+    PGconn *conn = PQconnectdb(env->pg_uri);
+    (void)snprintf(sql, sizeof sql, "%s DATABASE %s%s", verb, name, how);
+    PGresult *result = PQexec(conn, sql);
+    if (PQresultStatus(result) != PGRES_COMMAND_OK)
+        bench_die("%s: %s", sql, PQerrorMessage(conn));
+    PQclear(result);
+    PQfinish(conn);
+}
+
+static void open_dbos(peer_t *peer, const bench_env_t *env)
+{
+    char pair[512];
+    int port = some_port(0);
+    *peer = (peer_t){.name = "DBOS", .path = "/"};
+    (void)snprintf(peer->database, sizeof peer->database, "bench_%d_dbos", (int)getpid());
+    make_database(env, "CREATE", peer->database, "");
+    const char *slash = strrchr(env->pg_uri, '/'); /* the URI of ./dev ends with the database's name */
+    (void)snprintf(pair, sizeof pair, "DATABASE_URL=%.*s/%s", (int)(slash - env->pg_uri), env->pg_uri,
+                   peer->database);
+    spawn_node(&peer->service, "dbos.mjs", port, pair);
+    (void)snprintf(peer->url, sizeof peer->url, "http://127.0.0.1:%d", port);
+}
+
+static void close_peer(peer_t *peer, const bench_env_t *env)
+{
+    end_process(&peer->server, SIGTERM);
+    end_process(&peer->service, SIGKILL);
+    if (peer->folder[0])
+        sb_test_remove_tree(peer->folder);
+    if (peer->database[0])
+        make_database(env, "DROP", peer->database, " WITH (FORCE)");
+}
+
+static void run_match(void *context, int round, double *values)
+{
+    const match_t *match = context;
+    (void)round;
+    ours_round(match->ours, values);
+}
+
+static void run_peer(void *context, int round, double *values)
+{
+    const match_t *match = context;
+    (void)round;
+    peer_load(match->peer, match->ours->clients, match->ours->seconds, values);
+}
+
+static void play(const bench_env_t *env, ours_t *ours, peer_t *peer, int clients, bench_results_t *results)
+{
+    static bench_measure_t measures[4][4];
+    static char bench[4][48];
+    static int count;
+    bool restate = strcmp(peer->name, "Restate") == 0;
+    bench_measure_t *m = measures[count];
+    char *name = bench[count++];
+    match_t match = {ours, peer};
+    m[0] =
+        (bench_measure_t){"sagas, clients that wait", "sagas/s", peer->name, clients == 256 ? 10 : 0, false};
+    m[1] = (bench_measure_t){"from request to answer, p50", "ms", peer->name,
+                             restate && clients == 64 ? 0.2 : 0, true};
+    m[2] = (bench_measure_t){"from request to answer, p99", "ms", peer->name, 0, true};
+    (void)snprintf(name, sizeof bench[0], "saga beside %s, %d clients", peer->name, clients);
+    ours->clients = clients;
+    const bench_pair_t pair = {name, m, run_match, run_peer, &match};
+    bench_compare(env, &pair, results);
+    ours->counted = 0;
+}
+
+static void compare_with_peers(const bench_env_t *env, bench_results_t *results)
+{
+    double ignored[BENCH_VALUES_MAX];
+    static peer_t peers[2];
+    ours_t ours;
+    if (!peers_folder()) {
+        bench_say("saga: SKIPPED beside Restate and DBOS: node or their packages are not to be had here");
+        return;
+    }
+    ours_open(&ours, env, "peers", "noop");
+    ours_warm(&ours);
+    for (int i = 0; i < 2; i++) {
+        if (i == 0)
+            open_restate(&peers[i]);
+        else
+            open_dbos(&peers[i], env);
+        peer_load(&peers[i], 64, WARM_S * env->scale, ignored);
+        play(env, &ours, &peers[i], 64, results);
+        play(env, &ours, &peers[i], 256, results);
+        close_peer(&peers[i], env);
+    }
+    ours_close(&ours);
+}
+
+/* ---- ten thousand open ones ---- */
+
+static void write_open(void *context, int64_t number, sb_buf_t *out)
+{
+    write_start(context, number, out);
+}
+
+static void check_open(void *context, int64_t number, int status, sb_slice_t body)
+{
+    ours_t *ours = context;
+    if (status != 201)
+        bench_die("start %lld: %d %.*s", (long long)number, status, SB_SLICE_ARG(body));
+    ours->ended++;
+}
+
+static int64_t count_open(ours_t *ours)
+{
+    return place_int(&ours->world.place, "SELECT count(*) FROM sagabus.saga WHERE status IN (1, 3)");
+}
+
+static void start_many(ours_t *ours)
+{
+    int64_t until_us = sb_mono_us() + OPEN_MS * 1000;
+    while (ours->ended < OPEN_SAGAS) {
+        clients_result_t ignored;
+        int64_t before = ours->ended;
+        clients_config_t config = {.url = server_url(),
+                                   .path = "/v1/sagas",
+                                   .clients = 64,
+                                   .seconds = 0.25,
+                                   .write_body = write_open,
+                                   .check = check_open,
+                                   .context = ours};
+        clients_run(&config, &ignored);
+        ours->started += ours->ended - before;
+        if (sb_mono_us() > until_us)
+            bench_die("only %lld sagas started within %d ms", (long long)ours->ended, OPEN_MS);
+    }
+}
+
+static void measure_recovery(const bench_env_t *env, bench_results_t *results)
+{
+    static const bench_measure_t opened = {"open sagas", "", NULL, 0, false};
+    static const bench_measure_t memory = {"resident memory of serve with them (goal 60)", "MB", NULL, 0,
+                                           true};
+    static const bench_measure_t ready = {"from start after SIGKILL to /readyz 200 (goal 2)", "s", NULL, 0,
+                                          true};
+    static const bench_measure_t after = {"resident memory after the takeover", "MB", NULL, 0, true};
+    static const bench_measure_t all = {"until all of them had ended", "s", NULL, 0, true};
+    static const char bench[] = "saga recovery";
+    ours_t ours = {.seconds = 1};
+    saga_world_open(&ours.world, env, "recovery", "noop");
+    (void)start_serve(&ours);
+    start_many(&ours); /* nobody takes their commands yet */
+    bench_add(results, bench, &opened, (double)count_open(&ours));
+    bench_add(results, bench, &memory, machine_resident_mb(ours.serve.pid));
+    end_process(&ours.serve, SIGKILL);
+    bench_add(results, bench, &ready, start_serve(&ours));
+    bench_add(results, bench, &after, machine_resident_mb(ours.serve.pid));
+    saga_world_start_participants(&ours.world);
+    int64_t from_us = sb_mono_us();
+    while (count_open(&ours) > 0) {
+        if (sb_mono_us() - from_us > END_MS * 1000)
+            bench_die("%lld sagas are open after %d ms", (long long)count_open(&ours), END_MS);
+        sb_sleep_ms(50);
+    }
+    bench_add(results, bench, &all, (double)(sb_mono_us() - from_us) / 1e6);
+    ours_close(&ours);
+}
+
+void bench_saga(const bench_env_t *env, bench_results_t *results)
+{
+    if (bench_wants(env, "noop"))
+        compare_with_bare(env, "noop", "noop", results);
+    if (bench_wants(env, "barrier"))
+        compare_with_bare(env, "barrier", "bare", results);
+    if (bench_wants(env, "peers"))
+        compare_with_peers(env, results);
+    if (bench_wants(env, "recovery"))
+        measure_recovery(env, results);
+}
