@@ -22,7 +22,8 @@ typedef struct sb_record {
     sb_slice_t value; /* absent: a tombstone */
     const sb_header_t *headers;
     size_t header_count;
-    uint64_t tag; /* handed back to on_failed */
+    uint64_t tag;        /* handed back to on_failed */
+    int64_t patience_us; /* not sent: how long the sender waits for what it asks for; 0: not said */
 } sb_record_t;
 
 typedef struct sb_producer sb_producer_t;

@@ -32,6 +32,7 @@
 #define SB_H_ERROR       "ce_sagaerror"     /* reply: text, for failure and error */
 #define SB_H_ERROR_CLASS                                                                                     \
     "ce_sagaerrorclass" /* reply: validation | business | external | infrastructure (saga/error_class.h) */
+#define SB_H_ATTENTION "ce_sagaattention" /* reply, with an error: true: an operator must look at it */
 
 #define SB_H_SAGA_PREFIX "ce_saga" /* echo rule: everything that begins so */
 

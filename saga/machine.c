@@ -9,7 +9,8 @@
 #include <assert.h>
 #include <stdio.h>
 
-#define US_PER_MS 1000
+#define US_PER_MS          1000
+#define ATTENTION_DELAY_MS 5000 /* at least, between tries of what does not mend itself */
 
 /* ---- decide ---- */
 
@@ -66,6 +67,7 @@ static void call_for_attention(turn_t *turn, int step, sb_slice_t error)
 typedef struct trouble {
     sb_slice_t error;
     sb_error_class_t error_class;
+    bool attention; /* an operator must look at it: it is tried on until one does */
 } trouble_t;
 
 static sb_retry_policy_t policy_of(const turn_t *turn, int step, sb_error_class_t error_class)
@@ -82,12 +84,14 @@ static void retry_later(turn_t *turn, int step, trouble_t why)
     uint16_t tries = st->attempt;
     sb_saga_event_t event = of_step(turn, SB_SAGA_EV_STEP_RETRIED, step);
     event.attempt = tries < UINT16_MAX ? (uint16_t)(tries + 1) : tries;
-    event.wake_us =
-        turn->now_us + (int64_t)sb_retry_delay_ms(&policy, tries, turn->input->random) * US_PER_MS;
+    uint32_t delay_ms = sb_retry_delay_ms(&policy, tries, turn->input->random);
+    if (why.attention && delay_ms < ATTENTION_DELAY_MS)
+        delay_ms = ATTENTION_DELAY_MS;
+    event.wake_us = turn->now_us + (int64_t)delay_ms * US_PER_MS;
     event.error = why.error;
     event.error_class = why.error_class;
     emit(turn, event);
-    if (endless && (tries >= SB_UNDO_ATTENTION || !sb_error_class_passes(why.error_class)))
+    if (why.attention || (endless && (tries >= SB_UNDO_ATTENTION || !sb_error_class_passes(why.error_class))))
         call_for_attention(turn, step, why.error);
 }
 
@@ -116,7 +120,7 @@ static void try_ended(turn_t *turn, int step, trouble_t why)
     bool settling = turn->state->status == SB_SAGA_COMPENSATING && st->status == SB_STEP_DISPATCHED;
     sb_retry_policy_t policy = policy_of(turn, step, why.error_class);
     bool again = sb_state_is_endless(turn->definition, turn->state, step) ||
-                 (!settling && sb_retry_allowed(&policy, st->attempt));
+                 (!settling && (why.attention || sb_retry_allowed(&policy, st->attempt)));
     if (again)
         retry_later(turn, step, why);
     else if (!settling && turn->definition->step[step].fallback)
@@ -145,7 +149,7 @@ static void on_success(turn_t *turn, int step)
 static void on_refusal(turn_t *turn, int step)
 {
     sb_slice_t error = turn->input->error;
-    trouble_t why = {error, turn->input->error_class};
+    trouble_t why = {error, turn->input->error_class, false};
     if (turn->state->step[step].status == SB_STEP_COMPENSATING) {
         retry_later(turn, step, why); /* there is no way further back: try again, in sight of an operator */
         call_for_attention(turn, step, error);
@@ -175,7 +179,7 @@ static void on_answer(turn_t *turn, int step)
         break;
     case SB_OUTCOME_ERROR:
         if (of_last && !st->waiting)
-            try_ended(turn, step, (trouble_t){in->error, in->error_class});
+            try_ended(turn, step, (trouble_t){in->error, in->error_class, in->attention});
         break;
     case SB_OUTCOME_PENDING:
         if (of_last && !st->waiting)
@@ -255,7 +259,7 @@ static void on_timer(turn_t *turn)
     for (int i = 0; i < definition->step_count; i++) {
         const sb_step_state_t *st = &turn->state->step[i];
         if (sb_step_is_out(st) && turn->now_us >= st->wake_us)
-            try_ended(turn, i, (trouble_t){SB_SLICE("no answer in time"), SB_CLASS_NONE});
+            try_ended(turn, i, (trouble_t){SB_SLICE("no answer in time"), SB_CLASS_NONE, false});
     }
 }
 
@@ -476,8 +480,9 @@ static void drive(turn_t *turn)
     if (state->status == SB_SAGA_COMPENSATING) {
         for (int i = 0; i < definition->step_count; i++) {
             if (state->step[i].status == SB_STEP_DISPATCHED && state->step[i].waiting)
-                give_up(turn, i,
-                        (trouble_t){SB_SLICE("the saga turned back between two tries"), SB_CLASS_NONE});
+                give_up(
+                    turn, i,
+                    (trouble_t){SB_SLICE("the saga turned back between two tries"), SB_CLASS_NONE, false});
         }
         if (!sb_state_any_open(definition, state) && sb_state_next_undo(definition, state) < 0)
             end_the_way_back(turn);

@@ -169,6 +169,7 @@ typedef struct sb_saga_input {
     bool pause; /* of REWIND */
     sb_slice_t error;
     sb_error_class_t error_class; /* of a reply */
+    bool attention; /* of a reply, an error: an operator must look at it; until then it is tried on */
     sb_slice_t by;
     sb_slice_t reason;
     uint64_t random;    /* for jitter; the caller's */

@@ -269,7 +269,8 @@ static sb_code_t on_reply(void *context, const sb_message_t *message, sb_error_t
                 return code;
         }
     }
-    shard->read_to = message->offset + 1;
+    if (message->offset >= 0) /* not one over HTTP */
+        shard->read_to = message->offset + 1;
     return SB_OK;
 }
 

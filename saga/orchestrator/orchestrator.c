@@ -33,6 +33,22 @@ static sb_code_t read_settings(sb_orchestrator_t *o, sb_error_t *err)
                          : code;
 }
 
+/* What has waited for its turn may have been decided about meanwhile. */
+static sb_wanted_t wants_command(void *context, uint64_t tag, sb_slice_t step, bool undo, uint16_t round)
+{
+    const sb_orchestrator_t *o = context;
+    const sb_open_saga_t *saga = sb_open_sagas_find(&o->sagas, (int64_t)tag);
+    int index = saga && saga->plan ? sb_definition_step(saga->plan->definition, step) : -1;
+    sb_saga_state_t state;
+    if (index < 0)
+        return SB_UNWANTED;
+    sb_open_saga_get_state(saga, &state);
+    if (state.step[index].status != (undo ? SB_STEP_COMPENSATING : SB_STEP_DISPATCHED) ||
+        state.step[index].round != round)
+        return SB_UNWANTED;
+    return state.paused ? SB_WANTED_LATER : SB_WANTED;
+}
+
 sb_code_t sb_orchestrator_open_over(sb_orchestrator_t **out, const sb_orchestrator_config_t *config,
                                     const sb_orchestrator_bus_t *operations, void *bus, sb_error_t *err)
 {
@@ -43,8 +59,6 @@ sb_code_t sb_orchestrator_open_over(sb_orchestrator_t **out, const sb_orchestrat
     o->config = config->config;
     o->catalog = config->catalog;
     o->progress = config->progress;
-    o->bus_operations = operations;
-    o->bus = bus;
     (void)pthread_mutex_init(&o->stats_lock, NULL);
     sb_call_queue_init(&o->calls, &o->wake);
     sb_plans_init(&o->plans, o->catalog, sb_config_get(o->config, "kafka.prefix"));
@@ -62,6 +76,10 @@ sb_code_t sb_orchestrator_open_over(sb_orchestrator_t **out, const sb_orchestrat
         code = sb_batch_init(&o->batch, err);
     if (code == SB_OK)
         code = read_settings(o, err);
+    if (code == SB_OK)
+        code = sb_participants_new(&o->participants, o->config, operations, bus, wants_command, o, err);
+    o->bus_operations = &sb_participants_operations;
+    o->bus = o->participants;
     *out = o;
     if (code != SB_OK)
         sb_orchestrator_close(out);
@@ -90,6 +108,7 @@ void sb_orchestrator_close(sb_orchestrator_t **orchestrator)
         return;
     sb_call_queue_fini(&o->calls);
     sb_watches_free(&o->watches);
+    sb_participants_free(&o->participants);
     sb_kafka_bus_free(&o->own_bus);
     sb_batch_fini(&o->batch);
     sb_arena_fini(&o->turn);
@@ -214,6 +233,12 @@ void sb_orchestrator_stats(const sb_orchestrator_t *orchestrator, sb_orchestrato
     *out = o->published;
     (void)pthread_mutex_unlock(&o->stats_lock);
     out->open = o->open_count;
+}
+
+size_t sb_orchestrator_participants(const sb_orchestrator_t *orchestrator, sb_participant_state_t *out,
+                                    size_t max)
+{
+    return sb_participants_list(orchestrator->participants, out, max);
 }
 
 /* ---- clock and memory ---- */

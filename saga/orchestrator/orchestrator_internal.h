@@ -9,6 +9,7 @@
 #include "saga/orchestrator/batch.h"
 #include "saga/orchestrator/call.h"
 #include "saga/orchestrator/orchestrator_bus.h"
+#include "saga/orchestrator/participants.h"
 #include "saga/orchestrator/shard.h"
 #include "saga/orchestrator/timers.h"
 #include "saga/orchestrator/watch.h"
@@ -24,7 +25,8 @@ struct sb_orchestrator {
     sb_progress_t *progress;
     const sb_orchestrator_bus_t *bus_operations;
     void *bus;
-    void *own_bus; /* the real one, when open made it */
+    void *own_bus;                   /* the real one, when open made it */
+    sb_participants_t *participants; /* between us and the bus: bus_operations and bus are its */
     int64_t open_max;
     int64_t overdue_ms;
     int64_t resend_per_second;

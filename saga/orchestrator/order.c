@@ -122,7 +122,9 @@ sb_code_t sb_order_send(sb_orchestrator_t *o, const sb_open_saga_t *saga, const 
                           .value = body,
                           .headers = headers.item,
                           .header_count = headers.count,
-                          .tag = (uint64_t)saga->no};
+                          .tag = (uint64_t)saga->no,
+                          .patience_us =
+                              order->deadline_us ? order->deadline_us - sb_orchestrator_now(o) : 0};
     return o->bus_operations->send(o->bus, &record, err);
 }
 
@@ -173,8 +175,13 @@ void sb_order_resend_some(sb_orchestrator_t *o)
     while (o->resend.first && o->resend_tokens >= 1) {
         sb_open_saga_t *saga = o->resend.first;
         const sb_shard_t *shard = sb_shard_find(o, sb_saga_shard(saga->no));
-        if (!shard || !sb_shard_is_fresh(o, shard) || !resend(o, saga))
+        if (!shard || !sb_shard_is_fresh(o, shard))
             return;
+        if (!resend(o, saga)) { /* its participant takes no more now: the others' come first */
+            sb_resend_remove(&o->resend, saga);
+            sb_resend_add(&o->resend, saga);
+            return;
+        }
         sb_resend_remove(&o->resend, saga);
         o->resend_tokens -= 1;
     }

@@ -85,6 +85,7 @@ sb_code_t sb_reply_read(const sb_message_t *message, sb_reply_in_t *out, sb_erro
         return sb_fail(err, SB_INVALID, "reply: header " SB_H_CAUSATION " is not a UUID");
     out->input.error = sb_message_header(message, SB_H_ERROR);
     out->input.error_class = sb_error_class_of(sb_message_header(message, SB_H_ERROR_CLASS));
+    out->input.attention = sb_slice_is(sb_message_header(message, SB_H_ATTENTION), "true");
     read_result(message, &out->input);
     return SB_OK;
 }
