@@ -243,8 +243,24 @@ bool sb_pg_is_success(const PGresult *result)
     return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
 }
 
-sb_code_t sb_pg_query(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params, sb_pg_result_t **out,
-                      sb_error_t *err)
+/* The last result of what was sent, as PQexec has it: a lost connection and a COPY would go on for ever. */
+static PGresult *await_result(PGconn *conn)
+{
+    PGresult *last = NULL;
+    PGresult *next;
+    while ((next = PQgetResult(conn)) != NULL) {
+        PQclear(last);
+        last = next;
+        ExecStatusType status = PQresultStatus(last);
+        if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || PQstatus(conn) == CONNECTION_BAD)
+            break;
+    }
+    return last;
+}
+
+sb_code_t sb_pg_query_beside(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params,
+                             void (*on_sent)(void *context), void *context, sb_pg_result_t **out,
+                             sb_error_t *err)
 {
     if (out)
         *out = NULL;
@@ -258,8 +274,13 @@ sb_code_t sb_pg_query(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params
     sb_pg_statement_name(sql, name);
     sb_pg_bind(params, &bound);
     bool autocommit = PQtransactionStatus(pg->conn) == PQTRANS_IDLE;
-    PGresult *result = PQexecPrepared(pg->conn, name, params ? params->count : 0, bound.value,
-                                      params ? params->length : NULL, bound.format, 1);
+    PGresult *result = NULL;
+    if (PQsendQueryPrepared(pg->conn, name, params ? params->count : 0, bound.value,
+                            params ? params->length : NULL, bound.format, 1)) {
+        if (on_sent)
+            on_sent(context);
+        result = await_result(pg->conn);
+    }
     if (!sb_pg_is_success(result))
         code = sb_pg_result_error(pg, result, autocommit, err);
     if (code == SB_OK && out)
@@ -267,6 +288,12 @@ sb_code_t sb_pg_query(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params
     else
         PQclear(result);
     return code;
+}
+
+sb_code_t sb_pg_query(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params, sb_pg_result_t **out,
+                      sb_error_t *err)
+{
+    return sb_pg_query_beside(pg, sql, params, NULL, NULL, out, err);
 }
 
 static sb_code_t run_text(sb_pg_t *pg, const char *sql, bool may_commit, sb_error_t *err)

@@ -98,12 +98,14 @@ void sb_pg_add_uuid(sb_pg_params_t *params, const sb_uuid_t *id); /* NULL: SQL N
 void sb_pg_add_time(sb_pg_params_t *params, int64_t wall_us);
 void sb_pg_add_null(sb_pg_params_t *params, uint32_t type);
 void sb_pg_add_array(sb_pg_params_t *params, const sb_pg_array_t *array);
+/* The same, but without elements when all are NULL: for unnest() beside longer arrays, which fills up with
+ * NULL. */
+void sb_pg_add_sparse_array(sb_pg_params_t *params, const sb_pg_array_t *array);
 
 /* One-dimensional binary array under construction, for unnest(). Reused between batches by reset. */
 struct sb_pg_array {
     uint32_t element;
-    int32_t count;
-    bool has_null;
+    int32_t count, null_count;
     sb_buf_t buf;
 };
 
@@ -126,6 +128,12 @@ void sb_pg_array_add_null(sb_pg_array_t *array);
  * *out is owned by the caller. */
 SB_MUST_CHECK sb_code_t sb_pg_query(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params,
                                     sb_pg_result_t **out, sb_error_t *err);
+
+/* The same, and calls on_sent once the statement is on its way, while the server is at work; not when it
+ * could not be sent. on_sent does not use the connection. */
+SB_MUST_CHECK sb_code_t sb_pg_query_beside(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params,
+                                           void (*on_sent)(void *context), void *context,
+                                           sb_pg_result_t **out, sb_error_t *err);
 
 /* Several statements as text in one go (migrations, BEGIN, test fixtures); results are dropped. */
 SB_MUST_CHECK sb_code_t sb_pg_script(sb_pg_t *pg, const char *sql, sb_error_t *err);

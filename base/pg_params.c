@@ -123,7 +123,7 @@ static uint32_t array_type(uint32_t element)
  * count is known only now; the array's buffer keeps room for it. */
 #define ARRAY_HEAD 20
 
-void sb_pg_add_array(sb_pg_params_t *params, const sb_pg_array_t *array)
+static void add_array(sb_pg_params_t *params, const sb_pg_array_t *array, int32_t count)
 {
     uint8_t *head = (uint8_t *)array->buf.ptr;
     if (sb_pg_array_failed(array)) { /* as a NULL, unnest() would take it for no rows and succeed */
@@ -131,12 +131,22 @@ void sb_pg_add_array(sb_pg_params_t *params, const sb_pg_array_t *array)
         sb_pg_add_null(params, array_type(array->element));
         return;
     }
-    put_be(head, array->count ? 1 : 0, 4);
-    put_be(head + 4, array->has_null, 4);
+    put_be(head, count ? 1 : 0, 4);
+    put_be(head + 4, array->null_count > 0, 4);
     put_be(head + 8, array->element, 4);
-    put_be(head + 12, (uint64_t)array->count, 4);
+    put_be(head + 12, (uint64_t)count, 4);
     put_be(head + 16, 1, 4);
-    (void)add_param(params, array_type(array->element), head, array->count ? array->buf.len : 12);
+    (void)add_param(params, array_type(array->element), head, count ? array->buf.len : 12);
+}
+
+void sb_pg_add_array(sb_pg_params_t *params, const sb_pg_array_t *array)
+{
+    add_array(params, array, array->count);
+}
+
+void sb_pg_add_sparse_array(sb_pg_params_t *params, const sb_pg_array_t *array)
+{
+    add_array(params, array, array->null_count < array->count ? array->count : 0);
 }
 
 /* ---- arrays ---- */
@@ -152,7 +162,7 @@ void sb_pg_array_init(sb_pg_array_t *array, uint32_t element_type)
 void sb_pg_array_reset(sb_pg_array_t *array)
 {
     array->count = 0;
-    array->has_null = false;
+    array->null_count = 0;
     sb_buf_reset(&array->buf);
     sb_buf_add(&array->buf, array_head, ARRAY_HEAD);
 }
@@ -225,6 +235,6 @@ void sb_pg_array_add_uuid(sb_pg_array_t *array, const sb_uuid_t *id)
 void sb_pg_array_add_null(sb_pg_array_t *array)
 {
     sb_buf_add_be32(&array->buf, UINT32_MAX);
-    array->has_null = true;
+    array->null_count++;
     array->count++;
 }

@@ -201,6 +201,8 @@ ALTER TABLE append_lane ALTER COLUMN answers SET COMPRESSION lz4, ALTER COLUMN v
 -- event in turn. So seq rises with the version of every stream, whoever waits for a stream does not hold the lock
 -- the sequencer watches, and a conflict draws nothing.
 --
+-- p_times and p_metas may have fewer elements than there are events: what is missing is NULL.
+--
 -- Generic plans, because the lengths of the arrays would have each call planned anew. unnest() in the select list:
 -- there it gives its elements one by one, in FROM each array would be copied to a store of rows first.
 CREATE FUNCTION event_append(p_category text, p_key text, p_expect int, p_version int, p_command uuid, p_hash bytea,
@@ -211,7 +213,6 @@ DECLARE
     n      int := cardinality(p_ids);
     no     bigint;
     before int;
-    seqs   bigint[];
 BEGIN
     -- An answer means that the events are on disk, whatever the role's default is.
     IF current_setting('synchronous_commit') = 'off' THEN
@@ -245,19 +246,26 @@ BEGIN
         RETURN;
     END IF;
 
-    LOCK TABLE ONLY sagabus.event IN ROW EXCLUSIVE MODE;
-    FOR i IN 1..n LOOP
-        seqs[i] := nextval('sagabus.event_seq');
-    END LOOP;
-    INSERT INTO sagabus.event (seq, stream_no, at, version, type_no, class, id, meta, data)
-    SELECT e.seq, no, coalesce(e.at, clock_timestamp()), before + e.nth, e.type_no, 1, e.id, e.meta, e.data
-    FROM (SELECT unnest(seqs) AS seq, generate_series(1, n) AS nth, unnest(p_ids) AS id, unnest(p_types) AS type_no,
-            unnest(p_times) AS at, unnest(p_metas) AS meta, unnest(p_datas) AS data) e;
+    IF n = 1 THEN -- an INSERT locks its table before it begins, so before it draws
+        INSERT INTO sagabus.event (stream_no, at, version, type_no, class, id, meta, data)
+        VALUES (no, coalesce(p_times[1], clock_timestamp()), before + 1, p_types[1], 1, p_ids[1], p_metas[1], p_datas[1])
+        RETURNING seq INTO first_seq;
+        last_seq := first_seq;
+    ELSIF n > 1 THEN
+        LOCK TABLE ONLY sagabus.event IN ROW EXCLUSIVE MODE;
+        first_seq := nextval('sagabus.event_seq');
+        INSERT INTO sagabus.event (seq, stream_no, at, version, type_no, class, id, meta, data)
+        SELECT CASE e.nth WHEN 1 THEN event_append.first_seq ELSE nextval('sagabus.event_seq') END, no,
+            coalesce(e.at, clock_timestamp()), before + e.nth, e.type_no, 1, e.id, e.meta, e.data
+        FROM (SELECT generate_series(1, n) AS nth, unnest(p_ids) AS id, unnest(p_types) AS type_no, unnest(p_times) AS at,
+                unnest(p_metas) AS meta, unnest(p_datas) AS data) e;
+        last_seq := currval('sagabus.event_seq');
+    ELSE
+        RAISE EXCEPTION 'append: no events' USING ERRCODE = '22023';
+    END IF;
 
     outcome := 0;
     version := before + n;
-    first_seq := seqs[1];
-    last_seq := seqs[n];
     UPDATE sagabus.stream t
     SET version = event_append.version, last_seq = event_append.last_seq,
         first_seq = CASE WHEN t.first_seq = 0 THEN event_append.first_seq ELSE t.first_seq END
@@ -284,7 +292,8 @@ END $$;
 -- WHERE false does nothing but lock it. The next statement reads the versions; what this one read is older than
 -- its waits. Should that find a stream which another made meanwhile, it is not locked yet: all is done again.
 --
--- Its plans are made when the stream table is small, perhaps empty, and stay: they must not scan it.
+-- Its plans are made when the stream table is small, perhaps empty, and stay: they must not scan it. Arrays whose
+-- elements are all NULL may be empty: p_commands, p_hashes, p_times, p_metas.
 --
 -- p_lane: not NULL, the answers are kept in that row of append_lane as those of batch p_number, so that whoever lost
 -- the connection can ask for them.
@@ -297,6 +306,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS
 DECLARE
     m        int := cardinality(p_keys);
     nos      bigint[];      -- of each append: its stream,
+    tids     tid[];         -- where that one's row lies, which is locked and so stays there,
     befores  int[];         -- the version it meets
     afters   int[];         -- and the one it leaves
     outcomes int[];
@@ -305,7 +315,8 @@ DECLARE
     olds     int[];         -- the versions of first answers
     previous int[];         -- the append before it of the same stream
     seqs     bigint[];      -- of each event; NULL: it is not appended
-    commands int := (SELECT count(*) FROM unnest(p_commands) AS c (command) WHERE c.command IS NOT NULL);
+    nths     int[];         -- of the streams, sorted: which append it is
+    commands int := 0;
     repeats  int := 0;
     refused  int;
     streams  int;
@@ -316,24 +327,44 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
 
+    IF cardinality(p_commands) > 0 THEN
+        commands := (SELECT count(*) FROM unnest(p_commands) AS c (command) WHERE c.command IS NOT NULL);
+    END IF;
+
     LOOP
         WITH wanted AS MATERIALIZED (
-            SELECT a.category COLLATE "C" AS category, a.key COLLATE "C" AS key
+            SELECT a.category COLLATE "C" AS category, a.key COLLATE "C" AS key, min(a.nth) AS nth
             FROM (SELECT unnest(p_categories) AS category, unnest(p_keys) AS key, unnest(p_expects) AS expect,
-                    unnest(p_versions) AS version) a
+                    unnest(p_versions) AS version, generate_series(1, m) AS nth) a
             WHERE a.expect IN (0, 1) OR (a.expect = 3 AND a.version = 0)
                 OR (SELECT true FROM sagabus.stream t WHERE t.category = a.category AND t.key = a.key)
             GROUP BY 1, 2 ORDER BY 1, 2
         ), locking AS (
             INSERT INTO sagabus.stream AS s (category, key) SELECT w.category, w.key FROM wanted w
             ON CONFLICT (category, key) DO UPDATE SET version = s.version WHERE false
+            RETURNING s.category, s.key, s.stream_no, s.ctid AS tid
         )
-        SELECT count(*) INTO locked FROM wanted;
+        SELECT w.count, w.nths, l.nos, l.tids INTO locked, nths, nos, tids
+        FROM (SELECT count(*), array_agg(w.nth) AS nths FROM wanted w) w,
+            (SELECT array_agg(l.stream_no ORDER BY l.category, l.key) AS nos, array_agg(l.tid ORDER BY l.category, l.key) AS tids
+             FROM locking l) l;
 
-        SELECT array_agg(a.no), array_agg(a.present), array_agg(a.outcome),
+        -- A batch of new streams, as whoever imports has them: nothing is left to read, and nothing to refuse.
+        IF cardinality(nos) = m THEN
+            SELECT array_agg(a.no), array_agg(a.tid) INTO nos, tids
+            FROM (SELECT unnest(nths) AS nth, unnest(nos) AS no, unnest(tids) AS tid ORDER BY 1) a;
+            befores := array_fill(0, ARRAY[m]);
+            outcomes := befores;
+            afters := p_counts;
+            refused := 0;
+            streams := m;
+            EXIT;
+        END IF;
+
+        SELECT array_agg(a.no), array_agg(a.tid), array_agg(a.present), array_agg(a.outcome),
             array_agg(a.present + CASE a.outcome WHEN 0 THEN a.n ELSE 0 END), sum(a.outcome), count(DISTINCT a.no)
-        INTO nos, befores, outcomes, afters, refused, streams
-        FROM (SELECT s.stream_no AS no, coalesce(s.version, 0) AS present, u.n,
+        INTO nos, tids, befores, outcomes, afters, refused, streams
+        FROM (SELECT s.stream_no AS no, s.ctid AS tid, coalesce(s.version, 0) AS present, u.n,
                 CASE u.expect WHEN 0 THEN 0 WHEN 1 THEN (s.version <> 0)::int WHEN 2 THEN (coalesce(s.version, 0) = 0)::int
                     ELSE (coalesce(s.version, 0) <> u.version)::int END AS outcome
             FROM (SELECT unnest(p_categories) AS category, unnest(p_keys) AS key, unnest(p_expects) AS expect,
@@ -392,18 +423,23 @@ BEGIN
                 unnest(p_types) AS type_no, unnest(p_times) AS at, unnest(p_metas) AS meta, unnest(p_datas) AS data) e
         WHERE e.seq IS NOT NULL;
 
-        SELECT array_agg(coalesce(seqs[u.last - u.n + 1], u.old_first)), array_agg(coalesce(seqs[u.last], u.old_last))
-        INTO firsts, lasts
-        FROM (SELECT unnest(p_ends) AS last, unnest(p_counts) AS n, unnest(firsts) AS old_first,
-                unnest(lasts) AS old_last) u;
+        IF commands = 0 AND cardinality(seqs) = m THEN
+            firsts := seqs;
+            lasts := seqs;
+        ELSE
+            SELECT array_agg(coalesce(seqs[u.last - u.n + 1], u.old_first)), array_agg(coalesce(seqs[u.last], u.old_last))
+            INTO firsts, lasts
+            FROM (SELECT unnest(p_ends) AS last, unnest(p_counts) AS n, unnest(firsts) AS old_first,
+                    unnest(lasts) AS old_last) u;
+        END IF;
         UPDATE sagabus.stream t
         SET version = a.version, last_seq = a.last_seq,
             first_seq = CASE WHEN t.first_seq = 0 THEN a.first_seq ELSE t.first_seq END
-        FROM (SELECT u.no, max(u.after) AS version, min(u.first) AS first_seq, max(u.last) AS last_seq
-            FROM (SELECT unnest(nos) AS no, unnest(afters) AS after, unnest(firsts) AS first, unnest(lasts) AS last,
+        FROM (SELECT u.tid, max(u.after) AS version, min(u.first) AS first_seq, max(u.last) AS last_seq
+            FROM (SELECT unnest(tids) AS tid, unnest(afters) AS after, unnest(firsts) AS first, unnest(lasts) AS last,
                     unnest(outcomes) AS outcome) u
-            WHERE u.outcome = 0 GROUP BY u.no) a
-        WHERE t.stream_no = a.no;
+            WHERE u.outcome = 0 GROUP BY u.tid) a
+        WHERE t.ctid = a.tid;
         IF commands > 0 THEN
             INSERT INTO sagabus.append_command (command_id, stream_no, version, first_seq, last_seq, event_count, request_hash)
             SELECT u.command, u.no, u.after, u.first, u.last, u.n, u.hash
@@ -421,10 +457,10 @@ BEGIN
 
     IF refused > 0 THEN -- streams that were made for what is not appended
         DELETE FROM sagabus.stream t WHERE t.stream_no = ANY (nos) AND t.version = 0;
+        SELECT array_agg(CASE u.outcome WHEN 0 THEN u.after WHEN 2 THEN u.old WHEN 3 THEN u.old ELSE u.before END)
+        INTO afters
+        FROM (SELECT unnest(outcomes) AS outcome, unnest(befores) AS before, unnest(afters) AS after, unnest(olds) AS old) u;
     END IF;
-    SELECT array_agg(CASE u.outcome WHEN 0 THEN u.after WHEN 2 THEN u.old WHEN 3 THEN u.old ELSE u.before END)
-    INTO afters
-    FROM (SELECT unnest(outcomes) AS outcome, unnest(befores) AS before, unnest(afters) AS after, unnest(olds) AS old) u;
     IF p_lane IS NOT NULL THEN
         UPDATE sagabus.append_lane l
         SET number = p_number, at = clock_timestamp(), answers = outcomes, versions = afters,

@@ -65,7 +65,9 @@ typedef struct sb_append_batch {
 /* Where a batch leaves its answers for whoever loses the connection (append_lane in 0001_core.sql). */
 typedef struct sb_append_lane {
     sb_uuid_t id;
-    int64_t number; /* of the batch */
+    int64_t number;                 /* of the batch */
+    void (*on_sent)(void *context); /* called while PostgreSQL is at work on it; NULL: nothing */
+    void *context;
 } sb_append_lane_t;
 
 void sb_append_batch_init(sb_append_batch_t *batch);

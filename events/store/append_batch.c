@@ -126,8 +126,8 @@ static void fill_one(const sb_append_batch_t *batch, sb_pg_params_t *params)
     sb_pg_add_bytea(params, has_command ? hash : SB_SLICE_NONE);
     sb_pg_add_array(params, &batch->ids);
     sb_pg_add_array(params, &batch->types);
-    sb_pg_add_array(params, &batch->times);
-    sb_pg_add_array(params, &batch->metas);
+    sb_pg_add_sparse_array(params, &batch->times);
+    sb_pg_add_sparse_array(params, &batch->metas);
     sb_pg_add_array(params, &batch->datas);
 }
 
@@ -138,7 +138,7 @@ static void fill_many(const sb_append_batch_t *batch, bool atomic, const sb_appe
     sb_pg_add_int8(params, lane ? lane->number : 0);
     sb_pg_add_bool(params, atomic);
     for (size_t i = 0; i < COLUMNS; i++)
-        sb_pg_add_array(params, array_of(batch, i));
+        sb_pg_add_sparse_array(params, array_of(batch, i));
 }
 
 sb_code_t sb_append_read_answers(const sb_pg_result_t *rows, int count, sb_append_answer_t *answers,
@@ -166,8 +166,8 @@ sb_code_t sb_append_batch_run(sb_pg_t *pg, const sb_append_batch_t *batch, bool 
         fill_one(batch, &params);
     else
         fill_many(batch, atomic, lane, &params);
-    sb_code_t code =
-        sb_pg_query(pg, one ? sb_sql_event_append : sb_sql_event_append_many, &params, &rows, err);
+    sb_code_t code = sb_pg_query_beside(pg, one ? sb_sql_event_append : sb_sql_event_append_many, &params,
+                                        lane ? lane->on_sent : NULL, lane ? lane->context : NULL, &rows, err);
     if (code == SB_OK)
         code = sb_append_read_answers(rows, batch->count, answers, err);
     sb_pg_result_free(rows);

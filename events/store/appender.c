@@ -7,6 +7,9 @@
  * append_command, a row each where this is one a batch, and pg_xact_status, which needs the transaction's
  * number before the commit, so a round trip more, and cannot stop a batch that is still on its way.
  *
+ * The members of a batch are answered while PostgreSQL is at work on the next one: to wake them takes as long
+ * as to append a good part of a batch.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/appender.h"
 
@@ -51,6 +54,9 @@ typedef struct lane {
     size_t member_count;
     sb_append_batch_t batch;
     sb_append_answer_t *answer;
+    member_t **done; /* of the batch before, not told yet: room for batch_max */
+    sb_append_answer_t *done_answer;
+    size_t done_count;
 } lane_t;
 
 struct sb_appender {
@@ -124,7 +130,7 @@ static sb_code_t make_row(lane_t *lane, sb_error_t *err)
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     if (lane->has_row)
         return SB_OK;
-    lane->row = (sb_append_lane_t){sb_uuid_v7(), 0};
+    lane->row = (sb_append_lane_t){.id = sb_uuid_v7()};
     sb_pg_add_uuid(&params, &lane->row.id);
     sb_code_t code = sb_pg_query(lane->pg, sb_sql_append_lane_open, &params, NULL, err);
     lane->has_row = code == SB_OK;
@@ -197,10 +203,41 @@ static sb_code_t ask(lane_t *lane, int count, sb_error_t *err)
         why.message);
 }
 
+/* ---- answers ---- */
+
+static void tell_done(void *context)
+{
+    lane_t *lane = context;
+    for (size_t i = 0; i < lane->done_count; i++) {
+        const sb_append_answer_t *answer = &lane->done_answer[i];
+        sb_error_t err = SB_ERROR_INIT;
+        char id[SB_UUID_TEXT];
+        if (answer->code != SB_OK)
+            (void)sb_fail_at(&err, answer->code, "/command_id", "append: command %s was another request",
+                             sb_uuid_format(&lane->done[i]->encoded.command_id, id));
+        answer_one(lane, lane->done[i], answer->code, &answer->result, &err);
+    }
+    lane->done_count = 0;
+}
+
+/* The answers of a batch that committed, to be told later. */
+static void keep_done(lane_t *lane, member_t **member, size_t count)
+{
+    tell_done(lane); /* there are none: a batch that was sent told them */
+    (void)atomic_fetch_add(&lane->appender->batches, 1);
+    for (size_t i = 0; i < count; i++) {
+        lane->done[i] = member[i];
+        lane->done_answer[i] = lane->answer[i];
+    }
+    lane->done_count = count;
+}
+
 /* ---- sending ---- */
 
 static sb_code_t send_once(lane_t *lane, member_t **member, size_t count, sb_error_t *err)
 {
+    if (!sb_pg_is_open(lane->pg) || !lane->has_row)
+        tell_done(lane); /* that takes its time */
     sb_code_t code = connect_lane(lane, err);
     if (code == SB_OK)
         code = make_row(lane, err);
@@ -209,7 +246,7 @@ static sb_code_t send_once(lane_t *lane, member_t **member, size_t count, sb_err
     sb_append_batch_reset(&lane->batch);
     for (size_t i = 0; i < count; i++)
         sb_append_batch_add(&lane->batch, &member[i]->encoded);
-    sb_append_lane_t next = {lane->row.id, lane->row.number + 1};
+    sb_append_lane_t next = {lane->row.id, lane->row.number + 1, tell_done, lane};
     code = sb_append_batch_run(lane->pg, &lane->batch, false, &next, lane->answer, err);
     if (code == SB_OK)
         lane->row.number++;
@@ -264,26 +301,14 @@ static bool may_be_of_one(sb_code_t code)
     }
 }
 
-static void answer_all(lane_t *lane, member_t **member, size_t count)
-{
-    (void)atomic_fetch_add(&lane->appender->batches, 1);
-    for (size_t i = 0; i < count; i++) {
-        sb_error_t err = SB_ERROR_INIT;
-        char id[SB_UUID_TEXT];
-        if (lane->answer[i].code != SB_OK)
-            (void)sb_fail_at(&err, lane->answer[i].code, "/command_id",
-                             "append: command %s was another request",
-                             sb_uuid_format(&member[i]->encoded.command_id, id));
-        answer_one(lane, member[i], lane->answer[i].code, &lane->answer[i].result, &err);
-    }
-}
-
 static void run(lane_t *lane, member_t **member, size_t count)
 {
     sb_error_t err = SB_ERROR_INIT;
     sb_code_t code = send_batch(lane, member, count, &err);
+    if (code != SB_OK)
+        tell_done(lane); /* unless it was sent, and did */
     if (code == SB_OK) {
-        answer_all(lane, member, count);
+        keep_done(lane, member, count);
     } else if (count > 1 && may_be_of_one(code)) {
         (void)atomic_fetch_add(&lane->appender->splits, 1);
         run(lane, member, count / 2);
@@ -328,18 +353,29 @@ static size_t cut(const lane_t *lane)
 static void load_catalog(lane_t *lane, member_t *member)
 {
     sb_error_t err = SB_ERROR_INIT;
+    tell_done(lane);
     sb_code_t code = connect_lane(lane, &err);
     if (code == SB_OK)
         code = sb_catalog_load(lane->appender->catalog, lane->pg, &err);
     answer_one(lane, member, code, NULL, &err);
 }
 
+static void take_members(lane_t *lane)
+{
+    lane->member_count += sb_queue_pop_many(lane->queue, (void **)lane->member + lane->member_count,
+                                            lane->appender->batch_max - lane->member_count);
+}
+
 static void *work(void *context)
 {
     lane_t *lane = context;
     for (;;) {
-        lane->member_count += sb_queue_pop_many(lane->queue, (void **)lane->member + lane->member_count,
-                                                lane->appender->batch_max - lane->member_count);
+        take_members(lane);
+        if (lane->member_count <=
+            lane->done_count / 2) { /* those who wait for an answer bring the next ones */
+            tell_done(lane);
+            take_members(lane);
+        }
         if (lane->member_count == 0) {
             if (sb_queue_is_closed(lane->queue) && sb_queue_count(lane->queue) == 0)
                 break;
@@ -367,7 +403,10 @@ static sb_code_t open_lane(sb_appender_t *appender, lane_t *lane, size_t queue_m
     sb_append_batch_init(&lane->batch);
     lane->member = calloc(appender->batch_max, sizeof(member_t *));
     lane->answer = calloc(appender->batch_max, sizeof *lane->answer);
-    sb_code_t code = lane->member && lane->answer ? sb_signal_init(&lane->signal, err) : no_memory(err);
+    lane->done = calloc(appender->batch_max, sizeof(member_t *));
+    lane->done_answer = calloc(appender->batch_max, sizeof *lane->done_answer);
+    bool made = lane->member && lane->answer && lane->done && lane->done_answer;
+    sb_code_t code = made ? sb_signal_init(&lane->signal, err) : no_memory(err);
     if (code == SB_OK)
         code = sb_queue_new(&lane->queue, queue_max, &lane->signal, err);
     return code;
@@ -389,6 +428,8 @@ static void close_lane(lane_t *lane)
     sb_append_batch_fini(&lane->batch);
     free(lane->member);
     free(lane->answer);
+    free(lane->done);
+    free(lane->done_answer);
 }
 
 static size_t or_else(size_t value, size_t fallback)

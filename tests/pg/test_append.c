@@ -528,7 +528,7 @@ static void lane_params(sb_pg_params_t *params, const sb_append_lane_t *lane)
 static void a_batch_that_is_given_up_never_happens(void **state)
 {
     fixture_t *f = *state;
-    sb_append_lane_t lane = {sb_uuid_v7(), 1};
+    sb_append_lane_t lane = {.id = sb_uuid_v7(), .number = 1};
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
     sb_pg_add_uuid(&params, &lane.id);
