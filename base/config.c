@@ -52,7 +52,7 @@ const sb_config_row_t sb_config_table[] = {
      "from the store; empty: the cluster's",
      false},
     {"lease.overdue_ms", "10s", "an owner that has not beaten for so long is replaced", false},
-    {"sequencer.tick_ms", "1", "pause between two rounds while events arrive", false},
+    {"sequencer.tick_ms", "1", "longest pause between two rounds while events arrive", false},
     {"sequencer.idle_ms", "50", "pause between two rounds while none arrive", false},
     {"store.retention_command_ms", "168h", "how long an append is idempotent by its command id", false},
     {"store.allow_unsafe", "false",

@@ -3,8 +3,9 @@
  * safe_seq in the lease row when it can: one round trip, and one commit only then. The rule's arithmetic is
  * there and here, and the two must agree. While nothing is drawn a tick is a look at the sequence alone.
  *
- * Pace: after a tick that had something to do the sequencer rests as long as the tick took, at most tick_ms:
- * half of its time at the most, and no pause that is long beside a commit. Then a poke wakes it.
+ * Pace: at most tick_ms between two ticks while events come. A tick that moved safe_seq is followed by a rest
+ * of half its length, for it mostly waited for the disk. One that found appenders at work writes nothing: it
+ * is repeated after a rest of its own length, then twice as long. Then a poke wakes it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/sequencer.h"
@@ -39,6 +40,7 @@ struct sb_sequencer {
     sb_sequencer_rule_t rule;
     bool busy;                      /* the last tick saw something, or someone poked */
     uint32_t wait_ms;               /* until the next tick */
+    int64_t rest_us;                /* the last one between two ticks at work */
     int64_t written_us, blocker_us; /* last written; next due */
     pthread_mutex_t lock;           /* of the two below */
     sb_sequencer_stats_t stats;
@@ -305,23 +307,28 @@ static bool is_at_work(const sb_sequencer_t *sequencer)
     return sb_mono_us() - sequencer->behind_since_us < BEHIND_AT_WORK_MS * 1000;
 }
 
-/* A tick that had something to do is followed by a rest of its own length, whatever pokes; then the pause
- * doubles, and a poke ends it. */
+/* A tick that had something to do is followed by a rest, whatever pokes: of half its own length once it
+ * moved, of its own and then twice the last one while appenders are at work. Then the pause doubles, and a
+ * poke ends it. */
 static void pause_between(sb_sequencer_t *sequencer, bool moved, bool behind, int64_t cost_us)
 {
     int64_t tick_us = (int64_t)sequencer->tick_ms * 1000;
-    if (moved || behind) {
-        sb_sleep_us(cost_us < tick_us ? cost_us : tick_us);
+    bool at_work = behind && is_at_work(sequencer);
+    if (moved)
+        sequencer->rest_us = cost_us / 2;
+    else if (behind)
+        sequencer->rest_us = sequencer->rest_us * 2 > cost_us ? sequencer->rest_us * 2 : cost_us;
+    if (sequencer->rest_us > tick_us)
+        sequencer->rest_us = tick_us;
+    if (moved || behind)
+        sb_sleep_us(sequencer->rest_us);
+    if (moved || at_work) {
         sequencer->busy = true;
-    }
-    if (moved) {
         sequencer->wait_ms = sequencer->tick_ms;
         return;
     }
     uint32_t longest =
         behind && sequencer->idle_ms > BEHIND_WAIT_MAX_MS ? BEHIND_WAIT_MAX_MS : sequencer->idle_ms;
-    if (behind && is_at_work(sequencer))
-        longest = sequencer->tick_ms;
     bool poked = sb_signal_wait(&sequencer->wake, sequencer->wait_ms);
     sequencer->busy = behind || poked;
     sequencer->wait_ms = poked                              ? sequencer->tick_ms
