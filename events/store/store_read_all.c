@@ -1,8 +1,9 @@
 /* All of the store, up to the safe sequence number.
  *
- * Few events come from a prepared statement, in one round trip; many by COPY (store_page.h). A
- * filter may leave out nearly everything, so with one a statement looks at a window of seqs, which widens as
- * long as it costs little: none of them runs for minutes.
+ * Few events come from a prepared statement, in one round trip; many by COPY (store_page.h). The first page
+ * of all comes together with the bounds: whoever follows the store waits for one round trip. A filter may
+ * leave out nearly everything, so with one a statement looks at a window of seqs, which widens as long as it
+ * costs little: none of them runs for minutes.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
@@ -30,8 +31,21 @@ sb_code_t sb_store_safe_seq(sb_store_t *store, int64_t *out, sb_error_t *err)
     return code;
 }
 
-/* Up to where the read may go; SB_GONE: it begins in what was detached. A saga's events and the domain's are
- * detached apart. */
+/* Up to where the read may go; SB_GONE: it begins in what was detached. */
+static sb_code_t take_bounds(const sb_pg_result_t *rows, const sb_read_all_t *read, int64_t *to,
+                             sb_error_t *err)
+{
+    int64_t gone = sb_pg_get_int(rows, 0, 0);
+    *to = sb_pg_get_int(rows, 0, 1);
+    if (read->after_seq < gone)
+        return sb_fail(err, SB_GONE, "events up to %lld are no longer kept: read after %lld", (long long)gone,
+                       (long long)gone);
+    if (read->to_seq > 0 && read->to_seq < *to)
+        *to = read->to_seq;
+    return SB_OK;
+}
+
+/* A saga's events and the domain's are detached apart. */
 static sb_code_t read_bounds(sb_store_t *store, const sb_read_all_t *read, int64_t *to, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
@@ -40,15 +54,10 @@ static sb_code_t read_bounds(sb_store_t *store, const sb_read_all_t *read, int64
     sb_code_t code = sb_store_ready(store, err);
     if (code == SB_OK)
         code = sb_pg_query(store->pg, sb_sql_read_bounds, &params, &rows, err);
-    if (code != SB_OK)
-        return code;
-    int64_t gone = sb_pg_get_int(rows, 0, 0);
-    *to = sb_pg_get_int(rows, 0, 1);
+    if (code == SB_OK)
+        code = take_bounds(rows, read, to, err);
     sb_pg_result_free(rows);
-    if (read->after_seq < gone)
-        return sb_fail(err, SB_GONE, "events up to %lld are no longer kept: read after %lld", (long long)gone,
-                       (long long)gone);
-    return SB_OK;
+    return code;
 }
 
 /* ---- the filter ---- */
@@ -119,19 +128,24 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* One page of at most limit events up to end; *all: there are no more. */
-static sb_code_t read_few(reader_t *r, int64_t end, int limit, bool *all, sb_error_t *err)
+/* end 0: as far as is safe. */
+static void page_params(const reader_t *r, int64_t end, int limit, sb_pg_params_t *params)
 {
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    sb_pg_result_t *rows = NULL;
-    sb_pg_add_int8(&params, r->at);
-    sb_pg_add_int8(&params, end);
-    sb_pg_add_int4(&params, limit);
-    sb_pg_add_bool(&params, r->filter.by_type);
-    sb_pg_add_array(&params, &r->filter.type_nos);
-    sb_pg_add_bool(&params, r->filter.read->domain_only);
-    sb_code_t code = sb_pg_query(r->store->pg, sb_sql_event_read, &params, &rows, err);
-    int count = code == SB_OK ? sb_pg_rows(rows) : 0;
+    sb_pg_add_int8(params, r->at);
+    if (end)
+        sb_pg_add_int8(params, end);
+    else
+        sb_pg_add_null(params, SB_PG_INT8);
+    sb_pg_add_int4(params, limit);
+    sb_pg_add_bool(params, r->filter.by_type);
+    sb_pg_add_array(params, &r->filter.type_nos);
+    sb_pg_add_bool(params, r->filter.read->domain_only);
+}
+
+static sb_code_t deliver_few(reader_t *r, const sb_pg_result_t *rows, int limit, bool *all, sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    int count = sb_pg_rows(rows);
     for (int i = 0; code == SB_OK && i < count; i++) {
         code = sb_store_deliver_row(r->store, rows, i, r->on_event, r->context, err);
         if (code == SB_OK)
@@ -139,7 +153,46 @@ static sb_code_t read_few(reader_t *r, int64_t end, int limit, bool *all, sb_err
     }
     *all = count == 0 || (sb_pg_get_int(rows, 0, 10) == count && count < limit);
     r->done += count;
+    return code;
+}
+
+/* One page of at most limit events up to end; *all: there are no more. */
+static sb_code_t read_few(reader_t *r, int64_t end, int limit, bool *all, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    page_params(r, end, limit, &params);
+    sb_code_t code = sb_pg_query(r->store->pg, sb_sql_event_read, &params, &rows, err);
+    if (code == SB_OK)
+        code = deliver_few(r, rows, limit, all, err);
     sb_pg_result_free(rows);
+    return code;
+}
+
+/* The bounds, and then the first events: safe_seq may have moved between the two statements, never back. */
+static sb_code_t read_first(reader_t *r, sb_error_t *err)
+{
+    const sb_read_all_t *read = r->filter.read;
+    int limit = (int)smaller(read->limit, FEW_EVENTS);
+    sb_pg_params_t bounds = SB_PG_PARAMS_INIT, page = SB_PG_PARAMS_INIT;
+    sb_pg_batch_t batch = {.count = 0};
+    sb_pg_result_t *rows[2] = {NULL, NULL};
+    bool all = false;
+    sb_pg_add_bool(&bounds, read->domain_only);
+    page_params(r, read->to_seq > 0 ? read->to_seq : 0, limit, &page);
+    sb_pg_batch_add(&batch, sb_sql_read_bounds, &bounds);
+    sb_pg_batch_add(&batch, sb_sql_event_read, &page);
+    sb_code_t code = sb_store_ready(r->store, err);
+    if (code == SB_OK)
+        code = sb_pg_batch_run(r->store->pg, &batch, rows, NULL, err);
+    if (code == SB_OK)
+        code = take_bounds(rows[0], read, &r->to, err);
+    if (code == SB_OK)
+        code = deliver_few(r, rows[1], limit, &all, err);
+    if (code == SB_OK && all && r->at < r->to)
+        r->at = r->to;
+    sb_pg_result_free(rows[0]);
+    sb_pg_result_free(rows[1]);
     return code;
 }
 
@@ -217,10 +270,9 @@ sb_code_t sb_store_read_all(sb_store_t *store, const sb_read_all_t *read, sb_eve
                   .window = WINDOW_FIRST};
     sb_pg_array_init(&r.filter.type_nos, SB_PG_INT4);
     int64_t ignored = 0;
-    sb_code_t code = read_bounds(store, read, &r.to, err);
-    if (read->to_seq > 0)
-        r.to = smaller(r.to, read->to_seq);
-    if (code == SB_OK)
+    bool plain = !read->category.ptr && !read->types && !read->domain_only && read->limit > 0;
+    sb_code_t code = plain ? read_first(&r, err) : read_bounds(store, read, &r.to, err);
+    if (code == SB_OK && !plain)
         code = fill_filter(store, &r.filter, err);
     if (code == SB_OK)
         code = read_pages(&r, err);
