@@ -29,7 +29,7 @@ const sb_config_row_t sb_config_table[] = {
     {"http.queue_max", "1024", "requests that wait for a worker; the next one is answered 429", false},
     {"http.appenders", "2", "connections by which POST /v1/events appends, many events a transaction", false},
     {"log.level", "info", "debug, info, warn, error or off", false},
-    {"schemas.dir", "schemas", "directory of events/, sagas/ and views/", false},
+    {"schemas.dir", "schemas", "directory of events/, sagas/, views/ and subscriptions/", false},
     {"schemas.apply", "true", "register the files of schemas.dir when serve starts (development)", false},
     {"saga.open_max", "4000", "open sagas of an instance; past it a start is answered 429", false},
     {"saga.resend_per_second", "2000", "sagas a second whose open commands are sent again after a takeover",
@@ -59,6 +59,8 @@ const sb_config_row_t sb_config_table[] = {
      "run on a PostgreSQL with fsync or full_page_writes off: events can be lost", false},
     {"store.seal_ms", "10s", "how long an event may wait for its seal; 0: none are made", false},
     {"views.batch", "1000", "events a view folds in one transaction", false},
+    {"endpoints.ca_file", "",
+     "certificates (PEM) trusted for endpoints of push subscriptions, instead of the system's", false},
     {"server.url", "http://127.0.0.1:8088", "the server that the command line talks to", false},
     {"server.token", "", "the key that the command line shows the server", true},
     {"server.token_file", "", "a file that holds that key", false},
@@ -87,9 +89,29 @@ const sb_config_row_t sb_config_participant_table[] = {
     {NULL, NULL, NULL, false},
 };
 
+const sb_config_row_t sb_config_push_table[] = {
+    {"url", "", "where its events are sent by POST; a subscription's path follows", false},
+    {"secret", "", "requests are signed with it (docs/push.md)", true},
+    {"secret_file", "", "a file that holds that secret", false},
+    {NULL, NULL, NULL, false},
+};
+
 /* Where a name may go on freely after the prefix: librdkafka judges the rest. */
-#define FREE_PREFIX        "kafka."
-#define PARTICIPANT_PREFIX "participant."
+#define FREE_PREFIX "kafka."
+
+/* Settings that each thing of a kind has: PREFIX.NAME.ROW. */
+typedef struct group {
+    const char *prefix;   /* "push." */
+    const char *variable; /* "PUSH_" */
+    const sb_config_row_t *table;
+    const char *kind; /* "endpoint" */
+} group_t;
+
+static const group_t groups[] = {
+    {"participant.", "PARTICIPANT_", sb_config_participant_table, "participant"},
+    {"push.", "PUSH_", sb_config_push_table, "endpoint"},
+};
+#define GROUPS (sizeof groups / sizeof groups[0])
 
 /* A second, shorter name in the environment. */
 static const struct {
@@ -157,23 +179,27 @@ static size_t find_row(const char *name)
     return i;
 }
 
-static bool is_participant_name(const char *name)
+static const group_t *group_of(const char *name)
 {
-    return strncmp(name, PARTICIPANT_PREFIX, sizeof PARTICIPANT_PREFIX - 1) == 0;
+    for (size_t i = 0; i < GROUPS; i++)
+        if (strncmp(name, groups[i].prefix, strlen(groups[i].prefix)) == 0)
+            return &groups[i];
+    return NULL;
 }
 
-/* The row of a participant's setting; NULL: there is none of that name. */
-static const sb_config_row_t *participant_row(const char *name)
+/* The row of a setting of a group; NULL: there is none of that name. */
+static const sb_config_row_t *group_row(const char *name)
 {
-    const char *who = name + sizeof PARTICIPANT_PREFIX - 1;
-    const char *dot = is_participant_name(name) ? strchr(who, '.') : NULL;
+    const group_t *group = group_of(name);
+    const char *who = group ? name + strlen(group->prefix) : NULL;
+    const char *dot = who ? strchr(who, '.') : NULL;
     if (!dot || dot == who)
         return NULL;
     for (const char *c = who; c < dot; c++)
         if (!islower((unsigned char)*c) &&
             (c == who || (!isdigit((unsigned char)*c) && *c != '_' && *c != '-')))
             return NULL;
-    const sb_config_row_t *row = sb_config_participant_table;
+    const sb_config_row_t *row = group->table;
     while (row->name && strcmp(row->name, dot + 1) != 0)
         row++;
     return row->name ? row : NULL;
@@ -182,7 +208,7 @@ static const sb_config_row_t *participant_row(const char *name)
 static bool is_free_name(const char *name)
 {
     size_t n = sizeof FREE_PREFIX - 1;
-    return (strncmp(name, FREE_PREFIX, n) == 0 && name[n] != '\0') || participant_row(name);
+    return (strncmp(name, FREE_PREFIX, n) == 0 && name[n] != '\0') || group_row(name);
 }
 
 static const setting_t *find_free(const sb_config_t *config, const char *name)
@@ -193,27 +219,27 @@ static const setting_t *find_free(const sb_config_t *config, const char *name)
     return NULL;
 }
 
-static sb_code_t unknown_participant_name(const char *name, sb_error_t *err)
+static sb_code_t unknown_group_name(const group_t *group, const char *name, sb_error_t *err)
 {
     sb_near_t near_name = {NULL, 4};
-    const char *dot = strchr(name + sizeof PARTICIPANT_PREFIX - 1, '.');
-    for (const sb_config_row_t *row = sb_config_participant_table; dot && row->name; row++)
+    const char *dot = strchr(name + strlen(group->prefix), '.');
+    for (const sb_config_row_t *row = group->table; dot && row->name; row++)
         sb_near_offer(&near_name, dot + 1, row->name);
     if (near_name.word)
         return sb_fail(err, SB_INVALID, "there is no setting %s; did you mean %.*s%s?", name,
                        (int)(dot + 1 - name), name, near_name.word);
     return sb_fail(
         err, SB_INVALID,
-        "there is no setting %s; it is participant.NAME.SETTING, with a participant's name of a-z 0-9 _ "
-        "-, see `sagabus help settings`",
-        name);
+        "there is no setting %s; it is %sNAME.SETTING, with the %s's name of a-z 0-9 _ -, see `sagabus help "
+        "settings`",
+        name, group->prefix, group->kind);
 }
 
 static sb_code_t unknown_name(const char *name, sb_error_t *err)
 {
     sb_near_t near_name = {NULL, 4};
-    if (is_participant_name(name))
-        return unknown_participant_name(name, err);
+    if (group_of(name))
+        return unknown_group_name(group_of(name), name, err);
     for (size_t i = 0; i < TABLE_ROWS; i++)
         sb_near_offer(&near_name, name, sb_config_table[i].name);
     if (near_name.word)
@@ -412,19 +438,22 @@ static sb_code_t load_kafka_variable(sb_config_t *config, const char *entry, sb_
 /* SAGABUS_PARTICIPANT_PAYMENT_BREAKER_PROBES: the longest row that it ends with counts, the rest names the
  * participant. What ends with no row is refused: a secret that is silently not used is worse than no start.
  */
-static sb_code_t load_participant_variable(sb_config_t *config, const char *entry, sb_error_t *err)
+static sb_code_t load_group_variable(sb_config_t *config, const group_t *group, const char *entry,
+                                     sb_error_t *err)
 {
-    static const char prefix[] = VARIABLE_PREFIX "PARTICIPANT_";
-    const char *who = entry + sizeof prefix - 1;
+    static const char common[] = VARIABLE_PREFIX;
+    size_t ahead = sizeof common - 1 + strlen(group->variable);
     const char *equals = strchr(entry, '=');
-    if (strncmp(entry, prefix, sizeof prefix - 1) != 0 || !equals)
+    if (strncmp(entry, common, sizeof common - 1) != 0 || !equals ||
+        strncmp(entry + sizeof common - 1, group->variable, strlen(group->variable)) != 0)
         return SB_OK;
+    const char *who = entry + ahead;
     char lower[128] = "", name[192], source[160];
     for (size_t i = 0; who + i < equals && i + 1 < sizeof lower; i++)
         lower[i] = (char)tolower((unsigned char)who[i]);
     const sb_config_row_t *best = NULL;
     size_t length = strlen(lower), best_length = 0;
-    for (const sb_config_row_t *row = sb_config_participant_table; row->name; row++) {
+    for (const sb_config_row_t *row = group->table; row->name; row++) {
         size_t n = strlen(row->name);
         size_t at = length > n + 1 ? length - n : 0;
         bool fits = at > 0 && lower[at - 1] == '_' && n > best_length;
@@ -438,8 +467,9 @@ static sb_code_t load_participant_variable(sb_config_t *config, const char *entr
     (void)snprintf(source, sizeof source, "environment %.*s", (int)(equals - entry), entry);
     if (!best)
         return sb_fail(err, SB_INVALID,
-                       "%s: it is SAGABUS_PARTICIPANT_NAME_SETTING, see `sagabus help settings`", source);
-    (void)snprintf(name, sizeof name, PARTICIPANT_PREFIX "%.*s.%s", (int)(length - best_length - 1), lower,
+                       "%s: it is " VARIABLE_PREFIX "%sNAME_SETTING, see `sagabus help settings`", source,
+                       group->variable);
+    (void)snprintf(name, sizeof name, "%s%.*s.%s", group->prefix, (int)(length - best_length - 1), lower,
                    best->name);
     return put(config, name, equals + 1, RANK_ENVIRONMENT, source, err);
 }
@@ -456,10 +486,11 @@ sb_code_t sb_config_load_environment(sb_config_t *config, sb_error_t *err)
                    ? no_memory(err)
                    : load_variable(config, sb_buf_text(&variable), sb_config_table[i].name, err);
     }
-    for (char **entry = environ; code == SB_OK && entry && *entry; entry++)
+    for (char **entry = environ; code == SB_OK && entry && *entry; entry++) {
         code = load_kafka_variable(config, *entry, err);
-    for (char **entry = environ; code == SB_OK && entry && *entry; entry++)
-        code = load_participant_variable(config, *entry, err);
+        for (size_t i = 0; code == SB_OK && i < GROUPS; i++)
+            code = load_group_variable(config, &groups[i], *entry, err);
+    }
     sb_buf_fini(&variable);
     return code;
 }
@@ -473,7 +504,7 @@ const char *sb_config_get(const sb_config_t *config, const char *name)
         return config->known[row].value ? config->known[row].value : sb_config_table[row].default_value;
     assert(is_free_name(name));
     const setting_t *setting = find_free(config, name);
-    const sb_config_row_t *own = participant_row(name);
+    const sb_config_row_t *own = group_row(name);
     return setting && setting->value ? setting->value : own ? own->default_value : "";
 }
 

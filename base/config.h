@@ -5,7 +5,8 @@
  * meaning), from which help and docs/configuration.md grow; an unknown name in the file is refused with a
  * near match. Keys that begin with `kafka.` pass to librdkafka without the prefix, but for `kafka.prefix` and
  * `kafka.bootstrap`. `participant.<name>.<row>` is a setting of one participant of sagas; the rows have a
- * table of their own, and are SAGABUS_PARTICIPANT_<NAME>_<ROW> in the environment (for names without a dash).
+ * table of their own, and are SAGABUS_PARTICIPANT_<NAME>_<ROW> in the environment (for names without a dash);
+ * likewise `push.<endpoint>.<row>`.
  * SAGABUS_PG is short for SAGABUS_PG_URI. The order of loading does not matter.
  *
  * Thread: read-only after loading.
@@ -31,6 +32,8 @@ typedef struct sb_config_row {
 extern const sb_config_row_t sb_config_table[];
 /* The settings of each participant, by the name behind `participant.<name>.`; ended likewise. */
 extern const sb_config_row_t sb_config_participant_table[];
+/* Those of each endpoint of push subscriptions, by the name behind `push.<endpoint>.`. */
+extern const sb_config_row_t sb_config_push_table[];
 
 SB_MUST_CHECK sb_code_t sb_config_new(sb_config_t **out, sb_error_t *err);
 void sb_config_free(sb_config_t **config);

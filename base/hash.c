@@ -1,11 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/hash.h"
 
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
 #include <openssl/sha.h>
 
 void sb_hash_bytes(sb_slice_t bytes, sb_hash_t *out)
 {
     (void)SHA256((const unsigned char *)(bytes.ptr ? bytes.ptr : ""), bytes.len, out->byte);
+}
+
+bool sb_hash_hmac(sb_slice_t key, const sb_slice_t *parts, size_t count, sb_hash_t *out)
+{
+    char digest[] = "SHA256";
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+                           OSSL_PARAM_construct_end()};
+    EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    EVP_MAC_CTX *context = mac ? EVP_MAC_CTX_new(mac) : NULL;
+    bool ok = context && EVP_MAC_init(context, (const unsigned char *)key.ptr, key.len, params) == 1;
+    for (size_t i = 0; ok && i < count; i++)
+        ok = EVP_MAC_update(context, (const unsigned char *)parts[i].ptr, parts[i].len) == 1;
+    size_t length = 0;
+    ok = ok && EVP_MAC_final(context, out->byte, &length, sizeof out->byte) == 1;
+    EVP_MAC_CTX_free(context);
+    EVP_MAC_free(mac);
+    return ok;
 }
 
 char *sb_hash_format(const sb_hash_t *hash, char text[SB_HASH_TEXT])

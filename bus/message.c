@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bus/message.h"
 
+#include "base/base64.h"
 #include "base/scan.h"
 
 #include <stdio.h>
@@ -319,33 +320,6 @@ static sb_slice_t text_member(sb_slice_t object, const char *name, sb_buf_t *scr
     return sb_buf_failed(scratch) ? SB_SLICE_NONE : (sb_slice_t){scratch->ptr + start, text.len};
 }
 
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
-/* The bytes of text in scratch, which has room. False: it is not base64. */
-static bool decode_base64(sb_slice_t text, sb_buf_t *scratch, sb_slice_t *out)
-{
-    size_t start = scratch->len;
-    size_t n = text.len;
-    unsigned bits = 0;
-    while (n > 0 && text.len - n < 2 && text.ptr[n - 1] == '=')
-        n--;
-    for (size_t i = 0; i < n; i++) {
-        int digit = base64_digit(text.ptr[i]);
-        if (digit < 0)
-            return false;
-        bits = (bits << 6 | (unsigned)digit) & 0xFFFFFF;
-        if (i % 4 > 0)
-            sb_buf_add_char(scratch, (char)(uint8_t)(bits >> (6 - 2 * (i % 4))));
-    }
-    *out = (sb_slice_t){scratch->ptr + start, scratch->len - start};
-    return text.len % 4 == 0 && !sb_buf_failed(scratch);
-}
-
 static sb_code_t structured_data(const sb_message_t *message, sb_buf_t *scratch, sb_buf_t *one,
                                  sb_event_t *event, sb_error_t *err)
 {
@@ -353,8 +327,13 @@ static sb_code_t structured_data(const sb_message_t *message, sb_buf_t *scratch,
     if (sb_scan_field(message->value, "data", &data))
         event->data = data.text;
     sb_slice_t text = text_member(message->value, "data_base64", scratch, one);
-    if (!text.ptr || decode_base64(text, scratch, &event->data))
+    if (!text.ptr)
         return SB_OK;
+    size_t start = scratch->len; /* there is room */
+    if (sb_base64_decode(scratch, text)) {
+        event->data = (sb_slice_t){scratch->ptr + start, scratch->len - start};
+        return SB_OK;
+    }
     return sb_fail(err, SB_INVALID, "%s %d@%lld: data_base64 is not base64", message->topic,
                    message->partition, (long long)message->offset);
 }

@@ -1,4 +1,5 @@
-/* dlq list|show|redrive|discard: dead letters of subscriptions, in a service's schema.
+/* dlq list|show|redrive|discard: dead letters of subscriptions, in a service's schema, and of push
+ * subscriptions, in the store's own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/scan.h"
@@ -14,19 +15,19 @@ static sb_code_t open_state(const sb_cli_t *cli, sb_pg_t **out, sb_error_t *err)
 {
     const char *schema = sb_cli_option(cli, "state");
     *out = NULL;
-    if (!schema)
-        return sb_fail(err, SB_INVALID, "dlq %s needs --state SCHEMA: where the subscription keeps its state",
-                       cli->command->verb);
+    const sb_migration_t *tables = schema ? sb_client_migrations : sb_migrations;
     sb_pg_config_t config = {.uri = sb_config_get(cli->config, "pg.uri"),
                              .application_name = "sagabus-cli",
-                             .search_path = schema};
+                             .search_path = schema ? schema : SB_SCHEMA};
     sb_code_t code = sb_pg_open(out, &config, err);
     if (code != SB_OK)
         return code;
-    code = sb_migrate_check(*out, schema, sb_client_migrations, err);
+    code = sb_migrate_check(*out, config.search_path, tables, err);
     if (code != SB_OK) {
         sb_pg_close(out);
-        return sb_context(err, code, "schema %s (sagabus migrate --only client --schema %s)", schema, schema);
+        return !schema ? code
+                       : sb_context(err, code, "schema %s (sagabus migrate --only client --schema %s)",
+                                    schema, schema);
     }
     return SB_OK;
 }

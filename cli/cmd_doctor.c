@@ -2,6 +2,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "bus/push/push_admin.h"
+#include "bus/push/push_definition.h"
+#include "bus/push/push_endpoint.h"
 #include "cli/registry.h"
 #include "cli/remote.h"
 #include "events/store/durable.h"
@@ -145,6 +148,46 @@ static void check_withheld(report_t *r, sb_pg_t *pg)
     sb_pg_result_free(result);
 }
 
+/* Settings of each endpoint as this machine has them, and what the database says of each subscription. */
+static void check_push_one(report_t *r, const json_t *item)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_push_definition_t *d = NULL;
+    sb_push_endpoint_t endpoint = {.secret_count = 0};
+    const char *name = json_string_value(json_object_get(item, "name"));
+    const char *state = json_string_value(json_object_get(item, "state"));
+    const char *problem = json_string_value(json_object_get(item, "problem"));
+    long long dead = json_integer_value(json_object_get(item, "dead_letters"));
+    sb_code_t code = sb_push_definition_new(&d, json_object_get(item, "definition"), &err);
+    if (code == SB_OK)
+        code = sb_push_endpoint_read(&endpoint, r->cli->config, d->endpoint, d->path, d->sign, &err);
+    if (code != SB_OK)
+        say(r, VERDICT_WARN, "push", "%s: %s", name, err.message);
+    else if (sb_push_endpoint_is_open(&endpoint))
+        say(r, VERDICT_WARN, "push",
+            "%s: push.%s.url is http beyond this machine: anyone on the way can read it", name, d->endpoint);
+    else if (strcmp(state, "stuck") == 0)
+        say(r, VERDICT_FAIL, "push", "%s: %s", name, problem);
+    else if (strcmp(state, "paused") == 0 || dead > 0)
+        say(r, VERDICT_WARN, "push", "%s is %s, %lld dead letters: sagabus push list, sagabus dlq list %s",
+            name, state, dead, name);
+    else
+        say(r, VERDICT_OK, "push", "%s is %s", name, state);
+    sb_push_endpoint_fini(&endpoint);
+    sb_push_definition_free(&d);
+}
+
+static void check_push(report_t *r, sb_pg_t *pg)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    json_t *items = NULL;
+    if (sb_push_list(pg, NULL, &items, &err) != SB_OK)
+        say(r, VERDICT_WARN, "push", "%s", err.message);
+    for (size_t i = 0; i < json_array_size(items); i++)
+        check_push_one(r, json_array_get(items, i));
+    json_decref(items);
+}
+
 static void check_postgres(report_t *r)
 {
     sb_error_t err = SB_ERROR_INIT;
@@ -164,6 +207,7 @@ static void check_postgres(report_t *r)
         say(r, VERDICT_OK, "schema", "%s is what this binary needs", SB_SCHEMA);
         check_appenders(r, pg);
         check_withheld(r, pg);
+        check_push(r, pg);
     } else {
         say(r, VERDICT_FAIL, "schema", "%s", err.message);
     }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/push/push_definition.h"
 #include "cli/registry.h"
 #include "events/view/view.h"
 #include "saga/definition.h"
 
-static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {
-    [SB_ARTIFACT_SAGA] = sb_definition_check, [SB_ARTIFACT_VIEW] = sb_view_check};
+static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_SAGA] = sb_definition_check,
+                                                               [SB_ARTIFACT_VIEW] = sb_view_check,
+                                                               [SB_ARTIFACT_SUBSCRIPTION] = sb_push_check};
 
 sb_code_t sb_cmd_schema_apply(sb_cli_t *cli, sb_error_t *err)
 {
@@ -89,8 +91,10 @@ sb_code_t sb_cmd_schema_check(sb_cli_t *cli, sb_error_t *err)
 
 /* ---- list ---- */
 
-static const char *const kind_names[SB_ARTIFACT_KINDS] = {
-    [SB_ARTIFACT_EVENT] = "event", [SB_ARTIFACT_SAGA] = "saga", [SB_ARTIFACT_VIEW] = "view"};
+static const char *const kind_names[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_EVENT] = "event",
+                                                          [SB_ARTIFACT_SAGA] = "saga",
+                                                          [SB_ARTIFACT_VIEW] = "view",
+                                                          [SB_ARTIFACT_SUBSCRIPTION] = "subscription"};
 
 static sb_code_t add_artifact(void *context, const sb_artifact_t *artifact, sb_error_t *err)
 {

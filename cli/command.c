@@ -549,6 +549,10 @@ static void help_settings(sb_buf_t *out)
     for (const sb_config_row_t *row = sb_config_participant_table; row->name; row++)
         sb_buf_printf(out, "  %-26s %-22s %s\n", row->name, row->default_value[0] ? row->default_value : "-",
                       row->meaning);
+    sb_buf_add_text(out, "\nOf each endpoint of push subscriptions, as push.NAME.SETTING:\n\n");
+    for (const sb_config_row_t *row = sb_config_push_table; row->name; row++)
+        sb_buf_printf(out, "  %-26s %-22s %s\n", row->name, row->default_value[0] ? row->default_value : "-",
+                      row->meaning);
 }
 
 bool sb_cli_help(const char *noun, const char *verb, sb_buf_t *out)
@@ -722,6 +726,14 @@ void sb_cli_reference_settings(sb_buf_t *out)
         "never from a definition. What they do: docs/contract.md.\n\n"
         "| setting | default | meaning |\n|---|---|---|\n");
     for (const sb_config_row_t *row = sb_config_participant_table; row->name; row++)
+        sb_buf_printf(out, "| `%s` | %s%s%s | %s |\n", row->name, row->default_value[0] ? "`" : "",
+                      row->default_value, row->default_value[0] ? "`" : "", row->meaning);
+    sb_buf_add_text(
+        out, "\n## Endpoints\n\n"
+             "Of each endpoint of push subscriptions, as `push.<endpoint>.<setting>`; in the environment\n"
+             "`SAGABUS_PUSH_<ENDPOINT>_<SETTING>` ([push](push.md)).\n\n"
+             "| setting | default | meaning |\n|---|---|---|\n");
+    for (const sb_config_row_t *row = sb_config_push_table; row->name; row++)
         sb_buf_printf(out, "| `%s` | %s%s%s | %s |\n", row->name, row->default_value[0] ? "`" : "",
                       row->default_value, row->default_value[0] ? "`" : "", row->meaning);
 }

@@ -33,6 +33,10 @@ sb_code_t sb_cmd_dlq_list(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_dlq_show(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_dlq_redrive(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_dlq_discard(sb_cli_t *cli, sb_error_t *err);
+/* cmd_push.c */
+sb_code_t sb_cmd_push_list(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_push_pause(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_push_resume(sb_cli_t *cli, sb_error_t *err);
 /* cmd_saga.c */
 sb_code_t sb_cmd_saga_start(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_saga_show(sb_cli_t *cli, sb_error_t *err);

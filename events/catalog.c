@@ -49,7 +49,7 @@ struct sb_catalog {
     bool unlinked; /* memory ran out while chains were made */
 };
 
-static const char *const kind_names[SB_ARTIFACT_KINDS] = {"event", "saga", "view"};
+static const char *const kind_names[SB_ARTIFACT_KINDS] = {"event", "saga", "view", "subscription"};
 
 static sb_code_t no_memory(sb_error_t *err)
 {

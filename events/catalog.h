@@ -1,9 +1,10 @@
-/* catalog - what this store knows: event types with their schemas, saga definitions, views.
+/* catalog - what this store knows: event types with their schemas, saga definitions, views,
+ * push subscriptions.
  *
- * The files under schemas/ (events/<type>.v<version>.json, sagas/<name>.json, views/<name>.json) are
- * registered in PostgreSQL by canonical hash (sb_catalog_apply) and loaded from there, never from the files.
- * The same version with another hash is refused. Entries are never removed, so what the catalog hands out
- * stays valid as long as the catalog.
+ * The files under schemas/ (events/<type>.v<version>.json, sagas/<name>.json, views/<name>.json,
+ * subscriptions/<name>.json) are registered in PostgreSQL by canonical hash (sb_catalog_apply) and loaded
+ * from there, never from the files. The same version with another hash is refused. Entries are never removed,
+ * so what the catalog hands out stays valid as long as the catalog.
  *
  * Thread: look-ups and sb_catalog_load from any, each with its own connection (a read-write lock inside, held
  * for no query); sb_catalog_apply from one thread at a time.
@@ -23,6 +24,7 @@ typedef enum sb_artifact_kind {
     SB_ARTIFACT_EVENT,
     SB_ARTIFACT_SAGA,
     SB_ARTIFACT_VIEW,
+    SB_ARTIFACT_SUBSCRIPTION,
     SB_ARTIFACT_KINDS
 } sb_artifact_kind_t;
 
@@ -82,7 +84,7 @@ typedef sb_code_t (*sb_artifact_fn)(void *context, const sb_artifact_t *artifact
 SB_MUST_CHECK sb_code_t sb_catalog_each(const sb_catalog_t *catalog, sb_artifact_kind_t kind,
                                         sb_artifact_fn visit, void *context, sb_error_t *err);
 
-/* Checks one body of a kind beyond JSON; the saga and view rooms bring theirs. err->pointer at the fault. */
+/* Checks one body of a kind beyond JSON; the rooms of the others bring theirs. err->pointer at the fault. */
 typedef sb_code_t (*sb_artifact_check_fn)(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err);
 
 /* Adds one artifact as a file has it, without a database: for checks. text is its canonical body. */
@@ -94,7 +96,7 @@ typedef void (*sb_schema_fault_fn)(void *context, sb_code_t code, const char *fi
                                    const char *message);
 
 /* Checks every file under dir as sb_catalog_apply does, without a database: each by itself, versions of an
- * event type beside each other (events/schema/compat.h), views and sagas beside the types. released holds
+ * event type beside each other (events/schema/compat.h), the others beside the types. released holds
  * what the files are compared with (a loaded catalog, or a new one); against adds a directory of files to it,
  * NULL: none. released is used up by it. Every fault is told of; SB_OK also then. *files: how many were read
  * without a fault of their own. */
@@ -108,9 +110,9 @@ typedef struct sb_apply_report {
     int unchanged;
 } sb_apply_report_t;
 
-/* Registers every file under dir, in one transaction: events first, then views and sagas, each checked
- * (check[k] may be NULL). Errors name the file and the pointer. SB_MISMATCH: a registered version has another
- * hash. Also makes sure that the built-in saga.* event types are there. Loads what it added. */
+/* Registers every file under dir, in one transaction: events first, then views, sagas and subscriptions, each
+ * checked (check[k] may be NULL). Errors name the file and the pointer. SB_MISMATCH: a registered version has
+ * another hash. Also makes sure that the built-in saga.* event types are there. Loads what it added. */
 SB_MUST_CHECK sb_code_t sb_catalog_apply(sb_catalog_t *catalog, sb_pg_t *pg, const char *dir,
                                          const sb_artifact_check_fn check[SB_ARTIFACT_KINDS],
                                          sb_apply_report_t *report, sb_error_t *err);

@@ -21,6 +21,7 @@ static const kind_row_t kinds[SB_ARTIFACT_KINDS] = {
     [SB_ARTIFACT_EVENT] = {"event", "events", "type"},
     [SB_ARTIFACT_SAGA] = {"saga", "sagas", "saga"},
     [SB_ARTIFACT_VIEW] = {"view", "views", "view"},
+    [SB_ARTIFACT_SUBSCRIPTION] = {"subscription", "subscriptions", "subscription"},
 };
 
 const char *draft_kind_name(sb_artifact_kind_t kind)
@@ -276,12 +277,14 @@ sb_code_t drafts_add_builtin(drafts_t *drafts, sb_error_t *err)
     return code;
 }
 
-/* Events before views before sagas, because those name these; then by name and version, the files before what
- * is built in. */
+/* Events before views, sagas and subscriptions, because those name these; then by name and version, the files
+ * before what is built in. */
 static int compare(const void *a, const void *b)
 {
-    static const int places[SB_ARTIFACT_KINDS] = {
-        [SB_ARTIFACT_EVENT] = 0, [SB_ARTIFACT_VIEW] = 1, [SB_ARTIFACT_SAGA] = 2};
+    static const int places[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_EVENT] = 0,
+                                                  [SB_ARTIFACT_VIEW] = 1,
+                                                  [SB_ARTIFACT_SAGA] = 2,
+                                                  [SB_ARTIFACT_SUBSCRIPTION] = 3};
     const draft_t *x = *(draft_t *const *)a;
     const draft_t *y = *(draft_t *const *)b;
     int order = places[x->kind] - places[y->kind];
@@ -294,7 +297,8 @@ static int compare(const void *a, const void *b)
 
 sb_code_t drafts_read(drafts_t *drafts, const char *dir, const draft_faults_t *faults, sb_error_t *err)
 {
-    static const sb_artifact_kind_t order[] = {SB_ARTIFACT_EVENT, SB_ARTIFACT_VIEW, SB_ARTIFACT_SAGA};
+    static const sb_artifact_kind_t order[] = {SB_ARTIFACT_EVENT, SB_ARTIFACT_VIEW, SB_ARTIFACT_SAGA,
+                                               SB_ARTIFACT_SUBSCRIPTION};
     struct stat is;
     if (stat(dir, &is) != 0 || !S_ISDIR(is.st_mode))
         return sb_fail(err, SB_NOT_FOUND, "%s: no such directory", dir);

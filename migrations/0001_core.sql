@@ -40,7 +40,7 @@ END $$;
 
 -- Registry: schemas, saga definitions and views, by canonical hash. A version is never edited once registered.
 CREATE TABLE artifact (
-    kind       text NOT NULL CHECK (kind IN ('event', 'saga', 'view')),
+    kind       text NOT NULL CHECK (kind IN ('event', 'saga', 'view', 'subscription')),
     name       text NOT NULL COLLATE "C",
     version    int NOT NULL CHECK (version > 0),
     hash       bytea NOT NULL CHECK (length(hash) = 32),

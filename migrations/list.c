@@ -13,6 +13,8 @@ const sb_migration_t sb_migrations[] = {
     {"0006_snapshot", sb_sql_0006_snapshot},
     {"0007_roles", sb_sql_0007_roles},
     {"0008_relay", sb_sql_0008_relay},
+    {"0009_push", sb_sql_0009_push},
+    {"0010_dead_letter", sb_sql_0003_dead_letter}, /* the tables that a service has, too */
     {NULL, NULL},
 };
 /* clang-format on */

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "saga/definition.h"
 
+#include "base/duration.h"
 #include "base/near.h"
 
 #include <inttypes.h>
@@ -118,31 +119,13 @@ static uint32_t read_count(compiler_t *c, const place_t *place, const char *memb
     return (uint32_t)number;
 }
 
-/* "200ms", "10s", "5m", "1h", "7d". -1: not such a text. */
-static int64_t parse_duration(const char *text)
-{
-    static const struct {
-        const char *unit;
-        int64_t ms;
-    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-    char *unit;
-    if (*text < '0' || *text > '9')
-        return -1;
-    int64_t number = strtoll(text, &unit, 10);
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        if (strcmp(unit, units[i].unit) == 0)
-            return number <= TRY_MS_MAX / units[i].ms ? number * units[i].ms : TRY_MS_MAX + 1;
-    }
-    return -1;
-}
-
 static uint32_t read_duration(compiler_t *c, const place_t *place, const char *member, uint32_t absent)
 {
     const json_t *value = json_object_get(place->object, member);
     if (!value)
         return absent;
     int64_t ms = json_is_integer(value)  ? json_integer_value(value)
-                 : json_is_string(value) ? parse_duration(json_string_value(value))
+                 : json_is_string(value) ? sb_duration_ms(json_string_value(value), TRY_MS_MAX)
                                          : -1;
     if (ms >= 1 && ms <= TRY_MS_MAX)
         return (uint32_t)ms;

@@ -32,6 +32,7 @@ sb_code_t sb_engine_init(sb_engine_t *engine, const sb_config_t *config, sb_erro
 static void close_parts(sb_engine_t *engine)
 {
     sb_orchestrator_close(&engine->orchestrator);
+    sb_push_close(&engine->push);
     sb_projector_close(&engine->projector);
     sb_relay_close(&engine->relay);
     sb_sequencer_close(&engine->sequencer);
@@ -110,6 +111,16 @@ static sb_code_t open_projector(sb_engine_t *engine, sb_error_t *err)
     return code == SB_OK ? sb_projector_open(&engine->projector, &c, err) : code;
 }
 
+static sb_code_t open_push(sb_engine_t *engine, sb_error_t *err)
+{
+    sb_push_config_t c = {.config = engine->config,
+                          .pg_uri = engine->pg_uri,
+                          .owner = engine->owner,
+                          .catalog = engine->catalog,
+                          .progress = &engine->progress};
+    return sb_push_open(&engine->push, &c, err);
+}
+
 static sb_code_t open_parts(sb_engine_t *engine, sb_error_t *err)
 {
     sb_relay_config_t relay = {.config = engine->config,
@@ -129,6 +140,8 @@ static sb_code_t open_parts(sb_engine_t *engine, sb_error_t *err)
         code = sb_relay_open(&engine->relay, &relay, err);
     if (code == SB_OK)
         code = open_projector(engine, err);
+    if (code == SB_OK)
+        code = open_push(engine, err);
     return code == SB_OK ? sb_orchestrator_open(&engine->orchestrator, &orchestrator, err) : code;
 }
 
@@ -150,17 +163,26 @@ static void *run_projector(void *context)
     return NULL;
 }
 
+static void *run_push(void *context)
+{
+    sb_push_run(((sb_engine_t *)context)->push);
+    return NULL;
+}
+
 static void *run_orchestrator(void *context)
 {
     sb_orchestrator_run(((sb_engine_t *)context)->orchestrator);
     return NULL;
 }
 
+#define PARTS 5
+
 sb_code_t sb_engine_start(sb_engine_t *engine, sb_error_t *err)
 {
-    static void *(*const run[4])(void *) = {run_sequencer, run_relay, run_projector, run_orchestrator};
+    static void *(*const run[PARTS])(void *) = {run_sequencer, run_relay, run_projector, run_push,
+                                                run_orchestrator};
     sb_code_t code = open_parts(engine, err);
-    for (int i = 0; i < 4 && code == SB_OK; i++) {
+    for (int i = 0; i < PARTS && code == SB_OK; i++) {
         if (pthread_create(&engine->thread[i], NULL, run[i], engine) != 0)
             code = sb_fail(err, SB_UNAVAILABLE, "cannot start a thread");
         else
@@ -181,8 +203,11 @@ void sb_engine_stop(sb_engine_t *engine)
     atomic_store(&engine->running, false);
     for (int i = engine->thread_count - 1; i >= 0; i--) {
         switch (i) {
-        case 3:
+        case 4:
             sb_orchestrator_stop(engine->orchestrator);
+            break;
+        case 3:
+            sb_push_stop(engine->push);
             break;
         case 2:
             sb_projector_stop(engine->projector);

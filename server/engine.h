@@ -6,6 +6,7 @@
 #ifndef SB_SERVER_ENGINE_H
 #define SB_SERVER_ENGINE_H
 
+#include "bus/push/push.h"
 #include "bus/relay/relay.h"
 #include "events/store/appender.h"
 #include "events/store/sequencer.h"
@@ -44,8 +45,9 @@ typedef struct sb_engine {
     sb_sequencer_t *sequencer;
     sb_relay_t *relay;
     sb_projector_t *projector;
+    sb_push_t *push;
     sb_orchestrator_t *orchestrator;
-    pthread_t thread[4];
+    pthread_t thread[5];
     int thread_count;
     atomic_bool running; /* the parts are there: handlers may use them */
     atomic_bool draining;
@@ -63,7 +65,7 @@ SB_MUST_CHECK sb_code_t sb_engine_open_appender(sb_engine_t *engine, sb_error_t 
 
 /* Opens the parts and starts a thread for each; all or none, so it may be tried again. */
 SB_MUST_CHECK sb_code_t sb_engine_start(sb_engine_t *engine, sb_error_t *err);
-/* Stops them in the order orchestrator, projector, relay, sequencer and joins each. */
+/* Stops them in the order orchestrator, push, projector, relay, sequencer and joins each. */
 void sb_engine_stop(sb_engine_t *engine);
 
 /* Sets the line of a check; the monitor's. why NULL: ok. */

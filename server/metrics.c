@@ -126,6 +126,25 @@ static void write_views(const sb_engine_t *engine, sb_buf_t *out)
             (double)s.parked);
 }
 
+static void write_push(const sb_engine_t *engine, sb_buf_t *out)
+{
+    sb_push_stats_t s;
+    sb_push_stats(engine->push, &s);
+    gauge(out, "sagabus_push_owned", "Push subscriptions that this instance delivers.", s.owned);
+    gauge(out, "sagabus_push_paused", "Of them, paused by an operator or by an answer 410.", s.paused);
+    gauge(out, "sagabus_push_stuck", "Of them, those that do not move, and are not paused.", s.stuck);
+    gauge(out, "sagabus_push_breakers_open", "Of them, those whose endpoint fails.", s.breakers_open);
+    gauge(out, "sagabus_push_in_flight", "Requests under way.", s.in_flight);
+    gauge(out, "sagabus_push_lag_events", "Of the owned subscription that is furthest behind.",
+          (double)s.lag_events);
+    counter(out, "sagabus_push_delivered_total", "Events that an endpoint took.", (double)s.delivered);
+    counter(out, "sagabus_push_failures_total", "Tries that failed.", (double)s.failures);
+    counter(out, "sagabus_push_dead_letters_total", "Events that became dead letters, blocked ones counted.",
+            (double)s.dead_letters);
+    counter(out, "sagabus_push_redriven_total", "Dead letters that were delivered after all.",
+            (double)s.redriven);
+}
+
 static void write_sagas(const sb_engine_t *engine, sb_buf_t *out)
 {
     sb_orchestrator_stats_t s;
@@ -156,5 +175,6 @@ void sb_metrics_write(sb_engine_t *engine, sb_buf_t *out)
     write_sequencer(engine, out);
     write_relay(engine, out);
     write_views(engine, out);
+    write_push(engine, out);
     write_sagas(engine, out);
 }

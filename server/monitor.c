@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "bus/push/push_definition.h"
 #include "events/store/durable.h"
 #include "migrations/list.h"
 #include "saga/topology.h"
@@ -109,8 +110,10 @@ static void load_keys(sb_monitor_t *m)
 
 static sb_code_t apply_schemas(sb_monitor_t *m, sb_error_t *err)
 {
-    static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {
-        [SB_ARTIFACT_SAGA] = sb_definition_check, [SB_ARTIFACT_VIEW] = sb_view_check};
+    static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_SAGA] = sb_definition_check,
+                                                                   [SB_ARTIFACT_VIEW] = sb_view_check,
+                                                                   [SB_ARTIFACT_SUBSCRIPTION] =
+                                                                       sb_push_check};
     bool apply = true;
     sb_apply_report_t report;
     sb_code_t code = sb_config_get_bool(m->engine->config, "schemas.apply", &apply, err);
@@ -119,8 +122,8 @@ static sb_code_t apply_schemas(sb_monitor_t *m, sb_error_t *err)
     code = sb_catalog_apply(m->engine->catalog, m->pg, sb_config_get(m->engine->config, "schemas.dir"),
                             checks, &report, err);
     if (code == SB_OK && report.added > 0)
-        sb_log(SB_LOG_INFO, "SCHEMAS-APPLIED", "registered new schemas, sagas or views|added=%d",
-               report.added);
+        sb_log(SB_LOG_INFO, "SCHEMAS-APPLIED",
+               "registered new schemas, sagas, views or subscriptions|added=%d", report.added);
     return code;
 }
 

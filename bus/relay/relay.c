@@ -179,7 +179,7 @@ static sb_code_t save_lazily(sb_relay_t *relay, const sb_pg_params_t *guard, sb_
     static const sb_pg_params_t none = SB_PG_PARAMS_INIT;
     sb_pg_batch_t batch = {.count = 0};
     sb_pg_batch_add(&batch, sb_sql_lease_advance, guard);
-    sb_pg_batch_add(&batch, sb_sql_relay_lazy, &none);
+    sb_pg_batch_add(&batch, sb_sql_commit_lazily, &none);
     return sb_pg_batch_run(relay->pg, &batch, NULL, NULL, err);
 }
 

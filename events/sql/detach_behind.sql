@@ -8,6 +8,8 @@ SELECT who, at FROM (
         FROM (SELECT DISTINCT name FROM sagabus.artifact WHERE kind = 'view') a
         LEFT JOIN sagabus.lease l ON l.role = 'view:' || a.name
         WHERE $1::int = 1
+    UNION ALL SELECT 'push subscription ' || p.name, l.cursor
+        FROM sagabus.push p JOIN sagabus.lease l ON l.role = 'push:' || p.name
     UNION ALL SELECT 'saga ' || s.id || ', which is open,', coalesce(min(e.seq) - 1, 0)
         FROM sagabus.saga s JOIN sagabus.event e ON e.class = 2 AND e.stream_no = s.no AND e.seq <= $2::bigint
         WHERE $1::int = 2 AND s.ended_at IS NULL GROUP BY s.id

@@ -100,7 +100,10 @@ static void a_range_that_is_still_needed_stays(void **state)
     static const char *const roles[][2] = {{"sequencer", "the sequencer"},
                                            {"relay", "the relay to Kafka"},
                                            {"keeper", "sealing"},
-                                           {"view:order_summary", "view order_summary"}};
+                                           {"view:order_summary", "view order_summary"},
+                                           {"push:hook", "push subscription hook"}};
+    sb_test_pg_script(f->pg, "INSERT INTO sagabus.push (name, version) VALUES ('hook', 1); "
+                             "INSERT INTO sagabus.lease (role) VALUES ('push:hook')");
     catch_up(f);
     for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
         char sql[256];

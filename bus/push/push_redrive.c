@@ -1,0 +1,154 @@
+/* Dead letters that an operator wants sent again: one at a time, the ones of a held key in their order, and
+ * the key is free when none is left. Each that is taken is written down before the next one goes.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+#include "bus/push/push_internal.h"
+#include "bus_sql.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void sb_push_redrive_forget(sb_push_slot_t *slot)
+{
+    free(slot->again.key);
+    slot->again = (sb_push_again_t){.active = false};
+}
+
+/* ---- which one ---- */
+
+/* Keeps on with the key in hand; else the key that is due first. */
+static sb_code_t find_key(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    if (slot->again.key)
+        return SB_OK;
+    sb_pg_add_text(&params, slot->name);
+    sb_code_t code = sb_pg_query(push->pg, sb_sql_sub_release_next, &params, &rows, err);
+    if (code == SB_OK && sb_pg_rows(rows) > 0) {
+        sb_slice_t topic = sb_pg_get_slice(rows, 0, 0);
+        sb_slice_t key = sb_pg_get_slice(rows, 0, 1);
+        (void)snprintf(slot->again.topic, sizeof slot->again.topic, "%.*s", SB_SLICE_ARG(topic));
+        slot->again.key = malloc(key.len + 1);
+        if (slot->again.key) {
+            memcpy(slot->again.key, key.ptr, key.len);
+            slot->again.key_length = key.len;
+        } else {
+            code = sb_fail(err, SB_NO_MEMORY, "push: out of memory");
+        }
+    }
+    sb_pg_result_free(rows);
+    return code;
+}
+
+/* Rows of the next dead letter: of the key, or of its own. */
+static sb_code_t find_letter(sb_push_t *push, sb_push_slot_t *slot, sb_pg_result_t **rows, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_add_text(&params, slot->name);
+    if (!slot->again.key)
+        return sb_pg_query(push->pg, sb_sql_sub_dead_due, &params, rows, err);
+    sb_pg_add_text(&params, slot->again.topic);
+    sb_pg_add_bytea(&params, (sb_slice_t){slot->again.key, slot->again.key_length});
+    sb_pg_add_int8(&params, slot->again.no);
+    return sb_pg_query(push->pg, sb_sql_push_letter, &params, rows, err);
+}
+
+/* Events of the key that are dead and not yet written down come first. */
+static bool more_to_come(const sb_push_slot_t *slot, const char *prefix)
+{
+    sb_slice_t topic = sb_slice(slot->again.topic);
+    size_t ahead = strlen(prefix);
+    if (topic.len > ahead)
+        topic = (sb_slice_t){topic.ptr + ahead, topic.len - ahead};
+    const char *dot = topic.len ? memchr(topic.ptr, '.', topic.len) : NULL;
+    if (dot)
+        topic.len = (size_t)(dot - topic.ptr);
+    return sb_push_window_holds(&slot->window, topic, (sb_slice_t){slot->again.key, slot->again.key_length});
+}
+
+static sb_code_t end_key(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *err)
+{
+    if (more_to_come(slot, sb_config_get(push->config.config, "kafka.prefix")))
+        return SB_OK;
+    sb_code_t code = sb_push_key_free(push, slot, err);
+    if (code == SB_OK)
+        sb_log(SB_LOG_INFO, "PUSH-RELEASED", "a key is free again|subscription=%s", slot->name);
+    sb_push_redrive_forget(slot);
+    return code;
+}
+
+/* ---- sending it ---- */
+
+static sb_code_t send_letter(sb_push_t *push, sb_push_slot_t *slot, const sb_pg_result_t *rows,
+                             int64_t *due_us, sb_error_t *err)
+{
+    sb_event_t event;
+    sb_message_info_t info;
+    sb_buf_t scratch = SB_BUF_INIT;
+    sb_dead_letter_row_t *row = malloc(sizeof *row);
+    if (!row)
+        return sb_fail(err, SB_NO_MEMORY, "push: out of memory");
+    sb_dead_letter_read(rows, 0, row);
+    bool sent = false;
+    sb_code_t code = sb_message_decode(&row->record, &scratch, &event, &info, err);
+    if (code == SB_OK) {
+        event.seq = info.has_position ? info.position.seq : 0;
+        code = sb_push_slot_send(push, slot, &event, 0, &sent, due_us, err);
+    }
+    if (sent) {
+        slot->again.active = true;
+        slot->again.no = row->no;
+        if (!slot->again.key)
+            (void)snprintf(slot->again.topic, sizeof slot->again.topic, "%s", row->topic);
+    }
+    sb_buf_fini(&scratch);
+    free(row);
+    return code;
+}
+
+sb_code_t sb_push_redrive(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_us, sb_error_t *err)
+{
+    sb_pg_result_t *rows = NULL;
+    if (slot->again.active || (!slot->any_due && !slot->again.key) ||
+        slot->flying >= (int)slot->definition->at_once)
+        return SB_OK;
+    sb_code_t code = find_key(push, slot, err);
+    if (code == SB_OK)
+        code = find_letter(push, slot, &rows, err);
+    if (code == SB_OK && sb_pg_rows(rows) > 0)
+        code = send_letter(push, slot, rows, due_us, err);
+    else if (code == SB_OK && slot->again.key)
+        code = end_key(push, slot, err);
+    else if (code == SB_OK)
+        slot->any_due = false;
+    sb_pg_result_free(rows);
+    return code;
+}
+
+/* ---- what came of it ---- */
+
+sb_code_t sb_push_redrive_landed(sb_push_t *push, sb_push_slot_t *slot, const sb_push_flight_t *flight,
+                                 sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    slot->again.active = false;
+    if (flight->cancelled || flight->verdict == SB_PUSH_WAIT || flight->verdict == SB_PUSH_GONE ||
+        flight->verdict == SB_PUSH_SILENT) {
+        sb_push_redrive_forget(slot); /* it is still due, and says nothing about the event */
+    } else if (flight->verdict == SB_PUSH_DONE) {
+        push->redriven++;
+        slot->delivered++;
+        push->delivered++;
+        code = sb_push_letter_handled(push, slot, err);
+        if (!slot->again.key)
+            sb_push_redrive_forget(slot);
+    } else {
+        slot->failures++;
+        push->failures++;
+        code = sb_push_letter_failed(push, slot, flight->error, err);
+        sb_push_redrive_forget(slot);
+    }
+    return code;
+}

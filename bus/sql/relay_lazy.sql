@@ -1,2 +1,0 @@
--- This transaction does not wait for the disk: what a crash of PostgreSQL takes from the cursor is sent again.
-SELECT set_config('synchronous_commit', 'off', true)

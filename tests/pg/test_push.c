@@ -1,0 +1,696 @@
+/* Push against a real HTTP server on the loopback, which answers as the test wants it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "bus/push/push.h"
+
+#include "bus/push/push_admin.h"
+#include "bus/push/push_definition.h"
+#include "bus/subscriber/dlq.h"
+#include "tests/support/assert.h"
+#include "tests/support/http_peer.h"
+#include "tests/support/mock.h"
+#include "tests/support/process.h"
+#include "tests/support/store.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECRET     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
+#define OLD_SECRET "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDC2FVsBQIhrsc"
+#define HOOKS_MAX  4000
+#define RULES_MAX  8
+#define WAIT_MS    20000
+
+typedef struct hook {
+    char id[64], key[32], type[64], webhook_id[64], time[32], signature[256], content[64], trace[64];
+    char body[400];
+    int64_t seq;
+    int64_t at_ms, end_ms; /* of the request and of its answer */
+    int status;
+} hook_t;
+
+typedef struct rule {
+    char key[32]; /* "*": every one */
+    int status;
+    int times; /* -1: always */
+    char headers[64];
+    int delay_ms;
+} rule_t;
+
+typedef struct fixture {
+    char uri[SB_TEST_URI];
+    sb_pg_t *pg;
+    sb_catalog_t *catalog;
+    sb_config_t *config;
+    sb_peer_t *peer;
+    char dir[64];
+    pthread_mutex_t lock;
+    hook_t *hook;
+    int hooks;
+    rule_t rule[RULES_MAX];
+    sb_progress_t progress;
+} fixture_t;
+
+typedef struct runner {
+    sb_push_t *push;
+    pthread_t thread;
+} runner_t;
+
+static fixture_t fixture;
+
+/* ---- the endpoint ---- */
+
+static void keep(char *out, size_t cap, sb_slice_t text)
+{
+    (void)snprintf(out, cap, "%.*s", SB_SLICE_ARG(text));
+}
+
+static rule_t *rule_for(fixture_t *f, const char *key)
+{
+    for (int i = 0; i < RULES_MAX; i++) {
+        rule_t *rule = &f->rule[i];
+        if (rule->status && rule->times != 0 &&
+            (strcmp(rule->key, "*") == 0 || strcmp(rule->key, key) == 0)) {
+            rule->times -= rule->times > 0;
+            return rule;
+        }
+    }
+    return NULL;
+}
+
+static void note(hook_t *hook, const sb_peer_request_t *request)
+{
+    keep(hook->id, sizeof hook->id, sb_peer_header(request, "ce-id"));
+    keep(hook->key, sizeof hook->key, sb_peer_header(request, "ce-subject"));
+    keep(hook->type, sizeof hook->type, sb_peer_header(request, "ce-type"));
+    keep(hook->webhook_id, sizeof hook->webhook_id, sb_peer_header(request, "webhook-id"));
+    keep(hook->time, sizeof hook->time, sb_peer_header(request, "webhook-timestamp"));
+    keep(hook->signature, sizeof hook->signature, sb_peer_header(request, "webhook-signature"));
+    keep(hook->content, sizeof hook->content, sb_peer_header(request, "content-type"));
+    keep(hook->trace, sizeof hook->trace, sb_peer_header(request, "traceparent"));
+    keep(hook->body, sizeof hook->body, request->body);
+    sb_slice_t seq = sb_peer_header(request, "ce-sequence");
+    hook->seq = seq.ptr ? strtoll(seq.ptr, NULL, 10) : 0;
+    hook->at_ms = sb_test_mono_ms();
+}
+
+static void play(void *context, const sb_peer_request_t *request, sb_peer_answer_t *answer)
+{
+    fixture_t *f = context;
+    (void)pthread_mutex_lock(&f->lock);
+    hook_t *hook = f->hooks < HOOKS_MAX ? &f->hook[f->hooks++] : &f->hook[HOOKS_MAX - 1];
+    note(hook, request);
+    const rule_t *rule = rule_for(f, hook->key);
+    answer->status = rule ? rule->status : 204;
+    answer->delay_ms = rule ? rule->delay_ms : 0;
+    if (rule)
+        (void)snprintf(answer->headers, sizeof answer->headers, "%s", rule->headers);
+    hook->status = answer->status;
+    hook->end_ms = sb_test_mono_ms() + answer->delay_ms;
+    (void)pthread_mutex_unlock(&f->lock);
+}
+
+static void set_rule(fixture_t *f, int i, const char *key, int status, int times, const char *headers,
+                     int delay_ms)
+{
+    (void)pthread_mutex_lock(&f->lock);
+    f->rule[i] = (rule_t){.status = status, .times = times, .delay_ms = delay_ms};
+    (void)snprintf(f->rule[i].key, sizeof f->rule[i].key, "%s", key);
+    (void)snprintf(f->rule[i].headers, sizeof f->rule[i].headers, "%s", headers);
+    (void)pthread_mutex_unlock(&f->lock);
+}
+
+static void no_rules(fixture_t *f)
+{
+    (void)pthread_mutex_lock(&f->lock);
+    memset(f->rule, 0, sizeof f->rule);
+    (void)pthread_mutex_unlock(&f->lock);
+}
+
+/* Requests of a key (NULL: any) with a status (0: any). */
+static int hooks(fixture_t *f, const char *key, int status)
+{
+    int n = 0;
+    (void)pthread_mutex_lock(&f->lock);
+    for (int i = 0; i < f->hooks; i++)
+        n += (!key || strcmp(f->hook[i].key, key) == 0) && (!status || f->hook[i].status == status);
+    (void)pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
+/* ---- the store ---- */
+
+static void define(fixture_t *f, const char *name, const char *text)
+{
+    static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_SUBSCRIPTION] =
+                                                                       sb_push_check};
+    char path[160];
+    sb_error_t err = SB_ERROR_INIT;
+    sb_apply_report_t report;
+    (void)snprintf(path, sizeof path, "%s/subscriptions/%s.json", f->dir, name);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    assert_ok(sb_catalog_apply(f->catalog, f->pg, f->dir, checks, &report, &err), &err);
+}
+
+/* The subscription of most tests; more are members that follow. Quick, so that the tests are. */
+#define HOOK(more)                                                                                           \
+    "{\"subscription\":\"hook\",\"version\":1,\"types\":[\"order.*\",\"saga.completed\"],"                   \
+    "\"endpoint\":\"shop\",\"path\":\"/hook\",\"from\":\"start\",\"timeout\":\"5s\"" more "}"
+#define RETRY   ",\"retry\":{\"attempts\":3,\"delay\":20,\"max\":40}"
+#define PATIENT ",\"breaker\":{\"failures\":1000}"
+
+static void append(fixture_t *f, const char *key, int count)
+{
+    char sql[1400];
+    (void)snprintf(
+        sql, sizeof sql,
+        "INSERT INTO sagabus.stream (category, key) VALUES ('order', '%s') ON CONFLICT DO NOTHING;"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, meta, data) "
+        "SELECT s.stream_no, s.version + i, y.type_no, 1, gen_random_uuid(), "
+        "'{\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"}', "
+        "convert_to('{\"order_id\":\"%s\",\"reason\":\"n' || i || ' \\u00e9\"}', 'UTF8') "
+        "FROM generate_series(1, %d) i, sagabus.stream s, sagabus.event_type y "
+        "WHERE s.category = 'order' AND s.key = '%s' AND y.name = 'order.cancelled' AND y.version = 1 ORDER "
+        "BY i;"
+        "UPDATE sagabus.stream SET version = version + %d WHERE category = 'order' AND key = '%s';"
+        "UPDATE sagabus.lease SET cursor = (SELECT max(seq) FROM sagabus.event) WHERE role = 'sequencer'",
+        key, key, count, key, count, key);
+    sb_test_pg_script(f->pg, sql);
+    sb_progress_publish_safe(
+        &f->progress, sb_test_pg_int(f->pg, "SELECT cursor FROM sagabus.lease WHERE role = 'sequencer'"));
+}
+
+/* Everything is decided, and PostgreSQL knows. */
+static bool settled(fixture_t *f)
+{
+    return sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.lease p, sagabus.lease s WHERE p.role = "
+                                 "'push:hook' AND s.role = 'sequencer' AND p.cursor = s.cursor") == 1;
+}
+
+static int64_t letters(fixture_t *f)
+{
+    return sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.dead_letter WHERE ended IS NULL");
+}
+
+static int64_t held_keys(fixture_t *f)
+{
+    return sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.quarantine");
+}
+
+static bool is_state(fixture_t *f, const char *state)
+{
+    json_t *list = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_push_list(f->pg, "hook", &list, &err), &err);
+    const char *is = json_string_value(json_object_get(json_array_get(list, 0), "state"));
+    bool same = strcmp(is, state) == 0;
+    json_decref(list);
+    return same;
+}
+
+static void redrive(fixture_t *f, const char *key)
+{
+    int64_t keys = 0, rows = 0;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_dlq_filter_t filter = {.subscription = "hook", .key = key};
+    sb_test_pg_script(f->pg, "SET search_path = sagabus");
+    assert_ok(sb_dlq_redrive(f->pg, &filter, 0, &keys, &rows, &err), &err);
+    assert_true(keys + rows > 0);
+}
+
+/* ---- runners ---- */
+
+static void *run(void *push)
+{
+    sb_push_run(push);
+    return NULL;
+}
+
+static sb_push_t *open_push(fixture_t *f, const char *owner, sb_progress_t *progress)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_push_t *push = NULL;
+    sb_push_config_t config = {.config = f->config,
+                               .pg_uri = f->uri,
+                               .owner = owner,
+                               .catalog = f->catalog,
+                               .progress = progress,
+                               .idle_ms = 20,
+                               .refresh_ms = 50};
+    assert_ok(sb_push_open(&push, &config, &err), &err);
+    return push;
+}
+
+static void start(fixture_t *f, runner_t *r, const char *owner)
+{
+    r->push = open_push(f, owner, NULL);
+    assert_int_equal(pthread_create(&r->thread, NULL, run, r->push), 0);
+}
+
+static void stop(runner_t *r)
+{
+    if (!r->push)
+        return;
+    sb_push_stop(r->push);
+    (void)pthread_join(r->thread, NULL);
+    sb_push_close(&r->push);
+}
+
+static sb_push_stats_t stats_of(const runner_t *r)
+{
+    sb_push_stats_t stats;
+    sb_push_stats(r->push, &stats);
+    return stats;
+}
+
+static runner_t first, second;
+
+static int setup(void **state)
+{
+    fixture_t *f = &fixture;
+    char url[64];
+    char path[96];
+    memset(f, 0, sizeof *f);
+    first.push = second.push = NULL;
+    (void)pthread_mutex_init(&f->lock, NULL);
+    f->hook = calloc(HOOKS_MAX, sizeof *f->hook);
+    assert_non_null(f->hook);
+    sb_progress_init(&f->progress);
+    sb_test_catalog_fresh(f->uri, &f->pg, &f->catalog);
+    f->peer = sb_peer_start(0, play, f);
+    f->config = sb_test_bus_config("127.0.0.1:1", NULL);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/", sb_peer_port(f->peer));
+    sb_test_bus_set(f->config, "push.shop.url", url);
+    sb_test_bus_set(f->config, "push.shop.secret", SECRET);
+    (void)strcpy(f->dir, "/tmp/sb_push_XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    (void)snprintf(path, sizeof path, "%s/subscriptions", f->dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *f = *state;
+    stop(&first);
+    stop(&second);
+    sb_peer_stop(&f->peer);
+    sb_test_remove_tree(f->dir);
+    sb_config_free(&f->config);
+    sb_catalog_free(&f->catalog);
+    sb_pg_close(&f->pg);
+    free(f->hook);
+    (void)pthread_mutex_destroy(&f->lock);
+    return 0;
+}
+
+/* ---- what arrives ---- */
+
+/* Each request of a key begins after the one before it was answered, and seq rises but for repeats. */
+static void assert_order(fixture_t *f, const char *key)
+{
+    const hook_t *before = NULL;
+    (void)pthread_mutex_lock(&f->lock);
+    for (int i = 0; i < f->hooks; i++) {
+        const hook_t *hook = &f->hook[i];
+        if (strcmp(hook->key, key) != 0)
+            continue;
+        assert_true(!before || hook->seq >= before->seq);
+        assert_true(!before || hook->at_ms >= before->end_ms);
+        before = hook;
+    }
+    (void)pthread_mutex_unlock(&f->lock);
+}
+
+static void delivers_each_key_in_order(void **state)
+{
+    fixture_t *f = *state;
+    char key[16];
+    define(f, "hook", HOOK(",\"at_once\":6"));
+    for (int i = 0; i < 5; i++) {
+        (void)snprintf(key, sizeof key, "k%d", i);
+        append(f, key, 12);
+    }
+    set_rule(f, 0, "*", 202, -1, "", 3);
+    start(f, &first, "a");
+    assert_soon(settled(f), WAIT_MS);
+    append(f, "k1", 3);
+    assert_soon(hooks(f, NULL, 0) == 63 && settled(f), WAIT_MS);
+    for (int i = 0; i < 5; i++) {
+        (void)snprintf(key, sizeof key, "k%d", i);
+        assert_order(f, key);
+        assert_int_equal(hooks(f, key, 0), i == 1 ? 15 : 12);
+    }
+    int most = sb_peer_most_at_once(f->peer);
+    assert_true(most > 1 && most <= 5);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT delivered FROM sagabus.push WHERE name = 'hook'"), 63);
+    const hook_t *hook = &f->hook[0];
+    assert_string_equal(hook->type, "order.cancelled");
+    assert_string_equal(hook->content, "application/json");
+    assert_string_equal(hook->id, hook->webhook_id);
+    assert_string_equal(hook->trace, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    assert_contains(hook->body, "\"reason\":\"n1 \\u00e9\"");
+}
+
+/* By Python's hmac, as the convention's own libraries have it. */
+static void a_signature_is_what_others_make_of_it(void **state)
+{
+    fixture_t *f = *state;
+    static const char check[] =
+        "import base64,hashlib,hmac,sys\n"
+        "i,t,s,body,*secrets=sys.argv[1:]\n"
+        "want=['v1,'+base64.b64encode(hmac.new(base64.b64decode(k[6:]),(i+'.'+t+'.'+body).encode(),"
+        "hashlib.sha256).digest()).decode() for k in secrets]\n"
+        "sys.exit(0 if s.split(' ')==want else 1)\n";
+    sb_test_bus_set(f->config, "push.shop.secret", SECRET " " OLD_SECRET);
+    define(f, "hook", HOOK(",\"mode\":\"structured\""));
+    append(f, "k1", 1);
+    start(f, &first, "a");
+    assert_soon(settled(f), WAIT_MS);
+    const hook_t *hook = &f->hook[0];
+    const char *const argv[] = {"python3",       "-c",       check,  hook->webhook_id, hook->time,
+                                hook->signature, hook->body, SECRET, OLD_SECRET,       NULL};
+    assert_int_equal(sb_test_run(argv, WAIT_MS), 0);
+    assert_string_equal(hook->content, "application/cloudevents+json; charset=UTF-8");
+    json_t *event = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_json_parse(&event, sb_slice(hook->body), "body", &err), &err);
+    assert_string_equal(json_string_value(json_object_get(event, "id")), hook->webhook_id);
+    assert_string_equal(json_string_value(json_object_get(event, "subject")), "k1");
+    assert_string_equal(json_string_value(sb_json_at(event, SB_SLICE("/data/order_id"))), "k1");
+    assert_non_null(json_object_get(event, "sequence"));
+    json_decref(event);
+}
+
+static void old_versions_arrive_as_the_newest(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(",\"signature\":\"none\""));
+    sb_test_pg_script(
+        f->pg,
+        "INSERT INTO sagabus.stream (category, key) VALUES ('order', 'u');"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) SELECT s.stream_no, 1, "
+        "y.type_no, 1, gen_random_uuid(), convert_to('{\"order_id\":\"u\",\"carrier\":\"dhl\"}', 'UTF8') "
+        "FROM "
+        "sagabus.stream s, sagabus.event_type y WHERE s.key = 'u' AND y.name = 'order.shipped' AND y.version "
+        "= 1");
+    append(f, "k1", 1);
+    start(f, &first, "a");
+    assert_soon(settled(f), WAIT_MS);
+    assert_string_equal(f->hook[0].type, "order.shipped");
+    assert_contains(f->hook[0].body, "parcel");
+    assert_string_equal(f->hook[0].signature, "");
+}
+
+/* ---- what fails ---- */
+
+static void a_key_that_fails_is_held_and_the_others_flow(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(RETRY PATIENT));
+    set_rule(f, 0, "bad", 500, -1, "", 0);
+    set_rule(f, 1, "odd", 422, -1, "", 0);
+    append(f, "good", 2);
+    append(f, "bad", 3);
+    append(f, "odd", 2);
+    append(f, "good", 2);
+    start(f, &first, "a");
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, "good", 204), 4);
+    assert_int_equal(hooks(f, "bad", 0), 3); /* the first one, three times */
+    assert_int_equal(hooks(f, "odd", 0), 1);
+    assert_int_equal(letters(f), 5);
+    assert_int_equal(held_keys(f), 2);
+    assert_int_equal(sb_test_pg_int(f->pg,
+                                    "SELECT count(*) FROM sagabus.dead_letter WHERE (reason, attempts, "
+                                    "held) IN (('failed', 3, true), ('rejected', 1, true)) AND "
+                                    "event_id IS NOT NULL AND seq > 0"),
+                     2);
+    append(f, "bad", 1); /* waits behind the others, and is not tried */
+    append(f, "good", 1);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(letters(f), 6);
+    assert_int_equal(hooks(f, "bad", 0), 3);
+    assert_int_equal(hooks(f, "good", 204), 5);
+
+    /* In vain: it stays held. Then they are taken, in order, and the key flows. */
+    redrive(f, "bad");
+    assert_soon(
+        hooks(f, "bad", 500) == 4 &&
+            sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.quarantine WHERE due_at IS NOT NULL") == 0,
+        WAIT_MS);
+    no_rules(f);
+    redrive(f, "bad");
+    assert_soon(held_keys(f) == 1, WAIT_MS);
+    append(f, "bad", 1);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, "bad", 204), 5);
+    assert_order(f, "bad");
+    assert_int_equal(letters(f), 2);
+    assert_true(stats_of(&first).redriven == 4);
+    /* The last one was held by its reason: an operator takes the others away. */
+    int64_t rows = 0, keys = 0;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_dlq_filter_t filter = {.subscription = "hook", .key = "odd"};
+    assert_ok(sb_dlq_discard(f->pg, &filter, "no such order", &rows, &keys, &err), &err);
+    assert_int_equal(rows, 2);
+    assert_int_equal(held_keys(f), 0);
+    append(f, "odd", 1);
+    assert_soon(settled(f) && hooks(f, "odd", 204) == 1, WAIT_MS);
+}
+
+static void without_order_an_event_fails_alone(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(RETRY PATIENT ",\"order\":\"none\""));
+    set_rule(f, 0, "bad", 500, 3, "", 0);
+    append(f, "bad", 1);
+    start(f, &first, "a");
+    assert_soon(settled(f), WAIT_MS);
+    append(f, "bad", 1);
+    assert_soon(settled(f) && hooks(f, "bad", 204) == 1, WAIT_MS);
+    assert_int_equal(letters(f), 1);
+    assert_int_equal(held_keys(f), 0);
+    redrive(f, NULL);
+    assert_soon(letters(f) == 0, WAIT_MS);
+    assert_int_equal(hooks(f, "bad", 204), 2);
+}
+
+static void one_by_one_an_event_that_fails_stops_all(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(RETRY PATIENT ",\"order\":\"partition\""));
+    set_rule(f, 0, "bad", 422, -1, "", 0);
+    append(f, "good", 1);
+    append(f, "bad", 1);
+    append(f, "good", 1);
+    start(f, &first, "a");
+    assert_soon(hooks(f, "bad", 0) > 5, WAIT_MS);
+    assert_soon(is_state(f, "stuck"), WAIT_MS);
+    assert_int_equal(hooks(f, "good", 0), 1);
+    assert_int_equal(letters(f), 0);
+    no_rules(f);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, "good", 0), 2);
+    assert_soon(is_state(f, "running"), WAIT_MS);
+}
+
+static void gone_pauses_and_resumes_with_the_same_event(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    define(f, "hook", HOOK(RETRY));
+    set_rule(f, 0, "*", 410, -1, "", 0);
+    append(f, "k1", 3);
+    start(f, &first, "a");
+    assert_soon(is_state(f, "paused"), WAIT_MS);
+    assert_int_equal(hooks(f, NULL, 0), 1);
+    sb_test_sleep_ms(150);
+    assert_int_equal(hooks(f, NULL, 0), 1);
+    no_rules(f);
+    assert_ok(sb_push_resume(f->pg, "hook", -1, &err), &err);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, NULL, 204), 3);
+    assert_string_equal(f->hook[0].id, f->hook[1].id);
+    assert_int_equal(letters(f), 0);
+
+    /* An operator's pause, and another place. */
+    assert_ok(sb_push_pause(f->pg, "hook", "someone", "a test", &err), &err);
+    assert_soon(stats_of(&first).paused == 1, WAIT_MS);
+    append(f, "k1", 1);
+    sb_test_sleep_ms(150);
+    assert_int_equal(hooks(f, NULL, 204), 3);
+    assert_ok(sb_push_resume(f->pg, "hook", 0, &err), &err);
+    assert_soon(settled(f) && hooks(f, NULL, 204) == 7, WAIT_MS);
+    assert_code(SB_NOT_FOUND, sb_push_resume(f->pg, "nope", -1, &err), &err);
+}
+
+static void an_endpoint_that_asks_to_wait_is_waited_for(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(RETRY));
+    set_rule(f, 0, "*", 429, 1, "Retry-After: 1\r\n", 0);
+    append(f, "k1", 2);
+    start(f, &first, "a");
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, NULL, 204), 2);
+    assert_true(f->hook[1].at_ms - f->hook[0].end_ms >= 950);
+    assert_string_equal(f->hook[0].id, f->hook[1].id);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT failures FROM sagabus.push WHERE name = 'hook'"), 0);
+}
+
+/* Away for longer than all tries take: the breaker keeps the events from becoming dead letters. */
+static void an_endpoint_that_is_away_makes_no_dead_letters(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook",
+           HOOK(",\"retry\":{\"attempts\":4,\"delay\":20,\"max\":20},"
+                "\"breaker\":{\"failures\":3,\"successes\":1,\"open\":60}"));
+    set_rule(f, 0, "*", 503, -1, "", 0);
+    append(f, "k1", 2);
+    append(f, "k2", 2);
+    start(f, &first, "a");
+    assert_soon(stats_of(&first).breakers_open == 1, WAIT_MS);
+    int before = hooks(f, NULL, 0);
+    int64_t since = sb_test_mono_ms();
+    assert_soon(hooks(f, NULL, 0) >= before + 8, WAIT_MS); /* a probe a round: more than all tries of both */
+    assert_true(sb_test_mono_ms() - since >= 8 * 50);
+    assert_soon(is_state(f, "stuck"), WAIT_MS);
+    assert_int_equal(letters(f), 0);
+    no_rules(f);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, NULL, 204), 4);
+    assert_soon(is_state(f, "running"), WAIT_MS);
+}
+
+/* ---- crashes and owners ---- */
+
+static int child(void *context)
+{
+    fixture_t *f = context;
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_catalog_new(&f->catalog, &err) != SB_OK)
+        return 1;
+    sb_push_run(open_push(f, "child", NULL));
+    return 0;
+}
+
+static int distinct_ids(fixture_t *f, int status)
+{
+    int n = 0;
+    (void)pthread_mutex_lock(&f->lock);
+    for (int i = 0; i < f->hooks; i++) {
+        int k = 0;
+        while (k < i && (strcmp(f->hook[k].id, f->hook[i].id) != 0 || f->hook[k].status != status))
+            k++;
+        n += k == i && f->hook[i].status == status;
+    }
+    (void)pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
+static void a_killed_daemon_repeats_under_the_same_id_and_leaves_nothing_out(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(",\"at_once\":4"));
+    for (int i = 0; i < 4; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof key, "k%d", i);
+        append(f, key, 25);
+    }
+    set_rule(f, 0, "*", 200, -1, "", 4);
+    for (int round = 1; round <= 4; round++) {
+        sb_test_process_t process = {0};
+        int before = hooks(f, NULL, 0);
+        sb_test_fork(&process, child, f);
+        assert_soon(hooks(f, NULL, 0) > before + 5, WAIT_MS);
+        sb_test_signal(&process, SIGKILL); /* requests are under way, and answered ones not saved */
+        assert_true(sb_test_wait(&process, 5000));
+        sb_test_process_end(&process);
+    }
+    start(f, &first, "b");
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(distinct_ids(f, 200), 100);
+    assert_true(hooks(f, NULL, 0) > 100);
+    assert_int_equal(letters(f), 0);
+}
+
+static void a_second_instance_takes_over(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(RETRY));
+    append(f, "k1", 5);
+    start(f, &first, "a");
+    assert_soon(settled(f), WAIT_MS);
+    start(f, &second, "b");
+    append(f, "k1", 5);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(stats_of(&second).owned, 0);
+    assert_int_equal(stats_of(&first).owned, 1);
+    /* In order: nothing is repeated. */
+    stop(&first);
+    assert_soon(stats_of(&second).owned == 1, WAIT_MS);
+    append(f, "k1", 5);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, NULL, 0), 15);
+    /* Its epoch is taken away while requests are under way: their answers are nothing to it. */
+    set_rule(f, 0, "*", 200, -1, "", 200);
+    append(f, "k2", 1);
+    assert_soon(hooks(f, "k2", 0) == 1, WAIT_MS);
+    sb_test_pg_script(f->pg, "UPDATE sagabus.lease SET epoch = epoch + 1 WHERE role = 'push:hook'");
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(distinct_ids(f, 200) + distinct_ids(f, 204), 16);
+}
+
+/* ---- what is registered ---- */
+
+static void a_new_version_goes_on_and_a_new_subscription_begins_now(void **state)
+{
+    fixture_t *f = *state;
+    append(f, "k1", 2);
+    define(f, "hook", "{\"subscription\":\"hook\",\"types\":[\"order.*\"],\"endpoint\":\"nowhere\"}");
+    start(f, &first, "a");
+    assert_soon(stats_of(&first).stuck == 1, WAIT_MS); /* no setting says where it is */
+    define(f, "hook",
+           "{\"subscription\":\"hook\",\"version\":2,\"types\":[\"order.*\"],\"endpoint\":\"shop\"}");
+    assert_soon(is_state(f, "running"), WAIT_MS);
+    append(f, "k1", 1);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, NULL, 0), 1);
+    define(f, "hook",
+           "{\"subscription\":\"hook\",\"version\":3,\"types\":[\"payment.*\"],\"endpoint\":\"shop\"}");
+    assert_soon(sb_test_pg_int(f->pg, "SELECT version FROM sagabus.push WHERE name = 'hook'") == 3, WAIT_MS);
+    append(f, "k1", 1);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, NULL, 0), 1);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(delivers_each_key_in_order),
+        CASE(a_signature_is_what_others_make_of_it),
+        CASE(old_versions_arrive_as_the_newest),
+        CASE(a_key_that_fails_is_held_and_the_others_flow),
+        CASE(without_order_an_event_fails_alone),
+        CASE(one_by_one_an_event_that_fails_stops_all),
+        CASE(gone_pauses_and_resumes_with_the_same_event),
+        CASE(an_endpoint_that_asks_to_wait_is_waited_for),
+        CASE(an_endpoint_that_is_away_makes_no_dead_letters),
+        CASE(a_killed_daemon_repeats_under_the_same_id_and_leaves_nothing_out),
+        CASE(a_second_instance_takes_over),
+        CASE(a_new_version_goes_on_and_a_new_subscription_begins_now),
+    };
+    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+}
