@@ -71,9 +71,11 @@ typedef enum sb_replay_phase {
 const char *sb_replay_phase_name(sb_replay_phase_t phase); /* "read", "load", … */
 
 typedef struct sb_replay_progress {
+    const char *view; /* NULL in the READ phase of several */
     sb_replay_phase_t phase;
-    int64_t events;       /* folded so far: events, not sequence numbers */
+    int64_t events;       /* folded so far: events, not sequence numbers; of this pass */
     int64_t events_total; /* estimate by the share of the history that is read; exact from LOAD on */
+    int pass, passes;     /* over the history; passes grows when the rows do not fit into memory */
     int64_t rows;         /* written so far */
     int64_t seq;          /* how far the fold is */
     int64_t seq_end;      /* where it is going */
@@ -86,35 +88,84 @@ typedef struct sb_replay_progress {
  * stops the replay, which then leaves nothing behind but a table that the next one drops. */
 typedef sb_code_t (*sb_replay_fn)(void *context, const sb_replay_progress_t *progress, sb_error_t *err);
 
-typedef struct sb_replay_config {
-    const char *pg_uri;
-    const char *owner;
-    sb_catalog_t *catalog; /* borrowed; loaded by the replay */
+/* One place where the live view and the fold of the history are not the same. */
+typedef struct sb_view_difference {
     const char *view;
-    int64_t range_seqs;       /* sequence numbers a COPY reads; 0: 1,000,000 */
-    int64_t memory_bytes;     /* cap of the rows in memory; 0: 256 MiB. Above it: SB_TOO_LARGE */
-    sb_replay_fn on_progress; /* may be NULL */
-    void *context;
-} sb_replay_config_t;
+    const char *table;
+    const char *key;
+    const char *column; /* the first that differs; NULL: one of them has no such row */
+    const char *live;   /* its value; NULL: there is no row */
+    const char *folded;
+} sb_view_difference_t;
+
+typedef sb_code_t (*sb_view_difference_fn)(void *context, const sb_view_difference_t *difference,
+                                           sb_error_t *err);
+
+typedef struct sb_view_comparison {
+    bool done;
+    int64_t seq; /* both as of this event; of several passes the last one's */
+    int64_t live_rows, folded_rows;
+    int64_t missing;   /* rows that the live view should have and has not */
+    int64_t extra;     /* that it has and should not */
+    int64_t differing; /* in some column that both have */
+    uint64_t live_checksum, folded_checksum;
+    int tables_left_out; /* the other has none of the name, or another key */
+    int told;            /* calls of on_difference */
+} sb_view_comparison_t;
 
 typedef struct sb_replay_report {
     int version;        /* of the view's definition */
-    int64_t generation; /* now live */
+    int64_t generation; /* that was built; 0: none was */
+    bool live;          /* readers have it */
     int64_t seq;        /* folded up to here at the switch */
     int64_t events;
     int64_t rows;
     int64_t parked; /* keys */
+    int passes;
     double seconds;
     double read_seconds; /* read and fold */
     double events_per_s; /* of the whole rebuild */
+    sb_view_comparison_t comparison;
 } sb_replay_report_t;
 
+typedef enum sb_replay_mode {
+    SB_REPLAY_BUILD,  /* and switch */
+    SB_REPLAY_DRY,    /* fold only: nothing is written */
+    SB_REPLAY_VERIFY, /* as DRY, by the definition that is live, and compare */
+} sb_replay_mode_t;
+
+typedef struct sb_replay_config {
+    const char *pg_uri;
+    const char *owner;
+    sb_catalog_t *catalog; /* borrowed; loaded by the replay */
+    const char *view;      /* NULL: all, in one pass over the history */
+    sb_replay_mode_t mode;
+    bool diff;            /* compare with the live view, in one snapshot at the same event */
+    int differences_max;  /* that are told a view; 0: 10 */
+    bool keep_old;        /* drop no older generations */
+    int64_t until_seq;    /* fold up to there, build the tables and leave them beside the live ones; 0: all */
+    int jobs;             /* connections that read; 0: 2 */
+    int64_t range_seqs;   /* sequence numbers a COPY reads; 0: 16,384 */
+    int64_t memory_bytes; /* cap of the rows in memory; 0: 192 MiB. Above it: several passes */
+    sb_replay_fn on_progress; /* may be NULL, as the next two */
+    sb_view_difference_fn on_difference;
+    void (*on_report)(void *context, const char *view, const sb_replay_report_t *report); /* of each view */
+    void *context;
+} sb_replay_config_t;
+
 /* Rebuilds a view from the store with its newest registered definition and switches readers over. The live
- * view serves until the switch and stays as it is if anything fails before. SB_NOT_FOUND: no such view (the
- * message names those there are). SB_BUSY: another replay of it is running. SB_CONFLICT: the new version's
- * columns do not extend the old ones, so that the SQL view cannot be replaced. Blocks. */
+ * view serves until the switch and stays as it is if anything fails before. *report: of the (last) view.
+ * SB_NOT_FOUND: no such view (the message names those there are). SB_BUSY: another replay of it is running.
+ * SB_CONFLICT: the new version's columns do not extend the old ones, so that the SQL view cannot be replaced.
+ * SB_GONE: the beginning of the history is no longer there. Blocks. */
 SB_MUST_CHECK sb_code_t sb_replay_run(const sb_replay_config_t *config, sb_replay_report_t *report,
                                       sb_error_t *err);
+
+/* Makes the generation that was live before (generation 0), or a given one that is still kept, the live one,
+ * after folding what came since. Columns that only the present version has stay in the SQL view, as NULL.
+ * SB_NOT_FOUND: there is none. SB_BUSY: a replay is running. */
+SB_MUST_CHECK sb_code_t sb_view_rollback(const sb_replay_config_t *config, int64_t generation,
+                                         sb_replay_report_t *report, sb_error_t *err);
 
 /* ---- reading; a reader belongs to the thread of its connection ---- */
 

@@ -13,6 +13,8 @@ typedef struct parked_list {
 
 struct sb_view_fold {
     const sb_view_definition_t *definition;
+    sb_view_budget_t own_budget;
+    sb_view_part_t part;
     sb_view_rows_t rows[SB_VIEW_TABLES_MAX];
     sb_view_rows_t stopped[SB_VIEW_TABLES_MAX]; /* keys that are parked */
     size_t stopped_count;
@@ -36,23 +38,35 @@ sb_code_t sb_view_fold_new(sb_view_fold_t **out, const sb_view_definition_t *def
     if (!fold)
         return sb_fail(err, SB_NO_MEMORY, "fold of view %s: out of memory", definition->name);
     fold->definition = definition;
+    fold->own_budget.max = bytes_max;
     for (int i = 0; i < definition->table_count; i++) {
         sb_view_rows_init(&fold->rows[i], &definition->table[i], definition->table[i].column_count,
-                          bytes_max);
-        sb_view_rows_init(&fold->stopped[i], &definition->table[i], 1, bytes_max);
+                          &fold->own_budget);
+        sb_view_rows_init(&fold->stopped[i], &definition->table[i], 1, &fold->own_budget);
     }
     if (definition->carries_keys)
         sb_view_rows_init(&fold->ahead, &definition->table[definition->carry],
-                          definition->table[definition->carry].column_count, bytes_max);
+                          definition->table[definition->carry].column_count, &fold->own_budget);
     return SB_OK;
+}
+
+void sb_view_fold_share(sb_view_fold_t *fold, sb_view_budget_t *budget)
+{
+    for (int i = 0; i < fold->definition->table_count; i++)
+        fold->rows[i].budget = fold->stopped[i].budget = budget;
+    fold->ahead.budget = budget;
+}
+
+static void free_parked(const sb_view_parked_t *parked)
+{
+    free(parked->key);
+    free(parked->error);
 }
 
 static void forget_parked(sb_view_fold_t *fold)
 {
-    for (size_t i = 0; i < fold->parked.count; i++) {
-        free(fold->parked.item[i].key);
-        free(fold->parked.item[i].error);
-    }
+    for (size_t i = 0; i < fold->parked.count; i++)
+        free_parked(&fold->parked.item[i]);
     fold->parked.count = 0;
 }
 
@@ -87,6 +101,39 @@ void sb_view_fold_reset(sb_view_fold_t *fold)
     if (fold->definition->carries_keys)
         sb_view_rows_reset(&fold->ahead);
     forget_parked(fold);
+}
+
+void sb_view_fold_begin(sb_view_fold_t *fold, const sb_view_part_t *part)
+{
+    sb_view_fold_reset(fold);
+    for (int i = 0; i < fold->definition->table_count; i++)
+        sb_view_rows_reset(&fold->stopped[i]);
+    fold->stopped_count = 0;
+    fold->part = *part;
+}
+
+void sb_view_fold_narrow(sb_view_fold_t *fold, const sb_view_part_t *part)
+{
+    parked_list_t *list = &fold->parked;
+    size_t kept = 0;
+    fold->part = *part;
+    fold->stopped_count = 0;
+    for (int i = 0; i < fold->definition->table_count; i++) {
+        if (i != fold->definition->carry) {
+            sb_view_rows_keep(&fold->rows[i], part);
+            sb_view_rows_keep(&fold->stopped[i], part);
+        }
+        fold->stopped_count += fold->stopped[i].used;
+    }
+    for (size_t i = 0; i < list->count; i++) {
+        const sb_view_parked_t *parked = &list->item[i];
+        bool by_key = parked->key && parked->table != fold->definition->carry;
+        if (by_key ? sb_view_part_has(part, parked->hash) : part->value == 0)
+            list->item[kept++] = *parked;
+        else
+            free_parked(parked);
+    }
+    list->count = kept;
 }
 
 sb_view_rows_t *sb_view_fold_rows(sb_view_fold_t *fold, int table)
@@ -159,9 +206,13 @@ static sb_code_t park(sb_view_fold_t *fold, int table, const sb_view_value_t *ke
         code = sb_fail(err, SB_TOO_LARGE, "view %s: more than %d events are parked", fold->definition->name,
                        SB_VIEW_PARKED_MAX);
     }
-    if (code != SB_OK)
+    bool told = table == fold->definition->carry && fold->part.value != 0; /* by the pass of the value 0 */
+    if (code != SB_OK || told)
         return code;
-    sb_view_parked_t parked = {.table = table, .event = input->event, .seq = input->seq};
+    sb_view_parked_t parked = {.table = table,
+                               .event = input->event,
+                               .seq = input->seq,
+                               .hash = key ? sb_view_rows_hash(&fold->rows[table], key) : 0};
     sb_buf_t text = SB_BUF_INIT;
     if (key)
         sb_view_value_text(fold->definition->table[table].column[0].type, key, &text);
@@ -501,6 +552,13 @@ static sb_code_t park_at(sb_view_fold_t *fold, const target_t *target, bool key_
     return park(fold, target->table, key_known ? &target->key : NULL, target->input, what, problem, err);
 }
 
+/* The carry is needed whole, whatever part of the keys is folded. */
+static bool is_ours(const sb_view_fold_t *fold, const target_t *target)
+{
+    return fold->part.bits == 0 || target->table == fold->definition->carry ||
+           sb_view_part_has(&fold->part, sb_view_rows_hash(&fold->rows[target->table], &target->key));
+}
+
 /* Finds out which row the rule is about. *concerns: none (its condition does not hold, it has no key here,
  * the key is parked) unless set. While touching, what is wrong is left for apply to say. */
 static sb_code_t aim(sb_view_fold_t *fold, target_t *target, bool *concerns, sb_error_t *err)
@@ -521,10 +579,11 @@ static sb_code_t aim(sb_view_fold_t *fold, target_t *target, bool *concerns, sb_
         return SB_OK;
     bool fits = readable && target->key.bytes.len <= SB_VIEW_KEY_BYTES_MAX;
     if (!fits)
-        return target->touching ? SB_OK
-                                : park_at(fold, target, false, source_name(r, &rule->key),
-                                          readable ? "is too long for a key" : r->problem, err);
-    *concerns = !is_stopped(fold, target->table, &target->key);
+        return target->touching || fold->part.value != 0
+                   ? SB_OK
+                   : park_at(fold, target, false, source_name(r, &rule->key),
+                             readable ? "is too long for a key" : r->problem, err);
+    *concerns = is_ours(fold, target) && !is_stopped(fold, target->table, &target->key);
     if (!*concerns || !broken || target->touching)
         return SB_OK;
     *concerns = false;
@@ -643,8 +702,10 @@ static sb_code_t run_table(sb_view_fold_t *fold, int table, const sb_view_input_
         target.reading = (reading_t){.fold = fold, .input = input};
         if (carry >= 0)
             target.reading.carry = ahead ? &fold->ahead : &fold->rows[carry];
+        if (!readable && (touching || fold->part.value != 0))
+            return SB_OK;
         if (!readable)
-            return touching ? SB_OK : park_at(fold, &target, false, SB_SLICE("the body"), "is not JSON", err);
+            return park_at(fold, &target, false, SB_SLICE("the body"), "is not JSON", err);
         for (int k = 0; k < t->on[i].rule_count && code == SB_OK; k++) {
             target.rule = &t->on[i].rule[k];
             code = run_rule(fold, &target, err);

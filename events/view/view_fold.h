@@ -39,12 +39,23 @@ typedef struct sb_view_parked {
     int event;
     int64_t seq;
     char *error;
+    uint32_t hash; /* of the key */
 } sb_view_parked_t;
 
-/* Borrows the definition. bytes_max bounds the rows of each table. */
+/* Borrows the definition. bytes_max bounds the rows of all tables together. */
 SB_MUST_CHECK sb_code_t sb_view_fold_new(sb_view_fold_t **out, const sb_view_definition_t *definition,
                                          size_t bytes_max, sb_error_t *err);
 void sb_view_fold_free(sb_view_fold_t **fold);
+
+/* Directly after new: its rows count against a budget that others share, and that outlives it. */
+void sb_view_fold_share(sb_view_fold_t *fold, sb_view_budget_t *budget);
+
+/* Folds rows of one part of all keys only, from an empty fold on: what was there, and which keys are parked,
+ * is forgotten. Rows of several passes, each of another part, are together those of one. What is wrong with
+ * an event whose key cannot be read belongs to the part of the value 0. */
+void sb_view_fold_begin(sb_view_fold_t *fold, const sb_view_part_t *part);
+/* The part becomes one of its two halves: rows of the other are dropped, and what was parked of them. */
+void sb_view_fold_narrow(sb_view_fold_t *fold, const sb_view_part_t *part);
 
 /* Forgets rows and what was parked since the last reset, but not which keys are parked. */
 void sb_view_fold_reset(sb_view_fold_t *fold);

@@ -280,13 +280,13 @@ static sb_code_t drop_old(sb_pg_t *pg, const sb_view_definition_t *definition, i
     return code == SB_OK ? sb_pg_query(pg, sb_sql_view_generation_forget, &params, NULL, err) : code;
 }
 
-void sb_view_generation_prune(sb_pg_t *pg, const sb_view_definition_t *definition, int64_t below)
+void sb_view_generation_prune(sb_pg_t *pg, const sb_view_definition_t *definition, int64_t but)
 {
     sb_error_t err = SB_ERROR_INIT;
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *result = NULL;
     sb_pg_add_text(&params, definition->name);
-    sb_pg_add_int8(&params, below);
+    sb_pg_add_int8(&params, but);
     sb_code_t code = sb_pg_query(pg, sb_sql_view_generation_olds, &params, &result, &err);
     for (int i = 0; code == SB_OK && i < sb_pg_rows(result); i++)
         code = drop_old(pg, definition, sb_pg_get_int(result, i, 0), &err);
@@ -299,25 +299,78 @@ void sb_view_generation_prune(sb_pg_t *pg, const sb_view_definition_t *definitio
 
 /* ---- the switch ---- */
 
+static sb_code_t retire(sb_pg_t *pg, const char *view, int64_t old_seq, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_add_text(&params, view);
+    sb_pg_add_int8(&params, old_seq);
+    return sb_pg_query(pg, sb_sql_view_generation_retire, &params, NULL, err);
+}
+
+static sb_code_t move_lease(sb_pg_t *pg, const char *view, int64_t number, int64_t seq, sb_error_t *err)
+{
+    char role[SB_LEASE_ROLE_MAX];
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_view_role(role, view);
+    sb_pg_add_text(&params, role);
+    sb_pg_add_int8(&params, seq);
+    sb_pg_add_int8(&params, number);
+    return sb_pg_query(pg, sb_sql_view_lease_switch, &params, NULL, err);
+}
+
 sb_code_t sb_view_generation_switch(sb_pg_t *pg, const sb_view_definition_t *definition,
                                     const sb_hash_t *fingerprint, int64_t number, int64_t old_seq,
                                     int64_t seq, sb_error_t *err)
 {
-    char role[SB_LEASE_ROLE_MAX];
-    sb_view_role(role, definition->name);
-    sb_pg_params_t retire = SB_PG_PARAMS_INIT;
-    sb_pg_add_text(&retire, definition->name);
-    sb_pg_add_int8(&retire, old_seq);
-    sb_code_t code = sb_pg_query(pg, sb_sql_view_generation_retire, &retire, NULL, err);
+    sb_code_t code = retire(pg, definition->name, old_seq, err);
     if (code == SB_OK)
         code = record(pg, definition, fingerprint, number, err);
     if (code == SB_OK)
         code = expose(pg, definition, number, err);
+    return code == SB_OK ? move_lease(pg, definition->name, number, seq, err) : code;
+}
+
+sb_code_t sb_view_generation_old(sb_pg_t *pg, const char *view, int64_t number, sb_view_old_generation_t *out,
+                                 sb_error_t *err)
+{
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    sb_pg_add_text(&params, role);
-    sb_pg_add_int8(&params, seq);
+    sb_pg_result_t *result = NULL;
+    *out = (sb_view_old_generation_t){0, 0, 0};
+    sb_pg_add_text(&params, view);
     sb_pg_add_int8(&params, number);
-    return code == SB_OK ? sb_pg_query(pg, sb_sql_view_lease_switch, &params, NULL, err) : code;
+    sb_code_t code = sb_pg_query(pg, sb_sql_view_generation_old, &params, &result, err);
+    if (code == SB_OK && sb_pg_rows(result) > 0)
+        *out = (sb_view_old_generation_t){sb_pg_get_int(result, 0, 0), (int)sb_pg_get_int(result, 0, 1),
+                                          sb_pg_get_int(result, 0, 2)};
+    sb_pg_result_free(result);
+    return code;
+}
+
+static sb_code_t expose_again(sb_pg_t *pg, const sb_view_definition_t *definition,
+                              const sb_view_definition_t *shown, int64_t number, sb_error_t *err)
+{
+    sb_buf_t text = SB_BUF_INIT;
+    for (int i = 0; i < definition->table_count; i++) {
+        int other = sb_view_definition_table(shown, sb_slice(definition->table[i].name));
+        sb_view_sql_expose_as(&text, &definition->table[i], number,
+                              other < 0 ? &definition->table[i] : &shown->table[other]);
+    }
+    return run_script(pg, &text, err);
+}
+
+sb_code_t sb_view_generation_revive(sb_pg_t *pg, const sb_view_definition_t *definition,
+                                    const sb_view_definition_t *shown, int64_t number, int64_t old_seq,
+                                    int64_t seq, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_add_text(&params, definition->name);
+    sb_pg_add_int8(&params, number);
+    sb_code_t code = retire(pg, definition->name, old_seq, err);
+    if (code == SB_OK)
+        code = sb_pg_query(pg, sb_sql_view_generation_revive, &params, NULL, err);
+    if (code == SB_OK)
+        code = expose_again(pg, definition, shown, number, err);
+    return code == SB_OK ? move_lease(pg, definition->name, number, seq, err) : code;
 }
 
 /* ---- parked keys ---- */

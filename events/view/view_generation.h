@@ -53,13 +53,28 @@ SB_MUST_CHECK sb_code_t sb_view_generation_claim(sb_pg_t *pg, const sb_view_defi
 SB_MUST_CHECK sb_code_t sb_view_generation_last(sb_pg_t *pg, const char *view, int64_t *out, sb_error_t *err);
 /* Drops what replays that did not end left behind. */
 SB_MUST_CHECK sb_code_t sb_view_generation_sweep(sb_pg_t *pg, const char *view, sb_error_t *err);
-/* Drops old generations below one. Best effort: one that somebody built upon stays. */
-void sb_view_generation_prune(sb_pg_t *pg, const sb_view_definition_t *definition, int64_t below);
+/* Drops old generations but one. Best effort: one that somebody built upon stays. */
+void sb_view_generation_prune(sb_pg_t *pg, const sb_view_definition_t *definition, int64_t but);
 /* The last statements of a replay, in its open transaction that has locked the view's lease row: readers see
  * the new generation, the projector of the old one is fenced, the new one goes on from seq. SB_CONFLICT: the
  * SQL view cannot take the new columns. */
 SB_MUST_CHECK sb_code_t sb_view_generation_switch(sb_pg_t *pg, const sb_view_definition_t *definition,
                                                   const sb_hash_t *fingerprint, int64_t number,
+                                                  int64_t old_seq, int64_t seq, sb_error_t *err);
+
+typedef struct sb_view_old_generation {
+    int64_t number; /* 0: there is none */
+    int version;
+    int64_t seq; /* how far it was folded when it was retired */
+} sb_view_old_generation_t;
+
+/* The one that was live last; or, with number above 0, that one. */
+SB_MUST_CHECK sb_code_t sb_view_generation_old(sb_pg_t *pg, const char *view, int64_t number,
+                                               sb_view_old_generation_t *out, sb_error_t *err);
+/* As switch, for an old generation that is live again. Columns that shown has and definition has not stay in
+ * the SQL view, as NULL: it takes new columns, and loses none. */
+SB_MUST_CHECK sb_code_t sb_view_generation_revive(sb_pg_t *pg, const sb_view_definition_t *definition,
+                                                  const sb_view_definition_t *shown, int64_t number,
                                                   int64_t old_seq, int64_t seq, sb_error_t *err);
 
 /* Tells a fold which keys are parked in a generation. */

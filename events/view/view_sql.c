@@ -150,6 +150,36 @@ void sb_view_sql_expose(sb_buf_t *out, const sb_view_table_t *table, int64_t gen
     sb_buf_add_text(out, ";\n");
 }
 
+void sb_view_sql_expose_as(sb_buf_t *out, const sb_view_table_t *table, int64_t generation,
+                           const sb_view_table_t *shown)
+{
+    if (table->hidden)
+        return;
+    sb_buf_add_text(out, "CREATE OR REPLACE VIEW ");
+    add_view(out, table);
+    sb_buf_add_text(out, " AS SELECT ");
+    for (int i = 0; i < shown->column_count; i++) {
+        const sb_view_column_t *column = &shown->column[i];
+        sb_buf_add_text(out, i ? ", " : "");
+        if (sb_view_table_column(table, sb_slice(column->name)) < 0) {
+            sb_buf_add_text(out, "NULL::");
+            add_type(out, column);
+            sb_buf_add_text(out, " AS ");
+        }
+        add_name(out, column->name);
+        sb_buf_add_text(out, i == 0 ? ", " DIRTY : "");
+    }
+    for (int i = 0; i < table->column_count; i++) {
+        if (sb_view_table_column(shown, sb_slice(table->column[i].name)) >= 0)
+            continue;
+        sb_buf_add_text(out, ", ");
+        add_name(out, table->column[i].name);
+    }
+    sb_buf_add_text(out, " FROM ");
+    add_generation(out, table, generation);
+    sb_buf_add_text(out, ";\n");
+}
+
 void sb_view_sql_drop(sb_buf_t *out, sb_slice_t table)
 {
     sb_buf_add_text(out, "DROP TABLE IF EXISTS " SB_VIEW_SCHEMA ".");
@@ -159,25 +189,14 @@ void sb_view_sql_drop(sb_buf_t *out, sb_slice_t table)
 
 /* ---- COPY ---- */
 
-void sb_view_sql_copy_in(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+void sb_view_sql_copy_in(sb_buf_t *out, const sb_view_table_t *table, int64_t generation, bool frozen)
 {
     sb_buf_add_text(out, "COPY ");
     add_generation(out, table, generation);
     sb_buf_add_text(out, " (");
     add_columns(out, table, false);
-    sb_buf_add_text(out, ", " DIRTY ") FROM STDIN (FORMAT BINARY, FREEZE)");
-}
-
-void sb_view_sql_copy_out(sb_buf_t *out, const sb_view_definition_t *definition, const char *type_nos,
-                          int64_t after, int64_t to)
-{
-    const char *key = definition->reads_subject ? "s.key" : "NULL::text";
-    const char *join = definition->reads_subject ? " JOIN sagabus.stream s ON s.stream_no = e.stream_no" : "";
-    sb_buf_printf(out,
-                  "COPY (SELECT e.seq, e.at, e.type_no, %s, e.data, e.stream_no FROM sagabus.event e%s "
-                  "WHERE e.class = 1 AND e.type_no = ANY ('%s') AND e.seq > %" PRId64 " AND e.seq <= %" PRId64
-                  " ORDER BY e.seq) TO STDOUT (FORMAT BINARY)",
-                  key, join, type_nos, after, to);
+    sb_buf_add_text(out, ", " DIRTY ") FROM STDIN (FORMAT BINARY");
+    sb_buf_add_text(out, frozen ? ", FREEZE)" : ")");
 }
 
 /* ---- rows ---- */
@@ -191,6 +210,22 @@ void sb_view_sql_fetch(sb_buf_t *out, const sb_view_table_t *table, int64_t gene
     sb_buf_add_text(out, " WHERE ");
     add_name(out, table->column[0].name);
     sb_buf_printf(out, " = ANY ($1::%s[])", sb_view_types[table->column[0].type].name);
+}
+
+void sb_view_sql_walk(sb_buf_t *out, const sb_view_table_t *table, int64_t generation, bool first, int limit)
+{
+    sb_buf_add_text(out, "SELECT ");
+    add_columns(out, table, true);
+    sb_buf_add_text(out, " FROM ");
+    add_generation(out, table, generation);
+    if (!first) {
+        sb_buf_add_text(out, " WHERE ");
+        add_name(out, table->column[0].name);
+        sb_buf_printf(out, " > $1::%s", sb_view_types[table->column[0].type].name);
+    }
+    sb_buf_add_text(out, " ORDER BY ");
+    add_name(out, table->column[0].name);
+    sb_buf_printf(out, " LIMIT %d", limit);
 }
 
 static const char *element_name(sb_view_type_t type)

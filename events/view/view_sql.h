@@ -21,18 +21,20 @@ SB_MUST_CHECK sb_code_t sb_view_sql_intern(const sb_buf_t *text, const char **ou
 void sb_view_sql_create(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
 void sb_view_sql_index(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
 void sb_view_sql_expose(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
+/* As expose, with the columns of shown first; those that table has not are NULL. */
+void sb_view_sql_expose_as(sb_buf_t *out, const sb_view_table_t *table, int64_t generation,
+                           const sb_view_table_t *shown);
 void sb_view_sql_drop(sb_buf_t *out, sb_slice_t table);
 void sb_view_sql_generation(sb_buf_t *out, const sb_view_table_t *table, int64_t generation); /* T_gN */
 
-/* COPY into a generation's table: all columns, then whether the row is dirty. */
-void sb_view_sql_copy_in(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
-/* COPY of events of the types ('{1,2}') in (after, to]: seq, at, type_no, key of the stream (NULL when
- * nothing reads it), data, stream_no. */
-void sb_view_sql_copy_out(sb_buf_t *out, const sb_view_definition_t *definition, const char *type_nos,
-                          int64_t after, int64_t to);
+/* COPY into a generation's table: all columns, then whether the row is dirty; frozen when the transaction has
+ * made the table. */
+void sb_view_sql_copy_in(sb_buf_t *out, const sb_view_table_t *table, int64_t generation, bool frozen);
 
 /* Rows of some keys: $1 is their array. */
 void sb_view_sql_fetch(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
+/* A page of rows in order of the key; $1 is the key before it, unless it is the first. */
+void sb_view_sql_walk(sb_buf_t *out, const sb_view_table_t *table, int64_t generation, bool first, int limit);
 /* Rows in place of those there are: one array a column, and one that says which are dirty. */
 void sb_view_sql_upsert(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
 void sb_view_sql_remove(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
