@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CLIENTS     6
+#define CLIENTS     10
 #define PATIENCE_MS 3000
 #define HOT         10 /* accounts that most sagas go for */
 
@@ -198,7 +198,7 @@ chaos_clients_t *chaos_clients_start(const chaos_world_t *world, int sagas, int 
     assert_non_null(all);
     all->world = world;
     all->sagas = sagas + sagas / 9; /* a tenth of the turns are repeats */
-    all->pause_ms = (int)((int64_t)seconds * 1000 * CLIENTS / all->sagas * 8 / 10);
+    all->pause_ms = (int)((int64_t)seconds * 1000 * CLIENTS / all->sagas / 2);
     atomic_init(&all->busy, CLIENTS);
     (void)pthread_mutex_init(&all->lock, NULL);
     for (int i = 0; i < CLIENTS; i++) {

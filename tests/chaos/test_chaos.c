@@ -110,8 +110,11 @@ static void heal(void)
     int64_t from = sb_test_mono_ms();
     while (chaos_open_sagas(&world) != 0 && sb_test_mono_ms() - from < ENDED_MS)
         tend_for(50);
-    print_message("all ended %lld ms after the last client had its answer\n",
+    int64_t open = chaos_open_sagas(&world);
+    print_message("%lld sagas are open %lld ms after the last client had its answer\n", (long long)open,
                   (long long)(sb_test_mono_ms() - from));
+    if (open != 0)
+        chaos_print_open(&world);
     record.settled = true;
 }
 

@@ -2,6 +2,7 @@
 #include "tests/chaos/world.h"
 
 #include "chaos_sql.h"
+#include "tests/e2e/stack.h"
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
 
@@ -263,6 +264,62 @@ int64_t chaos_look(chaos_world_t *world, const char *sql)
 int64_t chaos_open_sagas(chaos_world_t *world)
 {
     return chaos_look(world, "SELECT count(*) FROM sagabus.saga WHERE status IN (1, 3)");
+}
+
+static void print_rows(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params)
+{
+    sb_pg_result_t *found = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    if (!pg || sb_pg_query(pg, sql, params, &found, &err) != SB_OK)
+        (void)fprintf(stderr, "%s\n", err.message);
+    for (int row = 0; found && row < sb_pg_rows(found); row++)
+        (void)fprintf(stderr, "  %s\n", sb_pg_get_text(found, row, 0));
+    sb_pg_result_free(found);
+}
+
+static const char open_events[] =
+    "SELECT format('%s %s %s v%s at %s %s', s.key, s.id, t.name, e.version, e.at, convert_from(e.data, "
+    "'UTF8')) FROM "
+    "(SELECT * FROM sagabus.saga WHERE status IN (1, 3) ORDER BY no LIMIT 5) s JOIN sagabus.event e ON "
+    "e.class = 2 AND "
+    "e.stream_no = s.no JOIN sagabus.event_type t USING (type_no) ORDER BY s.no, e.version";
+static const char open_rows[] =
+    "SELECT format('%s no %s status %s attention %s paused %s step %s wake_at %s error %s', key, no, status, "
+    "attention, paused, step, wake_at, error) FROM sagabus.saga WHERE status IN (1, 3) ORDER BY no LIMIT 20";
+static const char leases[] =
+    "SELECT format('lease %s: epoch %s owner %s cursor %s low %s, beat %s ago, %s', role, epoch, "
+    "owner, cursor, low, clock_timestamp() - beat, detail) FROM sagabus.lease ORDER BY role";
+static const char barrier_rows[] = "SELECT format('%s %s %s %s %s %s', at, saga_id, step, direction, "
+                                   "outcome, error) FROM barrier WHERE saga_id = "
+                                   "ANY ($1::text::uuid[]) ORDER BY at";
+
+void chaos_print_open(chaos_world_t *world)
+{
+    sb_pg_t *pg = connection(&world->look, world->uri);
+    sb_pg_result_t *ids = NULL;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    print_rows(pg, "SELECT format('now %s', clock_timestamp())", NULL);
+    print_rows(pg, open_rows, NULL);
+    print_rows(pg, open_events, NULL);
+    print_rows(pg, leases, NULL);
+    if (pg &&
+        sb_pg_query(pg, "SELECT array_agg(id)::text FROM sagabus.saga WHERE status IN (1, 3)", NULL, &ids,
+                    NULL) == SB_OK &&
+        sb_pg_get_text(ids, 0, 0)) {
+        sb_pg_add_text(&params, sb_pg_get_text(ids, 0, 0));
+        for (int i = 0; i < CHAOS_SERVICES; i++) {
+            (void)fprintf(stderr, "barrier of %s\n", chaos_service[i]);
+            print_rows(connection(&world->books[i], world->service_uri[i]), barrier_rows, &params);
+        }
+    }
+    sb_pg_result_free(ids);
+    for (int i = 0; i < CHAOS_SERVES; i++) {
+        sb_http_answer_t ready = sb_http_within(5000, "GET", world->url[i], "/readyz?verbose", NULL, NULL);
+        (void)fprintf(stderr, "serve %d: readyz %d\n%s\n", i, ready.status, ready.text ? ready.text : "");
+        sb_http_free(&ready);
+    }
+    sb_test_kafka_report(world->prefix);
+    sb_test_kafka_report(world->far_prefix);
 }
 
 static int64_t count_in(const char *path, const char *text, const char **number, char *buffer, size_t size)

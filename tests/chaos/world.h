@@ -51,6 +51,9 @@ int64_t chaos_look(chaos_world_t *world, const char *sql);
 int64_t chaos_open_sagas(chaos_world_t *world);
 void chaos_forget_connections(chaos_world_t *world);
 
+/* Prints what explains sagas that are open: their events, the barriers' rows, the leases, /readyz. */
+void chaos_print_open(chaos_world_t *world);
+
 /* How often a text stands in what both serves (or the router) said. */
 int chaos_count_said(const chaos_world_t *world, const char *text);
 int64_t chaos_router_count(const chaos_world_t *world, const char *word);
