@@ -46,6 +46,8 @@ sb_code_t sb_cmd_saga_act(sb_cli_t *cli, sb_error_t *err); /* cancel, retry, pau
 /* cmd_saga_explain.c */
 sb_code_t sb_cmd_saga_explain(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_saga_graph(sb_cli_t *cli, sb_error_t *err);
+/* cmd_participant.c */
+sb_code_t sb_cmd_participant_list(sb_cli_t *cli, sb_error_t *err);
 /* cmd_view.c */
 sb_code_t sb_cmd_view_list(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_view_show(sb_cli_t *cli, sb_error_t *err);

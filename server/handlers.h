@@ -22,6 +22,9 @@ sb_code_t sb_get_saga(sb_worker_t *worker, sb_request_t *request, sb_error_t *er
 sb_code_t sb_get_saga_explanation(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_post_saga_verb(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
+/* participant_api.c */
+void sb_get_participants(sb_engine_t *engine, sb_request_t *request);
+
 /* event_post.c */
 void sb_post_event(sb_engine_t *engine, sb_request_t *request);
 sb_code_t sb_post_event_of_unknown_type(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);

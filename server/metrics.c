@@ -6,6 +6,7 @@
 #include "server/handlers.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static void head(sb_buf_t *out, const char *name, const char *type, const char *help)
 {
@@ -165,6 +166,63 @@ static void write_sagas(const sb_engine_t *engine, sb_buf_t *out)
     counter(out, "sagabus_saga_anomalies_total", "Late or contradictory replies.", (double)s.anomalies);
 }
 
+static void participant_series(sb_buf_t *out, const char *name, const char *label, const char *participant,
+                               uint64_t value)
+{
+    sb_buf_printf(out, "%s{participant=\"%s\"%s} %llu\n", name, participant, label,
+                  (unsigned long long)value);
+}
+
+typedef struct participant_metric {
+    const char *name, *type, *help;
+} participant_metric_t;
+
+static const participant_metric_t participant_metrics[] = {
+    {"sagabus_participant_waiting", "gauge", "Commands that wait for their turn, or to ask again."},
+    {"sagabus_participant_out", "gauge", "Commands that are out, where they are counted."},
+    {"sagabus_participant_breaker_open", "gauge", "1 while its circuit breaker is not closed."},
+    {"sagabus_participant_breaker_opened_total", "counter", "Times that its circuit breaker opened."},
+    {"sagabus_participant_commands_total", "counter", "Commands sent, repeats included."},
+    {"sagabus_participant_repeats_total", "counter", "Of them, repeats."},
+    {"sagabus_participant_gave_up_total", "counter", "Commands that waited for longer than wait_ms."},
+};
+
+static uint64_t participant_value(const sb_participant_state_t *s, size_t metric)
+{
+    const uint64_t values[] = {s->waiting,        s->out,  s->breaker && strcmp(s->breaker, "closed") != 0,
+                               s->breaker_opened, s->sent, s->repeats,
+                               s->gave_up};
+    return values[metric];
+}
+
+/* Names are of a-z 0-9 _ -, so they need no escaping. */
+static void write_participants(const sb_engine_t *engine, sb_buf_t *out)
+{
+    sb_participant_state_t *all = calloc(SB_PARTICIPANT_STATES_MAX, sizeof *all);
+    size_t count =
+        all ? sb_orchestrator_participants(engine->orchestrator, all, SB_PARTICIPANT_STATES_MAX) : 0;
+    for (size_t m = 0; m < sizeof participant_metrics / sizeof participant_metrics[0]; m++) {
+        const participant_metric_t *metric = &participant_metrics[m];
+        head(out, metric->name, metric->type, metric->help);
+        for (size_t i = 0; i < count; i++)
+            participant_series(out, metric->name, "", all[i].name, participant_value(&all[i], m));
+    }
+    head(out, "sagabus_participant_replies_total", "counter", "Answers by outcome.");
+    for (size_t i = 0; i < count; i++) {
+        static const char name[] = "sagabus_participant_replies_total";
+        participant_series(out, name, ",outcome=\"success\"", all[i].name, all[i].succeeded);
+        participant_series(out, name, ",outcome=\"failure\"", all[i].name, all[i].refused);
+        participant_series(out, name, ",outcome=\"error\"", all[i].name, all[i].errors);
+        participant_series(out, name, ",outcome=\"pending\"", all[i].name, all[i].pending);
+    }
+    head(out, "sagabus_participant_answer_seconds", "gauge", "Smoothed time of an answer over HTTP.");
+    for (size_t i = 0; i < count; i++)
+        if (all[i].http)
+            sb_buf_printf(out, "sagabus_participant_answer_seconds{participant=\"%s\"} %.6f\n", all[i].name,
+                          (double)all[i].answer_us / 1e6);
+    free(all);
+}
+
 void sb_metrics_write(sb_engine_t *engine, sb_buf_t *out)
 {
     write_process(engine, out);
@@ -177,4 +235,5 @@ void sb_metrics_write(sb_engine_t *engine, sb_buf_t *out)
     write_views(engine, out);
     write_push(engine, out);
     write_sagas(engine, out);
+    write_participants(engine, out);
 }

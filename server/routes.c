@@ -58,6 +58,12 @@ const sb_route_t sb_routes[] = {
     {"POST", "/v1/sagas/{id}/resolve", ADMIN, NULL, sb_post_saga_verb, "Close it as failed: settled by hand.",
      "sagas", "", "Verb", "Accepted", 202},
 
+    {"GET", "/v1/participants", READ, sb_get_participants, NULL,
+     "How it stands with the participants of sagas, as this instance sees it: breaker, what waits and is "
+     "out, "
+     "counts.",
+     "sagas", "", NULL, "ParticipantList", 200},
+
     {"POST", "/v1/events", WRITE, sb_post_event, sb_post_event_of_unknown_type,
      "Append one event (CloudEvents structured form); answered after the commit.", "events", "",
      "EventAppend", "Appended", 201},

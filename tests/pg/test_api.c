@@ -927,6 +927,30 @@ static void a_view_follows_what_was_appended(void **state)
     assert_problem(ask(&shared, "GET", "/v1/views/order_summary/nobody", NULL, NULL), 404, "not_found", "");
 }
 
+/* Those of the definitions are there before anybody has called them. */
+static void participants_are_listed(void **state)
+{
+    (void)state;
+    answer_t answer = ask(&shared, "GET", "/v1/participants", NULL, NULL);
+    assert_int_equal(answer.status, 200);
+    json_t *page = json_of(&answer);
+    size_t i, found = 0;
+    json_t *item;
+    assert_non_null(json_string_value(json_object_get(page, "instance")));
+    json_array_foreach(json_object_get(page, "items"), i, item)
+    {
+        bool is_payment = strcmp(json_string_value(json_object_get(item, "name")), "payment") == 0;
+        if (!is_payment)
+            continue;
+        found++;
+        assert_string_equal(json_string_value(json_object_get(item, "transport")), "kafka");
+        assert_true(json_is_null(json_object_get(item, "breaker")));
+    }
+    assert_int_equal(found, 1);
+    json_decref(page);
+    drop(&answer);
+}
+
 static void the_system_pages(void **state)
 {
     (void)state;
@@ -1289,6 +1313,7 @@ int main(void)
         cmocka_unit_test(a_saga_that_cannot_be_is_refused),
         cmocka_unit_test(a_key_that_does_not_fit_is_refused_and_not_cut),
         cmocka_unit_test(a_view_follows_what_was_appended),
+        cmocka_unit_test(participants_are_listed),
         cmocka_unit_test(the_system_pages),
         cmocka_unit_test(every_metric_is_documented_and_every_documented_one_is_there),
         cmocka_unit_test(a_slow_follower_gets_all_of_it_later),
