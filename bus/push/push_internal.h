@@ -106,7 +106,7 @@ struct sb_push {
 
 /* Random bits for jitter. */
 uint64_t sb_push_random(void);
-void sb_push_landed(void *flight, const sb_http_result_t *result);
+void sb_push_landed(void *context, const sb_http_result_t *result);
 
 /* ---- push_slot.c ---- */
 
