@@ -31,7 +31,8 @@ int64_t sb_state_try_ends_us(const sb_definition_t *definition, int step, int64_
 int64_t sb_state_deadline_us(const sb_definition_t *definition, const sb_saga_state_t *state);
 int64_t sb_state_next_wake_us(const sb_definition_t *definition, const sb_saga_state_t *state); /* 0: none */
 
-/* One row of the transition table; false: there are no more. For whoever asks whether all of it is reached. */
+/* One row of the transition table; false: there are no more. For whoever asks whether all of it is reached.
+ */
 typedef struct sb_machine_move {
     bool of_saga; /* else of a step */
     int from;

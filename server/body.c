@@ -23,12 +23,23 @@ static char kind_letter(sb_scan_kind_t kind)
     }
 }
 
+static bool type_is(const sb_request_t *request, const char *type)
+{
+    size_t length = strcspn(request->content_type, "; ");
+    return strlen(type) == length && strncasecmp(type, request->content_type, length) == 0;
+}
+
+bool sb_body_is_batch(const sb_request_t *request)
+{
+    return type_is(request, SB_BODY_BATCH);
+}
+
 bool sb_body_type_ok(const sb_request_t *request)
 {
-    static const char *const fine[] = {"application/json", "application/cloudevents+json", NULL};
-    size_t length = strcspn(request->content_type, "; ");
+    static const char *const fine[] = {"application/json", "application/cloudevents+json", SB_BODY_BATCH,
+                                       NULL};
     for (int i = 0; fine[i]; i++)
-        if (strlen(fine[i]) == length && strncasecmp(fine[i], request->content_type, length) == 0)
+        if (type_is(request, fine[i]))
             return true;
     return false;
 }
@@ -64,19 +75,33 @@ static sb_code_t take_member(sb_member_t *list, sb_slice_t name, const sb_scan_v
     return SB_OK;
 }
 
-sb_code_t sb_body_read(const sb_request_t *request, sb_member_t *list, sb_error_t *err)
+sb_code_t sb_body_value(const sb_request_t *request, sb_scan_kind_t kind, sb_slice_t *out, sb_error_t *err)
 {
     sb_slice_t body = sb_buf_slice(&request->body);
     size_t bad_at = 0;
+    sb_scan_value_t whole;
     if (!sb_scan_valid(body, &bad_at))
         return sb_fail(err, SB_INVALID, "the body is not valid JSON at byte %zu", bad_at);
-    sb_scan_value_t whole;
-    if (!sb_scan_at(body, SB_SLICE(""), &whole) || whole.kind != SB_SCAN_OBJECT)
-        return sb_fail(err, SB_INVALID, "the body is not a JSON object");
+    if (!sb_scan_at(body, SB_SLICE(""), &whole) || whole.kind != kind)
+        return sb_fail(err, SB_INVALID, "the body is not a JSON %s",
+                       kind == SB_SCAN_OBJECT ? "object" : "array");
+    *out = whole.text;
+    return SB_OK;
+}
+
+sb_code_t sb_body_read(const sb_request_t *request, sb_member_t *list, sb_error_t *err)
+{
+    sb_slice_t object;
+    sb_code_t code = sb_body_value(request, SB_SCAN_OBJECT, &object, err);
+    return code == SB_OK ? sb_body_members(object, list, err) : code;
+}
+
+sb_code_t sb_body_members(sb_slice_t object, sb_member_t *list, sb_error_t *err)
+{
     size_t at = 0;
     sb_code_t code = SB_OK;
     sb_scan_value_t name, value;
-    while (code == SB_OK && sb_scan_next(whole.text, &at, &name, &value)) {
+    while (code == SB_OK && sb_scan_next(object, &at, &name, &value)) {
         sb_slice_t bare = {name.text.ptr + 1, name.text.len - 2};
         code = take_member(list, bare, &value, err);
     }

@@ -15,12 +15,20 @@ typedef struct sb_member {
     sb_scan_value_t value;
 } sb_member_t;
 
-/* Whether the Content-Type says JSON, or structured CloudEvents. */
+#define SB_BODY_BATCH "application/cloudevents-batch+json"
+
+/* Whether the Content-Type says JSON, or structured CloudEvents, one or a batch. */
 bool sb_body_type_ok(const sb_request_t *request);
+bool sb_body_is_batch(const sb_request_t *request);
 
 /* Fills the values of list (ended by a NULL name). SB_INVALID: no JSON object, an unknown
  * or repeated member (with those there are), or one of the wrong kind; err->pointer at the fault. */
 SB_MUST_CHECK sb_code_t sb_body_read(const sb_request_t *request, sb_member_t *list, sb_error_t *err);
+/* The same of an object that is valid JSON. */
+SB_MUST_CHECK sb_code_t sb_body_members(sb_slice_t object, sb_member_t *list, sb_error_t *err);
+/* The whole body, checked: an object or an array. */
+SB_MUST_CHECK sb_code_t sb_body_value(const sb_request_t *request, sb_scan_kind_t kind, sb_slice_t *out,
+                                      sb_error_t *err);
 
 /* The text of a string member, absent when it is not there. Unescaped text is kept in scratch, which must not
  * be reset while the slice is in use: one scratch a member. */

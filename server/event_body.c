@@ -80,12 +80,16 @@ static sb_code_t read_expected(const sb_member_t *member, sb_append_t *append, s
     return SB_OK;
 }
 
+sb_uuid_t sb_event_body_name(sb_slice_t text)
+{
+    return sb_uuid_v5(&command_space, text.ptr, text.len);
+}
+
 /* The event's id, and what makes the append idempotent: the header, or the client's (source, id). An event
  * without an id gets one here, so that the answer names it: under a key the same each time. */
-static sb_code_t identify(const sb_request_t *request, sb_slice_t id, sb_slice_t source, sb_event_t *event,
+static sb_code_t identify(sb_slice_t key, sb_slice_t id, sb_slice_t source, sb_event_t *event,
                           sb_append_t *append, sb_error_t *err)
 {
-    sb_slice_t key = sb_request_key(request);
     sb_buf_t name = SB_BUF_INIT;
     if (key.len > SB_KEY_MAX)
         return sb_fail(err, SB_TOO_LARGE, "Idempotency-Key is longer than %u bytes", SB_KEY_MAX);
@@ -99,15 +103,15 @@ static sb_code_t identify(const sb_request_t *request, sb_slice_t id, sb_slice_t
     }
     bool failed = sb_buf_failed(&name);
     if (!failed && name.len > 0)
-        append->command_id = sb_uuid_v5(&command_space, name.ptr, name.len);
+        append->command_id = sb_event_body_name(sb_buf_slice(&name));
     sb_buf_fini(&name);
     if (!id.ptr || !sb_uuid_parse(id.ptr, id.len, &event->id))
         event->id = sb_uuid_is_nil(&append->command_id) ? sb_uuid_v7() : append->command_id;
     return failed ? sb_fail(err, SB_NO_MEMORY, "append: out of memory") : SB_OK;
 }
 
-static sb_code_t fill(const sb_request_t *request, const sb_member_t *member, sb_event_body_t *body,
-                      sb_error_t *err)
+static sb_code_t fill(const sb_request_t *request, sb_slice_t key, const sb_member_t *member,
+                      sb_event_body_t *body, sb_error_t *err)
 {
     sb_slice_t text[MEMBERS] = {SB_SLICE_NONE};
     sb_event_t *event = &body->event;
@@ -142,7 +146,7 @@ static sb_code_t fill(const sb_request_t *request, const sb_member_t *member, sb
         return sb_fail_at(err, SB_INVALID, "/time", "time is not RFC 3339, as 2026-11-21T05:19:35Z");
     *append = (sb_append_t){
         .category = sb_event_category(event->type), .key = event->subject, .events = event, .count = 1};
-    sb_code_t code = identify(request, text[ID], text[SOURCE], event, append, err);
+    sb_code_t code = identify(key, text[ID], text[SOURCE], event, append, err);
     return code == SB_OK ? read_expected(&member[EXPECTED], append, err) : code;
 }
 
@@ -152,7 +156,17 @@ sb_code_t sb_event_body_read(const sb_request_t *request, sb_event_body_t *body,
     memcpy(member, template, sizeof member);
     memset(body, 0, sizeof *body);
     sb_code_t code = sb_body_read(request, member, err);
-    return code == SB_OK ? fill(request, member, body, err) : code;
+    return code == SB_OK ? fill(request, sb_request_key(request), member, body, err) : code;
+}
+
+sb_code_t sb_event_body_read_item(const sb_request_t *request, sb_slice_t object, sb_event_body_t *body,
+                                  sb_error_t *err)
+{
+    sb_member_t member[MEMBERS + 1];
+    memcpy(member, template, sizeof member);
+    memset(body, 0, sizeof *body);
+    sb_code_t code = sb_body_members(object, member, err);
+    return code == SB_OK ? fill(request, SB_SLICE(""), member, body, err) : code;
 }
 
 void sb_event_body_fini(sb_event_body_t *body)

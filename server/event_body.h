@@ -18,9 +18,15 @@ typedef struct sb_event_body {
     sb_buf_t scratch[SB_EVENT_BODY_MEMBERS]; /* unescaped texts */
 } sb_event_body_t;
 
+/* Ids made from a client's text: the same each time. */
+sb_uuid_t sb_event_body_name(sb_slice_t text);
+
 /* Fills *body, which sb_event_body_fini takes back, also after an error. err->pointer is at the fault. */
 SB_MUST_CHECK sb_code_t sb_event_body_read(const sb_request_t *request, sb_event_body_t *body,
                                            sb_error_t *err);
+/* The same of one object of a batch, which is valid JSON: by its own (source, id) alone. */
+SB_MUST_CHECK sb_code_t sb_event_body_read_item(const sb_request_t *request, sb_slice_t object,
+                                                sb_event_body_t *body, sb_error_t *err);
 void sb_event_body_fini(sb_event_body_t *body);
 
 #endif

@@ -1,6 +1,7 @@
 /* Appending events: POST /v1/events.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "server/body.h"
 #include "server/event_body.h"
 #include "server/handlers.h"
 #include "server/problem.h"
@@ -103,10 +104,12 @@ static sb_code_t submit(call_t *call, bool *unknown, sb_error_t *err)
 void sb_post_event(sb_engine_t *engine, sb_request_t *request)
 {
     sb_error_t err = SB_ERROR_INIT;
-    bool unknown = false;
+    bool unknown = sb_body_is_batch(request); /* a transaction of its own */
     sb_code_t code = SB_NO_MEMORY;
-    call_t *call = calloc(1, sizeof *call);
-    if (!call) {
+    call_t *call = unknown ? NULL : calloc(1, sizeof *call);
+    if (unknown) {
+        code = SB_OK;
+    } else if (!call) {
         (void)sb_fail(&err, code, "append: out of memory");
     } else {
         call->engine = engine;
@@ -128,6 +131,8 @@ sb_code_t sb_post_event_of_unknown_type(sb_worker_t *worker, sb_request_t *reque
 {
     sb_event_body_t body;
     sb_append_result_t result;
+    if (sb_body_is_batch(request))
+        return sb_post_event_batch(worker, request, err);
     sb_code_t code = sb_event_body_read(request, &body, err);
     if (code == SB_OK)
         code = sb_store_append(worker->store, &body.append, &result, err);

@@ -29,6 +29,9 @@ void sb_get_participants(sb_engine_t *engine, sb_request_t *request);
 void sb_post_event(sb_engine_t *engine, sb_request_t *request);
 sb_code_t sb_post_event_of_unknown_type(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
+/* event_batch.c */
+sb_code_t sb_post_event_batch(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
+
 /* event_api.c */
 sb_code_t sb_get_events(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_get_stream(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);

@@ -62,6 +62,22 @@ static void write_content(sb_buf_t *out, const char *type, const char *schema)
         sb_buf_add_text(out, "{\"type\":\"string\"}}}");
 }
 
+/* "Schema;type:Schema": the first is application/json. */
+static void write_request(sb_buf_t *out, const char *schemas)
+{
+    const char *at = schemas;
+    sb_buf_add_text(out, ",\"requestBody\":{\"required\":true,\"content\":{");
+    for (bool first = true; *at; first = false) {
+        size_t length = strcspn(at, ";");
+        size_t type = first ? 0 : strcspn(at, ":") + 1;
+        sb_buf_printf(out, "%s\"%.*s\":{\"schema\":{\"$ref\":\"#/components/schemas/%.*s\"}}",
+                      first ? "" : ",", first ? 16 : (int)type - 1, first ? "application/json" : at,
+                      (int)(length - type), at + type);
+        at += length + (at[length] == ';');
+    }
+    sb_buf_add_text(out, "}}");
+}
+
 static void write_operation(sb_buf_t *out, const sb_route_t *route)
 {
     for (const char *c = route->method; *c; c++)
@@ -74,11 +90,8 @@ static void write_operation(sb_buf_t *out, const sb_route_t *route)
     else
         sb_buf_printf(out, ",\"security\":[{\"key\":[]}],\"x-scope\":\"%s\"", sb_scope_name(route->scope));
     write_parameters(out, route);
-    if (route->request) {
-        sb_buf_add_text(out, ",\"requestBody\":{\"required\":true,");
-        write_content(out, "application/json", route->request);
-        sb_buf_add_char(out, '}');
-    }
+    if (route->request)
+        write_request(out, route->request);
     sb_buf_printf(out, ",\"responses\":{\"%d\":{\"description\":\"done\",", route->status);
     write_content(out, route->response ? "application/json" : "text/plain", route->response);
     sb_buf_add_text(out, "},\"default\":{\"description\":\"what went wrong\",");

@@ -26,7 +26,8 @@ struct sb_route {
     const char *summary;
     const char *tag;
     const char *query;    /* "name:meaning;name:meaning", "" for none */
-    const char *request;  /* name of the body's schema in the OpenAPI components, NULL: no body */
+    const char *request;  /* name of the body's schema in the OpenAPI components, then ";type:schema" for
+                             another  content type; NULL: no body */
     const char *response; /* likewise; NULL: text */
     int status;           /* of success */
 };

@@ -337,6 +337,103 @@ static bool all_events_have(const char *text)
     return has;
 }
 
+#define BATCH "Content-Type: application/cloudevents-batch+json; charset=utf-8\r\n"
+
+static int64_t version_of(const char *stream)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/v1/streams/order/%s?limit=1000", stream);
+    answer_t answer = ask(&shared, "GET", path, NULL, NULL);
+    json_t *page = answer.status == 200 ? json_of(&answer) : NULL;
+    int64_t count = (int64_t)json_array_size(json_object_get(page, "items"));
+    json_decref(page);
+    drop(&answer);
+    return count;
+}
+
+static void a_batch_goes_in_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    static const char whole[] =
+        "[{\"type\":\"order.created\",\"subject\":\"y-1\",\"id\":\"one\",\"source\":\"/s\","
+        "\"expected_version\":\"none\",\"data\":" ORDER(
+            "y-1") "},{\"type\":\"order.cancelled\",\"subject\":\"y-1\",\"id\":\"two\","
+                   "\"source\":\"/"
+                   "s\",\"data\":{\"order_id\":\"y-1\",\"customer_id\":\"c-1\",\"reason\":\"r\"}},"
+                   "{\"type\":\"order.created\",\"subject\":\"y-2\",\"id\":\"one\","
+                   "\"source\":\"/t\",\"data\":" ORDER("y-2") "}]";
+    char ids[2][3][64];
+    for (int i = 0; i < 2; i++) { /* the second time it is a repeat */
+        answer_t answer = ask(&shared, "POST", "/v1/events", BATCH, whole);
+        assert_int_equal(answer.status, i ? 200 : 201);
+        json_t *items = json_of(&answer);
+        assert_int_equal(json_array_size(json_object_get(items, "items")), 3);
+        assert_int_equal(int_at(items, "/items/0/version"), 1);
+        assert_int_equal(int_at(items, "/items/1/version"), 2);
+        assert_string_equal(text_at(items, "/items/2/stream/key"), "y-2");
+        assert_true(int_at(items, "/items/0/seq") < int_at(items, "/items/1/seq"));
+        assert_int_equal(json_is_true(sb_json_at(items, SB_SLICE("/items/2/repeated"))), i);
+        for (int k = 0; k < 3; k++) {
+            char pointer[24];
+            (void)snprintf(pointer, sizeof pointer, "/items/%d/id", k);
+            (void)snprintf(ids[i][k], sizeof ids[i][k], "%s", text_at(items, pointer));
+            assert_string_equal(ids[i][k], ids[0][k]);
+        }
+        json_decref(items);
+        drop(&answer);
+    }
+    assert_string_not_equal(ids[0][0], ids[0][2]);
+    assert_int_equal(version_of("y-1"), 2);
+
+    /* Nothing of these. */
+    static const char first[] =
+        "{\"type\":\"order.cancelled\",\"subject\":\"y-1\",\"data\":{\"order_id\":\"y-1\","
+        "\"customer_id\":\"c-1\",\"reason\":\"r\"}}";
+    static const struct {
+        const char *second;
+        int status;
+        const char *code, *pointer;
+    } bad[] = {
+        {"{\"type\":\"order.created\",\"subject\":\"y-3\",\"data\":{\"order_id\":7}}", 400, "invalid",
+         "/1/data/order_id"},
+        {"{\"type\":\"order.created\",\"subject\":\"y-2\",\"expected_version\":7,\"data\":" ORDER("y-2") "}",
+         409, "conflict", "/1/expected_version"},
+        {"{\"type\":\"order.created\",\"subjekt\":\"y-2\"}", 400, "invalid", "/1/subjekt"},
+        {"7", 400, "invalid", "/1"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char body[1024];
+        (void)snprintf(body, sizeof body, "[%s,%s]", first, bad[i].second);
+        assert_problem(ask(&shared, "POST", "/v1/events", BATCH, body), bad[i].status, bad[i].code,
+                       bad[i].pointer);
+    }
+    assert_problem(ask(&shared, "POST", "/v1/events", BATCH, "[]"), 400, "invalid", "");
+    assert_problem(ask(&shared, "POST", "/v1/events", BATCH, first), 400, "invalid", "");
+    assert_problem(ask(&shared, "POST", "/v1/events", BATCH,
+                       "[{\"type\":\"order.created\",\"subject\":\"y-2\",\"id\":\"z\",\"data\":" ORDER(
+                           "y-2") "},{\"type\":\"order.created\",\"subject\":\"y-2\",\"id\":\"z\","
+                                  "\"data\":" ORDER("y-2") "}]"),
+                   400, "invalid", "/1/id");
+    assert_int_equal(version_of("y-1"), 2);
+    assert_int_equal(version_of("y-2"), 1);
+
+    /* By the header: other content under it is refused, and events without ids get the same ones. */
+    char body[1024];
+    (void)snprintf(body, sizeof body, "[%s,%s]", first, first);
+    for (int i = 0; i < 2; i++) {
+        answer_t answer = ask(&shared, "POST", "/v1/events", BATCH "Idempotency-Key: batch-7\r\n", body);
+        assert_int_equal(answer.status, i ? 200 : 201);
+        json_t *items = json_of(&answer);
+        assert_int_equal(int_at(items, "/items/1/version"), 4);
+        (void)snprintf(ids[i][0], sizeof ids[i][0], "%s", text_at(items, "/items/1/id"));
+        json_decref(items);
+        drop(&answer);
+    }
+    assert_string_equal(ids[0][0], ids[1][0]);
+    (void)snprintf(body, sizeof body, "[%s]", first);
+    assert_problem(ask(&shared, "POST", "/v1/events", BATCH "Idempotency-Key: batch-7\r\n", body), 422,
+                   "mismatch", "");
+}
+
 static void all_events_come_in_order_up_to_the_safe_one(void **state)
 {
     (void)state;
@@ -1293,6 +1390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_event_is_appended_and_read_back_as_it_was),
         cmocka_unit_test(an_old_version_is_read_as_the_newest),
+        cmocka_unit_test(a_batch_goes_in_whole_or_not_at_all),
         cmocka_unit_test(all_events_come_in_order_up_to_the_safe_one),
         cmocka_unit_test(a_stream_is_read_both_ways_and_in_parts),
         cmocka_unit_test(many_wait_for_news_and_hold_up_nobody),
