@@ -296,6 +296,28 @@ sb_code_t sb_pg_query(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params
     return sb_pg_query_beside(pg, sql, params, NULL, NULL, out, err);
 }
 
+sb_code_t sb_pg_query_once(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params, sb_pg_result_t **out,
+                           sb_error_t *err)
+{
+    *out = NULL;
+    if (!sb_pg_is_open(pg))
+        return sb_pg_broken(err);
+    if (params->failed)
+        return sb_fail(err, SB_NO_MEMORY, "PostgreSQL: out of memory for a parameter");
+    sb_pg_bound_t bound;
+    sb_pg_bind(params, &bound);
+    bool autocommit = PQtransactionStatus(pg->conn) == PQTRANS_IDLE;
+    PGresult *result = PQexecParams(pg->conn, sql, params->count, params->type, bound.value, params->length,
+                                    bound.format, 1);
+    if (sb_pg_is_success(result)) {
+        *out = (sb_pg_result_t *)result;
+        return SB_OK;
+    }
+    sb_code_t code = sb_pg_result_error(pg, result, autocommit, err);
+    PQclear(result);
+    return code;
+}
+
 static sb_code_t run_text(sb_pg_t *pg, const char *sql, bool may_commit, sb_error_t *err)
 {
     if (!sb_pg_is_open(pg))

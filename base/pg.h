@@ -135,6 +135,11 @@ SB_MUST_CHECK sb_code_t sb_pg_query_beside(sb_pg_t *pg, const char *sql, const s
                                            void (*on_sent)(void *context), void *context,
                                            sb_pg_result_t **out, sb_error_t *err);
 
+/* The same without preparing it: for statements that are made for one use (sql need not be static), so that
+ * however many different ones there are, neither side keeps them. */
+SB_MUST_CHECK sb_code_t sb_pg_query_once(sb_pg_t *pg, const char *sql, const sb_pg_params_t *params,
+                                         sb_pg_result_t **out, sb_error_t *err);
+
 /* Several statements as text in one go (migrations, BEGIN, test fixtures); results are dropped. */
 SB_MUST_CHECK sb_code_t sb_pg_script(sb_pg_t *pg, const char *sql, sb_error_t *err);
 

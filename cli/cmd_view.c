@@ -10,8 +10,10 @@
 sb_code_t sb_cmd_view_list(sb_cli_t *cli, sb_error_t *err)
 {
     static const sb_column_t columns[] = {
-        {"NAME", "/name"},      {"VERSION", "/version"}, {"GENERATION", "/generation"}, {"STATE", "/state"},
-        {"LAG", "/lag_events"}, {"PARKED", "/parked"},   {"TITLE", "/title"},           {NULL, NULL}};
+        {"NAME", "/name"},     {"VERSION", "/version"},   {"GENERATION", "/generation"},
+        {"STATE", "/state"},   {"LAG", "/lag_events"},    {"LAG MS", "/lag_ms"},
+        {"PARKED", "/parked"}, {"OUTDATED", "/outdated"}, {"TITLE", "/title"},
+        {NULL, NULL}};
     sb_remote_t *remote = NULL;
     json_t *page = NULL;
     sb_code_t code = sb_remote_open(&remote, cli->config, err);
@@ -45,7 +47,7 @@ static void add_parameter(sb_buf_t *path, const char *name, const char *value)
 {
     if (!value)
         return;
-    sb_buf_printf(path, "&%s=", name);
+    sb_buf_printf(path, "%c%s=", strchr(sb_buf_text(path), '?') ? '&' : '?', name);
     sb_http_encode(path, sb_slice(value));
 }
 
@@ -60,16 +62,15 @@ static sb_code_t view_path(const sb_cli_t *cli, sb_buf_t *path, sb_error_t *err)
     if (cli->argument_count > 1) {
         sb_buf_add_char(path, '/');
         sb_http_encode(path, sb_slice(cli->argument[1]));
-        if (sb_cli_option(cli, "table")) {
-            sb_buf_add_text(path, "?table=");
-            sb_http_encode(path, sb_slice(sb_cli_option(cli, "table")));
-        }
-        return SB_OK;
+    } else {
+        sb_buf_printf(path, "?limit=%lld", (long long)limit);
+        add_parameter(path, "cursor", sb_cli_option(cli, "cursor"));
+        add_parameter(path, "sort", sb_cli_option(cli, "sort"));
     }
-    sb_buf_printf(path, "?limit=%lld", (long long)limit);
     add_parameter(path, "table", sb_cli_option(cli, "table"));
-    add_parameter(path, "cursor", sb_cli_option(cli, "cursor"));
-    return add_filters(path, sb_cli_option(cli, "where"), err);
+    add_parameter(path, "fields", sb_cli_option(cli, "fields"));
+    add_parameter(path, "after_seq", sb_cli_option(cli, "after-seq"));
+    return cli->argument_count > 1 ? SB_OK : add_filters(path, sb_cli_option(cli, "where"), err);
 }
 
 static void print_page(sb_cli_t *cli, const json_t *page)
@@ -101,6 +102,28 @@ sb_code_t sb_cmd_view_show(sb_cli_t *cli, sb_error_t *err)
     else if (code == SB_OK)
         print_page(cli, answer);
     json_decref(answer);
+    sb_buf_fini(&path);
+    sb_remote_close(&remote);
+    return code;
+}
+
+sb_code_t sb_cmd_view_parked(sb_cli_t *cli, sb_error_t *err)
+{
+    sb_remote_t *remote = NULL;
+    sb_buf_t path = SB_BUF_INIT;
+    json_t *page = NULL;
+    int64_t limit;
+    sb_code_t code = sb_cli_option_int(cli, "limit", 1, SB_VIEW_PAGE_MAX, 50, &limit, err);
+    sb_buf_printf(&path, "/v1/parked?limit=%lld", (long long)limit);
+    add_parameter(&path, "view", cli->argument[0]);
+    add_parameter(&path, "cursor", sb_cli_option(cli, "cursor"));
+    if (code == SB_OK)
+        code = sb_remote_open(&remote, cli->config, err);
+    if (code == SB_OK)
+        code = sb_remote_get(remote, sb_buf_text(&path), &page, err);
+    if (code == SB_OK)
+        print_page(cli, page);
+    json_decref(page);
     sb_buf_fini(&path);
     sb_remote_close(&remote);
     return code;

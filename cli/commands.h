@@ -50,6 +50,7 @@ sb_code_t sb_cmd_saga_graph(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_participant_list(sb_cli_t *cli, sb_error_t *err);
 /* cmd_view.c */
 sb_code_t sb_cmd_view_list(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_view_parked(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_view_show(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_replay(sb_cli_t *cli, sb_error_t *err);
 /* cmd_schema.c */

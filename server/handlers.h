@@ -42,6 +42,7 @@ sb_code_t sb_get_event_stream(sb_worker_t *worker, sb_request_t *request, sb_err
 /* view_api.c */
 sb_code_t sb_get_views(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_get_view(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
+sb_code_t sb_get_view_parked(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_get_view_row(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
 /* metrics.c */

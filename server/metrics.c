@@ -122,6 +122,8 @@ static void write_views(const sb_engine_t *engine, sb_buf_t *out)
     gauge(out, "sagabus_views_owned", "Views that this instance keeps up to date.", s.owned);
     gauge(out, "sagabus_views_stuck", "Owned views that do not move.", s.stuck);
     gauge(out, "sagabus_view_lag_events", "Of the owned view that is furthest behind.", (double)s.lag_events);
+    gauge(out, "sagabus_view_lag_seconds", "Since when an owned view has not had all safe events.",
+          (double)s.lag_ms / 1000);
     counter(out, "sagabus_view_events_total", "Events folded.", (double)s.events);
     counter(out, "sagabus_view_parked_total", "Keys parked for an event that could not be folded.",
             (double)s.parked);

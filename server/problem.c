@@ -17,6 +17,7 @@ void sb_problem_status(sb_request_t *request, int status, const char *code, cons
     request->status = status;
     request->answer_type = "application/problem+json";
     request->location[0] = '\0';
+    request->etag[0] = '\0';
     if ((err->retryable || status == 503) && request->retry_after_s == 0)
         request->retry_after_s = 1;
     sb_buf_reset(out);

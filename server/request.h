@@ -66,6 +66,7 @@ typedef struct sb_request {
     char request_id[72];
     char traceparent[64];
     char last_event_id[24];
+    char if_none_match[256];
     char
         idempotency_key[SB_KEY_MAX + 4]; /* one that is too long, even with its quotes, is cut but still is */
     char content_type[96];
@@ -76,6 +77,7 @@ typedef struct sb_request {
     const char *answer_type; /* NULL: application/json */
     char location[1024];
     char allow[64];
+    char etag[48];     /* "": none */
     int retry_after_s; /* 0: none */
     int first_version; /* with SB_GONE: the first one still kept; 0: not said */
     sb_buf_t out;

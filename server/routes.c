@@ -9,6 +9,10 @@
 
 #define WAIT_NEWS                                                                                            \
     "wait:answer when there is an event, or an empty page after this long (30s, at most http.wait_max_ms)"
+#define AFTER_SEQ                                                                                            \
+    "after_seq:the seq of an event that must be in the rows; 504 when it is not in time;wait:how long for "  \
+    "that "                                                                                                  \
+    "(default 5s);"
 #define PAGE "limit:rows a page, 1 to 500 (default 50);cursor:next_cursor of the page before"
 
 const sb_route_t sb_routes[] = {
@@ -89,9 +93,18 @@ const sb_route_t sb_routes[] = {
     {"GET", "/v1/views", READ, NULL, sb_get_views, "The read models, with their lag.", "views", "", NULL,
      "Any", 200},
     {"GET", "/v1/views/{view}", READ, NULL, sb_get_view,
-     "A page of rows. Any other parameter filters by that column.", "views",
-     "table:of the view, its first by default;" PAGE, NULL, "Page", 200},
-    {"GET", "/v1/views/{view}/{key+}", READ, NULL, sb_get_view_row, "The row of one key.", "views", "", NULL,
+     "A page of rows. Any other parameter filters by that column, which has an index: status=paid, or "
+     "amount.gte=1000 (.lt, .lte, .gt, .gte, .eq). Answers carry an ETag.",
+     "views",
+     "table:of the view, its first by default;sort:a column with an index, - before it for backwards "
+     "(default: "
+     "the key);fields:names of columns, separated by commas;" AFTER_SEQ PAGE,
+     NULL, "Page", 200},
+    {"GET", "/v1/views/{view}/{key+}", READ, NULL, sb_get_view_row, "The row of one key.", "views",
+     "table:of the view, its first by default;fields:names of columns, separated by commas;" AFTER_SEQ, NULL,
      "Any", 200},
+    {"GET", "/v1/parked", READ, NULL, sb_get_view_parked,
+     "The keys of a view that could not be folded further, and the events that parked them.", "views",
+     "view:the view;" PAGE, NULL, "Page", 200},
     {NULL, NULL, SB_SCOPE_NONE, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0},
 };

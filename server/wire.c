@@ -101,6 +101,7 @@ sb_request_t *sb_wire_read(struct evhttp_request *raw)
     set_request_id(request, headers);
     copy_header(request->traceparent, sizeof request->traceparent, headers, "traceparent");
     copy_header(request->last_event_id, sizeof request->last_event_id, headers, "Last-Event-ID");
+    copy_header(request->if_none_match, sizeof request->if_none_match, headers, "If-None-Match");
     copy_header(request->idempotency_key, sizeof request->idempotency_key, headers, "Idempotency-Key");
     copy_header(request->authorization, sizeof request->authorization, headers, "Authorization");
     copy_header(request->content_type, sizeof request->content_type, headers, "Content-Type");
@@ -130,6 +131,8 @@ static const char *reason(int status)
         return "Accepted";
     case 204:
         return "No Content";
+    case 304:
+        return "Not Modified";
     default:
         return status < 400 ? "OK" : "Problem";
     }
@@ -141,7 +144,7 @@ static void add_common(struct evkeyvalq *headers, const sb_request_t *request)
                             request->answer_type ? request->answer_type : "application/json");
     (void)evhttp_add_header(headers, "X-Request-Id", request->request_id);
     (void)evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
-    (void)evhttp_add_header(headers, "Cache-Control", "no-store");
+    (void)evhttp_add_header(headers, "Cache-Control", request->etag[0] ? "private, no-cache" : "no-store");
 }
 
 void sb_wire_send(sb_request_t *request)
@@ -150,6 +153,8 @@ void sb_wire_send(sb_request_t *request)
     struct evkeyvalq *headers = evhttp_request_get_output_headers(raw);
     char number[24];
     add_common(headers, request);
+    if (request->etag[0])
+        (void)evhttp_add_header(headers, "ETag", request->etag);
     if (request->location[0])
         (void)evhttp_add_header(headers, "Location", request->location);
     if (request->status == 405)

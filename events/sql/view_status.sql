@@ -12,6 +12,7 @@ SELECT g.generation, g.version, l.cursor, greatest(safe.seq - l.cursor, 0),
         ORDER BY e.seq LIMIT 1),
        (SELECT count(*) FROM sagabus.view_parked p WHERE p.view = g.view AND p.generation = g.generation),
        l.owner, coalesce(l.detail ->> 'state', 'live'), coalesce(l.detail ->> 'problem', ''),
-       EXISTS (SELECT FROM held WHERE name = 'view'), EXISTS (SELECT FROM held WHERE name = 'replay')
+       EXISTS (SELECT FROM held WHERE name = 'view'), EXISTS (SELECT FROM held WHERE name = 'replay'),
+       g.fingerprint
 FROM safe LEFT JOIN sagabus.view_generation g ON g.view = $1::text AND g.live
 LEFT JOIN sagabus.lease l ON l.role = 'view:' || $1::text

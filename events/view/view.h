@@ -45,6 +45,7 @@ typedef struct sb_projector_stats { /* each read atomically */
     int64_t rows;                   /* written since open */
     int64_t parked;                 /* keys parked since open */
     int64_t lag_events;             /* of the owned view that is furthest behind, in sequence numbers */
+    int64_t lag_ms; /* since when an owned view has not had all that is safe; 0: none is behind */
 } sb_projector_stats_t;
 
 /* Opens no connection yet. Registers as a listener of progress: before the threads start. Thread: open, run
@@ -179,9 +180,18 @@ void sb_view_reader_free(sb_view_reader_t **reader);
 #define SB_VIEW_PAGE_MAX    500
 #define SB_VIEW_FILTERS_MAX 8
 
+typedef enum sb_view_relation {
+    SB_VIEW_IS, /* equals */
+    SB_VIEW_BELOW,
+    SB_VIEW_UP_TO,
+    SB_VIEW_ABOVE,
+    SB_VIEW_FROM
+} sb_view_relation_t;
+
 typedef struct sb_view_filter {
     sb_slice_t column; /* the key, or a column with "index": true */
-    sb_slice_t value;  /* as text: "1500", "true", "2026-11-21T05:19:35Z" */
+    sb_view_relation_t relation;
+    sb_slice_t value; /* as text: "1500", "true", "2026-11-21", "2026-11-21T05:19:35Z" */
 } sb_view_filter_t;
 
 typedef struct sb_view_query {
@@ -189,20 +199,45 @@ typedef struct sb_view_query {
     sb_slice_t table; /* absent: the view's first */
     const sb_view_filter_t *filters;
     size_t filter_count;
+    sb_slice_t sort; /* the key or an indexed column, "-" before it for backwards; absent: the key. NULLs come
+                        last, backwards first */
+    sb_slice_t fields; /* names of columns, separated by commas; absent: all */
     int limit;         /* 1 to SB_VIEW_PAGE_MAX */
-    sb_slice_t cursor; /* of the page before; absent: the first */
+    sb_slice_t cursor; /* of the page before, under the same sort; absent: the first */
+    int64_t after_seq; /* rows that have this event in them, or SB_TIMEOUT; 0: as they are */
+    sb_slice_t link; /* absent: none. Else the address of the page without its cursor: the page gets links */
 } sb_view_query_t;
 
-/* Writes {"items": [{column: value, …}, …], "next_cursor": text|null, "view", "table", "generation", "seq"},
- * rows in order of their key. "seq" is the event up to which the rows are right, or an older one. Columns
- * come in the order of the definition; int8 as a number, timestamptz as RFC 3339 in UTC. SB_NOT_FOUND: no
- * such view or table, or it was never projected. SB_INVALID: a bad filter, limit or cursor. */
+/* Writes {"items": [{column: value, …}, …], "next_cursor": text|null, "view", "table", "generation", "seq",
+ * "links": {"self", "next"}}. "seq" is the event up to which the rows are right, or an older one. A row whose
+ * key is parked has "dirty": true besides: later events are not in it. Columns come in the order of the
+ * definition; int8 as a number, numeric as a string, timestamptz as RFC 3339 in UTC. *hash (may be NULL) is
+ * the same for the same rows. SB_NOT_FOUND: no such view or table, or it was never projected. SB_INVALID: a
+ * bad filter, sort, field, limit or cursor. SB_TIMEOUT: it is not at after_seq yet; nothing is waited for
+ * here. */
 SB_MUST_CHECK sb_code_t sb_view_read(sb_view_reader_t *reader, const sb_view_query_t *query, sb_buf_t *out,
-                                     sb_error_t *err);
+                                     sb_hash_t *hash, sb_error_t *err);
 
-/* Writes the row of one key as a JSON object. SB_NOT_FOUND. */
-SB_MUST_CHECK sb_code_t sb_view_read_key(sb_view_reader_t *reader, sb_slice_t view, sb_slice_t table,
-                                         sb_slice_t key, sb_buf_t *out, sb_error_t *err);
+/* Writes the row of one key as a JSON object; of the query view, table, fields and after_seq count.
+ * SB_NOT_FOUND: there is none. */
+SB_MUST_CHECK sb_code_t sb_view_read_key(sb_view_reader_t *reader, const sb_view_query_t *query,
+                                         sb_slice_t key, sb_buf_t *out, sb_hash_t *hash, sb_error_t *err);
+
+typedef struct sb_view_parked_info {
+    const char *table;
+    const char *key; /* NULL: it could not be read, and only that event was passed over */
+    const char *event_type;
+    int64_t seq; /* of the event that could not be folded */
+    const char *error;
+    int64_t at_us;
+} sb_view_parked_info_t;
+
+/* Calls visit for what is parked in the live generation after a place (0: the first), limit of them; *next is
+ * the place behind the last one, 0 when there are no more. SB_NOT_FOUND: no such view. */
+typedef sb_code_t (*sb_view_parked_fn)(void *context, const sb_view_parked_info_t *parked, sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_view_parked(sb_view_reader_t *reader, sb_slice_t view, int64_t after, int limit,
+                                       sb_view_parked_fn visit, void *context, int64_t *next,
+                                       sb_error_t *err);
 
 typedef struct sb_view_info {
     const char *name;
@@ -217,6 +252,7 @@ typedef struct sb_view_info {
     const char *state;   /* "live", "waiting" (for a schema version), "failed", "ownerless", "new" */
     const char *owner;   /* "" for none */
     const char *problem; /* what it waits for or why it failed, "" for nothing */
+    bool outdated;       /* rows follow other rules than a replay would: newer versions of events, or zones */
     bool replaying;      /* the next generation is being built */
 } sb_view_info_t;
 

@@ -120,11 +120,14 @@ sb_code_t sb_view_generation_live(sb_pg_t *pg, const char *view, sb_view_generat
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *result = NULL;
-    *out = (sb_view_generation_t){0, 0};
+    *out = (sb_view_generation_t){0};
     sb_pg_add_text(&params, view);
     sb_code_t code = sb_pg_query(pg, sb_sql_view_generation_live, &params, &result, err);
     if (code == SB_OK && sb_pg_rows(result) > 0)
-        *out = (sb_view_generation_t){sb_pg_get_int(result, 0, 0), (int)sb_pg_get_int(result, 0, 1)};
+        *out = (sb_view_generation_t){sb_pg_get_int(result, 0, 0), (int)sb_pg_get_int(result, 0, 1), {{0}}};
+    sb_slice_t fingerprint = out->number > 0 ? sb_pg_get_slice(result, 0, 2) : SB_SLICE_NONE;
+    if (fingerprint.len == sizeof out->fingerprint.byte)
+        memcpy(out->fingerprint.byte, fingerprint.ptr, fingerprint.len);
     sb_pg_result_free(result);
     return code;
 }

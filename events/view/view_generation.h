@@ -14,6 +14,7 @@
 typedef struct sb_view_generation {
     int64_t number; /* 0: the view was never projected */
     int version;    /* of its definition */
+    sb_hash_t fingerprint;
 } sb_view_generation_t;
 
 /* The names of a view's two roles; text is SB_LEASE_ROLE_MAX. */

@@ -24,6 +24,10 @@ typedef struct slot {
     sb_view_batch_t *batch; /* NULL while not owned, or after a failure */
     int64_t saved_seq;      /* the checkpoint in the database */
     int64_t saved_us;
+    int64_t level_us;    /* when it had folded all that was safe, on the monotonic clock */
+    sb_hash_t folded_by; /* the fingerprint of the live generation */
+    uint64_t revision;   /* of the catalog that it was compared with last */
+    bool outdated;
     int64_t try_us; /* not before */
     uint32_t failures;
     bool noted; /* the lease row says what is wrong */
@@ -45,6 +49,7 @@ struct sb_projector {
     _Atomic int64_t rows;
     _Atomic int64_t parked;
     _Atomic int64_t lag_events;
+    _Atomic int64_t behind_since_us; /* 0: no owned view is behind */
 };
 
 static const sb_retry_policy_t patience = {SB_RETRY_EXPONENTIAL, 0, 100, 10000, true};
@@ -117,12 +122,14 @@ void sb_projector_stop(sb_projector_t *projector)
 
 void sb_projector_stats(const sb_projector_t *projector, sb_projector_stats_t *out)
 {
+    int64_t since = atomic_load(&projector->behind_since_us);
     *out = (sb_projector_stats_t){.views = atomic_load(&projector->views),
                                   .owned = atomic_load(&projector->owned),
                                   .stuck = atomic_load(&projector->stuck),
                                   .events = atomic_load(&projector->events),
                                   .rows = atomic_load(&projector->rows),
                                   .parked = atomic_load(&projector->parked),
+                                  .lag_ms = since ? (sb_mono_us() - since) / 1000 : 0,
                                   .lag_events = atomic_load(&projector->lag_events)};
 }
 
@@ -131,19 +138,28 @@ static void publish_stats(sb_projector_t *projector)
     int owned = 0;
     int stuck = 0;
     int64_t lag = 0;
+    int64_t since = 0;
+    int64_t now = sb_mono_us();
     for (int i = 0; i < projector->slot_count; i++) {
-        const slot_t *slot = projector->slot[i];
-        if (slot->lease.epoch == 0)
+        slot_t *slot = projector->slot[i];
+        if (slot->lease.epoch == 0) {
+            slot->level_us = 0;
             continue;
+        }
         owned++;
         stuck += slot->noted || !slot->batch;
         if (projector->safe_seq - slot->lease.cursor > lag)
             lag = projector->safe_seq - slot->lease.cursor;
+        if (slot->lease.cursor >= projector->safe_seq || slot->level_us == 0)
+            slot->level_us = now;
+        else if (since == 0 || slot->level_us < since)
+            since = slot->level_us;
     }
     atomic_store(&projector->views, projector->slot_count);
     atomic_store(&projector->owned, owned);
     atomic_store(&projector->stuck, stuck);
     atomic_store(&projector->lag_events, lag);
+    atomic_store(&projector->behind_since_us, since);
 }
 
 /* ---- a slot's state in its lease row ---- */
@@ -185,6 +201,28 @@ static sb_code_t note_well(sb_projector_t *projector, slot_t *slot, sb_error_t *
 
 /* ---- opening and closing a slot ---- */
 
+/* Rows that were folded before a new version of an event type came, or new rules of a time zone, keep their
+ * old form: said once, when it is noticed. */
+static void compare_rules(sb_projector_t *projector, slot_t *slot)
+{
+    sb_hash_t now;
+    sb_error_t ignored = SB_ERROR_INIT;
+    uint64_t revision = sb_catalog_revision(projector->config.catalog);
+    if (slot->revision == revision)
+        return;
+    slot->revision = revision;
+    bool outdated =
+        sb_view_fingerprint(projector->config.catalog, slot->definition, &now, &ignored) == SB_OK &&
+        memcmp(now.byte, slot->folded_by.byte, sizeof now.byte) != 0;
+    if (outdated && !slot->outdated)
+        sb_log(SB_LOG_WARN, "VIEW-OUTDATED",
+               "rows of before follow older versions of their events, or older rules of a time zone, until "
+               "the view is "
+               "replayed|view=%s version=%d",
+               slot->name, slot->definition->version);
+    slot->outdated = outdated;
+}
+
 /* Makes the batch of the live generation; the first owner of a view makes its first generation. */
 static sb_code_t open_batch(sb_projector_t *projector, slot_t *slot, sb_error_t *err)
 {
@@ -206,6 +244,9 @@ static sb_code_t open_batch(sb_projector_t *projector, slot_t *slot, sb_error_t 
                                      .definition = slot->definition,
                                      .generation = slot->lease.next,
                                      .events_max = (int)projector->config.batch_events};
+    slot->folded_by = live.number == 0 ? fingerprint : live.fingerprint;
+    slot->revision = 0;
+    slot->outdated = false;
     return code == SB_OK ? sb_view_batch_new(&slot->batch, &config, err) : code;
 }
 
@@ -312,6 +353,8 @@ static sb_code_t refresh(sb_projector_t *projector, sb_error_t *err)
         slot_t *slot = projector->slot[i];
         if (!slot->batch && slot->try_us <= now)
             code = ready_slot(projector, slot, &cause);
+        if (code == SB_OK && slot->batch)
+            compare_rules(projector, slot);
         if (code != SB_OK && err)
             *err = cause;
     }

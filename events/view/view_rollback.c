@@ -46,7 +46,7 @@ static sb_code_t hold(rollback_t *r, sb_error_t *err)
 static sb_code_t find(rollback_t *r, int64_t generation, sb_error_t *err)
 {
     const char *view = r->config->view;
-    sb_view_generation_t live = {0, 0};
+    sb_view_generation_t live = {0};
     sb_code_t code = sb_catalog_load(r->config->catalog, r->pg, err);
     if (code == SB_OK)
         code = sb_view_generation_live(r->pg, view, &live, err);

@@ -275,25 +275,103 @@ void sb_view_sql_remove(sb_buf_t *out, const sb_view_table_t *table, int64_t gen
     sb_buf_printf(out, " = ANY ($1::%s[])", sb_view_types[table->column[0].type].name);
 }
 
-void sb_view_sql_page(sb_buf_t *out, const sb_view_table_t *table, const int *filters, size_t filter_count,
-                      bool after)
+/* ---- pages ---- */
+
+typedef struct page_text {
+    sb_buf_t *out;
+    const sb_view_table_t *table;
+    const sb_view_page_filter_t *filters;
+    size_t filter_count;
+    const sb_view_page_order_t *order;
+    size_t limit; /* number of its parameter */
+} page_text_t;
+
+static void add_parameter(const page_text_t *p, int column, size_t number)
 {
-    size_t parameter = 0;
+    sb_buf_printf(p->out, "$%zu%s", number, sb_view_types[p->table->column[column].type].given);
+}
+
+static void add_order(const page_text_t *p)
+{
+    const char *way = p->order->backwards ? " DESC" : "";
+    sb_buf_add_text(p->out, " ORDER BY ");
+    if (p->order->column > 0) {
+        add_name(p->out, p->table->column[p->order->column].name);
+        sb_buf_printf(p->out, "%s, ", way);
+    }
+    add_name(p->out, p->table->column[0].name);
+    sb_buf_printf(p->out, "%s LIMIT $%zu::int", way, p->limit);
+}
+
+/* One walk along an index: rows under the filters and a condition on the place. */
+static void add_walk(const page_text_t *p, const char *null, bool by_row, bool by_key)
+{
+    const char *column = p->table->column[p->order->column].name;
+    const char *sign = p->order->backwards ? " < " : " > ";
+    size_t number = p->filter_count;
+    bool first = true;
+    sb_buf_add_text(p->out, "SELECT ");
+    add_columns(p->out, p->table, false);
+    sb_buf_add_text(p->out, ", " DIRTY " FROM ");
+    add_view(p->out, p->table);
+    for (size_t i = 0; i < p->filter_count; i++, first = false) {
+        sb_buf_add_text(p->out, first ? " WHERE " : " AND ");
+        add_name(p->out, p->table->column[p->filters[i].column].name);
+        sb_buf_printf(p->out, " %s ", p->filters[i].operator);
+        add_parameter(p, p->filters[i].column, i + 1);
+    }
+    if (null) {
+        sb_buf_add_text(p->out, first ? " WHERE " : " AND ");
+        add_name(p->out, column);
+        sb_buf_add_text(p->out, null);
+        first = false;
+    }
+    if (by_row || by_key) {
+        sb_buf_add_text(p->out, first ? " WHERE (" : " AND (");
+        if (by_row) {
+            add_name(p->out, column);
+            sb_buf_add_text(p->out, ", ");
+        }
+        add_name(p->out, p->table->column[0].name);
+        sb_buf_printf(p->out, ")%s(", sign);
+        if (by_row) {
+            add_parameter(p, p->order->column, ++number);
+            sb_buf_add_text(p->out, ", ");
+        }
+        add_parameter(p, 0, ++number);
+        sb_buf_add_char(p->out, ')');
+    }
+    add_order(p);
+}
+
+/* Behind a row lie, in the order of the index, first what shares its side of NULL, then the other side: a
+ * walk each, because one condition for both would read the index from its beginning. */
+static void add_walks(const page_text_t *p)
+{
+    const sb_view_page_order_t *order = p->order;
+    bool two = order->column > 0 && order->after && order->after_null == order->backwards;
+    if (two)
+        sb_buf_add_char(p->out, '(');
+    if (order->column == 0 || !order->after)
+        add_walk(p, NULL, false, order->after);
+    else
+        add_walk(p, order->after_null ? " IS NULL" : NULL, !order->after_null, order->after_null);
+    if (!two)
+        return;
+    sb_buf_add_text(p->out, ") UNION ALL (");
+    add_walk(p, order->after_null ? " IS NOT NULL" : " IS NULL", false, false);
+    sb_buf_add_char(p->out, ')');
+}
+
+void sb_view_sql_page(sb_buf_t *out, const sb_view_table_t *table, const sb_view_page_filter_t *filters,
+                      size_t filter_count, const sb_view_page_order_t *order)
+{
+    size_t places = !order->after ? 0 : order->column > 0 && !order->after_null ? 2 : 1;
+    page_text_t p = {out, table, filters, filter_count, order, filter_count + places + 1};
     sb_buf_add_text(out, "SELECT ");
     add_columns(out, table, true);
-    sb_buf_add_text(out, " FROM ");
-    add_view(out, table);
-    for (size_t i = 0; i < filter_count; i++) {
-        sb_buf_add_text(out, i ? " AND " : " WHERE ");
-        add_name(out, table->column[filters[i]].name);
-        sb_buf_printf(out, " = $%zu%s", ++parameter, sb_view_types[table->column[filters[i]].type].given);
-    }
-    if (after) {
-        sb_buf_add_text(out, filter_count ? " AND " : " WHERE ");
-        add_name(out, table->column[0].name);
-        sb_buf_printf(out, " > $%zu%s", ++parameter, sb_view_types[table->column[0].type].given);
-    }
-    sb_buf_add_text(out, " ORDER BY ");
-    add_name(out, table->column[0].name);
-    sb_buf_printf(out, " LIMIT $%zu::int", parameter + 1);
+    sb_buf_add_text(out, ", " DIRTY " FROM (");
+    add_walks(&p);
+    sb_buf_add_text(out, ") page");
+    add_order(&p);
 }

@@ -39,9 +39,22 @@ void sb_view_sql_walk(sb_buf_t *out, const sb_view_table_t *table, int64_t gener
 void sb_view_sql_upsert(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
 void sb_view_sql_remove(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
 
-/* A page through the stable SQL view: filters on columns (parameters in their order), then, with after, rows
- * above a key, then the limit. */
-void sb_view_sql_page(sb_buf_t *out, const sb_view_table_t *table, const int *filters, size_t filter_count,
-                      bool after);
+/* A page through the stable SQL view: all columns, then dirty; rows in order of a column and the key, NULLs
+ * last (backwards: first). Parameters in their order: one a filter, then what it goes on after, then the
+ * limit. */
+typedef struct sb_view_page_filter {
+    int column;
+    const char *operator; /* =, <, <=, >, >= */
+} sb_view_page_filter_t;
+
+typedef struct sb_view_page_order {
+    int column; /* 0: the key alone */
+    bool backwards;
+    bool after; /* a row; parameters: its value of the column (unless that is NULL, or the key's), its key */
+    bool after_null;
+} sb_view_page_order_t;
+
+void sb_view_sql_page(sb_buf_t *out, const sb_view_table_t *table, const sb_view_page_filter_t *filters,
+                      size_t filter_count, const sb_view_page_order_t *order);
 
 #endif

@@ -133,7 +133,7 @@ static sb_code_t try_switch(sb_view_switch_t *s, sb_error_t *err)
 /* A commit whose answer was lost: the database says whether the switch took place. */
 static sb_code_t find_out(sb_view_switch_t *s, sb_error_t *err)
 {
-    sb_view_generation_t live = {0, 0};
+    sb_view_generation_t live = {0};
     sb_error_t ignored = SB_ERROR_INIT;
     if (sb_pg_reopen(s->pg, &ignored) != SB_OK ||
         sb_view_generation_live(s->pg, s->definition->name, &live, &ignored) != SB_OK)

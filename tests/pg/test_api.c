@@ -1048,6 +1048,63 @@ static void participants_are_listed(void **state)
     drop(&answer);
 }
 
+static void a_view_answers_what_its_reader_wrote(void **state)
+{
+    (void)state;
+    char path[160];
+    char header[120];
+    char etag[80] = "";
+    for (int i = 0; i < 5; i++) {
+        char body[400];
+        (void)snprintf(body, sizeof body,
+                       "{\"type\":\"order.created\",\"subject\":\"w-%d\",\"data\":{\"order_id\":\"w-%d\","
+                       "\"customer_id\":\"w\",\"amount\":%d,\"currency\":\"EUR\",\"items\":[{\"sku\":\"s\","
+                       "\"quantity\":1,\"price\":1}]}}",
+                       i, i, i);
+        answer_t answer = ask(&shared, "POST", "/v1/events", NULL, body);
+        assert_int_equal(answer.status, 201);
+        json_t *posted = json_of(&answer);
+        json_int_t seq = json_integer_value(json_object_get(posted, "seq"));
+        assert_true(seq > 0);
+        (void)snprintf(path, sizeof path,
+                       "/v1/views/order_summary/w-%d?after_seq=%lld&wait=20s&fields=amount", i, seq);
+        json_decref(posted);
+        drop(&answer);
+        answer = ask(&shared, "GET", path, NULL, NULL);
+        assert_int_equal(answer.status, 200);
+        (void)snprintf(body, sizeof body, "{\"amount\":%d}", i);
+        assert_string_equal(answer.body, body);
+        const char *at = strstr(answer.text, "ETag: ");
+        assert_non_null(at);
+        assert_int_equal(sscanf(at, "ETag: %79[^\r]", etag), 1);
+        drop(&answer);
+    }
+    (void)snprintf(header, sizeof header, "If-None-Match: %s\r\n", etag);
+    assert_true(answers(&shared, path, header, 304));
+    assert_true(answers(&shared, "/v1/views/order_summary/w-1?fields=amount", header, 200));
+    /* what has not happened yet is not waited for longer than was asked */
+    assert_problem(ask(&shared, "GET", "/v1/views/order_summary?after_seq=999999999&wait=200ms", NULL, NULL),
+                   504, "timeout", "");
+    assert_problem(ask(&shared, "GET", "/v1/views/order_summary?wait=1s", NULL, NULL), 400, "invalid", "");
+    answer_t answer =
+        ask(&shared, "GET",
+            "/v1/views/order_summary?customer_id=w&order_id.gte=w-1&order_id.lt=w-4&sort=-order_id&limit=2",
+            NULL, NULL);
+    assert_int_equal(answer.status, 200);
+    json_t *page = json_of(&answer);
+    const char *next = json_string_value(json_object_get(json_object_get(page, "links"), "next"));
+    assert_non_null(next);
+    drop(&answer);
+    answer = ask(&shared, "GET", next, NULL, NULL);
+    assert_contains(answer.body, "\"order_id\":\"w-1\"");
+    assert_contains(answer.body, "\"next_cursor\":null");
+    drop(&answer);
+    json_decref(page);
+    assert_true(answers(&shared, "/v1/parked?view=order_summary", NULL, 200));
+    assert_problem(ask(&shared, "GET", "/v1/parked?view=nothing", NULL, NULL), 404, "not_found", "");
+    assert_problem(ask(&shared, "GET", "/v1/parked", NULL, NULL), 400, "invalid", "");
+}
+
 static void the_system_pages(void **state)
 {
     (void)state;
@@ -1412,6 +1469,7 @@ int main(void)
         cmocka_unit_test(a_key_that_does_not_fit_is_refused_and_not_cut),
         cmocka_unit_test(a_view_follows_what_was_appended),
         cmocka_unit_test(participants_are_listed),
+        cmocka_unit_test(a_view_answers_what_its_reader_wrote),
         cmocka_unit_test(the_system_pages),
         cmocka_unit_test(every_metric_is_documented_and_every_documented_one_is_there),
         cmocka_unit_test(a_slow_follower_gets_all_of_it_later),

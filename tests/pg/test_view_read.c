@@ -20,7 +20,7 @@ static json_t *read_page(sb_view_reader_t *reader, const sb_view_query_t *query)
     sb_buf_t out = SB_BUF_INIT;
     json_t *page = NULL;
     sb_error_t err = SB_ERROR_INIT;
-    assert_ok(sb_view_read(reader, query, &out, &err), &err);
+    assert_ok(sb_view_read(reader, query, &out, NULL, &err), &err);
     assert_ok(sb_json_parse(&page, sb_buf_slice(&out), "a page", &err), &err);
     sb_buf_fini(&out);
     return page;
@@ -72,7 +72,7 @@ static void filters_use_indexed_columns_only(void **state)
     sb_world_append(&world, 2, 400, 60, 0);
     sb_world_project(&world, 100);
     sb_view_reader_t *reader = open_reader(&world);
-    sb_view_filter_t filter = {SB_SLICE("customer_id"), SB_SLICE("c-3")};
+    sb_view_filter_t filter = {SB_SLICE("customer_id"), SB_VIEW_IS, SB_SLICE("c-3")};
     sb_view_query_t query = {
         .view = SB_SLICE("order_summary"), .filters = &filter, .filter_count = 1, .limit = 500};
     json_t *page = read_page(reader, &query);
@@ -84,19 +84,19 @@ static void filters_use_indexed_columns_only(void **state)
     assert_true(json_array_size(items) > 0);
     json_decref(page);
     filter.column = SB_SLICE("status");
-    assert_code(SB_INVALID, sb_view_read(reader, &query, &out, &err), &err);
+    assert_code(SB_INVALID, sb_view_read(reader, &query, &out, NULL, &err), &err);
     assert_contains(err.message, "no index");
     filter.column = SB_SLICE("nope");
-    assert_int_equal(sb_view_read(reader, &query, &out, NULL), SB_INVALID);
+    assert_int_equal(sb_view_read(reader, &query, &out, NULL, NULL), SB_INVALID);
     query.filter_count = 0;
     query.limit = 0;
-    assert_int_equal(sb_view_read(reader, &query, &out, NULL), SB_INVALID);
+    assert_int_equal(sb_view_read(reader, &query, &out, NULL, NULL), SB_INVALID);
     query.limit = 10;
     query.view = SB_SLICE("nope");
-    assert_int_equal(sb_view_read(reader, &query, &out, NULL), SB_NOT_FOUND);
+    assert_int_equal(sb_view_read(reader, &query, &out, NULL, NULL), SB_NOT_FOUND);
     query.view = SB_SLICE("order_summary");
     query.table = SB_SLICE("nope");
-    assert_int_equal(sb_view_read(reader, &query, &out, NULL), SB_NOT_FOUND);
+    assert_int_equal(sb_view_read(reader, &query, &out, NULL, NULL), SB_NOT_FOUND);
     sb_buf_fini(&out);
     sb_view_reader_free(&reader);
     sb_world_close(&world);
@@ -117,18 +117,203 @@ static void a_row_is_read_by_its_key(void **state)
         "'{\"customer_id\":\"c\",\"amount\":1500,\"currency\":\"EUR\"}' FROM sagabus.stream s, "
         "sagabus.event_type t WHERE t.name = 'order.created'");
     sb_world_project(&world, 100);
+    sb_view_query_t query = {.view = SB_SLICE("order_summary")};
     sb_view_reader_t *reader = open_reader(&world);
-    assert_ok(sb_view_read_key(reader, SB_SLICE("order_summary"), SB_SLICE_NONE, SB_SLICE("o/1"), &out, &err),
-              &err);
+    assert_ok(sb_view_read_key(reader, &query, SB_SLICE("o/1"), &out, NULL, &err), &err);
     assert_string_equal(sb_buf_text(&out),
                         "{\"order_id\":\"o/1\",\"customer_id\":\"c\",\"status\":\"pending\",\"amount\":1500,"
                         "\"currency\":\"EUR\",\"cancel_reason\":null,\"created_at\":\"2026-"
                         "11-21T05:19:35.500000Z\","
                         "\"updated_at\":\"2026-11-21T05:19:35.500000Z\",\"carrier\":null}");
-    assert_int_equal(
-        sb_view_read_key(reader, SB_SLICE("order_summary"), SB_SLICE_NONE, SB_SLICE("o/2"), &out, NULL),
-        SB_NOT_FOUND);
+    assert_int_equal(sb_view_read_key(reader, &query, SB_SLICE("o/2"), &out, NULL, NULL), SB_NOT_FOUND);
     sb_buf_fini(&out);
+    sb_view_reader_free(&reader);
+    sb_world_close(&world);
+}
+
+/* ---- order, ranges, fields ---- */
+
+/* Every page of a query, keys only, as one text. */
+static char *walk(sb_view_reader_t *reader, sb_view_query_t query)
+{
+    char cursor[200] = "";
+    sb_buf_t keys = SB_BUF_INIT;
+    for (bool more = true; more;) {
+        query.cursor = cursor[0] ? sb_slice(cursor) : SB_SLICE_NONE;
+        json_t *page = read_page(reader, &query);
+        const json_t *items = json_object_get(page, "items");
+        for (size_t i = 0; i < json_array_size(items); i++)
+            sb_buf_printf(&keys, "%s,",
+                          json_string_value(json_object_get(json_array_get(items, i), "order_id")));
+        const char *next = json_string_value(json_object_get(page, "next_cursor"));
+        more = next != NULL;
+        (void)snprintf(cursor, sizeof cursor, "%s", more ? next : "");
+        json_decref(page);
+    }
+    char *text = strdup(sb_buf_text(&keys));
+    sb_buf_fini(&keys);
+    assert_non_null(text);
+    return text;
+}
+
+static void assert_walk(sb_view_reader_t *reader, sb_pg_t *pg, const sb_view_query_t *query, const char *sql)
+{
+    sb_pg_result_t *result = NULL;
+    sb_pg_params_t none = SB_PG_PARAMS_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    char *have = walk(reader, *query);
+    assert_ok(sb_pg_query_once(pg, sql, &none, &result, &err), &err);
+    assert_string_equal(have, sb_pg_get_text(result, 0, 0));
+    sb_pg_result_free(result);
+    free(have);
+}
+
+#define KEYS(order)                                                                                          \
+    "SELECT string_agg(order_id || ',', '' ORDER BY " order ") FROM sagabus_view.order_summary"
+
+static void pages_follow_any_index_both_ways(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_open(&world);
+    sb_world_append(&world, 8, 300, 60, 0); /* some orders have no order.created, so no customer */
+    sb_world_project(&world, 100);
+    sb_view_reader_t *reader = open_reader(&world);
+    assert_true(sb_test_pg_int(world.pg,
+                               "SELECT count(*) FROM sagabus_view.order_summary WHERE customer_id IS NULL") >
+                2);
+    static const int limits[] = {1, 3, 50, 500};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        sb_view_query_t query = {.view = SB_SLICE("order_summary"), .limit = limits[i]};
+        query.sort = SB_SLICE("customer_id");
+        assert_walk(reader, world.pg, &query, KEYS("customer_id, order_id"));
+        query.sort = SB_SLICE("-customer_id");
+        assert_walk(reader, world.pg, &query, KEYS("customer_id DESC, order_id DESC"));
+        query.sort = SB_SLICE("-order_id");
+        assert_walk(reader, world.pg, &query, KEYS("order_id DESC"));
+        sb_view_filter_t range[] = {{SB_SLICE("customer_id"), SB_VIEW_FROM, SB_SLICE("c-11")},
+                                    {SB_SLICE("order_id"), SB_VIEW_BELOW, SB_SLICE("o-4")}};
+        query.filters = range;
+        query.filter_count = 2;
+        query.sort = SB_SLICE("-customer_id");
+        assert_walk(
+            reader, world.pg, &query,
+            KEYS("customer_id DESC, order_id DESC") " WHERE customer_id >= 'c-11' AND order_id < 'o-4'");
+    }
+    sb_view_reader_free(&reader);
+    sb_world_close(&world);
+}
+
+static void a_page_shows_what_was_asked_for(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_buf_t out = SB_BUF_INIT;
+    sb_hash_t first;
+    sb_hash_t second;
+    sb_world_open(&world);
+    sb_world_append(&world, 9, 100, 20, 0);
+    sb_world_project(&world, 100);
+    sb_view_reader_t *reader = open_reader(&world);
+    sb_view_query_t query = {.view = SB_SLICE("order_summary"),
+                             .limit = 2,
+                             .fields = SB_SLICE("status,order_id"),
+                             .link = SB_SLICE("/v1/views/order_summary?limit=2")};
+    json_t *page = read_page(reader, &query);
+    const json_t *row = json_array_get(json_object_get(page, "items"), 0);
+    assert_int_equal(json_object_size(row), 2);
+    assert_non_null(json_object_get(row, "status"));
+    const json_t *links = json_object_get(page, "links");
+    assert_string_equal(json_string_value(json_object_get(links, "self")), "/v1/views/order_summary?limit=2");
+    assert_string_equal(json_string_value(json_object_get(links, "next")),
+                        "/v1/views/order_summary?limit=2&cursor=o-10");
+    json_decref(page);
+    query.after_seq = sb_world_safe(&world);
+    assert_ok(sb_view_read(reader, &query, &out, &first, &err), &err);
+    query.after_seq++;
+    assert_code(SB_TIMEOUT, sb_view_read(reader, &query, &out, NULL, &err), &err);
+    query.after_seq = 0;
+    sb_test_pg_script(world.pg,
+                      "UPDATE sagabus.lease SET cursor = cursor + 5 WHERE role = 'view:order_summary'");
+    assert_ok(sb_view_read(reader, &query, &out, &second, &err), &err);
+    assert_memory_equal(first.byte, second.byte, sizeof first.byte); /* of the rows, not of the place */
+    sb_test_pg_script(world.pg, "UPDATE sagabus_view.order_summary_g1 SET status = 'odd'");
+    assert_ok(sb_view_read(reader, &query, &out, &second, &err), &err);
+    assert_memory_not_equal(first.byte, second.byte, sizeof first.byte);
+    static const struct {
+        const char *sort, *fields, *cursor, *part;
+    } wrong[] = {{"amount", NULL, NULL, "no index"},
+                 {"nope", NULL, NULL, "no column"},
+                 {NULL, "status,nope", NULL, "no column \"nope\""},
+                 {NULL, "", NULL, "no column"},
+                 {"customer_id", NULL, "o-1", "cursor"},
+                 {"customer_id", NULL, "[1]", "cursor"},
+                 {"customer_id", NULL, "[\"x\",null]", "cursor"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        sb_view_query_t bad = {.view = SB_SLICE("order_summary"),
+                               .limit = 2,
+                               .sort = sb_slice(wrong[i].sort),
+                               .fields = sb_slice(wrong[i].fields),
+                               .cursor = sb_slice(wrong[i].cursor)};
+        sb_error_clear(&err);
+        assert_code(SB_INVALID, sb_view_read(reader, &bad, &out, NULL, &err), &err);
+        assert_contains(err.message, wrong[i].part);
+    }
+    sb_buf_fini(&out);
+    sb_view_reader_free(&reader);
+    sb_world_close(&world);
+}
+
+/* ---- parked ---- */
+
+static sb_code_t count_parked(void *context, const sb_view_parked_info_t *parked, sb_error_t *err)
+{
+    (void)err;
+    assert_true(parked->seq > 0 && parked->error[0] && parked->at_us > 0);
+    ++*(int *)context;
+    return SB_OK;
+}
+
+static void a_parked_key_is_listed_and_its_row_says_so(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    int64_t next = 0;
+    int count = 0;
+    sb_world_open(&world);
+    sb_world_append(&world, 5, 300, 20, 40);
+    sb_world_project(&world, 100);
+    sb_view_reader_t *reader = open_reader(&world);
+    do
+        assert_ok(
+            sb_view_parked(reader, SB_SLICE("order_summary"), next, 2, count_parked, &count, &next, &err),
+            &err);
+    while (next);
+    assert_int_equal(count, sb_test_pg_int(world.pg, "SELECT count(*) FROM sagabus.view_parked WHERE view = "
+                                                     "'order_summary'"));
+    assert_true(count > 2);
+    assert_int_equal(
+        sb_test_pg_int(world.pg,
+                       "SELECT count(*) FROM sagabus_view.order_summary v FULL JOIN sagabus.view_parked p "
+                       "ON p.view = 'order_summary' AND p.key = v.order_id WHERE p.view IS DISTINCT FROM "
+                       "'customer_orders' AND p.view IS DISTINCT FROM 'payments_daily' AND v.order_id IS NOT "
+                       "NULL AND v.dirty IS DISTINCT FROM (p.key IS NOT NULL)"),
+        0);
+    sb_view_query_t query = {.view = SB_SLICE("order_summary"), .limit = 500};
+    json_t *page = read_page(reader, &query);
+    int64_t dirty = 0;
+    size_t i;
+    const json_t *row;
+    json_array_foreach(json_object_get(page, "items"), i, row) dirty +=
+        json_is_true(json_object_get(row, "dirty"));
+    assert_int_equal(dirty,
+                     sb_test_pg_int(world.pg, "SELECT count(*) FROM sagabus_view.order_summary WHERE dirty"));
+    assert_true(dirty > 0);
+    json_decref(page);
+    assert_code(SB_NOT_FOUND, sb_view_parked(reader, SB_SLICE("no"), 0, 2, count_parked, &count, &next, &err),
+                &err);
     sb_view_reader_free(&reader);
     sb_world_close(&world);
 }
@@ -184,6 +369,19 @@ static void the_list_says_how_each_view_stands(void **state)
     assert_ok(sb_view_list(reader, SB_SLICE("order_summary"), see, &seen, &err), &err);
     assert_string_equal(seen.state, "ownerless");
     assert_true(seen.info.lag_events >= 30);
+    assert_true(seen.info.lag_ms > 0);
+    assert_false(seen.info.outdated);
+    sb_test_pg_script(
+        world.pg, "INSERT INTO sagabus.event_type (name, version) VALUES ('order.confirmed', 2);"
+                  "INSERT INTO sagabus.artifact (kind, name, version, hash, body) SELECT 'event', "
+                  "'order.confirmed', 2, sha256(b), "
+                  "b FROM (SELECT "
+                  "convert_to('{\"schema\":{\"type\":\"object\"},\"type\":\"order.confirmed\",\"version\":2,"
+                  "\"x-upcast\":[{\"drop\":{\"at\":\"/customer_id\"}}]}', 'UTF8') AS b) x");
+    assert_ok(sb_view_list(reader, SB_SLICE("order_summary"), see, &seen, &err), &err);
+    assert_true(seen.info.outdated); /* rows of before follow version 1 */
+    assert_ok(sb_view_list(reader, SB_SLICE("payments_daily"), see, &seen, &err), &err);
+    assert_false(seen.info.outdated);
     assert_int_equal(sb_view_list(reader, SB_SLICE("nope"), see, &seen, NULL), SB_NOT_FOUND);
     sb_view_reader_free(&reader);
     sb_world_close(&world);
@@ -317,6 +515,9 @@ int main(void)
         cmocka_unit_test(pages_follow_the_key_to_the_end),
         cmocka_unit_test(filters_use_indexed_columns_only),
         cmocka_unit_test(a_row_is_read_by_its_key),
+        cmocka_unit_test(pages_follow_any_index_both_ways),
+        cmocka_unit_test(a_page_shows_what_was_asked_for),
+        cmocka_unit_test(a_parked_key_is_listed_and_its_row_says_so),
         cmocka_unit_test(the_list_says_how_each_view_stands),
         cmocka_unit_test(a_view_is_checked_against_the_schemas),
         cmocka_unit_test(time_zones_are_postgresqls),
