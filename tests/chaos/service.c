@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define ERROR_PER_MILLE 20
-#define SLOW_PER_MILLE  3
+#define SLOW_PER_MILLE  1
 #define SLOW_MS         1800 /* longer than a step's timeout */
 
 typedef struct action {
