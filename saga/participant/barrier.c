@@ -14,6 +14,26 @@ void sb_barrier_answer_fini(sb_barrier_answer_t *answer)
     sb_buf_fini(&answer->error);
 }
 
+void sb_barrier_later_init(sb_barrier_later_t *later)
+{
+    later->release = false;
+    sb_pg_array_init(&later->id, SB_PG_UUID);
+    sb_pg_array_init(&later->reply, SB_PG_BYTEA);
+}
+
+void sb_barrier_later_reset(sb_barrier_later_t *later)
+{
+    later->release = false;
+    sb_pg_array_reset(&later->id);
+    sb_pg_array_reset(&later->reply);
+}
+
+void sb_barrier_later_fini(sb_barrier_later_t *later)
+{
+    sb_pg_array_fini(&later->id);
+    sb_pg_array_fini(&later->reply);
+}
+
 static void set_answer(sb_barrier_answer_t *answer, sb_reply_outcome_t outcome, sb_slice_t result,
                        sb_slice_t error)
 {
@@ -25,7 +45,8 @@ static void set_answer(sb_barrier_answer_t *answer, sb_reply_outcome_t outcome, 
 }
 
 /* What the handler writes is between these, so that a refusal leaves nothing of it. They share the round
- * trips of the barrier's own statements: a busy participant's time is round trips. */
+ * trips of the barrier's own statements, and what can wait goes with the next command: a busy participant's
+ * time is round trips. */
 static const char savepoint[] = "SAVEPOINT handler";
 static const char release[] = "RELEASE SAVEPOINT handler";
 static const char take_back[] = "ROLLBACK TO SAVEPOINT handler; RELEASE SAVEPOINT handler";
@@ -40,35 +61,38 @@ static void fill_row(sb_pg_params_t *params, const sb_uuid_t *id, const sb_comma
     sb_pg_add_text(params, outcome);
 }
 
-static sb_code_t insert_row(sb_pg_t *pg, const sb_uuid_t *id, const sb_command_t *command,
-                            const char *direction, const char *outcome, bool *inserted, sb_error_t *err)
-{
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    sb_pg_result_t *result = NULL;
-    fill_row(&params, id, command, direction, outcome);
-    sb_code_t code = sb_pg_query(pg, sb_sql_barrier_insert, &params, &result, err);
-    if (code == SB_OK)
-        *inserted = sb_pg_affected(result) == 1;
-    sb_pg_result_free(result);
-    return code;
-}
-
-/* Inserts the row of a forward command and sets the savepoint behind it. */
-static sb_code_t insert_forward(sb_pg_t *pg, const sb_command_t *command, bool *inserted, sb_error_t *err)
+/* Inserts a row, behind the release that was put off and, if wanted, before a savepoint: one round trip. */
+static sb_code_t insert_row(sb_pg_t *pg, sb_barrier_later_t *later, const sb_uuid_t *id,
+                            const sb_command_t *command, const char *direction, const char *outcome,
+                            bool with_savepoint, bool *inserted, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_batch_t batch = {.count = 0};
-    sb_pg_result_t *result[2];
-    fill_row(&params, &command->id, command, "forward", "success");
+    sb_pg_result_t *result[3];
+    fill_row(&params, id, command, direction, outcome);
+    if (later->release)
+        sb_pg_batch_add(&batch, release, NULL);
+    int at = batch.count;
     sb_pg_batch_add(&batch, sb_sql_barrier_insert, &params);
-    sb_pg_batch_add(&batch, savepoint, NULL);
+    if (with_savepoint)
+        sb_pg_batch_add(&batch, savepoint, NULL);
     sb_code_t code = sb_pg_batch_run(pg, &batch, result, NULL, err);
     if (code != SB_OK)
         return code;
-    *inserted = sb_pg_affected(result[0]) == 1;
-    sb_pg_result_free(result[0]);
-    sb_pg_result_free(result[1]);
-    return *inserted ? SB_OK : sb_pg_script(pg, release, err);
+    later->release = false;
+    *inserted = sb_pg_affected(result[at]) == 1;
+    for (int i = 0; i < batch.count; i++)
+        sb_pg_result_free(result[i]);
+    return SB_OK;
+}
+
+/* The row of a forward command, with the savepoint behind it. */
+static sb_code_t insert_forward(sb_pg_t *pg, sb_barrier_later_t *later, const sb_command_t *command,
+                                bool *inserted, sb_error_t *err)
+{
+    sb_code_t code = insert_row(pg, later, &command->id, command, "forward", "success", true, inserted, err);
+    later->release = later->release || (code == SB_OK && !*inserted); /* nothing will be written in it */
+    return code;
 }
 
 static void fill_answer(sb_pg_params_t *params, const sb_command_t *command,
@@ -108,12 +132,14 @@ static sb_code_t find_row(sb_pg_t *pg, const sb_uuid_t *id, sb_pg_result_t **out
     return code;
 }
 
-/* The command was here before: the same answer again. */
-static sb_code_t repeat_answer(sb_pg_t *pg, const sb_command_t *command, sb_barrier_answer_t *answer,
-                               sb_error_t *err)
+/* The command was here before: the same answer again. It may have been in this very transaction. */
+static sb_code_t repeat_answer(sb_pg_t *pg, sb_barrier_later_t *later, const sb_command_t *command,
+                               sb_barrier_answer_t *answer, sb_error_t *err)
 {
     sb_pg_result_t *row = NULL;
-    sb_code_t code = find_row(pg, &command->id, &row, err);
+    sb_code_t code = sb_barrier_flush(pg, later, err);
+    if (code == SB_OK)
+        code = find_row(pg, &command->id, &row, err);
     if (code != SB_OK)
         return code;
     if (sb_slice_is(sb_pg_get_slice(row, 0, 0), "success"))
@@ -127,11 +153,13 @@ static sb_code_t repeat_answer(sb_pg_t *pg, const sb_command_t *command, sb_barr
 }
 
 /* What an undo finds of its forward command; runs the handler only when that command had its effect. */
-static sb_code_t judge_undo(sb_pg_t *pg, const sb_command_t *undo, bool forward_completed,
-                            sb_barrier_verdict_t *verdict, sb_barrier_answer_t *answer, sb_error_t *err)
+static sb_code_t judge_undo(sb_pg_t *pg, sb_barrier_later_t *later, const sb_command_t *undo,
+                            bool forward_completed, sb_barrier_verdict_t *verdict,
+                            sb_barrier_answer_t *answer, sb_error_t *err)
 {
     bool never_ran = false;
-    sb_code_t code = insert_row(pg, &undo->forward_id, undo, "forward", "voided", &never_ran, err);
+    sb_code_t code =
+        insert_row(pg, later, &undo->forward_id, undo, "forward", "voided", false, &never_ran, err);
     if (code != SB_OK)
         return code;
     if (never_ran && forward_completed) {
@@ -157,10 +185,11 @@ static sb_code_t judge_undo(sb_pg_t *pg, const sb_command_t *undo, bool forward_
     return SB_OK;
 }
 
-static sb_code_t enter_undo(sb_pg_t *pg, const sb_command_t *undo, bool forward_completed,
-                            sb_barrier_verdict_t *verdict, sb_barrier_answer_t *answer, sb_error_t *err)
+static sb_code_t enter_undo(sb_pg_t *pg, sb_barrier_later_t *later, const sb_command_t *undo,
+                            bool forward_completed, sb_barrier_verdict_t *verdict,
+                            sb_barrier_answer_t *answer, sb_error_t *err)
 {
-    sb_code_t code = judge_undo(pg, undo, forward_completed, verdict, answer, err);
+    sb_code_t code = judge_undo(pg, later, undo, forward_completed, verdict, answer, err);
     if (code != SB_OK)
         return code;
     if (*verdict == SB_BARRIER_RUN)
@@ -169,34 +198,61 @@ static sb_code_t enter_undo(sb_pg_t *pg, const sb_command_t *undo, bool forward_
                                              : update_row(pg, undo, answer, err);
 }
 
-sb_code_t sb_barrier_enter(sb_pg_t *pg, const sb_command_t *command, bool forward_completed,
-                           sb_barrier_verdict_t *verdict, sb_barrier_answer_t *answer, sb_error_t *err)
+sb_code_t sb_barrier_enter(sb_pg_t *pg, sb_barrier_later_t *later, const sb_command_t *command,
+                           bool forward_completed, sb_barrier_verdict_t *verdict, sb_barrier_answer_t *answer,
+                           sb_error_t *err)
 {
     bool inserted = false;
-    sb_code_t code = command->compensate
-                         ? insert_row(pg, &command->id, command, "compensate", "success", &inserted, err)
-                         : insert_forward(pg, command, &inserted, err);
+    sb_code_t code = command->compensate ? insert_row(pg, later, &command->id, command, "compensate",
+                                                      "success", false, &inserted, err)
+                                         : insert_forward(pg, later, command, &inserted, err);
     if (code != SB_OK)
         return code;
     *verdict = inserted ? SB_BARRIER_RUN : SB_BARRIER_ANSWERED;
     if (!inserted)
-        return repeat_answer(pg, command, answer, err);
-    return command->compensate ? enter_undo(pg, command, forward_completed, verdict, answer, err) : SB_OK;
+        return repeat_answer(pg, later, command, answer, err);
+    return command->compensate ? enter_undo(pg, later, command, forward_completed, verdict, answer, err)
+                               : SB_OK;
 }
 
-sb_code_t sb_barrier_keep(sb_pg_t *pg, const sb_command_t *command, const sb_barrier_answer_t *answer,
-                          sb_error_t *err)
+/* The row says success already: only an answer that says more is written, with those of the others. */
+static sb_code_t keep_later(sb_barrier_later_t *later, const sb_command_t *command,
+                            const sb_barrier_answer_t *answer, sb_error_t *err)
 {
-    if (answer->outcome != SB_REPLY_SUCCESS) {
-        sb_code_t code = sb_pg_script(pg, take_back, err);
-        return code == SB_OK ? update_row(pg, command, answer, err) : code;
-    }
+    later->release = true;
+    if (answer->result.len == 0 || sb_slice_is(sb_buf_slice(&answer->result), "{}"))
+        return SB_OK;
+    sb_pg_array_add_uuid(&later->id, &command->id);
+    sb_pg_array_add_slice(&later->reply, sb_buf_slice(&answer->result));
+    return sb_pg_array_failed(&later->id) || sb_pg_array_failed(&later->reply)
+               ? sb_fail(err, SB_NO_MEMORY, "barrier: keep an answer: out of memory")
+               : SB_OK;
+}
+
+sb_code_t sb_barrier_keep(sb_pg_t *pg, sb_barrier_later_t *later, const sb_command_t *command,
+                          const sb_barrier_answer_t *answer, sb_error_t *err)
+{
+    if (answer->outcome == SB_REPLY_SUCCESS)
+        return keep_later(later, command, answer, err);
+    sb_code_t code = sb_pg_script(pg, take_back, err);
+    return code == SB_OK ? update_row(pg, command, answer, err) : code;
+}
+
+sb_code_t sb_barrier_flush(sb_pg_t *pg, sb_barrier_later_t *later, sb_error_t *err)
+{
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_batch_t batch = {.count = 0};
-    fill_answer(&params, command, answer);
-    sb_pg_batch_add(&batch, release, NULL);
-    sb_pg_batch_add(&batch, sb_sql_barrier_keep, &params);
-    return sb_pg_batch_run(pg, &batch, NULL, NULL, err);
+    if (later->release)
+        sb_pg_batch_add(&batch, release, NULL);
+    if (later->id.count > 0) {
+        sb_pg_add_array(&params, &later->id);
+        sb_pg_add_array(&params, &later->reply);
+        sb_pg_batch_add(&batch, sb_sql_barrier_keep_all, &params);
+    }
+    sb_code_t code = batch.count > 0 ? sb_pg_batch_run(pg, &batch, NULL, NULL, err) : SB_OK;
+    if (code == SB_OK)
+        sb_barrier_later_reset(later);
+    return code;
 }
 
 sb_code_t sb_barrier_forget(sb_pg_t *pg, const sb_command_t *command, sb_error_t *err)

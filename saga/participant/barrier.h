@@ -24,18 +24,32 @@ typedef struct sb_barrier_answer {
     sb_buf_t error;
 } sb_barrier_answer_t;
 
+/* What commands of one transaction put off, so that each costs one round trip beside its handler: the release
+ * of the savepoint, which goes out with the next command's row, and the answers of those that succeeded,
+ * which sb_barrier_flush writes together before the commit. */
+typedef struct sb_barrier_later {
+    bool release;
+    sb_pg_array_t id, reply;
+} sb_barrier_later_t;
+
+void sb_barrier_later_init(sb_barrier_later_t *later);
+void sb_barrier_later_reset(sb_barrier_later_t *later); /* after a rollback */
+void sb_barrier_later_fini(sb_barrier_later_t *later);
+/* Writes what was put off; the transaction may be committed then. */
+SB_MUST_CHECK sb_code_t sb_barrier_flush(sb_pg_t *pg, sb_barrier_later_t *later, sb_error_t *err);
+
 void sb_barrier_answer_init(sb_barrier_answer_t *answer);
 void sb_barrier_answer_fini(sb_barrier_answer_t *answer);
 
 /* forward_completed: an undo whose forward command is known to have succeeded. Such an undo without a forward
  * row is answered with an error: this barrier has lost its memory, or was never asked. With SB_BARRIER_RUN
  * the transaction stands in the savepoint `handler`, which keep and forget end. */
-SB_MUST_CHECK sb_code_t sb_barrier_enter(sb_pg_t *pg, const sb_command_t *command, bool forward_completed,
-                                         sb_barrier_verdict_t *verdict, sb_barrier_answer_t *answer,
-                                         sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_barrier_enter(sb_pg_t *pg, sb_barrier_later_t *later, const sb_command_t *command,
+                                         bool forward_completed, sb_barrier_verdict_t *verdict,
+                                         sb_barrier_answer_t *answer, sb_error_t *err);
 
 /* Keeps the handler's answer: success with what it wrote, failure without. */
-SB_MUST_CHECK sb_code_t sb_barrier_keep(sb_pg_t *pg, const sb_command_t *command,
+SB_MUST_CHECK sb_code_t sb_barrier_keep(sb_pg_t *pg, sb_barrier_later_t *later, const sb_command_t *command,
                                         const sb_barrier_answer_t *answer, sb_error_t *err);
 
 /* Takes the row back, and what the handler wrote: the next try runs it again. */

@@ -53,6 +53,7 @@ struct sb_participant {
     sb_reply_out_t reply[BATCH_MAX]; /* of the open transaction */
     int reply_count;
     sb_barrier_answer_t answer;
+    sb_barrier_later_t later;
     bool in_transaction;
     int unsettled;        /* commands handed over since the offsets were committed last */
     int64_t settle_us;    /* monotonic: when that is due; 0: nothing to settle */
@@ -104,14 +105,15 @@ static sb_code_t run_handler(sb_participant_t *p, const sb_command_t *command, s
     take_reply(p, command, &reply);
     if (p->answer.outcome == SB_REPLY_ERROR)
         return sb_barrier_forget(p->pg, command, err);
-    return sb_barrier_keep(p->pg, command, &p->answer, err);
+    return sb_barrier_keep(p->pg, &p->later, command, &p->answer, err);
 }
 
 static sb_code_t handle(sb_participant_t *p, const sb_message_t *message, const sb_command_in_t *in,
                         sb_error_t *err)
 {
     sb_barrier_verdict_t verdict;
-    sb_code_t code = sb_barrier_enter(p->pg, &in->command, in->forward_completed, &verdict, &p->answer, err);
+    sb_code_t code =
+        sb_barrier_enter(p->pg, &p->later, &in->command, in->forward_completed, &verdict, &p->answer, err);
     if (code == SB_OK && verdict == SB_BARRIER_RUN)
         code = run_handler(p, &in->command, err);
     if (code != SB_OK)
@@ -162,8 +164,12 @@ static sb_code_t send_replies(sb_participant_t *p, sb_error_t *err)
 static sb_code_t finish_batch(sb_participant_t *p, sb_error_t *err)
 {
     if (p->in_transaction) {
-        sb_code_t code = sb_pg_commit(p->pg, err);
+        sb_code_t code = p->later.id.count > 0 ? sb_barrier_flush(p->pg, &p->later, err) : SB_OK;
+        if (code != SB_OK)
+            return code;
+        code = sb_pg_commit(p->pg, err);
         p->in_transaction = false;
+        sb_barrier_later_reset(&p->later); /* a savepoint ends with its transaction */
         if (code != SB_OK)
             return code;
     }
@@ -227,6 +233,7 @@ static void start_over(sb_participant_t *p)
     if (p->in_transaction)
         sb_pg_rollback(p->pg);
     p->in_transaction = false;
+    sb_barrier_later_reset(&p->later);
     p->alone = p->unsettled;
     p->unsettled = 0;
     p->settle_us = 0;
@@ -351,6 +358,7 @@ sb_code_t sb_participant_open(sb_participant_t **out, const sb_participant_confi
     p->context = config->context;
     atomic_init(&p->stopping, false);
     sb_barrier_answer_init(&p->answer);
+    sb_barrier_later_init(&p->later);
     sb_code_t code = p->name && p->pg_uri && p->schema
                          ? configure(p, config, err)
                          : sb_fail(err, SB_NO_MEMORY, "participant %s: out of memory", config->name);
@@ -375,6 +383,7 @@ void sb_participant_close(sb_participant_t **participant)
     for (int i = 0; i < BATCH_MAX; i++)
         sb_reply_out_fini(&p->reply[i]);
     sb_barrier_answer_fini(&p->answer);
+    sb_barrier_later_fini(&p->later);
     sb_config_free(&p->config);
     free(p->schema);
     free(p->pg_uri);

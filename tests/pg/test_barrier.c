@@ -17,6 +17,8 @@ typedef struct fixture {
     sb_command_t undo;
 } fixture_t;
 
+static sb_barrier_later_t later; /* of whichever connection is at work: nothing is left in it between two */
+
 static sb_pg_t *open_service(const char *uri)
 {
     sb_error_t err = SB_ERROR_INIT;
@@ -33,6 +35,7 @@ static int set_up(void **state)
     (void)sb_test_pg_fresh(f.uri);
     f.a = open_service(f.uri);
     f.b = open_service(f.uri);
+    sb_barrier_later_init(&later);
     f.forward = (sb_command_t){.id = sb_uuid_v7(), .saga_id = sb_uuid_v7(), .step = SB_SLICE("charge")};
     f.undo = f.forward;
     f.undo.id = sb_uuid_v7();
@@ -45,6 +48,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     fixture_t *f = *state;
+    sb_barrier_later_fini(&later);
     sb_pg_close(&f->a);
     sb_pg_close(&f->b);
     return 0;
@@ -66,7 +70,7 @@ static sb_barrier_verdict_t enter(sb_pg_t *pg, const sb_command_t *command, bool
 {
     sb_error_t err = SB_ERROR_INIT;
     sb_barrier_verdict_t verdict;
-    assert_ok(sb_barrier_enter(pg, command, completed, &verdict, answer, &err), &err);
+    assert_ok(sb_barrier_enter(pg, &later, command, completed, &verdict, answer, &err), &err);
     return verdict;
 }
 
@@ -77,7 +81,8 @@ static void keep(sb_pg_t *pg, const sb_command_t *command, sb_reply_outcome_t ou
     sb_barrier_answer_init(&answer);
     answer.outcome = outcome;
     sb_buf_add_text(&answer.result, result);
-    assert_ok(sb_barrier_keep(pg, command, &answer, &err), &err);
+    assert_ok(sb_barrier_keep(pg, &later, command, &answer, &err), &err);
+    assert_ok(sb_barrier_flush(pg, &later, &err), &err);
     sb_barrier_answer_fini(&answer);
 }
 
@@ -102,6 +107,57 @@ static void a_repeat_is_told_the_first_answer(void **state)
     assert_int_equal(whole(f->b, &f->forward, false, &answer), SB_BARRIER_ANSWERED);
     assert_int_equal(answer.outcome, SB_REPLY_SUCCESS);
     assert_string_equal(sb_buf_text(&answer.result), "{\"n\":1}");
+    sb_barrier_answer_fini(&answer);
+}
+
+static void keep_without_flush(fixture_t *f, const sb_command_t *command, sb_reply_outcome_t outcome,
+                               const char *result)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    answer.outcome = outcome;
+    sb_buf_add_text(&answer.result, result);
+    assert_ok(sb_barrier_keep(f->a, &later, command, &answer, &err), &err);
+    sb_barrier_answer_fini(&answer);
+}
+
+/* A batch puts off what can wait; a repeat and an undo in the same batch must not see the gap, and a refusal
+ * must not take its neighbours with it. */
+static void commands_of_one_transaction_know_each_other(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_barrier_answer_t answer;
+    sb_command_t other = f->forward, third = f->forward;
+    other.id = sb_uuid_v7();
+    third.id = sb_uuid_v7();
+    sb_barrier_answer_init(&answer);
+    sb_test_pg_script(f->a, "CREATE TABLE done (n int)");
+    begin(f->a);
+    assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
+    sb_test_pg_script(f->a, "INSERT INTO done VALUES (1)");
+    keep_without_flush(f, &f->forward, SB_REPLY_SUCCESS, "{\"n\":1}");
+    assert_int_equal(enter(f->a, &other, false, &answer), SB_BARRIER_RUN);
+    sb_test_pg_script(f->a, "INSERT INTO done VALUES (2)");
+    keep_without_flush(f, &other, SB_REPLY_FAILURE, "");
+    assert_int_equal(enter(f->a, &third, false, &answer), SB_BARRIER_RUN);
+    sb_test_pg_script(f->a, "INSERT INTO done VALUES (3)");
+    keep_without_flush(f, &third, SB_REPLY_SUCCESS, "{}");
+    assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_ANSWERED);
+    assert_string_equal(sb_buf_text(&answer.result), "{\"n\":1}");
+    assert_int_equal(enter(f->a, &f->undo, true, &answer), SB_BARRIER_RUN);
+    sb_test_pg_script(f->a, "DELETE FROM done WHERE n = 1");
+    keep_without_flush(f, &f->undo, SB_REPLY_SUCCESS, "{\"undone\":1}");
+    assert_ok(sb_barrier_flush(f->a, &later, &err), &err);
+    commit(f->a);
+    assert_int_equal(sb_test_pg_int(f->a, "SELECT sum(n)::bigint FROM done"), 3);
+    assert_int_equal(whole(f->b, &f->undo, true, &answer), SB_BARRIER_ANSWERED);
+    assert_string_equal(sb_buf_text(&answer.result), "{\"undone\":1}");
+    assert_int_equal(whole(f->b, &third, false, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_SUCCESS);
+    assert_int_equal(whole(f->b, &other, false, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_FAILURE);
     sb_barrier_answer_fini(&answer);
 }
 
@@ -261,6 +317,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(a_repeat_is_told_the_first_answer),
+        CASE(commands_of_one_transaction_know_each_other),
         CASE(a_refusal_is_kept),
         CASE(an_undo_without_its_forward_is_voided_and_the_late_forward_does_nothing),
         CASE(an_undo_of_a_done_forward_runs_once),
