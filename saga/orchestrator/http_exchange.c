@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saga/orchestrator/http_exchange.h"
 
+#include "base/base64.h"
+#include "base/hash.h"
 #include "base/scan.h"
 #include "saga/contract.h"
 
@@ -46,22 +48,47 @@ static void add_header(sb_buf_t *out, const sb_header_t *header, sb_slice_t valu
     sb_buf_add_char(out, '\0');
 }
 
-sb_code_t sb_http_request_make(sb_http_request_t *request, const sb_header_t *headers, size_t header_count,
-                               sb_slice_t expiry, const char *token, sb_error_t *err)
+static bool add_signature(sb_buf_t *out, const sb_http_request_source_t *from)
+{
+    char time[24];
+    sb_slice_t id = SB_SLICE_NONE;
+    sb_hash_t hash;
+    for (size_t i = 0; i < from->header_count; i++)
+        if (strcmp(from->headers[i].name, SB_H_ID) == 0)
+            id = from->headers[i].value;
+    (void)snprintf(time, sizeof time, "%lld", (long long)from->wall_s);
+    const sb_slice_t parts[] = {id, SB_SLICE("."), sb_slice(time), SB_SLICE("."), from->body};
+    if (!sb_hash_hmac(from->secret, parts, sizeof parts / sizeof parts[0], &hash))
+        return false;
+    sb_buf_printf(out, "webhook-id: %.*s", SB_SLICE_ARG(id));
+    sb_buf_add_char(out, '\0');
+    sb_buf_printf(out, "webhook-timestamp: %s", time);
+    sb_buf_add_char(out, '\0');
+    sb_buf_add_text(out, "webhook-signature: v1,");
+    sb_base64_encode(out, (sb_slice_t){(const char *)hash.byte, sizeof hash.byte});
+    sb_buf_add_char(out, '\0');
+    return true;
+}
+
+sb_code_t sb_http_request_make(sb_http_request_t *request, const sb_http_request_source_t *from,
+                               sb_error_t *err)
 {
     sb_buf_t *text = &request->text;
     sb_buf_reset(text);
     request->count = 0;
-    for (size_t i = 0; i < header_count && i < SB_HEADERS_MAX; i++) {
-        bool is_expiry = strcmp(headers[i].name, SB_H_EXPIRY) == 0 && expiry.ptr;
-        add_header(text, &headers[i], is_expiry ? expiry : headers[i].value);
+    for (size_t i = 0; i < from->header_count && i < SB_HEADERS_MAX; i++) {
+        const sb_header_t *header = &from->headers[i];
+        bool is_expiry = strcmp(header->name, SB_H_EXPIRY) == 0 && from->expiry.ptr;
+        add_header(text, header, is_expiry ? from->expiry : header->value);
     }
     sb_buf_add_text(text, "Accept: application/json");
     sb_buf_add_char(text, '\0');
-    if (token[0]) {
-        sb_buf_printf(text, "Authorization: Bearer %s", token);
+    if (from->token[0]) {
+        sb_buf_printf(text, "Authorization: Bearer %s", from->token);
         sb_buf_add_char(text, '\0');
     }
+    if (from->secret.len > 0 && !add_signature(text, from))
+        return sb_fail(err, SB_NO_MEMORY, "sign an HTTP request: out of memory");
     if (sb_buf_failed(text))
         return sb_fail(err, SB_NO_MEMORY, "make an HTTP request: out of memory");
     const char *end = text->ptr + text->len;

@@ -15,7 +15,7 @@
 #include "saga/error_class.h"
 #include "saga/machine.h"
 
-#define SB_HTTP_LINES_MAX (SB_HEADERS_MAX + 6)
+#define SB_HTTP_LINES_MAX (SB_HEADERS_MAX + 8)
 
 typedef struct sb_http_request {
     sb_buf_t text; /* header lines, each ended by NUL */
@@ -25,10 +25,19 @@ typedef struct sb_http_request {
 
 void sb_http_request_fini(sb_http_request_t *request);
 
-/* Makes the header lines anew; request->line is ended by NULL and lives until the next make. expiry: in place
- * of the record's ce_expirytime; absent: as it is. token "": none. */
-SB_MUST_CHECK sb_code_t sb_http_request_make(sb_http_request_t *request, const sb_header_t *headers,
-                                             size_t header_count, sb_slice_t expiry, const char *token,
+typedef struct sb_http_request_source {
+    const sb_header_t *headers; /* of the record */
+    size_t header_count;
+    sb_slice_t expiry; /* in place of its ce_expirytime; absent: as it is */
+    sb_slice_t body;   /* for the signature */
+    const char *token; /* "": none */
+    sb_slice_t secret; /* empty: not signed */
+    int64_t wall_s;
+} sb_http_request_source_t;
+
+/* Makes the header lines anew; request->line is ended by NULL and lives until the next make. Signed as the
+ * Standard Webhooks have it: webhook-id (the command's id), webhook-timestamp and webhook-signature. */
+SB_MUST_CHECK sb_code_t sb_http_request_make(sb_http_request_t *request, const sb_http_request_source_t *from,
                                              sb_error_t *err);
 
 typedef enum sb_http_means {

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saga/orchestrator/participant_settings.h"
 
+#include "base/base64.h"
+
 #include <stdio.h>
 #include <strings.h>
 
-#define NAME_MAX_BYTES (SB_PARTICIPANT_NAME_MAX + 48)
+#define SECRET_BYTES_MIN 24
+#define NAME_MAX_BYTES   (SB_PARTICIPANT_NAME_MAX + 48)
 
 typedef struct reading {
     const sb_config_t *config;
@@ -46,6 +49,30 @@ static bool is_http(const char *url)
     return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
 }
 
+/* 24 to 64 bytes in base64, with or without whsec_ in front, as the Standard Webhooks have it. */
+static sb_code_t read_secret(const reading_t *reading, sb_participant_settings_t *out)
+{
+    const char *said = text(reading, "secret");
+    sb_buf_t bytes = SB_BUF_INIT;
+    if (said[0] == '\0')
+        return SB_OK;
+    bool fits = sb_base64_decode(&bytes, sb_slice(strncmp(said, "whsec_", 6) == 0 ? said + 6 : said)) &&
+                bytes.len >= SECRET_BYTES_MIN && bytes.len <= sizeof out->secret;
+    if (fits) {
+        memcpy(out->secret, bytes.ptr, bytes.len);
+        out->secret_length = bytes.len;
+    }
+    if (bytes.ptr)
+        explicit_bzero(bytes.ptr, bytes.cap);
+    sb_buf_fini(&bytes);
+    char name[NAME_MAX_BYTES];
+    return fits ? SB_OK
+                : sb_fail(reading->err, SB_INVALID,
+                          "%s: a secret is %d to %d bytes in base64, with or without whsec_ in front: "
+                          "openssl rand -base64 32",
+                          name_of(reading, "secret", name), SECRET_BYTES_MIN, SB_PARTICIPANT_SECRET_MAX);
+}
+
 sb_code_t sb_participant_settings_read(const sb_config_t *config, const char *participant,
                                        sb_participant_settings_t *out, sb_error_t *err)
 {
@@ -58,6 +85,7 @@ sb_code_t sb_participant_settings_read(const sb_config_t *config, const char *pa
         return sb_fail(err, SB_INVALID, "%s = \"%s\" (%s): expected http://… or https://…", name, out->url,
                        sb_config_source(config, name));
     }
+    r.code = read_secret(&r, out);
     out->timeout_ms = number(&r, "timeout_ms", 10, 3600000);
     out->concurrency = number_or(&r, "concurrency", 10000, http ? 64 : 0);
     if (http && out->concurrency == 0)

@@ -9,12 +9,15 @@
 #include "base/breaker.h"
 #include "base/config.h"
 
-#define SB_PARTICIPANT_NAME_MAX 64
-#define SB_PARTICIPANTS_MAX     64 /* that an instance keeps a state of */
+#define SB_PARTICIPANT_NAME_MAX   64
+#define SB_PARTICIPANT_SECRET_MAX 64
+#define SB_PARTICIPANTS_MAX       64 /* that an instance keeps a state of */
 
 typedef struct sb_participant_settings {
     const char *url;   /* "": it is on Kafka. Borrowed from the config, as all text here */
     const char *token; /* "": none */
+    unsigned char secret[SB_PARTICIPANT_SECRET_MAX]; /* that commands are signed with */
+    size_t secret_length;                            /* 0: they are not */
     uint32_t timeout_ms;
     uint32_t concurrency; /* 0: no limit */
     uint32_t critical_percent;

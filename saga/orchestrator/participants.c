@@ -482,8 +482,14 @@ static sb_code_t call_out(sb_participants_t *p, sb_errand_t *errand, int64_t now
 {
     char expiry[SB_TIME_TEXT];
     const sb_participant_settings_t *settings = &errand->participant->settings;
-    sb_code_t code = sb_http_request_make(&p->request, errand->header, errand->header_count,
-                                          sb_errand_expiry(errand, expiry), settings->token, err);
+    sb_http_request_source_t source = {.headers = errand->header,
+                                       .header_count = errand->header_count,
+                                       .expiry = sb_errand_expiry(errand, expiry),
+                                       .body = errand->value,
+                                       .token = settings->token,
+                                       .secret = {(const char *)settings->secret, settings->secret_length},
+                                       .wall_s = sb_wall_us() / 1000000};
+    sb_code_t code = sb_http_request_make(&p->request, &source, err);
     if (code != SB_OK)
         return code;
     landed_t *landed = calloc(1, sizeof *landed);

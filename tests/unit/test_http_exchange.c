@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/base64.h"
 #include "saga/contract.h"
 #include "saga/orchestrator/http_exchange.h"
 #include "tests/support/assert.h"
@@ -14,8 +15,9 @@ static void a_record_becomes_header_lines(void **state)
                                    {SB_H_TRACEPARENT, SB_SLICE("00-ab-cd-01")},
                                    {SB_H_EXPIRY, SB_SLICE("2026-01-01T00:00:00Z")},
                                    {SB_H_SAGA_STEP, SB_SLICE("charge")}};
-    assert_ok(sb_http_request_make(&request, headers, 6, SB_SLICE("2027-01-01T00:00:00Z"), "t0k", &err),
-              &err);
+    sb_http_request_source_t source = {
+        .headers = headers, .header_count = 6, .expiry = SB_SLICE("2027-01-01T00:00:00Z"), .token = "t0k"};
+    assert_ok(sb_http_request_make(&request, &source, &err), &err);
     static const char *const want[] = {"ce-id: c-1",
                                        "ce-correlationid: a%20b%0D%0AX:%20%221%25%22%20%C3%A9",
                                        "traceparent: 00-ab-cd-01",
@@ -29,10 +31,36 @@ static void a_record_becomes_header_lines(void **state)
     assert_null(request.line[7]);
     /* A trace header that would break the head is left out; no token, no header. */
     const sb_header_t bad[] = {{SB_H_TRACEPARENT, SB_SLICE("a\r\nX: b")}, {SB_H_EXPIRY, SB_SLICE("e")}};
-    assert_ok(sb_http_request_make(&request, bad, 2, SB_SLICE_NONE, "", &err), &err);
+    source = (sb_http_request_source_t){.headers = bad, .header_count = 2, .token = ""};
+    assert_ok(sb_http_request_make(&request, &source, &err), &err);
     assert_int_equal(request.count, 2);
     assert_string_equal(request.line[0], "ce-expirytime: e");
     sb_http_request_fini(&request);
+}
+
+/* The example of the Standard Webhooks specification. */
+static void a_command_is_signed(void **state)
+{
+    (void)state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_http_request_t request = {.count = 0};
+    sb_buf_t secret = SB_BUF_INIT;
+    assert_true(sb_base64_decode(&secret, SB_SLICE("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")));
+    const sb_header_t headers[] = {{SB_H_ID, SB_SLICE("msg_p5jXN8AQM9LWM0D4loKWxJek")}};
+    sb_http_request_source_t source = {.headers = headers,
+                                       .header_count = 1,
+                                       .body = SB_SLICE("{\"test\": 2432232314}"),
+                                       .token = "",
+                                       .secret = sb_buf_slice(&secret),
+                                       .wall_s = 1614265330};
+    assert_ok(sb_http_request_make(&request, &source, &err), &err);
+    assert_int_equal(request.count, 5);
+    assert_string_equal(request.line[2], "webhook-id: msg_p5jXN8AQM9LWM0D4loKWxJek");
+    assert_string_equal(request.line[3], "webhook-timestamp: 1614265330");
+    assert_string_equal(request.line[4],
+                        "webhook-signature: v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    sb_http_request_fini(&request);
+    sb_buf_fini(&secret);
 }
 
 /* head: "name\0value\0"; the literal's own NUL ends the last value. */
@@ -166,11 +194,9 @@ static void the_reason_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_record_becomes_header_lines),
-        cmocka_unit_test(every_answer_has_its_meaning),
-        cmocka_unit_test(no_other_status_is_an_end),
-        cmocka_unit_test(no_answer_is_an_unknown_outcome),
-        cmocka_unit_test(the_reason_is_told),
+        cmocka_unit_test(a_record_becomes_header_lines),   cmocka_unit_test(a_command_is_signed),
+        cmocka_unit_test(every_answer_has_its_meaning),    cmocka_unit_test(no_other_status_is_an_end),
+        cmocka_unit_test(no_answer_is_an_unknown_outcome), cmocka_unit_test(the_reason_is_told),
     };
     return cmocka_run_group_tests_name("http_exchange", tests, NULL, NULL);
 }

@@ -791,10 +791,14 @@ static void a_rate_spreads_commands(void **state)
 static void bad_settings_are_refused_by_name(void **state)
 {
     stage_t *s = *state;
-    static const char *const bad[][2] = {
-        {"participant.pay.url", "ftp://x"},  {"participant.pay.url", "pay:80"},
-        {"participant.pay.timeout_ms", "0"}, {"participant.pay.critical_percent", "95"},
-        {"participant.pay.rate", "many"},    {"participant.pay.breaker.failures", "0"}};
+    static const char *const bad[][2] = {{"participant.pay.url", "ftp://x"},
+                                         {"participant.pay.url", "pay:80"},
+                                         {"participant.pay.timeout_ms", "0"},
+                                         {"participant.pay.critical_percent", "95"},
+                                         {"participant.pay.rate", "many"},
+                                         {"participant.pay.secret", "c2hvcnQ="},
+                                         {"participant.pay.secret", "whsec_no base64"},
+                                         {"participant.pay.breaker.failures", "0"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         sb_config_t *config = NULL;
         sb_participants_t *participants = NULL;
