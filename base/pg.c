@@ -147,6 +147,18 @@ int sb_pg_socket(const sb_pg_t *pg)
     return sb_pg_is_open(pg) ? PQsocket(pg->conn) : -1;
 }
 
+bool sb_pg_notified(sb_pg_t *pg, bool look)
+{
+    bool any = false;
+    if (!sb_pg_is_open(pg))
+        return false;
+    if (look && PQconsumeInput(pg->conn) == 0)
+        pg->dead = true;
+    for (PGnotify *notice; (notice = PQnotifies(pg->conn)); any = true)
+        PQfreemem(notice);
+    return any;
+}
+
 struct pg_conn *sb_pg_raw(sb_pg_t *pg)
 {
     return pg->conn;

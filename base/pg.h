@@ -42,6 +42,11 @@ bool sb_pg_is_open(const sb_pg_t *pg);
 int sb_pg_socket(const sb_pg_t *pg); /* for poll(); -1 when broken */
 int sb_pg_backend_pid(const sb_pg_t *pg);
 
+/* Whether anything was notified (NOTIFY) since the last call, on channels that this connection LISTENs to.
+ * look: reads what waits on the socket first, which poll() said is readable; what it reads may also be the
+ * end of the connection (sb_pg_is_open). Does not block. */
+bool sb_pg_notified(sb_pg_t *pg, bool look);
+
 /* libpq's own handle, borrowed until the next reopen: for handlers of the public library, which run their own
  * statements on it. Nobody else needs it. */
 struct pg_conn *sb_pg_raw(sb_pg_t *pg);

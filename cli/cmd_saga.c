@@ -51,7 +51,7 @@ static sb_code_t find_by_key(sb_remote_t *remote, const char *reference, const c
 }
 
 /* An id, or TYPE/KEY. */
-static sb_code_t resolve(sb_remote_t *remote, const char *reference, sb_buf_t *id, sb_error_t *err)
+sb_code_t sb_remote_saga_id(sb_remote_t *remote, const char *reference, sb_buf_t *id, sb_error_t *err)
 {
     sb_uuid_t uuid;
     const char *slash = strchr(reference, '/');
@@ -74,7 +74,7 @@ sb_code_t sb_remote_saga(sb_remote_t *remote, const char *reference, const char 
                          sb_error_t *err)
 {
     sb_buf_t id = SB_BUF_INIT;
-    sb_code_t code = resolve(remote, reference, &id, err);
+    sb_code_t code = sb_remote_saga_id(remote, reference, &id, err);
     if (code == SB_OK)
         code = fetch(remote, sb_buf_text(&id), view, out, err);
     sb_buf_fini(&id);
@@ -262,21 +262,6 @@ sb_code_t sb_cmd_saga_start(sb_cli_t *cli, sb_error_t *err)
 
 /* ---- list ---- */
 
-/* Options that say which sagas, and what the server calls them. */
-static const struct {
-    const char *option, *member;
-    bool is_flag;
-} filters[] = {{"type", "type", false},
-               {"step", "step", false},
-               {"participant", "participant", false},
-               {"error", "error", false},
-               {"fingerprint", "fingerprint", false},
-               {"since", "started_after", false},
-               {"until", "started_before", false},
-               {"status", "status", false},
-               {"attention", "attention", true},
-               {"paused", "paused", true}};
-
 static void add_query(sb_buf_t *path, const char *name, const char *value)
 {
     if (!value)
@@ -306,9 +291,9 @@ sb_code_t sb_cmd_saga_list(sb_cli_t *cli, sb_error_t *err)
     (void)snprintf(limit_text, sizeof limit_text, "%lld", (long long)limit);
     sb_buf_add_text(&path, "/v1/sagas");
     add_query(&path, "limit", limit_text);
-    for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++) {
-        const char *value = sb_cli_option(cli, filters[i].option);
-        add_query(&path, filters[i].member, value && filters[i].is_flag ? "true" : value);
+    for (const sb_saga_filter_option_t *filter = sb_saga_filter_options; filter->option; filter++) {
+        const char *value = sb_cli_option(cli, filter->option);
+        add_query(&path, filter->member, value && filter->is_flag ? "true" : value);
     }
     add_query(&path, "cursor", sb_cli_option(cli, "cursor"));
     if (sb_cli_option(cli, "oldest-first"))
@@ -326,63 +311,6 @@ sb_code_t sb_cmd_saga_list(sb_cli_t *cli, sb_error_t *err)
         sb_cli_note(cli, "there are more: --cursor %s", next);
     json_decref(page);
     sb_buf_fini(&path);
-    sb_remote_close(&remote);
-    return code;
-}
-
-/* ---- acts of an operator ---- */
-
-static sb_code_t act_body(const sb_cli_t *cli, sb_buf_t *body, sb_error_t *err)
-{
-    const char *reason = sb_cli_option(cli, "reason");
-    if (!reason || !reason[0])
-        return sb_fail(err, SB_INVALID, "saga %s needs --reason TEXT; it is kept with the saga",
-                       cli->command->verb);
-    sb_buf_add_text(body, "{\"reason\":");
-    sb_buf_add_json(body, sb_slice(reason));
-    if (strcmp(cli->command->verb, "skip") == 0) {
-        const char *step = sb_cli_option(cli, "step");
-        const char *result = sb_cli_option(cli, "result");
-        if (!step)
-            return sb_fail(err, SB_INVALID, "saga skip needs --step NAME");
-        sb_buf_add_text(body, ",\"step\":");
-        sb_buf_add_json(body, sb_slice(step));
-        if (result) {
-            sb_buf_add_text(body, ",\"result\":");
-            sb_code_t code = sb_cli_content(result, body, err);
-            if (code != SB_OK)
-                return code;
-        }
-    }
-    sb_buf_add_char(body, '}');
-    return sb_buf_failed(body) ? sb_fail(err, SB_NO_MEMORY, "out of memory") : SB_OK;
-}
-
-sb_code_t sb_cmd_saga_act(sb_cli_t *cli, sb_error_t *err)
-{
-    sb_remote_t *remote = NULL;
-    sb_buf_t id = SB_BUF_INIT;
-    sb_buf_t body = SB_BUF_INIT;
-    json_t *answer = NULL;
-    char path[128];
-    sb_code_t code = act_body(cli, &body, err);
-    if (code == SB_OK)
-        code = sb_remote_open(&remote, cli->config, err);
-    if (code == SB_OK)
-        code = resolve(remote, cli->argument[0], &id, err);
-    if (code == SB_OK) {
-        (void)snprintf(path, sizeof path, "/v1/sagas/%s/%s", sb_buf_text(&id), cli->command->verb);
-        sb_remote_call_t call = {.method = "POST", .path = path, .body = sb_buf_slice(&body)};
-        code = sb_remote_send(remote, &call, NULL, &answer, err);
-    }
-    if (code == SB_OK && answer && cli->out.format != SB_OUTPUT_TABLE)
-        sb_output_json(&cli->out, answer);
-    if (code == SB_OK)
-        sb_cli_note(cli, "%s is on its way to saga %s; saga show says when it is done", cli->command->verb,
-                    sb_buf_text(&id));
-    json_decref(answer);
-    sb_buf_fini(&body);
-    sb_buf_fini(&id);
     sb_remote_close(&remote);
     return code;
 }

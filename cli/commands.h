@@ -42,7 +42,8 @@ sb_code_t sb_cmd_saga_start(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_saga_show(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_saga_trace(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_saga_list(sb_cli_t *cli, sb_error_t *err);
-sb_code_t sb_cmd_saga_act(sb_cli_t *cli, sb_error_t *err); /* cancel, retry, pause, resume, skip, resolve */
+sb_code_t sb_cmd_saga_act(sb_cli_t *cli, sb_error_t *err); /* all verbs, on one saga or many */
+sb_code_t sb_cmd_audit_list(sb_cli_t *cli, sb_error_t *err);
 /* cmd_saga_explain.c */
 sb_code_t sb_cmd_saga_explain(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_saga_graph(sb_cli_t *cli, sb_error_t *err);

@@ -32,4 +32,16 @@ SB_MUST_CHECK sb_code_t sb_remote_get(sb_remote_t *remote, const char *path, jso
 SB_MUST_CHECK sb_code_t sb_remote_saga(sb_remote_t *remote, const char *reference, const char *view,
                                        json_t **out, sb_error_t *err);
 
+/* Its id. */
+SB_MUST_CHECK sb_code_t sb_remote_saga_id(sb_remote_t *remote, const char *reference, sb_buf_t *id,
+                                          sb_error_t *err);
+
+/* Options that say which sagas, and what the server calls them; ended by a NULL option. (cmd_saga_act.c) */
+typedef struct sb_saga_filter_option {
+    const char *option;
+    const char *member;
+    bool is_flag;
+} sb_saga_filter_option_t;
+extern const sb_saga_filter_option_t sb_saga_filter_options[];
+
 #endif

@@ -3,12 +3,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
 
-#define OPTIONS_ACT                                                                                          \
-    {                                                                                                        \
-        {                                                                                                    \
-            "reason", 'r', "TEXT", "why; kept with the saga"                                                 \
-        }                                                                                                    \
-    }
 /* Which sagas, for lists and for acts on many. */
 #define OPTIONS_FILTER                                                                                       \
     {"type", 't', "TYPE", "only of this type"},                                                              \
@@ -19,6 +13,21 @@
     {                                                                                                        \
         "attention", 0, NULL, "only those that wait for an operator"                                         \
     }
+
+/* Of every act. */
+#define OPTIONS_ACT                                                                                          \
+    OPTIONS_FILTER, {"reason", 'r', "TEXT", "why; kept in the record with who and when"},                    \
+        {"dry-run", 0, NULL, "say what would come of it, and do nothing"},                                   \
+    {                                                                                                        \
+        "limit", 0, "COUNT", "of many: at most so many, the oldest first; default: 1000"                     \
+    }
+#define OPTION_STEP                                                                                          \
+    {                                                                                                        \
+        "step", 0, "NAME", "of many: the step that hangs, or turned the saga back"                           \
+    }
+#define DETAIL_ACT                                                                                           \
+    "SAGA is its id, or TYPE/KEY. Without it the act is on all open sagas that the options find; try "       \
+    "--dry-run first."
 
 #define DETAIL_SAGA "SAGA is its id, or TYPE/KEY."
 
@@ -446,64 +455,96 @@ const sb_cli_command_t sb_cli_table[] = {
      sb_cmd_saga_graph},
     {"saga",
      "cancel",
+     0,
      1,
-     1,
-     "SAGA",
+     "[SAGA]",
      "Turn a saga round: undo what it did",
-     DETAIL_SAGA,
-     OPTIONS_ACT,
+     DETAIL_ACT,
+     {OPTION_STEP, OPTIONS_ACT},
      {"sagabus saga cancel order/o-1 --reason 'the customer called'"},
      sb_cmd_saga_act},
     {"saga",
      "retry",
+     0,
      1,
-     1,
-     "SAGA",
+     "[SAGA]",
      "Try the waiting step of a saga now",
-     DETAIL_SAGA,
-     OPTIONS_ACT,
-     {"sagabus saga retry order/o-1 --reason 'the bank is back'"},
+     DETAIL_ACT,
+     {{"step", 0, "NAME", "this step only; of many: also the one that hangs"},
+      {"input", 'i', "JSON", "with --step: in place of the definition's input; JSON, @FILE, or @-"},
+      OPTIONS_ACT},
+     {"sagabus saga retry order/o-1 --reason 'the bank is back'",
+      "sagabus saga retry --type order --step charge_payment --error 'bank' --dry-run --reason 'the bank is "
+      "back'"},
+     sb_cmd_saga_act},
+    {"saga",
+     "rewind",
+     0,
+     1,
+     "[SAGA]",
+     "Undo what a saga did from a step on, and go on from there",
+     DETAIL_ACT,
+     {{"to", 0, "STEP", "the step, which runs again; before the pivot only"},
+      {"pause", 0, NULL, "wait there until it is resumed"},
+      {"input", 'i', "JSON", "of that step, in place of the definition's; JSON, @FILE, or @-"},
+      OPTION_STEP,
+      OPTIONS_ACT},
+     {"sagabus saga rewind order/o-1 --to charge_payment --reason 'another card'"},
      sb_cmd_saga_act},
     {"saga",
      "pause",
+     0,
      1,
-     1,
-     "SAGA",
+     "[SAGA]",
      "Let a saga send nothing until it is resumed",
-     DETAIL_SAGA,
-     OPTIONS_ACT,
+     DETAIL_ACT,
+     {OPTION_STEP, OPTIONS_ACT},
      {"sagabus saga pause order/o-1 --reason 'under review'"},
      sb_cmd_saga_act},
     {"saga",
      "resume",
+     0,
      1,
-     1,
-     "SAGA",
+     "[SAGA]",
      "Let a paused saga go on",
-     DETAIL_SAGA,
-     OPTIONS_ACT,
-     {"sagabus saga resume order/o-1 --reason 'reviewed'"},
+     DETAIL_ACT,
+     {{"paused", 0, NULL, "of many: all paused ones"}, OPTION_STEP, OPTIONS_ACT},
+     {"sagabus saga resume order/o-1 --reason 'reviewed'",
+      "sagabus saga resume --paused --type order --reason 'reviewed'"},
      sb_cmd_saga_act},
     {"saga",
      "skip",
+     0,
      1,
-     1,
-     "SAGA",
+     "[SAGA]",
      "Take a step as done, with a result of yours",
-     DETAIL_SAGA,
-     {{"reason", 'r', "TEXT", "why; kept with the saga"},
-      {"step", 0, "NAME", "the step"},
-      {"result", 0, "JSON", "its result: JSON, @FILE, or @-; default: {}"}},
+     DETAIL_ACT,
+     {{"step", 0, "NAME", "the step"},
+      {"result", 0, "JSON", "its result: JSON, @FILE, or @-; default: {}"},
+      OPTIONS_ACT},
      {"sagabus saga skip order/o-1 --step notify --reason 'told by phone'"},
      sb_cmd_saga_act},
     {"saga",
+     "migrate",
+     0,
+     1,
+     "[SAGA]",
+     "Let a saga go on by another version of its definition",
+     DETAIL_ACT,
+     {{"to", 0, "VERSION", "of the definition; what was executed must be the same in both"},
+      OPTION_STEP,
+      OPTIONS_ACT},
+     {"sagabus saga migrate order/o-1 --to 2 --reason 'a step was added'",
+      "sagabus saga migrate --type order --to 2 --dry-run --reason 'a step was added'"},
+     sb_cmd_saga_act},
+    {"saga",
      "resolve",
+     0,
      1,
-     1,
-     "SAGA",
+     "[SAGA]",
      "Close a saga as failed: nothing more is done for it",
-     DETAIL_SAGA,
-     OPTIONS_ACT,
+     DETAIL_ACT,
+     {OPTION_STEP, OPTIONS_ACT},
      {"sagabus saga resolve order/o-1 --reason 'refunded by hand'"},
      sb_cmd_saga_act},
     {"participant",
@@ -516,6 +557,19 @@ const sb_cli_command_t sb_cli_table[] = {
      {{NULL, 0, NULL, NULL}},
      {"sagabus participant list"},
      sb_cmd_participant_list},
+    {"audit",
+     "list",
+     0,
+     0,
+     "",
+     "List what operators did, newest first: who, what, why, and what came of it",
+     NULL,
+     {{"saga", 0, "SAGA", "acts on this one; its id, or TYPE/KEY"},
+      {"act", 0, "NUMBER", "an act on many, and its parts"},
+      {"limit", 'n', "COUNT", "1 to 500; default: 50"},
+      {"cursor", 0, "TEXT", "the page after"}},
+     {"sagabus audit list --saga order/o-1"},
+     sb_cmd_audit_list},
     {"view",
      "list",
      0,

@@ -24,6 +24,7 @@
     ROW(REWINDING, "saga.rewinding", false)                                                                  \
     ROW(REWOUND, "saga.rewound", false)                                                                      \
     ROW(FAILED, "saga.failed", false)                                                                        \
+    ROW(MIGRATED, "saga.migrated", false)                                                                    \
     ROW(PAUSED, "saga.paused", false)                                                                        \
     ROW(RESUMED, "saga.resumed", false)                                                                      \
     ROW(ATTENTION, "saga.attention", false)                                                                  \

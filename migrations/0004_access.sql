@@ -7,3 +7,15 @@ CREATE TABLE api_key (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     revoked_at timestamptz
 );
+
+-- What operators did beside acts on one saga, which saga_command keeps: acts on many, keys made and revoked. Never changed.
+CREATE TABLE audit (
+    audit_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    who      text NOT NULL,                        -- name of the API key, or db:ROLE for what the CLI does in the database
+    act      text NOT NULL,                        -- saga.retry, key.create, …
+    target   text,
+    reason   text,
+    detail   jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX audit_at ON audit (at DESC, audit_no DESC);

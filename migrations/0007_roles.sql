@@ -43,7 +43,7 @@ BEGIN
         WHERE c.relnamespace = 'sagabus'::regnamespace AND c.relkind IN ('r', 'p') LOOP
         rights := CASE
             WHEN t.relispartition THEN NULL                       -- the sequencer watches the parent's lock
-            WHEN t.relname IN ('event', 'event_seal', 'artifact', 'event_type') THEN 'SELECT, INSERT'
+            WHEN t.relname IN ('event', 'event_seal', 'artifact', 'event_type', 'audit') THEN 'SELECT, INSERT'
             WHEN t.relname IN ('event_erased', 'event_detached', 'store', 'migration', 'access_role') THEN 'SELECT'
             WHEN t.relname ~ '^event_(domain|saga)_[0-9]+$' THEN NULL -- a detached range
             ELSE 'SELECT, INSERT, UPDATE, DELETE' END;
@@ -64,7 +64,7 @@ BEGIN
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA sagabus TO %I', p_role);
     EXECUTE format('GRANT INSERT, UPDATE, DELETE ON sagabus.snapshot TO %I', p_role); -- its aggregates' states
     EXECUTE format('GRANT INSERT, UPDATE, DELETE ON sagabus.append_lane TO %I', p_role); -- of its combiners
-    EXECUTE format('REVOKE ALL ON sagabus.api_key FROM %I', p_role);
+    EXECUTE format('REVOKE ALL ON sagabus.api_key, sagabus.audit FROM %I', p_role);
     EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA sagabus FROM %I', p_role);
     FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'sagabus'::regnamespace AND p.proname LIKE 'event\_append%' LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f, p_role);

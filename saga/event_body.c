@@ -62,7 +62,7 @@ static void add_head(writer_t *writer, const sb_saga_event_t *event, const sb_sa
     add_text(writer, "saga_id", sb_slice(sb_uuid_format(&head->id, id)));
     add_text(writer, "saga_type", head->type);
     add_text(writer, "key", head->key);
-    if (event->kind != SB_SAGA_EV_STARTED)
+    if (event->kind != SB_SAGA_EV_STARTED && event->kind != SB_SAGA_EV_MIGRATED)
         return;
     add_text(writer, "definition", sb_slice(sb_hash_format(&head->definition_hash, hash)));
     add_integer(writer, "machine", SB_MACHINE_VERSION, 0);
@@ -102,7 +102,7 @@ static void add_step(writer_t *writer, const sb_definition_t *definition, const 
 static bool needs_head(sb_saga_event_kind_t kind)
 {
     return kind == SB_SAGA_EV_STARTED || kind == SB_SAGA_EV_COMPLETED || kind == SB_SAGA_EV_COMPENSATED ||
-           kind == SB_SAGA_EV_FAILED;
+           kind == SB_SAGA_EV_FAILED || kind == SB_SAGA_EV_MIGRATED;
 }
 
 void sb_saga_event_write(const sb_definition_t *definition, const sb_saga_event_t *event,

@@ -18,8 +18,8 @@ typedef struct sb_saga_head {
     sb_hash_t definition_hash;
 } sb_saga_head_t;
 
-/* Writes the body of an event. head is needed for STARTED, COMPLETED, COMPENSATED and FAILED, which tell
- * other services whose saga it is. */
+/* Writes the body of an event. head is needed for STARTED, MIGRATED, COMPLETED, COMPENSATED and FAILED, which
+ * tell other services whose saga it is. */
 void sb_saga_event_write(const sb_definition_t *definition, const sb_saga_event_t *event,
                          const sb_saga_head_t *head, sb_buf_t *out);
 

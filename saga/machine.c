@@ -427,6 +427,9 @@ static void on_verb(turn_t *turn)
     case SB_SAGA_IN_RESOLVE:
         emit(turn, of_saga(turn, SB_SAGA_EV_FAILED));
         break;
+    case SB_SAGA_IN_MIGRATE:
+        emit(turn, of_saga(turn, SB_SAGA_EV_MIGRATED));
+        break;
     case SB_SAGA_IN_START:
     case SB_SAGA_IN_REPLY:
     case SB_SAGA_IN_TIMER:
@@ -607,6 +610,32 @@ bool sb_saga_event_kind_of(sb_slice_t type, sb_saga_event_kind_t *out)
         }
     }
     return false;
+}
+
+static const struct {
+    const char *name;
+    sb_saga_input_kind_t verb;
+} verbs[] = {{"cancel", SB_SAGA_IN_CANCEL},   {"pause", SB_SAGA_IN_PAUSE},    {"resume", SB_SAGA_IN_RESUME},
+             {"retry", SB_SAGA_IN_RETRY},     {"rewind", SB_SAGA_IN_REWIND},  {"skip", SB_SAGA_IN_SKIP},
+             {"migrate", SB_SAGA_IN_MIGRATE}, {"resolve", SB_SAGA_IN_RESOLVE}};
+
+bool sb_saga_verb_of(sb_slice_t name, sb_saga_input_kind_t *out)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (sb_slice_is(name, verbs[i].name)) {
+            *out = verbs[i].verb;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *sb_saga_verb_name(sb_saga_input_kind_t verb)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if (verbs[i].verb == verb)
+            return verbs[i].name;
+    return NULL;
 }
 
 const char *sb_saga_status_name(sb_saga_status_t status)

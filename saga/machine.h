@@ -143,10 +143,11 @@ typedef enum sb_saga_input_kind {
     SB_SAGA_IN_CANCEL,
     SB_SAGA_IN_PAUSE,
     SB_SAGA_IN_RESUME,
-    SB_SAGA_IN_RETRY,  /* step (-1: all it fits): next try at once; a refused one's next round */
-    SB_SAGA_IN_REWIND, /* step, pause: back to it, or to the beginning of its group, and on from there */
-    SB_SAGA_IN_SKIP,   /* step, result; of an undo: taken as done */
-    SB_SAGA_IN_RESOLVE /* operator closes it as failed */
+    SB_SAGA_IN_RETRY,   /* step (-1: all it fits): next try at once; a refused one's next round */
+    SB_SAGA_IN_REWIND,  /* step, pause: back to it, or to the beginning of its group, and on from there */
+    SB_SAGA_IN_SKIP,    /* step, result; of an undo: taken as done */
+    SB_SAGA_IN_RESOLVE, /* operator closes it as failed */
+    SB_SAGA_IN_MIGRATE  /* to another definition, which the caller has held against the state (migrate.h) */
 } sb_saga_input_kind_t;
 
 typedef enum sb_outcome {
@@ -222,6 +223,9 @@ void sb_machine_open(const sb_definition_t *definition, const sb_saga_state_t *s
 bool sb_saga_state_equal(const sb_saga_state_t *a, const sb_saga_state_t *b);
 
 bool sb_saga_is_over(const sb_saga_state_t *state); /* completed, compensated or failed */
+/* An operator's verb by its name: "cancel", "pause", … and back. False: there is no such verb. */
+bool sb_saga_verb_of(sb_slice_t name, sb_saga_input_kind_t *out);
+const char *sb_saga_verb_name(sb_saga_input_kind_t verb); /* NULL: it is no verb */
 const char *sb_saga_status_name(sb_saga_status_t status);
 const char *sb_step_status_name(sb_step_status_t status);
 

@@ -411,6 +411,8 @@ static bool fold(const sb_definition_t *definition, sb_saga_state_t *state, cons
         return fold_rewound(definition, state, event);
     case SB_SAGA_EV_FAILED:
         return move(state, -1, BY_RESOLVE, event->at_us);
+    case SB_SAGA_EV_MIGRATED: /* what was done is the same in both definitions */
+        return true;
     case SB_SAGA_EV_PAUSED:
         state->paused = true;
         return true;

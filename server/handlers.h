@@ -20,7 +20,13 @@ void sb_post_saga(sb_engine_t *engine, sb_request_t *request);
 sb_code_t sb_get_sagas(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_get_saga(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_get_saga_explanation(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
+/* The id in the path. SB_NOT_FOUND: it cannot be a saga's. */
+SB_MUST_CHECK sb_code_t sb_request_saga(const sb_request_t *request, sb_uuid_t *id, sb_error_t *err);
+
+/* saga_acts.c */
 sb_code_t sb_post_saga_verb(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
+sb_code_t sb_post_saga_bulk(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
+sb_code_t sb_get_audit(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
 /* participant_api.c */
 void sb_get_participants(sb_engine_t *engine, sb_request_t *request);

@@ -11,7 +11,6 @@
 #include "server/body.h"
 #include "server/handlers.h"
 #include "server/problem.h"
-#include "server_sql.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,9 +224,10 @@ void sb_post_saga(sb_engine_t *engine, sb_request_t *request)
 
 /* ---- reading ---- */
 
-static sb_code_t saga_id(const sb_request_t *request, sb_uuid_t *id, int64_t *number, sb_error_t *err)
+sb_code_t sb_request_saga(const sb_request_t *request, sb_uuid_t *id, sb_error_t *err)
 {
-    if (!sb_uuid_parse(request->param[0].ptr, request->param[0].len, id) || !sb_saga_number_of(id, number))
+    int64_t number;
+    if (!sb_uuid_parse(request->param[0].ptr, request->param[0].len, id) || !sb_saga_number_of(id, &number))
         return sb_fail(err, SB_NOT_FOUND, "no saga has the id %.*s", SB_SLICE_ARG(request->param[0]));
     return SB_OK;
 }
@@ -236,11 +236,10 @@ sb_code_t sb_get_saga(sb_worker_t *worker, sb_request_t *request, sb_error_t *er
 {
     static const char *const query[] = {"history", NULL};
     sb_uuid_t id;
-    int64_t number = 0;
     const char *history = sb_request_query(request, "history");
     sb_code_t code = sb_request_query_only(request, query, err);
     if (code == SB_OK)
-        code = saga_id(request, &id, &number, err);
+        code = sb_request_saga(request, &id, err);
     if (code != SB_OK)
         return code;
     return sb_saga_show(worker->pg, worker->engine->catalog, &id, !history || strcmp(history, "false") != 0,
@@ -251,10 +250,9 @@ sb_code_t sb_get_saga_explanation(sb_worker_t *worker, sb_request_t *request, sb
 {
     static const char *const query[] = {NULL};
     sb_uuid_t id;
-    int64_t number = 0;
     sb_code_t code = sb_request_query_only(request, query, err);
     if (code == SB_OK)
-        code = saga_id(request, &id, &number, err);
+        code = sb_request_saga(request, &id, err);
     if (code != SB_OK)
         return code;
     return sb_saga_explain(worker->pg, worker->engine->catalog, &id, sb_wall_us(), &request->out, err);
@@ -304,61 +302,4 @@ sb_code_t sb_get_sagas(sb_worker_t *worker, sb_request_t *request, sb_error_t *e
     page.oldest_first = sort && strcmp(sort, "oldest") == 0;
     page.limit = (int)limit;
     return sb_saga_list(worker->pg, &page, &request->out, err);
-}
-
-/* ---- operators' verbs ---- */
-
-static sb_code_t add_verb(sb_worker_t *worker, sb_request_t *request, const char *verb, const sb_uuid_t *id,
-                          int64_t number, sb_slice_t body, sb_slice_t reason, sb_error_t *err)
-{
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    sb_pg_result_t *result = NULL;
-    sb_pg_add_int8(&params, number);
-    sb_pg_add_uuid(&params, id);
-    sb_pg_add_text(&params, verb);
-    sb_pg_add_slice(&params, body);
-    sb_pg_add_text(&params, request->caller[0] ? request->caller : "anonymous");
-    sb_pg_add_slice(&params, reason);
-    sb_code_t code = sb_pg_query(worker->pg, sb_sql_saga_verb_add, &params, &result, err);
-    if (code == SB_OK && sb_pg_rows(result) == 0)
-        code = sb_fail(err, SB_NOT_FOUND, "no saga has the id %.*s", SB_SLICE_ARG(request->param[0]));
-    if (code == SB_OK)
-        sb_buf_printf(&request->out, "{\"command\":%lld,\"links\":{\"saga\":\"/v1/sagas/%.*s\"}}\n",
-                      (long long)sb_pg_get_int(result, 0, 0), SB_SLICE_ARG(request->param[0]));
-    sb_pg_result_free(result);
-    return code;
-}
-
-sb_code_t sb_post_saga_verb(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
-{
-    enum { REASON, STEP, RESULT };
-    const char *verb = strrchr(request->route->pattern, '/') + 1;
-    bool skip = strcmp(verb, "skip") == 0;
-    sb_member_t member[] = {
-        {"reason", "s", {0}}, {skip ? "step" : NULL, "s", {0}}, {"result", "o", {0}}, {0}};
-    sb_buf_t scratch = SB_BUF_INIT;
-    sb_buf_t body = SB_BUF_INIT;
-    sb_uuid_t id;
-    int64_t number = 0;
-    sb_code_t code = saga_id(request, &id, &number, err);
-    if (code == SB_OK)
-        code = sb_body_read(request, member, err);
-    sb_slice_t reason = code == SB_OK ? sb_member_text(&member[REASON], &scratch) : SB_SLICE_NONE;
-    if (code == SB_OK && reason.len == 0)
-        code = sb_fail_at(err, SB_INVALID, "/reason",
-                          "reason is missing: the record of who did what also says why");
-    if (code == SB_OK && skip && !sb_member_is_there(&member[STEP]))
-        code = sb_fail_at(err, SB_INVALID, "/step", "step is missing: which one to skip");
-    if (code == SB_OK) {
-        sb_buf_add_char(&body, '{');
-        if (skip)
-            sb_buf_printf(&body, "\"step\":%.*s,\"result\":%.*s", SB_SLICE_ARG(member[STEP].value.text),
-                          sb_member_is_there(&member[RESULT]) ? (int)member[RESULT].value.text.len : 2,
-                          sb_member_is_there(&member[RESULT]) ? member[RESULT].value.text.ptr : "{}");
-        sb_buf_add_char(&body, '}');
-        code = add_verb(worker, request, verb, &id, number, sb_buf_slice(&body), reason, err);
-    }
-    sb_buf_fini(&body);
-    sb_buf_fini(&scratch);
-    return code;
 }

@@ -76,6 +76,8 @@ static void discard(sb_orchestrator_t *o)
     for (sb_touch_t *touch = o->batch.touch, *next; touch; touch = next) {
         next = touch->next;
         touch->saga->touch = NULL;
+        if (touch->old_plan)
+            touch->saga->plan = touch->old_plan;
         if (touch->fresh)
             sb_open_saga_free(touch->saga);
     }
@@ -86,7 +88,7 @@ static void close_command(sb_orchestrator_t *o, const sb_item_t *item)
 {
     if (item->command_no == 0)
         return;
-    char outcome[128];
+    char outcome[256];
     (void)snprintf(outcome, sizeof outcome, "%s%s%s", sb_code_name(item->code), item->refusal ? ": " : "",
                    item->refusal ? item->refusal : "");
     sb_columns_add_close(o->batch.columns, item->command_no, outcome);
@@ -238,6 +240,10 @@ static bool move(sb_touch_t *touch)
 {
     sb_open_saga_t *saga = touch->saga;
     bool fits = true;
+    if (touch->old_plan && !sb_open_saga_set_plan(saga, saga->plan)) {
+        saga->plan = touch->old_plan;
+        return false;
+    }
     sb_open_saga_set_state(saga, &touch->state);
     for (int i = 0; i < saga->plan->definition->step_count; i++)
         if (touch->result_changed & 1u << i)

@@ -31,10 +31,11 @@ typedef struct sb_item {
     sb_saga_input_t input;
     sb_slice_t step_name; /* VERB */
     bool unknown_verb;    /* VERB from saga_command: not one of ours */
+    int version;          /* VERB migrate: of the definition */
 
     /* What the run in work made of it. */
     sb_code_t code;
-    const char *refusal; /* static */
+    const char *refusal; /* static, or in the batch's arena */
     struct sb_touch *touch;
 } sb_item_t;
 
@@ -66,9 +67,10 @@ typedef struct sb_touch {
     sb_given_t *given;       /* what an operator gave in this run, over what is given; NULL: nothing */
     sb_slice_t error;
     int64_t wake_us;
-    const sb_call_t *call; /* of a fresh one: what started it */
-    bool fresh;            /* started in this run: owned, not in the table yet */
-    bool lost;             /* fresh, but its key was there already */
+    const sb_call_t *call;     /* of a fresh one: what started it */
+    const sb_plan_t *old_plan; /* it is moved to another, which the saga has already; NULL: it is not */
+    bool fresh;                /* started in this run: owned, not in the table yet */
+    bool lost;                 /* fresh, but its key was there already */
     sb_touch_order_t *order;
     sb_touch_order_t *last_order;
 } sb_touch_t;

@@ -7,6 +7,7 @@
 #include "saga/orchestrator/reply.h"
 #include "saga_sql.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 /* A call that finds neither database nor shard for so long is answered. */
@@ -152,6 +153,7 @@ static void collect_verb(sb_orchestrator_t *o, sb_call_t *call)
     item->input.result = call->verb.result;
     item->input.input = call->verb.input;
     item->input.pause = call->verb.pause;
+    item->version = call->verb.version;
     item->input.by = call->verb.by;
     item->input.reason = call->verb.reason;
 }
@@ -340,23 +342,6 @@ void sb_collect_timers(sb_orchestrator_t *o)
 
 /* ---- verbs from the table ---- */
 
-static bool verb_kind(sb_slice_t name, sb_saga_input_kind_t *out)
-{
-    static const struct {
-        const char *name;
-        sb_saga_input_kind_t kind;
-    } verbs[] = {{"cancel", SB_SAGA_IN_CANCEL}, {"pause", SB_SAGA_IN_PAUSE}, {"resume", SB_SAGA_IN_RESUME},
-                 {"retry", SB_SAGA_IN_RETRY},   {"skip", SB_SAGA_IN_SKIP},   {"resolve", SB_SAGA_IN_RESOLVE},
-                 {"rewind", SB_SAGA_IN_REWIND}};
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-        if (sb_slice_is(name, verbs[i].name)) {
-            *out = verbs[i].kind;
-            return true;
-        }
-    }
-    return false;
-}
-
 static void read_body(sb_orchestrator_t *o, sb_slice_t body, sb_item_t *item)
 {
     sb_scan_value_t value;
@@ -368,6 +353,10 @@ static void read_body(sb_orchestrator_t *o, sb_slice_t body, sb_item_t *item)
     if (sb_scan_field(body, "input", &value) && value.kind != SB_SCAN_NULL)
         item->input.input = sb_arena_copy(&o->turn, value.text);
     item->input.pause = sb_scan_field(body, "pause", &value) && value.kind == SB_SCAN_TRUE;
+    int64_t version = 0;
+    if (sb_scan_field(body, "version", &value) && sb_scan_int64(&value, &version) && version >= 0 &&
+        version <= INT_MAX)
+        item->version = (int)version;
     sb_buf_fini(&scratch);
 }
 
@@ -386,7 +375,7 @@ sb_code_t sb_collect_commands(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_
         item->kind = SB_ITEM_VERB;
         item->command_no = sb_pg_get_int(rows, row, 0);
         item->no = sb_pg_get_int(rows, row, 1);
-        item->unknown_verb = !verb_kind(sb_pg_get_slice(rows, row, 2), &item->input.kind);
+        item->unknown_verb = !sb_saga_verb_of(sb_pg_get_slice(rows, row, 2), &item->input.kind);
         read_body(o, sb_pg_get_slice(rows, row, 3), item);
         item->input.by = sb_arena_copy(&o->turn, sb_pg_get_slice(rows, row, 4));
         item->input.reason = sb_arena_copy(&o->turn, sb_pg_get_slice(rows, row, 5));

@@ -57,12 +57,13 @@ typedef enum update_column {
     U_ERROR,
     U_FINGERPRINT,
     U_RESULT,
+    U_DEFINITION,
     U_COLUMNS
 } update_column_t;
 
 static const uint32_t update_types[U_COLUMNS] = {
-    SB_PG_INT8, SB_PG_TIMESTAMPTZ, SB_PG_TIMESTAMPTZ, SB_PG_INT4, SB_PG_INT2, SB_PG_BOOL,
-    SB_PG_BOOL, SB_PG_TEXT,        SB_PG_TEXT,        SB_PG_TEXT, SB_PG_INT8, SB_PG_BYTEA};
+    SB_PG_INT8, SB_PG_TIMESTAMPTZ, SB_PG_TIMESTAMPTZ, SB_PG_INT4, SB_PG_INT2,  SB_PG_BOOL, SB_PG_BOOL,
+    SB_PG_TEXT, SB_PG_TEXT,        SB_PG_TEXT,        SB_PG_INT8, SB_PG_BYTEA, SB_PG_BYTEA};
 
 typedef enum close_column { C_NO, C_OUTCOME, C_COLUMNS } close_column_t;
 
@@ -228,6 +229,8 @@ void sb_columns_add_update(sb_columns_t *columns, const sb_touch_t *touch, int64
         sb_pg_array_add_null(&column[U_FINGERPRINT]);
     sb_pg_array_add_slice(&column[U_RESULT], sb_saga_result(definition, state, touch->saga->input,
                                                             touch->result, &columns->scratch));
+    sb_slice_t hash = {(const char *)definition->hash.byte, sizeof definition->hash.byte};
+    sb_pg_array_add_slice(&column[U_DEFINITION], touch->old_plan ? hash : SB_SLICE_NONE);
 }
 
 void sb_columns_add_close(sb_columns_t *columns, int64_t command_no, const char *outcome)

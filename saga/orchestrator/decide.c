@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saga/orchestrator/decide.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "saga/migrate.h"
 #include "saga/orchestrator/columns.h"
 #include "saga/orchestrator/order.h"
 
@@ -54,7 +56,7 @@ static sb_touch_t *touch_of(sb_orchestrator_t *o, sb_open_saga_t *saga)
         sb_decision_t ignored;
         sb_machine_open(saga->plan->definition, &before, o->batch.now_us, &ignored, &touch->state);
     }
-    memcpy(touch->result, saga->result, (size_t)saga->plan->definition->step_count * sizeof *saga->result);
+    memcpy(touch->result, saga->result, (size_t)saga->steps * sizeof *saga->result);
     if (saga->error)
         touch->error = sb_slice(saga->error);
     return touch;
@@ -320,6 +322,36 @@ static sb_code_t decide_start(sb_orchestrator_t *o, sb_shard_t *shard, sb_item_t
     return decide_input(o, touch, &input, item, err);
 }
 
+/* From here on the saga has the other plan; a batch that is not committed gives it the old one back. */
+static sb_code_t migrate(sb_orchestrator_t *o, sb_touch_t *touch, sb_item_t *item)
+{
+    sb_open_saga_t *saga = touch->saga;
+    const sb_plan_t *plan = NULL;
+    sb_error_t why = SB_ERROR_INIT;
+    sb_slice_t type = sb_slice(saga->plan->definition->name);
+    sb_code_t code = sb_plans_version(&o->plans, type, item->version, &plan, &why);
+    if (code == SB_NOT_FOUND && o->catalog_us <= sb_mono_us()) { /* another instance may know it already */
+        sb_code_t ignored = sb_catalog_load(o->catalog, o->pg, NULL);
+        (void)ignored;
+        o->catalog_us = sb_mono_us() + 1000000;
+        sb_error_clear(&why);
+        code = sb_plans_version(&o->plans, type, item->version, &plan, &why);
+    }
+    if (code == SB_OK && touch->old_plan)
+        code = sb_fail(&why, SB_CONFLICT, "it is moved to a version at this very moment");
+    if (code == SB_OK)
+        code = sb_saga_may_migrate(saga->plan->definition, plan->definition, &touch->state, &why);
+    if (code != SB_OK) {
+        sb_slice_t text = {why.message, strlen(why.message) + 1};
+        item->code = code;
+        item->refusal = sb_arena_copy(&o->batch.arena, text).ptr;
+        return SB_OK;
+    }
+    touch->old_plan = saga->plan;
+    saga->plan = plan;
+    return SB_OK;
+}
+
 static bool resolve_step(const sb_open_saga_t *saga, sb_item_t *item)
 {
     if (item->kind != SB_ITEM_VERB || !item->step_name.ptr)
@@ -361,6 +393,11 @@ sb_code_t sb_decide(sb_orchestrator_t *o, sb_shard_t *shard, sb_item_t *item, sb
         item->refusal = "the saga is over";
         return SB_OK;
     }
+    if (item->input.kind == SB_SAGA_IN_MIGRATE) {
+        sb_code_t code = migrate(o, touch, item);
+        if (code != SB_OK || item->code != SB_OK)
+            return code;
+    }
     return decide_input(o, touch, &item->input, item, err);
 }
 
@@ -372,6 +409,8 @@ static bool row_changes(const sb_touch_t *touch)
     sb_saga_state_t before;
     if (touch->fresh)
         return touch->state.status != SB_SAGA_STARTED || touch->state.attention || touch->state.paused;
+    if (touch->old_plan)
+        return true;
     sb_open_saga_get_state(touch->saga, &before);
     return before.status != touch->state.status || before.paused != touch->state.paused ||
            before.attention != touch->state.attention || before.rewind_to != touch->state.rewind_to;

@@ -10,10 +10,18 @@
 
 /* ---- one saga ---- */
 
-static size_t state_bytes(const sb_plan_t *plan)
+static size_t state_bytes(int steps)
 {
-    int steps = plan ? plan->definition->step_count : 0;
     return offsetof(sb_saga_state_t, step) + (size_t)steps * sizeof(sb_step_state_t);
+}
+
+/* Results and, behind them, the state. */
+static sb_slice_t *new_room(int steps, unsigned char **state)
+{
+    size_t results = ((size_t)steps + 1) * sizeof(sb_slice_t);
+    unsigned char *room = calloc(1, results + state_bytes(steps));
+    *state = room ? room + results : NULL;
+    return (sb_slice_t *)(void *)room;
 }
 
 static sb_slice_t keep(char **at, sb_slice_t from)
@@ -32,11 +40,12 @@ sb_open_saga_t *sb_open_saga_new(const sb_open_saga_head_t *head)
     sb_event_t event = {.correlation_id = head->correlation_id, .traceparent = head->traceparent};
     sb_event_meta(&event, &meta); /* of each of its events: worked out once a saga */
     int steps = head->plan ? head->plan->definition->step_count : 0;
-    sb_open_saga_t *saga = calloc(1, sizeof *saga + state_bytes(head->plan));
+    unsigned char *state_at = NULL;
+    sb_open_saga_t *saga = calloc(1, sizeof *saga);
     size_t text_bytes =
         head->key.len + head->correlation_id.len + head->traceparent.len + head->input.len + meta.len;
     char *text = malloc(text_bytes + 1);
-    sb_slice_t *result = calloc((size_t)steps + 1, sizeof *result);
+    sb_slice_t *result = new_room(steps, &state_at);
     if (!saga || !text || !result || sb_buf_failed(&meta)) {
         free(saga);
         free(text);
@@ -47,7 +56,9 @@ sb_open_saga_t *sb_open_saga_new(const sb_open_saga_head_t *head)
     saga->no = head->no;
     saga->id = head->id;
     saga->plan = head->plan;
+    saga->steps = steps;
     saga->result = result;
+    saga->state = state_at;
     saga->text = text;
     char *at = text;
     saga->key = keep(&at, head->key);
@@ -67,7 +78,7 @@ void sb_open_saga_free(sb_open_saga_t *saga)
 {
     if (!saga)
         return;
-    for (int i = 0; saga->plan && i < saga->plan->definition->step_count; i++)
+    for (int i = 0; i < saga->steps; i++)
         free((char *)(uintptr_t)saga->result[i].ptr);
     for (int i = 0; saga->given && i < SB_STEPS_MAX; i++)
         for (int direction = 0; direction < 2; direction++)
@@ -79,15 +90,37 @@ void sb_open_saga_free(sb_open_saga_t *saga)
     free(saga);
 }
 
+bool sb_open_saga_set_plan(sb_open_saga_t *saga, const sb_plan_t *plan)
+{
+    unsigned char *state_at = NULL;
+    int steps = plan->definition->step_count;
+    sb_slice_t *result = new_room(steps, &state_at);
+    if (!result)
+        return false;
+    for (int i = 0; i < saga->steps; i++) {
+        if (i < steps)
+            result[i] = saga->result[i];
+        else
+            free((char *)(uintptr_t)saga->result[i].ptr);
+    }
+    memcpy(state_at, saga->state, state_bytes(saga->steps < steps ? saga->steps : steps));
+    free(saga->result);
+    saga->result = result;
+    saga->state = state_at;
+    saga->steps = steps;
+    saga->plan = plan;
+    return true;
+}
+
 void sb_open_saga_get_state(const sb_open_saga_t *saga, sb_saga_state_t *out)
 {
     sb_saga_state_init(out);
-    memcpy(out, saga->state, state_bytes(saga->plan));
+    memcpy(out, saga->state, state_bytes(saga->steps));
 }
 
 void sb_open_saga_set_state(sb_open_saga_t *saga, const sb_saga_state_t *state)
 {
-    memcpy(saga->state, state, state_bytes(saga->plan));
+    memcpy(saga->state, state, state_bytes(saga->steps));
 }
 
 static bool replace(sb_slice_t *old, sb_slice_t json)

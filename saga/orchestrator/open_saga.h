@@ -32,6 +32,7 @@ typedef struct sb_open_saga {
     sb_slice_t meta; /* event.meta of its events; absent: none */
     char *text;
 
+    int steps;          /* that there is room for below: those of the plan it was made or moved with */
     sb_slice_t *result; /* by step: JSON text, each malloc'd */
     sb_given_t *given;  /* NULL: nothing was; its slices are malloc'd */
     char *error;        /* of the last step that went wrong; malloc'd, NULL: none */
@@ -47,7 +48,7 @@ typedef struct sb_open_saga {
     bool slow;  /* open for long: named in the lease row, so that it does not hold the low-water mark */
     bool stuck; /* it cannot be driven: unknown definition, or events that do not fold */
     struct sb_open_saga *hash_next;
-    _Alignas(int64_t) unsigned char state[]; /* the committed sb_saga_state_t, cut behind the last step */
+    unsigned char *state; /* the committed sb_saga_state_t, cut behind the last step; behind the results */
 } sb_open_saga_t;
 
 typedef struct sb_open_saga_head {
@@ -63,6 +64,10 @@ typedef struct sb_open_saga_head {
 /* Copies what head has; the state is that of sb_saga_state_init. NULL: no memory. */
 sb_open_saga_t *sb_open_saga_new(const sb_open_saga_head_t *head);
 void sb_open_saga_free(sb_open_saga_t *saga);
+
+/* Goes on by another plan, whose steps begin with those that were executed. False: no memory, nothing
+ * changed. */
+bool sb_open_saga_set_plan(sb_open_saga_t *saga, const sb_plan_t *plan);
 
 void sb_open_saga_get_state(const sb_open_saga_t *saga, sb_saga_state_t *out);
 void sb_open_saga_set_state(sb_open_saga_t *saga, const sb_saga_state_t *state);

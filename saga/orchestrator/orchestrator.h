@@ -19,6 +19,9 @@
 
 typedef struct sb_orchestrator sb_orchestrator_t;
 
+/* NOTIFY on it says that there is something in saga_command. It is looked at every second all the same. */
+#define SB_SAGA_CHANNEL "sagabus_saga_command"
+
 typedef struct sb_orchestrator_config {
     const sb_config_t *config;
     const char *pg_uri;
@@ -63,11 +66,12 @@ void sb_orchestrator_unwatch(sb_orchestrator_t *orchestrator, const sb_uuid_t *i
 
 typedef struct sb_saga_verb {
     sb_uuid_t id;
-    sb_saga_input_kind_t kind; /* CANCEL, PAUSE, RESUME, RETRY, REWIND, SKIP, RESOLVE */
+    sb_saga_input_kind_t kind; /* CANCEL, PAUSE, RESUME, RETRY, REWIND, SKIP, RESOLVE, MIGRATE */
     sb_slice_t step;
     sb_slice_t result;
     sb_slice_t input; /* RETRY, REWIND */
     bool pause;       /* REWIND */
+    int version;      /* MIGRATE: of the definition; 0: the newest */
     sb_slice_t by;
     sb_slice_t reason;
 } sb_saga_verb_t;

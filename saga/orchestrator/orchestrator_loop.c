@@ -17,8 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TICK_US  1000000 /* free shards and saga_command are looked at this often */
-#define WATCH_US 500000  /* sagas of other instances that somebody waits for */
+#define TICK_US                                                                                              \
+    1000000 /* free shards and saga_command are looked at this often; saga_command also when told */
+#define WATCH_US 500000 /* sagas of other instances that somebody waits for */
 
 static const sb_retry_policy_t reconnect = {
     .shape = SB_RETRY_EXPONENTIAL, .delay_ms = 50, .delay_max_ms = 2000, .jitter = true};
@@ -91,8 +92,10 @@ static sb_code_t connect_pg(sb_orchestrator_t *o, sb_error_t *err)
     sb_pg_config_t config = {.uri = o->pg_uri, .application_name = "sagabus-saga", .generic_plans = true};
     sb_code_t code = o->pg ? sb_pg_reopen(o->pg, err) : sb_pg_open(&o->pg, &config, err);
     if (code == SB_OK)
-        code = sb_pg_script(
-            o->pg, "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off", err);
+        code = sb_pg_script(o->pg,
+                            "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = "
+                            "off; LISTEN " SB_SAGA_CHANNEL,
+                            err);
     o->stats.pg_ok = code == SB_OK;
     o->waiting = false; /* said by the connection that is gone */
     return code == SB_OK ? read_store(o, err) : code;
@@ -268,6 +271,9 @@ static sb_code_t housekeeping(sb_orchestrator_t *o, sb_error_t *err)
         publish_stats(o); /* a batch may take its time */
         for (int i = 0; i < o->shards_held && code == SB_OK; i++)
             code = tend_shard(o, o->shard[i], err);
+    } else if (sb_pg_notified(o->pg, false)) {
+        for (int i = 0; i < o->shards_held && code == SB_OK; i++)
+            code = sb_collect_commands(o, o->shard[i], err);
     }
     if (code == SB_OK && !o->home)
         set_trouble(o, "no saga shard is free for this instance");
@@ -334,14 +340,27 @@ static int64_t idle_us(sb_orchestrator_t *o)
     return wait;
 }
 
+/* Something waits on PostgreSQL's socket: that there are verbs in saga_command, or the connection's end. */
+static void hear_pg(sb_orchestrator_t *o)
+{
+    if (sb_pg_notified(o->pg, true))
+        o->tick_us = 0;
+    if (sb_pg_is_open(o->pg))
+        return;
+    sb_error_t err = SB_ERROR_INIT;
+    on_trouble(o, NULL, sb_fail(&err, SB_UNAVAILABLE, "PostgreSQL: the connection broke"), &err);
+}
+
 static void wait(sb_orchestrator_t *o)
 {
-    struct pollfd fd[2] = {
-        {.fd = o->wake.fd, .events = POLLIN},
-        {.fd = o->bus_started ? o->bus_operations->wake_fd(o->bus) : -1, .events = POLLIN}};
+    struct pollfd fd[3] = {{.fd = o->wake.fd, .events = POLLIN},
+                           {.fd = o->bus_started ? o->bus_operations->wake_fd(o->bus) : -1, .events = POLLIN},
+                           {.fd = sb_pg_socket(o->pg), .events = POLLIN}};
     int64_t us = idle_us(o);
     if (us > 0)
-        (void)poll(fd, 2, (int)((us + 999) / 1000));
+        (void)poll(fd, 3, (int)((us + 999) / 1000));
+    if (us > 0 && fd[2].revents)
+        hear_pg(o);
     sb_signal_clear(&o->wake);
 }
 

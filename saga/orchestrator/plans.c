@@ -105,6 +105,16 @@ static sb_code_t list_name(void *context, const sb_artifact_t *artifact, sb_erro
     return SB_OK;
 }
 
+sb_code_t sb_plans_version(sb_plans_t *plans, sb_slice_t type, int version, const sb_plan_t **out,
+                           sb_error_t *err)
+{
+    const sb_artifact_t *artifact = sb_catalog_artifact(plans->catalog, SB_ARTIFACT_SAGA, type, version);
+    if (artifact)
+        return sb_plans_by_hash(plans, &artifact->hash, out, err);
+    return sb_fail(err, SB_NOT_FOUND, "no version %d of saga %.*s is registered", version,
+                   SB_SLICE_ARG(type));
+}
+
 sb_code_t sb_plans_newest(sb_plans_t *plans, sb_slice_t type, const sb_plan_t **out, sb_error_t *err)
 {
     const sb_artifact_t *artifact = sb_catalog_artifact(plans->catalog, SB_ARTIFACT_SAGA, type, 0);

@@ -36,6 +36,9 @@ void sb_plans_fini(sb_plans_t *plans);
 /* The newest definition of a saga type. SB_NOT_FOUND names the known ones. */
 SB_MUST_CHECK sb_code_t sb_plans_newest(sb_plans_t *plans, sb_slice_t type, const sb_plan_t **out,
                                         sb_error_t *err);
+/* That version of it; 0: the newest. */
+SB_MUST_CHECK sb_code_t sb_plans_version(sb_plans_t *plans, sb_slice_t type, int version,
+                                         const sb_plan_t **out, sb_error_t *err);
 /* SB_NOT_FOUND: nobody registered it; a saga is never driven by another definition than its own. */
 SB_MUST_CHECK sb_code_t sb_plans_by_hash(sb_plans_t *plans, const sb_hash_t *hash, const sb_plan_t **out,
                                          sb_error_t *err);

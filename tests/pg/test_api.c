@@ -1186,6 +1186,42 @@ static void every_metric_is_documented_and_every_documented_one_is_there(void **
     sb_buf_fini(&page);
 }
 
+static void acts_on_many_sagas_are_checked_and_tried(void **state)
+{
+    (void)state;
+    static const char path[] = "/v1/sagas/bulk";
+    assert_problem(ask(&shared, "POST", path, NULL, "{\"verb\":\"pause\",\"filter\":{\"type\":\"order\"}}"),
+                   400, "invalid", "/reason");
+    assert_problem(ask(&shared, "POST", path, NULL, "{\"verb\":\"stop\",\"reason\":\"r\",\"filter\":{}}"),
+                   400, "invalid", "/verb");
+    assert_problem(ask(&shared, "POST", path, NULL, "{\"verb\":\"pause\",\"reason\":\"r\"}"), 400, "invalid",
+                   "/filter");
+    assert_problem(ask(&shared, "POST", path, NULL, "{\"verb\":\"pause\",\"reason\":\"r\",\"filter\":{}}"),
+                   400, "invalid", "/filter");
+    assert_problem(ask(&shared, "POST", path, NULL,
+                       "{\"verb\":\"pause\",\"reason\":\"r\",\"filter\":{\"colour\":\"red\"}}"),
+                   400, "invalid", "/filter");
+    assert_problem(ask(&shared, "POST", path, NULL,
+                       "{\"verb\":\"pause\",\"reason\":\"r\",\"filter\":{\"status\":\"odd\"}}"),
+                   400, "invalid", "/filter/status");
+    assert_problem(ask(&shared, "POST", path, NULL,
+                       "{\"verb\":\"skip\",\"reason\":\"r\",\"filter\":{\"type\":\"order\"}}"),
+                   400, "invalid", "/step");
+    assert_problem(ask(&shared, "POST", path, NULL,
+                       "{\"verb\":\"pause\",\"reason\":\"r\",\"limit\":0,\"filter\":{\"type\":\"order\"}}"),
+                   400, "invalid", "/limit");
+    answer_t answer = ask(&shared, "POST", path, NULL,
+                          "{\"verb\":\"pause\",\"reason\":\"r\",\"dry_run\":true,\"filter\":{\"type\":"
+                          "\"n\\u006fne\",\"attention\":true}}");
+    assert_int_equal(answer.status, 200);
+    assert_contains(answer.body, "\"matched\":0");
+    drop(&answer);
+    assert_problem(ask(&shared, "POST", "/v1/sagas/0193aaaa-0000-8000-8000-000000000001/rewind", NULL,
+                       "{\"reason\":\"r\",\"step\":\"a\"}"),
+                   404, "not_found", "");
+    assert_problem(ask(&shared, "GET", "/v1/audit?saga=x", NULL, NULL), 400, "invalid", "");
+}
+
 /* ---- who is let in ---- */
 
 static void make_key(const char *name, int scopes, char header[160])
@@ -1256,6 +1292,13 @@ static void every_route_asks_for_its_scope(void **state)
     assert_ok(sb_key_revoke(pg, "reader", &err), &err);
     assert_soon(answers(&shared, "/v1/views", header[READER], 401), 6000);
     assert_true(answers(&shared, "/v1/views", header[ADMIN], 200));
+    assert_int_equal(sb_test_pg_int(pg,
+                                    "SELECT count(*) FROM sagabus.audit WHERE who LIKE 'db:%' AND target = "
+                                    "'reader' AND act IN ('key.create', 'key.revoke')"),
+                     2);
+    answer_t record = ask(&shared, "GET", "/v1/audit?limit=1", header[ADMIN], NULL);
+    assert_contains(record.body, "\"act\":\"key.revoke\",\"target\":\"reader\"");
+    drop(&record);
     sb_test_pg_script(pg, "DELETE FROM sagabus.api_key");
     sb_pg_close(&pg);
     assert_soon(answers(&shared, "/v1/views", NULL, 200), 10000);
@@ -1466,6 +1509,7 @@ int main(void)
         cmocka_unit_test(bytes_that_are_not_http_do_no_harm),
         cmocka_unit_test(a_slow_client_holds_up_nobody),
         cmocka_unit_test(a_saga_that_cannot_be_is_refused),
+        cmocka_unit_test(acts_on_many_sagas_are_checked_and_tried),
         cmocka_unit_test(a_key_that_does_not_fit_is_refused_and_not_cut),
         cmocka_unit_test(a_view_follows_what_was_appended),
         cmocka_unit_test(participants_are_listed),

@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/log.h"
+#include "saga/query/act.h"
+#include "saga/query/audit.h"
 #include "saga/query/query.h"
 #include "saga_sql.h"
 #include "tests/pg/saga_stage.h"
@@ -366,6 +368,203 @@ static void updates_of_sagas_without_trouble_are_hot(void **state)
         20);
 }
 
+/* ---- what operators do ---- */
+
+static json_t *act_on_many(stage_t *stage, sb_catalog_t *catalog, const sb_saga_act_t *act,
+                           sb_saga_filter_t filter, bool dry_run)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_buf_t text = SB_BUF_INIT;
+    json_t *tree = NULL;
+    assert_ok(sb_saga_act_check(act, &err), &err);
+    assert_ok(sb_saga_act_many(stage->pg, catalog, act, &filter, 10, dry_run, &text, &err), &err);
+    assert_ok(sb_json_parse(&tree, sb_buf_slice(&text), "the answer", &err), &err);
+    sb_buf_fini(&text);
+    return tree;
+}
+
+static json_t *audit(stage_t *stage, sb_audit_page_t page)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_buf_t text = SB_BUF_INIT;
+    json_t *tree = NULL;
+    assert_ok(sb_audit_list(stage->pg, &page, &text, &err), &err);
+    assert_ok(sb_json_parse(&tree, sb_buf_slice(&text), "the record", &err), &err);
+    sb_buf_fini(&text);
+    return tree;
+}
+
+static const sb_saga_act_t pause_act = {
+    .verb = SB_SAGA_IN_PAUSE, .by = {"ann", 3}, .reason = {"the bank is away", 16}};
+
+static void an_act_on_many_is_tried_done_and_recorded(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = refuse_or_hang;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    for (int i = 0; i < 3; i++)
+        (void)engine_start_type(&engine, "trip",
+                                i == 0   ? "k0"
+                                : i == 1 ? "k1"
+                                         : "k2",
+                                "{\"city\": \"refuse\"}");
+    assert_soon(engine_stats(&engine).attention == 3, 10000);
+    sb_catalog_t *catalog = load_catalog(stage);
+    sb_saga_filter_t hanging = {.step = SB_SLICE("car")};
+
+    json_t *answer = act_on_many(stage, catalog, &pause_act, hanging, true);
+    assert_int_equal(int_at(answer, "/matched"), 3);
+    assert_true(is_null_at(answer, "/act"));
+    assert_true(is_null_at(answer, "/items/0/refusal"));
+    json_decref(answer);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command"), 0);
+
+    answer = act_on_many(stage, catalog, &pause_act, hanging, false);
+    json_int_t act = int_at(answer, "/act");
+    json_decref(answer);
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE paused") == 3, 10000);
+    answer = act_on_many(stage, catalog, &pause_act, hanging, true);
+    assert_string_equal(text_at(answer, "/items/2/refusal"), "it is paused already");
+    json_decref(answer);
+
+    json_t *page = audit(stage, (sb_audit_page_t){.act = act, .limit = 2});
+    assert_string_equal(text_at(page, "/items/0/outcome"), "ok");
+    assert_string_equal(text_at(page, "/items/0/act"), "saga.pause");
+    assert_int_equal(int_at(page, "/items/0/part_of"), act);
+    char cursor[64];
+    (void)snprintf(cursor, sizeof cursor, "%s", text_at(page, "/next_cursor"));
+    json_decref(page);
+    page = audit(stage, (sb_audit_page_t){.act = act, .limit = 2, .cursor = sb_slice(cursor)});
+    assert_int_equal(json_array_size(sb_json_at(page, SB_SLICE("/items"))), 2);
+    assert_string_equal(text_at(page, "/items/1/who"), "ann");
+    assert_string_equal(text_at(page, "/items/1/reason"), "the bank is away");
+    assert_string_equal(text_at(page, "/items/1/detail/filter/step"), "car");
+    assert_int_equal(int_at(page, "/items/1/detail/matched"), 3);
+    assert_true(is_null_at(page, "/next_cursor"));
+    json_decref(page);
+
+    sb_buf_t out = SB_BUF_INIT;
+    sb_saga_filter_t nothing = {0};
+    assert_int_equal(sb_saga_act_many(stage->pg, catalog, &pause_act, &nothing, 10, true, &out, NULL),
+                     SB_INVALID);
+    sb_audit_page_t bad = {.limit = 5, .cursor = SB_SLICE("1.x")};
+    assert_int_equal(sb_audit_list(stage->pg, &bad, &out, NULL), SB_INVALID);
+    sb_buf_fini(&out);
+    sb_catalog_free(&catalog);
+    engine_stop(&engine);
+}
+
+/* Not at the next look of its owner, which is a second away at most: ten in turn would take five. */
+static void a_written_act_is_carried_out_at_once(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_saga(&engine, "quick");
+    int64_t spent_us = INT64_MAX;
+    for (int round = 0; round < 5 && spent_us > 2500000; round++) { /* others may have the machine */
+        int64_t begin_us = sb_mono_us();
+        for (int i = 0; i < 10; i++) {
+            sb_saga_act_t act = pause_act;
+            int64_t command = 0;
+            char sql[128];
+            act.verb = i % 2 ? SB_SAGA_IN_RESUME : SB_SAGA_IN_PAUSE;
+            assert_int_equal(sb_saga_act_one(stage->pg, &act, &id, &command, NULL), SB_OK);
+            (void)snprintf(
+                sql, sizeof sql,
+                "SELECT count(*) FROM sagabus.saga_command WHERE outcome = 'ok' AND command_no = %lld",
+                (long long)command);
+            assert_soon(sb_test_pg_int(stage->pg, sql) == 1, 10000);
+        }
+        spent_us = sb_mono_us() - begin_us;
+    }
+    assert_true(spent_us <= 2500000);
+    engine_stop(&engine);
+}
+
+static void acts_are_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        sb_saga_act_t act;
+        const char *pointer;
+    } cases[] = {
+        {{.verb = SB_SAGA_IN_CANCEL}, "/reason"},
+        {{.verb = SB_SAGA_IN_SKIP, .reason = {"r", 1}}, "/step"},
+        {{.verb = SB_SAGA_IN_REWIND, .reason = {"r", 1}}, "/step"},
+        {{.verb = SB_SAGA_IN_RETRY, .reason = {"r", 1}, .input = {"{}", 2}}, "/step"},
+        {{.verb = SB_SAGA_IN_RETRY, .reason = {"r", 1}, .pause = true}, "/pause"},
+        {{.verb = SB_SAGA_IN_CANCEL, .reason = {"r", 1}, .step = {"a", 1}}, "/step"},
+        {{.verb = SB_SAGA_IN_REWIND, .reason = {"r", 1}, .step = {"a", 1}, .result = {"{}", 2}}, "/result"},
+        {{.verb = SB_SAGA_IN_MIGRATE, .reason = {"r", 1}}, "/version"},
+        {{.verb = SB_SAGA_IN_PAUSE, .reason = {"r", 1}, .version = 2}, "/version"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sb_error_t err = SB_ERROR_INIT;
+        assert_int_equal(sb_saga_act_check(&cases[i].act, &err), SB_INVALID);
+        assert_string_equal(err.pointer, cases[i].pointer);
+    }
+}
+
+/* The second version looks for a train first when the flight is not begun, and answers more. */
+static const char trip_2[] =
+    "{\"saga\": \"trip\", \"version\": 2, \"result\": {\"train\": \"$.steps/train/result/by\"}, \"steps\": ["
+    "{\"name\": \"hotel\", \"participant\": \"h\", \"action\": \"do\", \"compensation\": \"undo\"},"
+    "{\"name\": \"car\", \"participant\": \"c\", \"action\": \"do\", \"compensation\": \"undo\"},"
+    "{\"name\": \"train\", \"participant\": \"t\", \"action\": \"do\", \"compensation\": \"undo\"},"
+    "{\"name\": \"bus\", \"participant\": \"b\", \"action\": \"do\", \"compensation\": \"undo\"}]}";
+
+static sb_code_t try_migration(stage_t *stage, sb_catalog_t *catalog, const sb_uuid_t *id, char refusal[256])
+{
+    sb_saga_act_t act = {
+        .verb = SB_SAGA_IN_MIGRATE, .version = 2, .by = SB_SLICE("ann"), .reason = SB_SLICE("trains")};
+    return sb_saga_act_try(stage->pg, catalog, &act, id, refusal, 256, NULL);
+}
+
+static void sagas_go_on_by_another_version_also_after_a_restart(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    char refusal[256];
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_saga(&engine, "moved");
+    sb_uuid_t other = engine_start_saga(&engine, "restarted");
+    sb_saga_verb_t verb = {.id = id,
+                           .kind = SB_SAGA_IN_MIGRATE,
+                           .version = 2,
+                           .by = SB_SLICE("ann"),
+                           .reason = SB_SLICE("trains")};
+    assert_int_equal(engine_command(&engine, &verb), SB_NOT_FOUND);
+    stage_register(stage, "trip", trip_2); /* while it runs */
+    assert_soon(engine_command(&engine, &verb) == SB_OK, 10000);
+    assert_int_equal(engine_command(&engine, &verb), SB_CONFLICT); /* it is moved already */
+    verb.id = other;
+    assert_int_equal(engine_command(&engine, &verb), SB_OK);
+    sb_catalog_t *catalog = load_catalog(stage);
+    assert_int_equal(try_migration(stage, catalog, &other, refusal), SB_OK);
+    assert_string_equal(refusal, "it has this definition already");
+    engine_stop(&engine);
+    stage->play->deaf = false;
+    engine_start(stage, &engine, "two");
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    assert_int_equal(engine_await_end(&engine, &other), SB_SAGA_COMPLETED);
+    json_t *saga = show(stage, catalog, &id, true);
+    assert_int_equal(int_at(saga, "/definition/version"), 2);
+    assert_string_equal(text_at(saga, "/steps/3/status"), "completed");
+    assert_string_equal(text_at(saga, "/result/train"), "train");
+    json_decref(saga);
+    sb_catalog_free(&catalog);
+    engine_stop(&engine);
+}
+
 static bool plan_has(stage_t *stage, const char *sql, const char *arguments, const char *index)
 {
     sb_buf_t text = SB_BUF_INIT;
@@ -459,6 +658,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(updates_of_sagas_without_trouble_are_hot, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(searches_read_what_they_ask_for, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(an_act_on_many_is_tried_done_and_recorded, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_written_act_is_carried_out_at_once, stage_set_up, stage_tear_down),
+        cmocka_unit_test(acts_are_checked),
+        cmocka_unit_test_setup_teardown(sagas_go_on_by_another_version_also_after_a_restart, stage_set_up,
+                                        stage_tear_down),
         cmocka_unit_test_setup_teardown(foreign_cursors_are_refused, stage_set_up, stage_tear_down),
     };
     sb_log_set_level(SB_LOG_OFF);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saga/definition.h"
+#include "saga/migrate.h"
 #include "saga/result.h"
 #include "tests/support/assert.h"
 #include "tests/support/oom.h"
@@ -189,6 +190,55 @@ static void fallbacks_and_results_are_templates(void **state)
     assert_refused("{\"saga\":\"s\",\"version\":1,\"steps\":[" STEP("a", "") "],\"result\":{\"x\":"
                                                                              "\"$.steps/c/result\"}}",
                    "/result/x", "no step c");
+}
+
+#define SAGA_2(steps) "{\"saga\":\"s\",\"version\":2,\"steps\":[" steps "]}"
+
+/* Whether a saga whose first steps have begun may go from one definition to the other; "": it may. */
+static void assert_migrates(const char *from_text, const char *to_text, int begun, const char *want)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_saga_state_t state;
+    sb_definition_t *from = compile(from_text), *to = compile(to_text);
+    sb_saga_state_init(&state);
+    state.status = SB_SAGA_STARTED;
+    for (int i = 0; i < begun; i++)
+        state.step[i] =
+            (sb_step_state_t){.status = i + 1 < begun ? SB_STEP_COMPLETED : SB_STEP_DISPATCHED, .round = 1};
+    sb_code_t code = sb_saga_may_migrate(from, to, &state, &err);
+    assert_int_equal(code, want[0] ? SB_CONFLICT : SB_OK);
+    if (want[0])
+        assert_contains(err.message, want);
+    sb_definition_free(&from);
+    sb_definition_free(&to);
+}
+
+static void sagas_migrate_where_the_executed_prefix_is_equal(void **state)
+{
+    (void)state;
+    static const char ab[] = SAGA(STEP("a", "") "," STEP("b", ""));
+    assert_migrates(ab, SAGA_2(STEP("a", "") "," STEP("x", "") "," STEP("b", "")), 1, "");
+    assert_migrates(ab, SAGA_2(STEP("a", ",\"timeout\":\"9s\",\"input\":{}") "," STEP("b", "")), 2, "");
+    assert_migrates(ab, SAGA_2(STEP("a", "")), 1, "");
+    assert_migrates(ab, ab, 1, "has this definition already");
+    assert_migrates(ab, SAGA_2(STEP("a", "") "," STEP("x", "") "," STEP("b", "")), 2,
+                    "step b has begun, and its name is another in version 2");
+    assert_migrates(ab, SAGA_2(STEP("a", "")), 2, "step b has begun, and its place is another");
+    assert_migrates(ab,
+                    SAGA_2("{\"name\":\"a\",\"participant\":\"q\",\"action\":\"do\",\"compensation\":"
+                           "\"undo\"}"),
+                    1, "its participant");
+    assert_migrates(ab, SAGA_2("{\"name\":\"a\",\"participant\":\"p\",\"action\":\"do\",\"no_effect\":true}"),
+                    1, "its compensation");
+    assert_migrates(ab, SAGA_2(STEP("a", ",\"pivot\":true")), 1, "its pivot");
+    assert_migrates(ab, SAGA_2(STEP("a", ",\"when\":{\"pointer\":\"$.input/x\",\"operator\":\"exists\"}")), 1,
+                    "its condition");
+    assert_migrates(ab, SAGA_2(STEP("a", ",\"parallel\":\"g\"") "," STEP("b", ",\"parallel\":\"g\"")), 1,
+                    "its parallel group");
+    assert_migrates(SAGA(STEP("a", ",\"parallel\":\"g\"")),
+                    SAGA_2(STEP("a", ",\"parallel\":\"g\"") "," STEP("b", ",\"parallel\":\"g\"")), 1,
+                    "step b joins a group that has begun");
+    assert_migrates(ab, "{\"saga\":\"t\",\"version\":1,\"steps\":[" STEP("a", "") "]}", 0, "another saga");
 }
 
 static void what_may_have_to_be_undone_can_be(void **state)
@@ -429,6 +479,7 @@ int main(void)
         cmocka_unit_test(refuses_wrong_values),
         cmocka_unit_test(classes_of_errors_have_policies_of_their_own),
         cmocka_unit_test(fallbacks_and_results_are_templates),
+        cmocka_unit_test(sagas_migrate_where_the_executed_prefix_is_equal),
         cmocka_unit_test(what_may_have_to_be_undone_can_be),
         cmocka_unit_test(a_pivot_is_one_and_alone),
         cmocka_unit_test(groups_are_neighbours),

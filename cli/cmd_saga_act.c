@@ -1,0 +1,305 @@
+/* What operators do with sagas, one or many, and the record of it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "base/json.h"
+#include "cli/commands.h"
+#include "cli/remote.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define OUTCOME_WAIT_US 5000000 /* the owner is told at once; when it is away, the record tells later */
+
+const sb_saga_filter_option_t sb_saga_filter_options[] = {{"type", "type", false},
+                                                          {"step", "step", false},
+                                                          {"participant", "participant", false},
+                                                          {"error", "error", false},
+                                                          {"fingerprint", "fingerprint", false},
+                                                          {"since", "started_after", false},
+                                                          {"until", "started_before", false},
+                                                          {"status", "status", false},
+                                                          {"attention", "attention", true},
+                                                          {"paused", "paused", true},
+                                                          {NULL, NULL, false}};
+
+static bool has_option(const sb_cli_t *cli, const char *name)
+{
+    for (int i = 0; i < SB_CLI_OPTIONS_MAX && cli->command->options[i].name; i++)
+        if (strcmp(cli->command->options[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* NULL too when the command has no such option. */
+static const char *option(const sb_cli_t *cli, const char *name)
+{
+    return has_option(cli, name) ? sb_cli_option(cli, name) : NULL;
+}
+
+/* ---- the request ---- */
+
+static void add_text(sb_buf_t *body, const char *member, const char *value)
+{
+    if (!value)
+        return;
+    sb_buf_printf(body, ",\"%s\":", member);
+    sb_buf_add_json(body, sb_slice(value));
+}
+
+static sb_code_t add_json(sb_buf_t *body, const char *member, const char *value, sb_error_t *err)
+{
+    sb_buf_t text = SB_BUF_INIT;
+    json_t *tree = NULL;
+    if (!value)
+        return SB_OK;
+    sb_code_t code = sb_cli_content(value, &text, err);
+    if (code == SB_OK)
+        code = sb_json_parse(&tree, sb_buf_slice(&text), member, err);
+    if (code == SB_OK) {
+        sb_buf_printf(body, ",\"%s\":", member);
+        sb_buf_add_slice(body, sb_buf_slice(&text));
+    }
+    json_decref(tree);
+    sb_buf_fini(&text);
+    return code;
+}
+
+/* The step of the verb itself: --to of a rewind, --step of a retry and a skip. */
+static const char *own_step(const sb_cli_t *cli)
+{
+    const char *verb = cli->command->verb;
+    if (strcmp(verb, "rewind") == 0)
+        return option(cli, "to");
+    return strcmp(verb, "retry") == 0 || strcmp(verb, "skip") == 0 ? option(cli, "step") : NULL;
+}
+
+static sb_code_t check_needs(const sb_cli_t *cli, sb_error_t *err)
+{
+    const char *verb = cli->command->verb;
+    const char *reason = sb_cli_option(cli, "reason");
+    if (!reason || !reason[0])
+        return sb_fail(err, SB_INVALID, "saga %s needs --reason TEXT; it is kept in the record", verb);
+    if (strcmp(verb, "skip") == 0 && !own_step(cli))
+        return sb_fail(err, SB_INVALID, "saga skip needs --step NAME");
+    if (strcmp(verb, "rewind") == 0 && !own_step(cli))
+        return sb_fail(err, SB_INVALID, "saga rewind needs --to STEP");
+    return SB_OK;
+}
+
+static sb_code_t add_members(const sb_cli_t *cli, sb_buf_t *body, sb_error_t *err)
+{
+    int64_t version = 0;
+    sb_code_t code = check_needs(cli, err);
+    if (code != SB_OK)
+        return code;
+    bool migrate = strcmp(cli->command->verb, "migrate") == 0;
+    if (migrate)
+        code = sb_cli_option_int(cli, "to", 1, 1000000, 0, &version, err);
+    if (code == SB_OK && migrate && version == 0)
+        code = sb_fail(err, SB_INVALID, "saga migrate needs --to VERSION");
+    sb_buf_add_text(body, "\"reason\":");
+    sb_buf_add_json(body, sb_slice(sb_cli_option(cli, "reason")));
+    add_text(body, "step", own_step(cli));
+    if (option(cli, "pause"))
+        sb_buf_add_text(body, ",\"pause\":true");
+    if (sb_cli_option(cli, "dry-run"))
+        sb_buf_add_text(body, ",\"dry_run\":true");
+    if (version)
+        sb_buf_printf(body, ",\"version\":%" PRId64, version);
+    if (code == SB_OK)
+        code = add_json(body, "result", option(cli, "result"), err);
+    return code == SB_OK ? add_json(body, "input", option(cli, "input"), err) : code;
+}
+
+/* ---- one ---- */
+
+static sb_code_t end_of(const char *outcome, sb_error_t *err)
+{
+    if (strcmp(outcome, "ok") == 0)
+        return SB_OK;
+    const char *text = strstr(outcome, ": ");
+    return sb_fail(err, strncmp(outcome, "not_found", 9) == 0 ? SB_NOT_FOUND : SB_CONFLICT, "%s",
+                   text ? text + 2 : outcome);
+}
+
+/* What came of it, as the record says. */
+static sb_code_t await_outcome(sb_cli_t *cli, sb_remote_t *remote, int64_t command, sb_error_t *err)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/v1/audit?command=%" PRId64, command);
+    for (int64_t until_us = sb_mono_us() + OUTCOME_WAIT_US; sb_mono_us() < until_us; sb_sleep_ms(50)) {
+        json_t *page = NULL;
+        sb_code_t code = sb_remote_get(remote, path, &page, err);
+        const char *outcome = json_string_value(sb_json_at(page, SB_SLICE("/items/0/outcome")));
+        if (code == SB_OK && outcome) {
+            code = end_of(outcome, err);
+            if (code == SB_OK)
+                sb_cli_note(cli, "%s: done", cli->command->verb);
+            json_decref(page);
+            return code;
+        }
+        json_decref(page);
+        if (code != SB_OK)
+            return code;
+    }
+    sb_cli_note(cli, "%s is on its way; sagabus audit list says when it is done", cli->command->verb);
+    return SB_OK;
+}
+
+static sb_code_t act_on_one(sb_cli_t *cli, sb_remote_t *remote, sb_buf_t *body, sb_error_t *err)
+{
+    sb_buf_t id = SB_BUF_INIT;
+    json_t *answer = NULL;
+    char path[128];
+    sb_code_t code = sb_remote_saga_id(remote, cli->argument[0], &id, err);
+    sb_buf_add_char(body, '}');
+    if (code == SB_OK) {
+        (void)snprintf(path, sizeof path, "/v1/sagas/%s/%s", sb_buf_text(&id), cli->command->verb);
+        sb_remote_call_t call = {.method = "POST", .path = path, .body = sb_buf_slice(body)};
+        code = sb_remote_send(remote, &call, NULL, &answer, err);
+    }
+    if (code == SB_OK && answer && cli->out.format != SB_OUTPUT_TABLE)
+        sb_output_json(&cli->out, answer);
+    const char *refusal = json_string_value(json_object_get(answer, "refusal"));
+    int64_t command = json_integer_value(json_object_get(answer, "command"));
+    if (code == SB_OK && refusal)
+        code = sb_fail(err, SB_CONFLICT, "it would be refused: %s", refusal);
+    else if (code == SB_OK && command > 0)
+        code = await_outcome(cli, remote, command, err);
+    else if (code == SB_OK)
+        sb_cli_note(cli, "%s would be taken", cli->command->verb);
+    json_decref(answer);
+    sb_buf_fini(&id);
+    return code;
+}
+
+/* ---- many ---- */
+
+static sb_code_t add_filter(const sb_cli_t *cli, sb_buf_t *body, sb_error_t *err)
+{
+    bool any = false;
+    sb_buf_add_text(body, ",\"filter\":{");
+    for (const sb_saga_filter_option_t *filter = sb_saga_filter_options; filter->option; filter++) {
+        const char *value = option(cli, filter->option);
+        if (!value)
+            continue;
+        sb_buf_printf(body, "%s\"%s\":", any ? "," : "", filter->member);
+        any = true;
+        if (filter->is_flag)
+            sb_buf_add_text(body, "true");
+        else
+            sb_buf_add_json(body, sb_slice(value));
+    }
+    sb_buf_add_char(body, '}');
+    return any ? SB_OK
+               : sb_fail(err, SB_INVALID,
+                         "saga %s needs a SAGA, or options that say which ones: --type, --step, --error, …",
+                         cli->command->verb);
+}
+
+static void print_many(sb_cli_t *cli, const json_t *answer)
+{
+    static const sb_column_t columns[] = {{"ID", "/id"},           {"TYPE", "/type"}, {"KEY", "/key"},
+                                          {"STATUS", "/status"},   {"STEP", "/step"}, {"ERROR", "/error"},
+                                          {"REFUSAL", "/refusal"}, {NULL, NULL}};
+    int matched = (int)json_integer_value(json_object_get(answer, "matched"));
+    const char *more = json_is_true(json_object_get(answer, "more")) ? "; there are more" : "";
+    if (cli->out.format == SB_OUTPUT_JSON)
+        sb_output_json(&cli->out, answer);
+    else
+        sb_output_items(&cli->out, json_object_get(answer, "items"), columns);
+    if (json_is_true(json_object_get(answer, "dry_run")))
+        sb_cli_note(cli, "%d would get %s%s; nothing was done", matched, cli->command->verb, more);
+    else if (matched == 0)
+        sb_cli_note(cli, "no open saga is like that");
+    else
+        sb_cli_note(cli, "%s is on its way to %d%s; sagabus audit list --act %d says what came of it",
+                    cli->command->verb, matched, more,
+                    (int)json_integer_value(json_object_get(answer, "act")));
+}
+
+static sb_code_t act_on_many(sb_cli_t *cli, sb_remote_t *remote, sb_buf_t *body, sb_error_t *err)
+{
+    json_t *answer = NULL;
+    int64_t limit = 0;
+    sb_code_t code = sb_cli_option_int(cli, "limit", 1, 1000, 1000, &limit, err);
+    if (code == SB_OK)
+        code = add_filter(cli, body, err);
+    if (code != SB_OK)
+        return code;
+    sb_buf_printf(body, ",\"limit\":%" PRId64 ",\"verb\":\"%s\"}", limit, cli->command->verb);
+    sb_remote_call_t call = {.method = "POST", .path = "/v1/sagas/bulk", .body = sb_buf_slice(body)};
+    code = sb_remote_send(remote, &call, NULL, &answer, err);
+    if (code == SB_OK)
+        print_many(cli, answer);
+    json_decref(answer);
+    return code;
+}
+
+sb_code_t sb_cmd_saga_act(sb_cli_t *cli, sb_error_t *err)
+{
+    sb_remote_t *remote = NULL;
+    sb_buf_t body = SB_BUF_INIT;
+    sb_buf_add_char(&body, '{');
+    sb_code_t code = add_members(cli, &body, err);
+    if (code == SB_OK)
+        code = sb_remote_open(&remote, cli->config, err);
+    if (code == SB_OK)
+        code = cli->argument_count > 0 ? act_on_one(cli, remote, &body, err)
+                                       : act_on_many(cli, remote, &body, err);
+    sb_buf_fini(&body);
+    sb_remote_close(&remote);
+    return code;
+}
+
+/* ---- the record ---- */
+
+static sb_code_t audit_path(sb_cli_t *cli, sb_remote_t *remote, sb_buf_t *path, sb_error_t *err)
+{
+    int64_t limit, act;
+    const char *saga = sb_cli_option(cli, "saga");
+    const char *cursor = sb_cli_option(cli, "cursor");
+    sb_code_t code = sb_cli_option_int(cli, "limit", 1, 500, 50, &limit, err);
+    if (code == SB_OK)
+        code = sb_cli_option_int(cli, "act", 1, INT64_MAX, 0, &act, err);
+    if (code != SB_OK)
+        return code;
+    sb_buf_printf(path, "/v1/audit?limit=%" PRId64, limit);
+    if (act)
+        sb_buf_printf(path, "&act=%" PRId64, act);
+    if (cursor) {
+        sb_buf_add_text(path, "&cursor=");
+        sb_http_encode(path, sb_slice(cursor));
+    }
+    if (!saga)
+        return SB_OK;
+    sb_buf_add_text(path, "&saga=");
+    return sb_remote_saga_id(remote, saga, path, err);
+}
+
+sb_code_t sb_cmd_audit_list(sb_cli_t *cli, sb_error_t *err)
+{
+    static const sb_column_t columns[] = {
+        {"AT", "/at"},         {"WHO", "/who"},         {"ACT", "/act"}, {"TARGET", "/target"},
+        {"REASON", "/reason"}, {"OUTCOME", "/outcome"}, {NULL, NULL}};
+    sb_remote_t *remote = NULL;
+    sb_buf_t path = SB_BUF_INIT;
+    json_t *page = NULL;
+    sb_code_t code = sb_remote_open(&remote, cli->config, err);
+    if (code == SB_OK)
+        code = audit_path(cli, remote, &path, err);
+    if (code == SB_OK)
+        code = sb_remote_get(remote, sb_buf_text(&path), &page, err);
+    if (code == SB_OK && cli->out.format == SB_OUTPUT_JSON)
+        sb_output_json(&cli->out, page);
+    else if (code == SB_OK)
+        sb_output_items(&cli->out, json_object_get(page, "items"), columns);
+    const char *next = json_string_value(json_object_get(page, "next_cursor"));
+    if (code == SB_OK && next && cli->out.format == SB_OUTPUT_TABLE)
+        sb_cli_note(cli, "there are more: --cursor %s", next);
+    json_decref(page);
+    sb_buf_fini(&path);
+    sb_remote_close(&remote);
+    return code;
+}
