@@ -26,6 +26,7 @@
     ROW(SAGA_UNDONE, 7, "the saga that was waited for ended compensated or failed")                          \
     ROW(TIMEOUT, 8, "it did not end in the time given")                                                      \
     ROW(TAMPERED, 9, "history is not as it was sealed")                                                      \
+    ROW(DIFFERENT, 10, "a view is not what its events make it")                                              \
     ROW(INTERRUPTED, 130, "interrupted by Ctrl-C")
 
 typedef enum sb_exit {

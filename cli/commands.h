@@ -53,7 +53,10 @@ sb_code_t sb_cmd_participant_list(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_view_list(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_view_parked(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_view_show(sb_cli_t *cli, sb_error_t *err);
+/* cmd_replay.c */
 sb_code_t sb_cmd_replay(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_view_verify(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_view_rollback(sb_cli_t *cli, sb_error_t *err);
 /* cmd_schema.c */
 sb_code_t sb_cmd_schema_apply(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_schema_check(sb_cli_t *cli, sb_error_t *err);
