@@ -346,6 +346,67 @@ static bool take_value(const char **at, const char *end, sb_scan_value_t *out)
     return true;
 }
 
+/* ---- passing what is known to be valid ---- */
+
+/* Past a string, from its first quote on; end when it has no other. */
+static const char *pass_string(const char *at, const char *end, bool *escaped)
+{
+    *escaped = false;
+    for (at++; at < end; at++) {
+        at = skip_plain(at, end);
+        if (at == end || *at == '"')
+            return at == end ? end : at + 1;
+        if (*at == '\\') {
+            *escaped = true;
+            at++;
+        }
+    }
+    return end;
+}
+
+static const char *pass_container(const char *at, const char *end)
+{
+    bool escaped = false;
+    for (int depth = 0; at < end;) {
+        char c = *at;
+        if (c == '"') {
+            at = pass_string(at, end, &escaped);
+            continue;
+        }
+        at++;
+        if (c == '{' || c == '[')
+            depth++;
+        else if ((c == '}' || c == ']') && --depth == 0)
+            return at;
+    }
+    return end;
+}
+
+static const char *pass_plain_scalar(const char *at, const char *end)
+{
+    while (at < end && *at != ',' && *at != '}' && *at != ']' && (unsigned char)*at > ' ')
+        at++;
+    return at;
+}
+
+/* take_value without a second look at what it passes. */
+static bool pass_value(const char **at, const char *end, sb_scan_value_t *out)
+{
+    const char *from = skip_space(*at, end);
+    out->kind = kind_at(from, end);
+    out->escaped = false;
+    if (out->kind == SB_SCAN_INVALID)
+        return false;
+    if (out->kind == SB_SCAN_STRING)
+        *at = pass_string(from, end, &out->escaped);
+    else if (out->kind == SB_SCAN_OBJECT || out->kind == SB_SCAN_ARRAY)
+        *at = pass_container(from, end);
+    else
+        *at = pass_plain_scalar(from, end);
+    out->text = (sb_slice_t){from, (size_t)(*at - from)};
+    return true;
+}
+
 bool sb_scan_valid(sb_slice_t text, size_t *bad_at)
 {
     if (!text.ptr)
@@ -363,7 +424,10 @@ bool sb_scan_valid(sb_slice_t text, size_t *bad_at)
 
 /* ---- members and items ---- */
 
-bool sb_scan_next(sb_slice_t container, size_t *at, sb_scan_value_t *name, sb_scan_value_t *value)
+typedef bool (*take_fn)(const char **at, const char *end, sb_scan_value_t *out);
+
+static inline bool next_part(take_fn take, sb_slice_t container, size_t *at, sb_scan_value_t *name,
+                             sb_scan_value_t *value)
 {
     if (!container.ptr || *at >= container.len) {
         *at = SIZE_MAX;
@@ -385,13 +449,23 @@ bool sb_scan_next(sb_slice_t container, size_t *at, sb_scan_value_t *name, sb_sc
     if (!fault && !first)
         fault = here == end || *here++ != ',';
     if (!fault && kind == SB_SCAN_OBJECT) {
-        fault = !take_value(&here, end, name) || name->kind != SB_SCAN_STRING;
+        fault = !take(&here, end, name) || name->kind != SB_SCAN_STRING;
         here = fault ? here : skip_space(here, end);
         fault = fault || here == end || *here++ != ':';
     }
-    fault = fault || !take_value(&here, end, value);
+    fault = fault || !take(&here, end, value);
     *at = fault ? SIZE_MAX : (size_t)(here - container.ptr);
     return !fault;
+}
+
+bool sb_scan_next(sb_slice_t container, size_t *at, sb_scan_value_t *name, sb_scan_value_t *value)
+{
+    return next_part(take_value, container, at, name, value);
+}
+
+bool sb_scan_next_valid(sb_slice_t container, size_t *at, sb_scan_value_t *name, sb_scan_value_t *value)
+{
+    return next_part(pass_value, container, at, name, value);
 }
 
 /* ---- values ---- */

@@ -55,6 +55,9 @@ bool sb_scan_field(sb_slice_t object, const char *name, sb_scan_value_t *out);
 /* Iterates the members of an object or the items of an array: start with *at = 0; name is set for objects
  * (quoted text). False at the end or at a fault (then *at is SIZE_MAX). */
 bool sb_scan_next(sb_slice_t container, size_t *at, sb_scan_value_t *name, sb_scan_value_t *value);
+/* The same for a value that sb_scan_valid accepted: what lies deeper is passed, not checked again. Of other
+ * text nothing beyond its end is read. */
+bool sb_scan_next_valid(sb_slice_t container, size_t *at, sb_scan_value_t *name, sb_scan_value_t *value);
 
 /* The value of a string, unescaped into scratch (its content is replaced) when it must be, else borrowed from
  * the text. Absent when it is not a string or memory ran out. It may hold NUL (\u0000). */

@@ -83,7 +83,7 @@ static size_t count_parts(const sb_scan_value_t *value)
 {
     sb_scan_value_t name, part;
     size_t count = 0;
-    for (size_t at = 0; sb_scan_next(value->text, &at, &name, &part);)
+    for (size_t at = 0; sb_scan_next_valid(value->text, &at, &name, &part);)
         count++;
     return count;
 }
@@ -304,7 +304,7 @@ static bool check_unique(run_t *run, const sb_scan_value_t *value, int64_t count
     }
     sb_scan_value_t name, item;
     int64_t filled = 0;
-    for (size_t at = 0; filled < count && sb_scan_next(value->text, &at, &name, &item); filled++)
+    for (size_t at = 0; filled < count && sb_scan_next_valid(value->text, &at, &name, &item); filled++)
         if (!schema_digest(&item, &digests[filled]))
             run->no_memory = true;
     qsort(digests, (size_t)filled, sizeof *digests, compare_hash);
@@ -344,7 +344,7 @@ static bool check_array(run_t *run, const schema_node_t *node, const sb_scan_val
     sb_scan_value_t name, item;
     int64_t count = 0;
     int64_t matching = 0;
-    for (size_t at = 0; sb_scan_next(value->text, &at, &name, &item); count++) {
+    for (size_t at = 0; sb_scan_next_valid(value->text, &at, &name, &item); count++) {
         const schema_node_t *of_item = item_schema(node, count);
         down(run, NULL, (size_t)count);
         bool ok = !of_item || check(run, of_item, &item, NULL);
@@ -455,7 +455,7 @@ static bool check_object(run_t *run, const schema_node_t *node, const sb_scan_va
     seen_t seen = {{0}};
     sb_scan_value_t name, member;
     int64_t count = 0;
-    for (size_t at = 0; sb_scan_next(value->text, &at, &name, &member); count++) {
+    for (size_t at = 0; sb_scan_next_valid(value->text, &at, &name, &member); count++) {
         bool looked_at = false;
         down(run, &name, 0);
         bool ok = check_member(run, node, &name, &member, &seen, &looked_at);
@@ -525,7 +525,7 @@ static bool check_unevaluated(run_t *run, const schema_node_t *node, const sb_sc
     const schema_node_t *of_rest = object ? node->unevaluated_properties : node->unevaluated_items;
     sb_scan_value_t name, part;
     size_t index = 0;
-    for (size_t at = 0; of_rest && sb_scan_next(value->text, &at, &name, &part); index++) {
+    for (size_t at = 0; of_rest && sb_scan_next_valid(value->text, &at, &name, &part); index++) {
         if (is_marked(track, index))
             continue;
         down(run, object ? &name : NULL, index);
@@ -598,7 +598,12 @@ sb_code_t sb_schema_validate(const sb_schema_t *schema, sb_slice_t instance, sb_
         return sb_fail(err, SB_INVALID, "not JSON, or nested deeper than %d: at byte %zu", SB_SCAN_DEPTH_MAX,
                        bad_at);
     sb_scan_value_t value = schema_scan_value(trim(instance));
-    run_t run = {.err = err, .scratch = SB_BUF_INIT};
+    run_t run; /* its path is a kilobyte that is not read before it is written */
+    run.err = err;
+    run.quiet = 0;
+    run.no_memory = false;
+    run.depth = 0;
+    run.scratch = (sb_buf_t)SB_BUF_INIT;
     bool ok = check(&run, schema->root, &value, NULL);
     sb_buf_fini(&run.scratch);
     if (run.no_memory)

@@ -8,6 +8,26 @@
 
 static const char *compare(const json_t *want, const sb_scan_value_t *have);
 
+static bool is_same(const sb_scan_value_t *a, const sb_scan_value_t *b)
+{
+    return a->kind == b->kind && a->escaped == b->escaped && a->text.ptr == b->text.ptr &&
+           a->text.len == b->text.len;
+}
+
+/* What is known to be valid is passed as it is checked. */
+static bool passes_alike(sb_slice_t text, bool object)
+{
+    sb_scan_value_t name[2], value[2];
+    size_t at[2] = {0, 0};
+    bool more = true, alike = true;
+    while (more && alike) {
+        more = sb_scan_next(text, &at[0], &name[0], &value[0]);
+        alike = sb_scan_next_valid(text, &at[1], &name[1], &value[1]) == more && at[0] == at[1] &&
+                (!more || (is_same(&value[0], &value[1]) && (!object || is_same(&name[0], &name[1]))));
+    }
+    return alike;
+}
+
 static const char *compare_object(const json_t *want, const sb_scan_value_t *have)
 {
     sb_scan_value_t name, value;
@@ -18,6 +38,8 @@ static const char *compare_object(const json_t *want, const sb_scan_value_t *hav
         count++;
     if (at == SIZE_MAX)
         return "an object's members";
+    if (!passes_alike(have->text, true))
+        return "members, passed unchecked";
     if (count != json_object_size(want)) /* duplicates: the last one counts for jansson, the first for us */
         return count < json_object_size(want) ? "the number of members" : NULL;
     const char *fault = NULL;
@@ -52,6 +74,8 @@ static const char *compare_array(const json_t *want, const sb_scan_value_t *have
                                               : "the number of items";
     if (!fault && (at == SIZE_MAX || index != json_array_size(want)))
         fault = "the items of an array";
+    if (!fault && !passes_alike(have->text, false))
+        fault = "items, passed unchecked";
     return fault;
 }
 
