@@ -75,6 +75,21 @@ static void write_http(sb_engine_t *engine, sb_buf_t *out)
                   s.seconds, (unsigned long long)sum);
 }
 
+static void write_appender(const sb_engine_t *engine, sb_buf_t *out)
+{
+    sb_appender_stats_t s;
+    sb_appender_stats(engine->appender, &s);
+    counter(out, "sagabus_append_answers_total", "Appends over HTTP that were answered.", (double)s.appends);
+    counter(out, "sagabus_append_batches_total", "Transactions they were committed in.", (double)s.batches);
+    counter(out, "sagabus_append_splits_total", "Batches sent again in halves, for one of them was refused.",
+            (double)s.splits);
+    counter(out, "sagabus_append_commits_asked_total", "Commits whose outcome had to be asked for.",
+            (double)s.asked);
+    counter(out, "sagabus_append_unknown_total", "Appends whose outcome could not be found out.",
+            (double)s.unknown);
+    gauge(out, "sagabus_append_waiting", "Appends that wait for their turn.", (double)s.waiting);
+}
+
 static void write_sequencer(const sb_engine_t *engine, sb_buf_t *out)
 {
     sb_sequencer_stats_t s;
@@ -230,6 +245,7 @@ void sb_metrics_write(sb_engine_t *engine, sb_buf_t *out)
     write_process(engine, out);
     write_checks(engine, out);
     write_http(engine, out);
+    write_appender(engine, out);
     if (!atomic_load(&engine->running))
         return;
     write_sequencer(engine, out);

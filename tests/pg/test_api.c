@@ -1112,10 +1112,17 @@ static void the_system_pages(void **state)
     assert_soon(readyz_has(&shared, "HTTP/1.1 503"), 20000);
     assert_soon(readyz_has(&shared, "[-] kafka: "), 20000); /* nobody is at 127.0.0.1:1 */
     assert_true(readyz_has(&shared, "[+] postgres ok"));
-    answer_t answer = ask(&shared, "GET", "/metrics", NULL, NULL);
+    answer_t answer =
+        ask(&shared, "POST", "/v1/events", NULL,
+            "{\"type\":\"order.created\",\"subject\":\"counted-1\",\"data\":" ORDER("counted-1") "}");
+    assert_int_equal(answer.status, 201);
+    drop(&answer);
+    answer = ask(&shared, "GET", "/metrics", NULL, NULL);
     assert_int_equal(answer.status, 200);
     assert_contains(answer.text, "Content-Type: text/plain; version=0.0.4");
     assert_contains(answer.body, "# TYPE sagabus_");
+    assert_contains(answer.body, "\nsagabus_append_batches_total ");
+    assert_null(strstr(answer.body, "\nsagabus_append_batches_total 0\n"));
     drop(&answer);
     answer = ask(&shared, "GET", "/openapi.json", NULL, NULL);
     json_t *document = json_of(&answer);
