@@ -20,16 +20,26 @@ typedef struct fixture {
 
 static fixture_t fixture;
 
-static int setup(void **state)
+static int setup_brokers(void **state, int brokers)
 {
     memset(&fixture, 0, sizeof fixture);
-    sb_test_mock_open(&fixture.mock, 1);
+    sb_test_mock_open(&fixture.mock, brokers);
     sb_test_mock_topic(&fixture.mock, "order.events", 3);
     sb_test_mock_topic(&fixture.mock, "stock.events", 1);
     sb_test_mock_topic(&fixture.mock, "saga.events", 1);
     sb_test_relay_setup(&fixture.relay, fixture.mock.bootstrap, NULL);
     *state = &fixture;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_brokers(state, 1);
+}
+
+static int setup_three_brokers(void **state)
+{
+    return setup_brokers(state, 3);
 }
 
 static int teardown(void **state)
@@ -113,6 +123,93 @@ static void keeps_order_over_errors_that_librdkafka_mends(void **state)
     sb_test_relay_start(&f->relay);
     sb_test_relay_wait(&f->relay, 30000);
     assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 3000) >= 3000);
+}
+
+static void set_leaders(const fixture_t *f, int first)
+{
+    for (int32_t p = 0; p < 3; p++) {
+        int32_t broker = first < 0 ? -1 : 1 + (first + p) % 3;
+        assert_int_equal(rd_kafka_mock_partition_set_leader(f->mock.cluster, "order.events", p, broker), 0);
+    }
+}
+
+/* While they move, for a moment there is none. */
+static void keeps_order_while_leaders_move(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_append(&f->relay, "order.created", 100);
+    sb_test_relay_start(&f->relay);
+    for (int i = 0; i < 6; i++) {
+        sb_test_relay_append(&f->relay, "order.created", 200);
+        if (i % 2 == 1) {
+            set_leaders(f, -1);
+            sb_test_sleep_ms(50);
+        }
+        set_leaders(f, i);
+        sb_test_relay_append(&f->relay, "order.created", 100);
+    }
+    sb_test_relay_wait(&f->relay, 30000);
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 1900) >= 1900);
+}
+
+/* Nothing is sent twice because an answer takes its time; and a leader that moves meanwhile breaks no order.
+ */
+static void a_slow_network_repeats_nothing(void **state)
+{
+    fixture_t *f = *state;
+    sb_relay_stats_t stats;
+    for (int32_t broker = 1; broker <= 3; broker++)
+        assert_int_equal(rd_kafka_mock_broker_set_rtt(f->mock.cluster, broker, 250), 0);
+    sb_test_relay_append(&f->relay, "order.created", 500);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 30000);
+    sb_relay_stats(f->relay.relay, &stats);
+    assert_int_equal(stats.resends, 0);
+    assert_int_equal(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 500), 500);
+    for (int i = 1; i < 3; i++) {
+        sb_test_relay_append(&f->relay, "order.created", 300);
+        sb_test_sleep_ms(100); /* on their way */
+        set_leaders(f, i);
+    }
+    sb_test_relay_wait(&f->relay, 30000);
+    for (int32_t broker = 1; broker <= 3; broker++)
+        assert_int_equal(rd_kafka_mock_broker_set_rtt(f->mock.cluster, broker, 0), 0);
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 1100) >= 1100);
+}
+
+/* Of each kind one, in the midst of work: mended by librdkafka, ended with the producer, fatal to it. */
+static void no_error_code_breaks_the_chain(void **state)
+{
+    fixture_t *f = *state;
+    static const rd_kafka_resp_err_t errors[] = {RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+                                                 RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+                                                 RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+                                                 RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+                                                 RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+                                                 RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+                                                 RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+                                                 RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+                                                 RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
+                                                 RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID,
+                                                 RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                                                 RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+                                                 RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT,
+                                                 RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS};
+    int count = (int)(sizeof errors / sizeof errors[0]);
+    sb_relay_stats_t stats;
+    sb_test_relay_append(&f->relay, "order.created", 50);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    for (int i = 0; i < count; i++) {
+        rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 1, errors[i]);
+        sb_test_relay_append(&f->relay, "order.created", 60);
+        sb_test_relay_wait(&f->relay, 30000);
+    }
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 50 + 60 * count) >=
+                (size_t)(50 + 60 * count));
+    sb_relay_stats(f->relay.relay, &stats);
+    assert_true(stats.resends > 0);
+    assert_int_equal(stats.withheld, 0);
 }
 
 static void waits_for_a_broker_that_is_away(void **state)
@@ -505,6 +602,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(goes_on_where_it_stopped, setup, teardown),
         cmocka_unit_test_setup_teardown(sends_again_after_a_failed_report, setup, teardown),
         cmocka_unit_test_setup_teardown(keeps_order_over_errors_that_librdkafka_mends, setup, teardown),
+        cmocka_unit_test_setup_teardown(keeps_order_while_leaders_move, setup_three_brokers, teardown),
+        cmocka_unit_test_setup_teardown(a_slow_network_repeats_nothing, setup_three_brokers, teardown),
+        cmocka_unit_test_setup_teardown(no_error_code_breaks_the_chain, setup, teardown),
         cmocka_unit_test_setup_teardown(waits_for_a_broker_that_is_away, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trouble_that_passed_is_not_told_while_nothing_is_to_be_sent, setup,
                                         teardown),
