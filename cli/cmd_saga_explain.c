@@ -102,6 +102,10 @@ static void write_explanation(sb_buf_t *out, const json_t *saga)
     sb_buf_printf(out, "%s %s is %s%s%s\n", text_of(saga, "type"), text_of(saga, "key"),
                   text_of(saga, "status"), json_is_true(json_object_get(saga, "paused")) ? ", paused" : "",
                   json_is_true(json_object_get(saga, "attention")) ? ", needs an operator" : "");
+    if (*text_of(saga, "rewinding_to")) {
+        add_title(out, "goes back to");
+        sb_buf_printf(out, "%s\n", text_of(saga, "rewinding_to"));
+    }
     add_waits(out, json_object_get(saga, "waits_for"));
     add_title(out, "last error");
     if (json_is_object(error))

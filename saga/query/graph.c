@@ -30,6 +30,8 @@ static void add_step(sb_buf_t *out, const sb_step_definition_t *step, int index,
     add_label(out, step->action);
     if (step->pivot)
         sb_buf_add_text(out, "<br>point of no return");
+    if (step->fallback)
+        sb_buf_add_text(out, "<br>or its fallback");
     sb_buf_printf(out, "\"%s\n", step->pivot ? "}}" : "]");
 }
 

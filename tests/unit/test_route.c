@@ -97,8 +97,14 @@ static void openapi_names_every_route_and_only_schemas_that_are_there(void **sta
             json_object_get(json_object_get(json_object_get(document, "paths"), path), method);
         if (!operation)
             fail_msg("%s %s is missing", route->method, route->pattern);
-        if (route->request)
-            assert_non_null(json_object_get(schemas, route->request));
+        for (const char *name = route->request; name && *name;) { /* "One;content/type:Other" */
+            char schema[64];
+            size_t length = strcspn(name, ";");
+            (void)snprintf(schema, sizeof schema, "%.*s", (int)length, name);
+            const char *colon = strchr(schema, ':');
+            assert_non_null(json_object_get(schemas, colon ? colon + 1 : schema));
+            name += length + (name[length] == ';');
+        }
         if (route->response)
             assert_non_null(json_object_get(schemas, route->response));
     }

@@ -5,7 +5,7 @@
 static const char trip[] =
     "{\"saga\": \"trip\", \"version\": 1, \"steps\": ["
     "{\"name\": \"hotel\", \"title\": \"Book \\\"a\\\" hotel\", \"participant\": \"h\", \"action\": \"book\","
-    " \"compensation\": \"cancel\", \"parallel\": \"book\"},"
+    " \"compensation\": \"cancel\", \"parallel\": \"book\", \"fallback\": {\"hotel\": null}},"
     "{\"name\": \"car\", \"participant\": \"c\", \"action\": \"book\", \"compensation\": \"cancel\","
     " \"parallel\": \"book\","
     " \"when\": {\"pointer\": \"$.input/car\", \"operator\": \"==\", \"value\": true}},"
@@ -15,7 +15,7 @@ static const char trip[] =
 static const char expected[] = "flowchart TD\n"
                                "    start([started])\n"
                                "    subgraph g0[\"side by side\"]\n"
-                               "        s0[\"Book #quot;a#quot; hotel<br>h.book\"]\n"
+                               "        s0[\"Book #quot;a#quot; hotel<br>h.book<br>or its fallback\"]\n"
                                "        s1[\"car<br>c.book\"]\n"
                                "    end\n"
                                "    s2{{\"pay<br>p.charge<br>point of no return\"}}\n"
