@@ -627,9 +627,8 @@ static sb_code_t take_record(sb_subscriber_t *s, rd_kafka_message_t *record, sb_
             part->next_offset = next;
         return part ? sb_fail(err, SB_NO_MEMORY, "fetch: out of memory") : SB_OK;
     }
-    fetched->record = record;
-    note_lower_offset(part, record->offset);
-    sb_kafka_message(record, &fetched->message);
+    sb_fetched_take(fetched, record);
+    note_lower_offset(part, fetched->message.offset);
     sb_code_t code = sb_fetched_decode(fetched, err);
     for (sb_slot_t *slot = part->slots; code == SB_OK && slot; slot = slot->next)
         if (!slot->behind && !slot->filling && !slot->anew)

@@ -69,6 +69,8 @@ struct sb_fetched {
     sb_buf_t scratch;
     char *fault;      /* why it is no event; NULL: it is one */
     char *copy;       /* what an event of the store borrows from */
+    char *own;        /* what a small record was copied to; stays with the memory */
+    size_t own_size;
     sb_entry_t entry; /* the first subscription's */
     bool entry_taken;
 };
@@ -197,7 +199,7 @@ struct sb_subscriber {
     atomic_bool stopping;
     atomic_bool lanes_stop;
 
-    _Atomic(sb_fetched_t *) done;       /* records that nobody needs: the fetching thread destroys them */
+    _Atomic(sb_fetched_t *) done;       /* large records that nobody needs: the fetching thread destroys them */
     _Atomic(sb_fetched_t *) given_back; /* memory that nobody needs */
 
     /* the fetching thread's */
@@ -221,6 +223,8 @@ struct sb_subscriber {
 
 /* One reference; NULL: no memory. pool: the subscriber, for its fetching thread; NULL for others. */
 sb_fetched_t *sb_fetched_new(sb_subscriber_t *pool);
+/* Takes record over: a small one is copied and destroyed at once, while its memory is at hand. */
+void sb_fetched_take(sb_fetched_t *fetched, rd_kafka_message_t *record);
 /* Destroys what nobody needs any more: by the thread that fetched it, whose memory it is, and before the
  * consumer is closed. */
 void sb_fetched_reap(sb_subscriber_t *pool);

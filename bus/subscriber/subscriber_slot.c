@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define OWN_MAX_BYTES  1024 /* a larger record is kept as librdkafka has it: copying it would cost more */
 #define NAME_MAX_BYTES 2000 /* of source and id: an entry of an index has its limit */
 
 /* ---- records ---- */
@@ -30,10 +31,13 @@ static sb_fetched_t *take_spare(sb_subscriber_t *pool)
 sb_fetched_t *sb_fetched_new(sb_subscriber_t *pool)
 {
     sb_fetched_t *fetched = pool ? take_spare(pool) : NULL;
-    if (!fetched)
+    if (!fetched) {
         fetched = malloc(sizeof *fetched);
-    if (!fetched)
-        return NULL;
+        if (!fetched)
+            return NULL;
+        fetched->own = NULL;
+        fetched->own_size = 0;
+    }
     atomic_init(&fetched->refs, 1);
     atomic_init(&fetched->memory, 1);
     fetched->pool = pool;
@@ -44,11 +48,66 @@ sb_fetched_t *sb_fetched_new(sb_subscriber_t *pool)
     return fetched;
 }
 
+static size_t size_of(const sb_message_t *message)
+{
+    size_t size = strlen(message->topic) + 1 + message->key.len + message->value.len;
+    for (size_t i = 0; i < message->header_count; i++)
+        size += strlen(message->headers[i].name) + 1 + message->headers[i].value.len;
+    return size;
+}
+
+static char *put_text(char **at, const char *text)
+{
+    char *start = *at;
+    *at = stpcpy(start, text) + 1;
+    return start;
+}
+
+static void put_slice(char **at, sb_slice_t *slice)
+{
+    if (!slice->ptr)
+        return;
+    memcpy(*at, slice->ptr, slice->len);
+    slice->ptr = *at;
+    *at += slice->len;
+}
+
+void sb_fetched_take(sb_fetched_t *fetched, rd_kafka_message_t *record)
+{
+    sb_message_t *message = &fetched->message;
+    sb_kafka_message(record, message);
+    size_t size = size_of(message);
+    if (size <= OWN_MAX_BYTES && size > fetched->own_size) {
+        free(fetched->own);
+        fetched->own = malloc(OWN_MAX_BYTES);
+        fetched->own_size = fetched->own ? OWN_MAX_BYTES : 0;
+    }
+    if (size > fetched->own_size) {
+        fetched->record = record;
+        return;
+    }
+    char *at = fetched->own;
+    message->topic = put_text(&at, message->topic);
+    for (size_t i = 0; i < message->header_count; i++) {
+        message->headers[i].name = put_text(&at, message->headers[i].name);
+        put_slice(&at, &message->headers[i].value);
+    }
+    put_slice(&at, &message->key);
+    put_slice(&at, &message->value);
+    rd_kafka_message_destroy(record);
+}
+
 static void push(_Atomic(sb_fetched_t *) *list, sb_fetched_t *fetched)
 {
     fetched->pooled = atomic_load(list);
     while (!atomic_compare_exchange_weak(list, &fetched->pooled, fetched))
         ;
+}
+
+static void free_memory(sb_fetched_t *fetched)
+{
+    free(fetched->own);
+    free(fetched);
 }
 
 static void give_back(sb_fetched_t *fetched)
@@ -58,7 +117,7 @@ static void give_back(sb_fetched_t *fetched)
     if (fetched->pool)
         push(&fetched->pool->given_back, fetched);
     else
-        free(fetched);
+        free_memory(fetched);
 }
 
 static void destroy(sb_fetched_t *fetched)
@@ -75,7 +134,7 @@ void sb_fetched_drop(sb_fetched_t *fetched)
 {
     if (!fetched || atomic_fetch_sub(&fetched->refs, 1) > 1)
         return;
-    if (fetched->pool)
+    if (fetched->pool && fetched->record)
         push(&fetched->pool->done, fetched);
     else
         destroy(fetched);
@@ -95,7 +154,7 @@ void sb_fetched_pool_free(sb_subscriber_t *pool)
 {
     sb_fetched_reap(pool);
     for (sb_fetched_t *fetched; (fetched = take_spare(pool));)
-        free(fetched);
+        free_memory(fetched);
 }
 
 sb_entry_t *sb_entry_new(sb_fetched_t *fetched)
