@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define EVENTS  200000
 #define BODY    256
@@ -33,6 +34,7 @@ typedef struct subscribe {
     atomic_llong handled; /* of the round */
     atomic_llong first_us;
     int64_t last_us;
+    double from_cpu_us; /* of the process, when it opens its consumer */
 } subscribe_t;
 
 /* ---- the events ---- */
@@ -145,6 +147,13 @@ static void empty_tables(const subscribe_t *s)
                      "TRUNCATE " SCHEMA ".effect, " SCHEMA ".inbox, " SCHEMA ".position; CHECKPOINT");
 }
 
+static double cpu_us(void)
+{
+    struct timespec used;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (double)used.tv_sec * 1e6 + (double)used.tv_nsec / 1e3;
+}
+
 static double rate(const subscribe_t *s, int64_t first_us, int64_t last_us)
 {
     return (double)s->count * 1e6 / (double)(last_us - first_us);
@@ -220,11 +229,13 @@ static void subscribe_ours(void *context, int round, double *values)
     empty_tables(s);
     atomic_store(&s->handled, 0);
     atomic_store(&s->first_us, 0);
+    s->from_cpu_us = cpu_us();
     bench_ok(sb_subscriber_new(&subscriber, s->place->config, &config, &err), &err, "open the subscriber");
     if (pthread_create(&thread, NULL, run_subscriber, subscriber) != 0)
         bench_die("no thread for the subscriber");
     await_all(s, subscriber);
     values[0] = rate(s, atomic_load(&s->first_us), s->last_us);
+    values[1] = (cpu_us() - s->from_cpu_us) / (double)s->count;
     sb_subscriber_stop(subscriber);
     (void)pthread_join(thread, NULL);
     sb_subscriber_close(&subscriber);
@@ -274,6 +285,7 @@ static void subscribe_raw(void *context, int round, double *values)
     (void)round;
     rows_init(&rows);
     empty_tables(s);
+    s->from_cpu_us = cpu_us();
     rd_kafka_t *handle = raw_consumer(s->place->env->kafka_bootstrap, s->topic);
     for (int64_t n = 0; n < s->count;) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(handle, 100);
@@ -299,6 +311,7 @@ static void subscribe_raw(void *context, int round, double *values)
         rd_kafka_message_destroy(message);
     }
     values[0] = rate(s, first_us, sb_mono_us());
+    values[1] = (cpu_us() - s->from_cpu_us) / (double)s->count;
     (void)rd_kafka_consumer_close(handle);
     rd_kafka_destroy(handle);
     rows_fini(&rows);
@@ -328,15 +341,19 @@ static void open_topic(subscribe_t *s, place_t *place, const char *category, boo
 
 void bench_subscribe(const bench_env_t *env, bench_results_t *results)
 {
-    static const bench_measure_t plain[] = {{"plain, beside a consumer that reads type and id", "events/s",
-                                             "raw librdkafka, same topic and settings", 0.7, false},
-                                            {.name = NULL}};
+    static const bench_measure_t plain[] = {
+        {"plain, beside a consumer that reads type and id", "events/s",
+         "raw librdkafka, same topic and settings", 0.7, false},
+        {"of it, processor time an event", "us", "raw librdkafka, same topic and settings", 0, true},
+        {.name = NULL}};
     static const bench_measure_t blind[] = {{"plain, beside a consumer that looks at no header", "events/s",
                                              "raw librdkafka, same topic and settings", 0, false},
                                             {.name = NULL}};
-    static const bench_measure_t stored[] = {{"inbox, position and a row in one transaction", "events/s",
-                                              "raw consume, the same rows in the same batches", 0.6, false},
-                                             {.name = NULL}};
+    static const bench_measure_t stored[] = {
+        {"inbox, position and a row in one transaction", "events/s",
+         "raw consume, the same rows in the same batches", 0.6, false},
+        {"of it, processor time an event", "us", "raw consume, the same rows in the same batches", 0, true},
+        {.name = NULL}};
     static const bench_measure_t positioned[] = {{"events of the store: position and a row", "events/s",
                                                   "raw consume, the same rows in the same batches", 0, false},
                                                  {.name = NULL}};
