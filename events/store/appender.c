@@ -31,7 +31,7 @@
 #define BATCH_TOP  1000 /* beyond it nothing is gained */
 #define BATCH_SIZE (1u << 20)
 #define RESOLVE_MS 30000
-#define PAUSE_MS   20 /* between questions to a database that does not answer */
+#define PAUSE_MS   20 /* between questions to a database that does not answer, or cannot now */
 
 /* An append in hand, or with load set a wish to have the catalog loaded. */
 typedef struct member {
@@ -275,12 +275,14 @@ static sb_code_t send_batch(lane_t *lane, member_t **member, size_t count, sb_er
             lane->has_row = lane->has_row && !no_row;
             continue;
         }
-        /* Worth another try: a deadlock with someone's own transaction, and a connection that was ended while
-         * it was idle. */
+        /* Worth another try: a deadlock with someone's own transaction, a server that cannot now, and a
+         * connection that was ended while it was idle. */
         bool deadlock = code == SB_BUSY && strcmp(err->origin, "pg:55P03") != 0;
-        bool ended = code == SB_UNAVAILABLE && was_open;
-        if (!deadlock && !ended)
+        bool away = code == SB_UNAVAILABLE && was_open;
+        if (!deadlock && !away)
             return code;
+        if (away && sb_pg_is_open(lane->pg)) /* no room, or read-only: that does not mend itself at once */
+            sb_sleep_ms(PAUSE_MS << tries);
     }
     return code;
 }

@@ -451,6 +451,21 @@ static void an_older_batch_does_not_answer_for_a_newer_one(void **state)
     sb_test_proxy_close(&proxy);
 }
 
+/* A server that is read-only, or full, says so at once, each time: whoever asks again does so with a pause.
+ */
+static void a_server_that_cannot_now_is_asked_again_after_a_pause(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_pg_script(
+        f->pg, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', "
+               "current_database()); END $$");
+    open_appender(f, f->uri, 1, 0);
+    int64_t start_us = sb_mono_us();
+    assert_code(SB_UNAVAILABLE, append(f, "o-1", SB_EXPECT_ANY, 0), &f->err);
+    assert_string_equal(f->err.origin, "pg:25006");
+    assert_true(sb_mono_us() - start_us >= 140000);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -464,6 +479,7 @@ int main(void)
         CASE(of_many_callers_one_wins_each_version),
         CASE(nobody_is_told_wrong_over_a_bad_network),
         CASE(an_older_batch_does_not_answer_for_a_newer_one),
+        CASE(a_server_that_cannot_now_is_asked_again_after_a_pause),
     };
     return cmocka_run_group_tests_name("appender", tests, sb_test_pg_start, sb_test_pg_stop);
 }
