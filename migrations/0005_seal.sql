@@ -42,6 +42,19 @@ CREATE TRIGGER event_seal_no_truncate BEFORE TRUNCATE ON event_seal FOR EACH STA
 CREATE TRIGGER event_erased_no_change BEFORE UPDATE OR DELETE ON event_erased FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER event_erased_no_truncate BEFORE TRUNCATE ON event_erased FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+-- What was noted as detached stays so: that it is done is all that may be added.
+CREATE FUNCTION detached_refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.done_at IS NULL
+        AND (NEW.class, NEW.from_seq, NEW.to_seq, NEW.leaf, NEW.started_at)
+            IS NOT DISTINCT FROM (OLD.class, OLD.from_seq, OLD.to_seq, OLD.leaf, OLD.started_at) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'sagabus: % on % is refused, history is append-only', TG_OP, TG_TABLE_NAME USING ERRCODE = '42501';
+END $$;
+CREATE TRIGGER event_detached_no_change BEFORE UPDATE OR DELETE ON event_detached FOR EACH ROW EXECUTE FUNCTION detached_refuse_change();
+CREATE TRIGGER event_detached_no_truncate BEFORE TRUNCATE ON event_detached FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 -- The one change that is let through: a body goes whose hashes are kept, and nothing else differs.
 CREATE FUNCTION event_refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -169,6 +169,19 @@ static sb_code_t read_all(fixture_t *f, int64_t after, bool domain_only, int *co
     return sb_store_read_all(f->store, &read, count_event, count, NULL, &f->err);
 }
 
+static void what_was_noted_stays(void **state)
+{
+    static const char *const refused[] = {"DELETE FROM sagabus.event_detached",
+                                          "TRUNCATE sagabus.event_detached",
+                                          "UPDATE sagabus.event_detached SET to_seq = to_seq - 1",
+                                          "UPDATE sagabus.event_detached SET done_at = NULL"};
+    fixture_t *f = *state;
+    catch_up(f);
+    detach_one(f);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        assert_code(SB_DENIED, sb_pg_script(f->pg, refused[i], &f->err), &f->err);
+}
+
 static void who_reads_below_is_told(void **state)
 {
     fixture_t *f = *state;
@@ -347,6 +360,7 @@ int main(void)
         CASE(a_range_that_is_still_needed_stays),
         CASE(an_open_saga_keeps_its_range),
         CASE(who_reads_below_is_told),
+        CASE(what_was_noted_stays),
         CASE(no_view_is_built_over_a_hole),
         CASE(what_stays_of_the_other_class_is_still_checked),
         CASE(a_detach_that_is_not_ended_is_no_fault),
