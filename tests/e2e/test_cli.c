@@ -113,6 +113,22 @@ static void a_wait_that_is_too_short_ends_with_eight(void **state)
         "saga",   "start",     "order", "--key", "c-slow", "--input", ORDER("c-slow", "ada"),
         "--wait", "--timeout", "1s",    NULL};
     assert_exit(8, start);
+    static const outcome_t acts[] = {
+        {0, {"saga", "pause", "order/c-slow", "--reason", "a look at it"}},
+        {6, {"saga", "pause", "order/c-slow", "--reason", "a look at it"}},
+        {6, {"saga", "pause", "order/c-slow", "--reason", "a look at it", "--dry-run"}},
+        {6, {"saga", "migrate", "order/c-slow", "--to", "9", "--reason", "r", "--dry-run"}},
+        {1, {"saga", "rewind", "order/c-slow", "--reason", "without a step"}},
+        {1, {"saga", "cancel", "--reason", "but which?"}},
+        {1, {"saga", "cancel", "order/c-slow"}},
+        {6, {"saga", "cancel", "order/c-1", "--reason", "too late"}},
+        {0, {"saga", "list", "--paused", "--type", "order"}},
+        {0, {"saga", "resume", "--paused", "--type", "order", "--reason", "seen", "--dry-run"}},
+        {0, {"saga", "resume", "--paused", "--type", "order", "--reason", "seen"}},
+        {0, {"audit", "list", "--saga", "order/c-slow"}},
+    };
+    for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++)
+        assert_exit(acts[i].code, acts[i].arguments);
     sb_test_signal(&stack.participant[0], SIGCONT);
 }
 
