@@ -227,6 +227,39 @@ static void only_the_last_try_may_fail_a_step(void **state)
     gives(18, late, "step.failed a, compensated");
 }
 
+static sb_saga_input_t set_up_wrong(int step)
+{
+    sb_saga_input_t input = reply(SB_FORWARD, step, SB_OUTCOME_ERROR);
+    input.attention = true;
+    return input;
+}
+
+/* A wrong address or password does not mend itself: turning back for it would undo good work, and trying fast
+ * would only fill the history. */
+static void what_an_operator_must_look_at_is_tried_on(void **state)
+{
+    (void)state;
+    begin(1);
+    start(0, "started > do a 1.1 > 10");
+    gives(1, set_up_wrong(0), "step.retried a 1.2 at 5001, attention a > 5001");
+    assert_true(play.state.attention);
+    timer(5001, " > do a 1.2 > 5011");
+    gives(5002, set_up_wrong(0), "step.retried a 1.3 at 10002 > 10002"); /* past the two tries of its policy */
+    verb(6000, SB_SAGA_IN_RETRY, 0, "step.retried a 1.3 at 6000 > do a 1.3 > 6010");
+    done(6001, 0, "step.completed a, completed");
+    assert_false(play.state.attention);
+}
+
+/* Once the saga turns back, what is out is not tried again, whatever it says. */
+static void turning_back_does_not_wait_for_an_operator(void **state)
+{
+    (void)state;
+    begin(1);
+    start(0, "started > do a 1.1 > 10");
+    verb(1, SB_SAGA_IN_CANCEL, -1, "compensating > 10");
+    gives(2, set_up_wrong(0), "step.failed a unknown > undo a 1.1 unknown > 12");
+}
+
 static void who_still_works_is_given_time(void **state)
 {
     (void)state;
@@ -882,6 +915,8 @@ int main(void)
         cmocka_unit_test(an_error_is_tried_again_and_then_unknown),
         cmocka_unit_test(the_answer_of_an_earlier_try_counts_while_it_waits),
         cmocka_unit_test(only_the_last_try_may_fail_a_step),
+        cmocka_unit_test(what_an_operator_must_look_at_is_tried_on),
+        cmocka_unit_test(turning_back_does_not_wait_for_an_operator),
         cmocka_unit_test(who_still_works_is_given_time),
         cmocka_unit_test(a_group_runs_side_by_side),
         cmocka_unit_test(a_group_turns_back_when_all_of_it_is_known),
