@@ -259,3 +259,18 @@ void sb_http_encode(sb_buf_t *out, sb_slice_t text)
             sb_buf_printf(out, "%%%02X", c);
     }
 }
+
+void sb_http_show_url(const char *url, char *out, size_t cap)
+{
+    const char *host = strstr(url, "://");
+    host = host ? host + 3 : url;
+    size_t scheme = (size_t)(host - url);
+    size_t length = strcspn(host, "?#");
+    const char *slash = memchr(host, '/', length);
+    const char *at = memrchr(host, '@', slash ? (size_t)(slash - host) : length);
+    if (at) {
+        length -= (size_t)(at + 1 - host);
+        host = at + 1;
+    }
+    (void)snprintf(out, cap, "%.*s%.*s", (int)scheme, url, (int)length, host);
+}

@@ -55,6 +55,9 @@ SB_MUST_CHECK sb_code_t sb_http_client_send(sb_http_client_t *client, const sb_h
                                             sb_http_answer_t *answer, sb_error_t *err);
 void sb_http_answer_fini(sb_http_answer_t *answer);
 
+/* Writes what may be shown of a URL: no user, no password, no query. */
+void sb_http_show_url(const char *url, char *out, size_t cap);
+
 /* Appends text so that it can stand in a path segment or a query value. */
 void sb_http_encode(sb_buf_t *out, sb_slice_t text);
 

@@ -20,6 +20,7 @@
 #define KEPT_BYTES_MAX     65536u /* a larger buffer of an ended call is freed */
 #define RETRY_AFTER_MAX_S  21600
 #define TIMEOUT_DEFAULT_MS 30000u
+#define URL_SHOWN          160
 #define IDLE_MS            1000
 #define SWEEP_MS           100
 
@@ -275,13 +276,15 @@ sb_code_t sb_http_multi_send(sb_http_multi_t *multi, const sb_http_call_t *from,
     sb_code_t code = check_call(from, err);
     if (code != SB_OK)
         return code;
+    char url[URL_SHOWN];
+    sb_http_show_url(from->url, url, sizeof url);
     call_t *call = take_slot(multi, &code);
     if (!call)
-        return sb_fail(err, code, "%s %s: %s", from->method, from->url,
+        return sb_fail(err, code, "%s %s: %s", from->method, url,
                        code == SB_BUSY ? "too many calls are under way" : sb_code_text(code));
     if (!fill(call, from)) {
         give_slot(multi, call, false);
-        return sb_fail(err, SB_NO_MEMORY, "%s %s: out of memory", from->method, from->url);
+        return sb_fail(err, SB_NO_MEMORY, "%s %s: out of memory", from->method, url);
     }
     call->done = done;
     call->context = context;
@@ -342,10 +345,11 @@ static sb_code_t code_of(const call_t *call, CURLcode outcome)
 
 static sb_code_t judge(const call_t *call, CURLcode outcome, sb_error_t *err)
 {
-    const char *url = sb_buf_text(&call->text);
+    char url[URL_SHOWN];
     sb_code_t code = code_of(call, outcome);
     if (code == SB_OK)
         return SB_OK;
+    sb_http_show_url(sb_buf_text(&call->text), url, sizeof url);
     if (code == SB_TOO_LARGE)
         return sb_fail(err, code, "%s: the answer is larger than %zu bytes", url,
                        call->multi->config.answer_bytes_max);
@@ -388,7 +392,9 @@ static void finish(sb_http_multi_t *multi, call_t *call, sb_code_t code, const s
 static void end_with(sb_http_multi_t *multi, call_t *call, sb_code_t code, const char *why)
 {
     sb_error_t err = SB_ERROR_INIT;
-    (void)sb_fail(&err, code, "%s: %s", sb_buf_text(&call->text), why);
+    char url[URL_SHOWN];
+    sb_http_show_url(sb_buf_text(&call->text), url, sizeof url);
+    (void)sb_fail(&err, code, "%s: %s", url, why);
     finish(multi, call, code, &err);
 }
 

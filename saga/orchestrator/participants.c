@@ -16,22 +16,6 @@
 
 /* ---- participants ---- */
 
-/* What may be shown of a URL: no user, no query. */
-static void show_url(const char *url, char *out, size_t cap)
-{
-    const char *host = strstr(url, "://");
-    host = host ? host + 3 : url;
-    size_t scheme = (size_t)(host - url);
-    size_t length = strcspn(host, "?#");
-    const char *slash = memchr(host, '/', length);
-    const char *at = memrchr(host, '@', slash ? (size_t)(slash - host) : length);
-    if (at) {
-        length -= (size_t)(at + 1 - host);
-        host = at + 1;
-    }
-    (void)snprintf(out, cap, "%.*s%.*s", (int)scheme, url, (int)length, host);
-}
-
 static sb_code_t add_participant(sb_participants_t *p, const char *name, participant_t **out, sb_error_t *err)
 {
     int64_t now = sb_mono_us();
@@ -57,7 +41,7 @@ static sb_code_t add_participant(sb_participants_t *p, const char *name, partici
     one->state.http = one->http;
     one->state.concurrency = s->concurrency;
     one->state.rate = s->rate;
-    show_url(s->url, one->state.url, sizeof one->state.url);
+    sb_http_show_url(s->url, one->state.url, sizeof one->state.url);
     p->participant[p->count++] = one;
     p->guarded += one->guarded;
     p->http += one->http;

@@ -217,6 +217,15 @@ static void nothing_was_sent_when_there_is_no_connection(void **state)
     assert_ok(sb_http_multi_send(f.multi, &refused, note, NULL, NULL, &f.err), &f.err);
     assert_soon(count() == 1, 20000);
     assert_int_equal(got.one[0].code, SB_UNAVAILABLE);
+    sb_http_call_t secret = {
+        .method = "POST", .url = "http://user:hidden@127.0.0.1:1/path?key=hidden", .body = SB_SLICE("{}")};
+    assert_ok(sb_http_multi_send(f.multi, &secret, note, NULL, NULL, &f.err), &f.err);
+    assert_soon(count() == 2, 20000);
+    assert_contains(got.one[1].error, "http://127.0.0.1:1/path: ");
+    assert_null(strstr(got.one[1].error, "hidden"));
+    forget();
+    assert_ok(sb_http_multi_send(f.multi, &refused, note, NULL, NULL, &f.err), &f.err);
+    assert_soon(count() == 1, 20000);
     sb_http_call_t scheme = {.method = "POST", .url = "file:///etc/passwd", .body = SB_SLICE("{}")};
     assert_ok(sb_http_multi_send(f.multi, &scheme, note, NULL, NULL, &f.err), &f.err);
     assert_soon(count() == 2, 20000);
