@@ -76,7 +76,7 @@ DECLARE
     e name;
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA sagabus_view TO %I', p_role);
-    FOR e IN SELECT a.role FROM sagabus.access_role a WHERE a.kind = 'engine' LOOP
+    FOR e IN SELECT a.role FROM sagabus.access_role a JOIN pg_roles r ON r.rolname = a.role WHERE a.kind = 'engine' LOOP
         IF NOT pg_has_role(current_user, e, 'USAGE') THEN
             RAISE EXCEPTION 'the views belong to role %, whose rights % has not', e, current_user
                 USING ERRCODE = '42501', HINT = format('GRANT %I TO %I', e, current_user);
@@ -100,7 +100,8 @@ BEGIN
         AND (p.proname LIKE 'event\_append%' OR p.proname = 'event_partitions_ahead') AND NOT p.prosecdef LOOP
         EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = pg_catalog, pg_temp', f);
     END LOOP;
-    FOR a IN SELECT * FROM sagabus.access_role ORDER BY kind, role LOOP -- engines before readers
+    FOR a IN SELECT * FROM sagabus.access_role o WHERE EXISTS (SELECT FROM pg_roles r WHERE r.rolname = o.role)
+        ORDER BY kind, role LOOP -- engines before readers; a role that was dropped meanwhile, or not made yet, has its turn later
         CASE a.kind
             WHEN 'engine' THEN PERFORM sagabus.access_grant_engine(a.role);
             WHEN 'client' THEN PERFORM sagabus.access_grant_client(a.role);

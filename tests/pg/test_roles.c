@@ -327,6 +327,20 @@ static void a_role_of_another_kind_keeps_nothing_of_the_first(void **state)
         sb_test_pg_int(f->super, "SELECT has_table_privilege('t_moved', 'sagabus.event', 'SELECT')::int"), 1);
 }
 
+static void a_role_that_was_dropped_holds_nobody_up(void **state)
+{
+    fixture_t *f = *state;
+    int before = 0, after = 0;
+    sb_test_pg_script(f->super, "CREATE ROLE t_gone LOGIN; GRANT t_gone TO t_owner");
+    assert_ok(sb_access_grant(f->owner, &before, NULL, &f->err), &f->err);
+    assert_ok(sb_access_add(f->owner, "t_gone", "client", &f->err), &f->err);
+    assert_ok(sb_access_grant(f->owner, &after, NULL, &f->err), &f->err);
+    assert_int_equal(after, before + 1);
+    sb_test_pg_script(f->super, "DROP OWNED BY t_gone; DROP ROLE t_gone");
+    assert_ok(sb_access_grant(f->owner, &after, NULL, &f->err), &f->err);
+    assert_int_equal(after, before);
+}
+
 static void a_role_that_is_not_there_is_named(void **state)
 {
     fixture_t *f = *state;
@@ -387,6 +401,7 @@ int main(void)
         CASE(nobody_changes_history),
         CASE(a_stuck_appender_is_named_and_freed),
         CASE(a_role_of_another_kind_keeps_nothing_of_the_first),
+        CASE(a_role_that_was_dropped_holds_nobody_up),
         CASE(a_role_that_is_not_there_is_named),
         CASE(who_may_not_set_limits_is_told_what_to_run),
         CASE(a_postgresql_that_loses_commits_is_refused),
