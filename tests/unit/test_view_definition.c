@@ -202,12 +202,144 @@ static void a_fault_is_named_with_its_place(void **state)
         assert_refused(cases[i].text, cases[i].pointer, cases[i].part);
 }
 
+/* ---- at random ---- */
+
+static json_t *some_value(unsigned *random)
+{
+    static const char *const texts[] = {
+        "",     "/",   "/a",   "$subject", "$who", "text",     "numeric(9,2)", "numeric(99,99)",
+        "date", "UTC", "/a~2", "carry",    "==",   "\xc3\xa9", "a.b",          "saga.started"};
+    switch (rand_r(random) / 3 % 8) {
+    case 0:
+        return json_null();
+    case 1:
+        return json_boolean(rand_r(random) & 1);
+    case 2:
+        return json_integer((json_int_t)(rand_r(random) % 3000) - 1000);
+    case 3:
+        return json_real(1.5);
+    case 4:
+        return json_array();
+    case 5:
+        return json_object();
+    case 6:
+        return json_pack("{s:s, s:s}", "carry", "sum", "date", "$time");
+    default:
+        return json_string(texts[(size_t)rand_r(random) / 3 % (sizeof texts / sizeof *texts)]);
+    }
+}
+
+/* Somewhere in value, something is put in another's place, taken away or added. */
+static void disturb(json_t *value, unsigned *random)
+{
+    size_t count = json_is_array(value) ? json_array_size(value) : json_object_size(value);
+    bool here = rand_r(random) / 5 % 4 == 0;
+    size_t at = count ? (size_t)rand_r(random) / 3 % count : 0;
+    void *iter = json_is_object(value) ? json_object_iter(value) : NULL;
+    for (size_t i = 0; iter && i < at; i++)
+        iter = json_object_iter_next(value, iter);
+    json_t *inner = json_is_array(value) ? json_array_get(value, at)
+                    : iter               ? json_object_iter_value(iter)
+                                         : NULL;
+    if (!here && (json_is_array(inner) || json_is_object(inner))) {
+        disturb(inner, random);
+        return;
+    }
+    int how = rand_r(random) / 3 % 3;
+    if (json_is_array(value) && count > 0) {
+        (void)(how == 0   ? json_array_remove(value, at)
+               : how == 1 ? json_array_set_new(value, at, some_value(random))
+                          : json_array_append(value, inner));
+    } else if (iter) {
+        char key[128];
+        (void)snprintf(key, sizeof key, "%s", json_object_iter_key(iter));
+        (void)(how == 0   ? json_object_del(value, key)
+               : how == 1 ? json_object_set_new(value, key, some_value(random))
+                          : json_object_set_new(value, "when", some_value(random)));
+    }
+}
+
+/* A definition with faults at random places is compiled or refused with a reason; nothing else happens. */
+static void no_file_is_too_odd(void **state)
+{
+    (void)state;
+    static const char *const files[] = {SB_TEST_THINGS "/views/everything.json",
+                                        SB_TEST_VIEWS "/customer_orders.json",
+                                        SB_TEST_VIEWS "/payments_daily.json"};
+    unsigned random = 7;
+    int refused = 0;
+    int compiled = 0;
+    for (int i = 0; i < 1500; i++) {
+        json_t *body = NULL;
+        sb_view_definition_t *view = NULL;
+        sb_error_t err = SB_ERROR_INIT;
+        assert_ok(sb_json_read_file(&body, files[i % 3], NULL, &err), &err);
+        json_t *copy = json_deep_copy(body);
+        for (int k = 0; k <= i % 3; k++)
+            disturb(copy, &random);
+        sb_code_t code = sb_view_definition_new(&view, copy, &err);
+        assert_true(code == SB_OK || (code == SB_INVALID && err.message[0]));
+        assert_true((code == SB_OK) == (view != NULL));
+        compiled += code == SB_OK;
+        refused += code != SB_OK;
+        sb_view_definition_free(&view);
+        json_decref(copy);
+        json_decref(body);
+    }
+    assert_true(compiled > 50 && refused > 500);
+}
+
+static void a_broken_zone_file_is_refused(void **state)
+{
+    (void)state;
+    static char bytes[65536];
+    char directory[] = "/tmp/sb-zone-XXXXXX";
+    char path[64];
+    unsigned random = 11;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_buf_t whole = SB_BUF_INIT;
+    FILE *file = fopen("/usr/share/zoneinfo/Europe/Berlin", "rbe");
+    assert_non_null(file);
+    size_t length = fread(bytes, 1, sizeof bytes, file);
+    assert_int_equal(fclose(file), 0);
+    assert_true(length > 100);
+    assert_non_null(mkdtemp(directory));
+    (void)snprintf(path, sizeof path, "%s/Zone", directory);
+    assert_int_equal(setenv("TZDIR", directory, 1), 0);
+    int refused = 0;
+    for (int i = 0; i < 400; i++) {
+        sb_view_zone_t zone;
+        sb_buf_reset(&whole);
+        sb_buf_add(&whole, bytes, i % 2 ? length : (size_t)rand_r(&random) % length);
+        for (int k = 0; k < 1 + i % 4 && whole.len > 0;
+             k++) /* in the head of a block or behind the list, mostly */
+            whole.ptr[(size_t)rand_r(&random) % (i % 3            ? whole.len
+                                                 : whole.len < 44 ? whole.len
+                                                                  : 44)] = (char)rand_r(&random);
+        file = fopen(path, "wbe");
+        assert_non_null(file);
+        assert_int_equal(fwrite(sb_buf_text(&whole), 1, whole.len, file), whole.len);
+        assert_int_equal(fclose(file), 0);
+        if (sb_view_zone_load(&zone, "Zone", &err) == SB_OK) {
+            (void)sb_view_zone_day(&zone, INT64_C(4000000000) * 1000000);
+            sb_view_zone_fini(&zone);
+        } else {
+            refused++;
+        }
+    }
+    assert_true(refused > 100);
+    assert_int_equal(unsetenv("TZDIR"), 0);
+    assert_int_equal(remove(path), 0);
+    assert_int_equal(remove(directory), 0);
+    sb_buf_fini(&whole);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_seed_views_compile),
-        cmocka_unit_test(a_definition_knows_what_it_reads),
-        cmocka_unit_test(a_fault_is_named_with_its_place),
+        cmocka_unit_test(the_seed_views_compile),          cmocka_unit_test(a_definition_knows_what_it_reads),
+        cmocka_unit_test(a_fault_is_named_with_its_place), cmocka_unit_test(no_file_is_too_odd),
+        cmocka_unit_test(a_broken_zone_file_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

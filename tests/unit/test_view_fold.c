@@ -13,6 +13,7 @@ typedef struct folding {
     sb_view_definition_t *view;
     sb_view_fold_t *fold;
     int64_t seq;
+    int64_t stream;
 } folding_t;
 
 static const char definition[] =
@@ -33,15 +34,20 @@ static const char definition[] =
     "\"x.gone\":{\"delete\":true},"
     "\"x.both\":[{\"key\":\"/from\",\"sub\":{\"n\":\"/n\"}},{\"key\":\"/to\",\"add\":{\"n\":\"/n\"}}]}}]}";
 
-static void open_fold(folding_t *f, size_t bytes_max)
+static void open_fold_of(folding_t *f, const char *text, size_t bytes_max)
 {
     sb_error_t err = SB_ERROR_INIT;
     json_t *body = NULL;
-    *f = (folding_t){NULL, NULL, 0};
-    assert_ok(sb_json_parse(&body, sb_slice(definition), "view", &err), &err);
+    *f = (folding_t){NULL, NULL, 0, 1};
+    assert_ok(sb_json_parse(&body, sb_slice(text), "view", &err), &err);
     assert_ok(sb_view_definition_new(&f->view, body, &err), &err);
     assert_ok(sb_view_fold_new(&f->fold, f->view, bytes_max, &err), &err);
     json_decref(body);
+}
+
+static void open_fold(folding_t *f, size_t bytes_max)
+{
+    open_fold_of(f, definition, bytes_max);
 }
 
 static void close_fold(folding_t *f)
@@ -55,6 +61,7 @@ static sb_code_t try_apply(folding_t *f, const char *type, const char *data, sb_
     sb_view_input_t input = {.event = sb_view_definition_event(f->view, sb_slice(type)),
                              .seq = ++f->seq,
                              .time_us = f->seq * 1000000,
+                             .stream = f->stream,
                              .data = sb_slice(data)};
     assert_true(input.event >= 0);
     return sb_view_fold_apply(f->fold, &input, err);
@@ -269,6 +276,79 @@ static void many_rows_keep_their_values(void **state)
     close_fold(&f);
 }
 
+/* ---- decimals, dates, arrays, joined keys, the carry ---- */
+
+static const char richer[] =
+    "{\"view\":\"r\",\"version\":1,\"carry\":{\"columns\":[{\"name\":\"d\",\"type\":\"numeric(6,2)\"},{"
+    "\"name\":"
+    "\"who\",\"type\":\"text\"}],\"on\":{\"x.add\":{\"set\":{\"who\":\"/who\"},\"add\":{\"d\":\"/d\"}},"
+    "\"x.gone\":{\"delete\":true}}},\"tables\":[{\"name\":\"t\",\"key\":{\"column\":\"id\",\"type\":\"text\","
+    "\"from\":{\"join\":[\"/a\",\"/"
+    "b\"]}},\"columns\":[{\"name\":\"d\",\"type\":\"numeric(6,2)\",\"default\":\"0.1\"},"
+    "{\"name\":\"day\",\"type\":\"date\"},{\"name\":\"list\",\"type\":\"jsonb\",\"items\":2},{\"name\":"
+    "\"before\","
+    "\"type\":\"numeric(6,2)\"},{\"name\":\"high\",\"type\":\"numeric(6,2)\"}],\"on\":{\"x.add\":{\"add\":{"
+    "\"d\":\"/d\"},"
+    "\"max\":{\"high\":\"/d\"},\"set\":{\"day\":{\"date\":\"/at\",\"zone\":\"Europe/"
+    "Berlin\"},\"before\":{\"carry\":\"d\"}},"
+    "\"append\":{\"list\":\"/"
+    "d\"}},\"x.who\":{\"key\":{\"carry\":\"who\"},\"when\":{\"carry\":\"who\",\"operator\":\"!=\","
+    "\"value\":\"nobody\"},\"sub\":{\"d\":{\"carry\":\"d\"}}},\"x.gone\":{\"key\":\"/"
+    "a\",\"delete\":true}}}]}";
+
+static void decimals_are_exact_and_overflow_is_noticed(void **state)
+{
+    (void)state;
+    folding_t f;
+    open_fold_of(&f, richer, MIB);
+    apply(&f, "x.add", "{\"a\":\"k\",\"b\":1,\"d\":0.2,\"at\":\"2026-03-28T23:30:00Z\"}");
+    assert_row(&f, "k/1", "\"0.30\" \"2026-03-29\" [0.2] null \"0.20\"");
+    apply(&f, "x.add",
+          "{\"a\":\"k\",\"b\":1,\"d\":\"-10.05\",\"at\":\"2026-03-29T22:30:00Z\"}"); /* summer time */
+    assert_row(&f, "k/1", "\"-9.75\" \"2026-03-30\" [0.2, \"-10.05\"] \"0.20\" \"0.20\"");
+    apply(&f, "x.add", "{\"a\":\"k\",\"b\":1,\"d\":1e1}");
+    assert_row(&f, "k/1", "\"0.25\" \"2026-03-30\" [\"-10.05\", 1e1] \"-9.85\" \"10.00\"");
+    apply(&f, "x.add", "{\"a\":\"k\",\"b\":1,\"d\":9999.99}"); /* six digits: 9999.99 is the most */
+    assert_parked(&f, 0, "k/1", 4, "d overflows");
+    assert_parked(&f, 1, "1", 4, "d overflows"); /* the sum in the carry, too */
+    f.stream = 2;
+    apply(&f, "x.add", "{\"a\":\"m\",\"b\":true,\"d\":0.001}");
+    assert_parked(&f, 2, "m/true", 5, "more decimals");
+    f.stream = 3;
+    apply(&f, "x.add", "{\"a\":\"a/b\",\"b\":\"~\",\"d\":0}");
+    assert_row(&f, "a~1b/~0", "\"0.10\" null [0] null \"0.00\"");
+    apply(&f, "x.add", "{\"a\":\"k\",\"b\":1.5,\"d\":0}");
+    assert_parked(&f, 4, NULL, 7, "no text, integer");
+    close_fold(&f);
+}
+
+static void the_carry_is_what_earlier_events_left(void **state)
+{
+    (void)state;
+    folding_t f;
+    open_fold_of(&f, richer, MIB);
+    apply(&f, "x.who", "{}"); /* nobody was named yet: about no row */
+    assert_int_equal(sb_view_fold_rows(f.fold, 0)->count, 0);
+    apply(&f, "x.add", "{\"a\":\"k\",\"b\":1,\"d\":5,\"who\":\"ann\"}");
+    apply(&f, "x.who", "{}");
+    assert_row(&f, "ann", "\"-4.90\" null null null null");
+    apply(&f, "x.add", "{\"a\":\"k\",\"b\":1,\"d\":0,\"who\":\"nobody\"}");
+    apply(&f, "x.who", "{}"); /* the condition does not hold */
+    assert_row(&f, "nobody", "-");
+    apply(&f, "x.gone", "{\"a\":\"k\"}");
+    apply(&f, "x.add", "{\"a\":\"k\",\"b\":2,\"d\":1}");
+    assert_row(&f, "k/2", "\"1.10\" null [1] null \"1.00\""); /* forgotten with the carry's row */
+    assert_int_equal(sb_view_fold_parked_count(f.fold), 0);
+    apply(&f, "x.add", "{\"a\":\"z\",\"b\":1,\"d\":1,\"who\":7}"); /* the carry is parked, the row is not */
+    assert_parked(&f, 0, "1", 8, "who is not a string");
+    assert_row(&f, "z/1", "\"1.10\" null [1] \"1.00\" \"1.00\"");
+    apply(&f, "x.add", "{\"a\":\"z\",\"b\":1,\"d\":1}"); /* what is computed from it is */
+    assert_parked(&f, 1, "z/1", 9, "carry, which is parked");
+    apply(&f, "x.who", "{}");
+    assert_parked(&f, 2, NULL, 10, "carry, which is parked");
+    close_fold(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +360,8 @@ int main(void)
         cmocka_unit_test(a_key_that_is_too_long_is_parked),
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(many_rows_keep_their_values),
+        cmocka_unit_test(decimals_are_exact_and_overflow_is_noticed),
+        cmocka_unit_test(the_carry_is_what_earlier_events_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
