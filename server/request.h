@@ -30,9 +30,10 @@ typedef struct sb_query_pair {
 typedef struct sb_wait {
     bool park;        /* a worker's answer: there is nothing yet */
     int64_t until_us; /* monotonic */
-    int64_t seen;     /* sb_tail_seen before the store was asked */
-    int64_t at;       /* where the next look begins */
-    bool counted;     /* tail.c's: a worker has it */
+    int64_t seen;    /* sb_tail_seen before the store was asked; -1: whatever it is, but not before next_us */
+    int64_t next_us; /* monotonic: no look before */
+    int64_t at;      /* where the next look begins */
+    bool counted;    /* tail.c's: a worker has it */
 } sb_wait_t;
 
 struct sb_request;

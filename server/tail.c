@@ -148,7 +148,7 @@ static void serve(sb_tail_t *tail, bool end)
         request->stream.ended |= end;
         if (end || now >= request->wait.until_us)
             sb_http_done(request);
-        else if (request->wait.seen < seen)
+        else if (request->wait.seen < seen && now >= request->wait.next_us)
             read_again(tail, request);
         else
             put_back(tail, request);

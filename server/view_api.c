@@ -7,7 +7,8 @@
 #include "server/problem.h"
 #include "server/tail.h"
 
-#define WAIT_MS 5000 /* for after_seq without wait */
+#define WAIT_MS       5000 /* for after_seq without wait */
+#define LOOK_EVERY_MS INT64_C(20)
 
 static void member(sb_buf_t *out, const char *name, const char *value)
 {
@@ -69,7 +70,8 @@ static sb_code_t wait_for_view(const sb_worker_t *worker, sb_request_t *request,
     if (!sb_request_query(request, "wait"))
         wait_ms = wait_max < WAIT_MS ? wait_max : WAIT_MS;
     request->wait.until_us = request->started_us + wait_ms * 1000;
-    request->wait.seen = -1; /* the view moves after the number that wakes who waits: it is looked at often */
+    request->wait.seen =
+        -1; /* the view moves after the number that wakes who waits: it is looked at by the clock */
     request->answer_type = NULL;
     request->retry_after_s = 0;
     return code;
@@ -82,6 +84,7 @@ static sb_code_t answer_view(sb_request_t *request, sb_code_t code, const sb_has
     if (code == SB_TIMEOUT && request->wait.until_us > sb_mono_us()) {
         sb_problem(request, err);
         request->wait.park = true;
+        request->wait.next_us = sb_mono_us() + LOOK_EVERY_MS * 1000;
         return SB_OK;
     }
     if (code != SB_OK)
