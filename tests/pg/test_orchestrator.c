@@ -321,6 +321,22 @@ static void operators_pause_resume_skip_and_cancel(void **state)
     engine_stop(&engine);
 }
 
+/* Its command is lost when the verb is refused: only the saga's own clock sends it again. */
+static void a_refused_verb_stops_no_clock(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_saga(&engine, NULL);
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_RESUME, NULL, NULL), SB_CONFLICT);
+    stage->play->deaf = false;
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    engine_stop(&engine);
+}
+
 static atomic_bool let_undo, saw_other;
 
 /* The flight is refused once, and the car cannot be given back before it may. */
@@ -463,6 +479,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(too_many_open_sagas_are_refused, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(many_sagas_with_lost_and_repeated_messages_all_end, stage_set_up,
                                         stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_refused_verb_stops_no_clock, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(operators_pause_resume_skip_and_cancel, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_saga_goes_back_to_a_step_with_another_input_over_a_restart,
