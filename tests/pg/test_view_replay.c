@@ -124,13 +124,15 @@ static void a_view_that_was_never_projected_can_be_replayed(void **state)
 typedef struct doomed {
     const char *uri;
     sb_replay_phase_t phase;
+    int pass;      /* at the earliest */
+    int64_t bytes; /* of memory */
 } doomed_t;
 
 static sb_code_t die_in_phase(void *context, const sb_replay_progress_t *progress, sb_error_t *err)
 {
     const doomed_t *doomed = context;
     (void)err;
-    if (progress->phase == doomed->phase)
+    if (progress->phase == doomed->phase && progress->pass >= doomed->pass)
         (void)kill(getpid(), SIGKILL);
     return SB_OK;
 }
@@ -140,9 +142,19 @@ static int run_doomed(void *context)
     doomed_t *doomed = context;
     sb_replay_report_t report;
     sb_error_t err = SB_ERROR_INIT;
-    return sb_world_replay(doomed->uri, "order_summary", 100, die_in_phase, doomed, &report, &err) == SB_OK
-               ? 0
-               : 1;
+    sb_catalog_t *catalog = NULL;
+    if (sb_catalog_new(&catalog, &err) != SB_OK)
+        return 2;
+    sb_replay_config_t config = {.pg_uri = doomed->uri,
+                                 .catalog = catalog,
+                                 .view = "order_summary",
+                                 .range_seqs = 100,
+                                 .memory_bytes = doomed->bytes,
+                                 .on_progress = die_in_phase,
+                                 .context = doomed};
+    sb_code_t code = sb_replay_run(&config, &report, &err);
+    sb_catalog_free(&catalog);
+    return code == SB_OK ? 0 : 1;
 }
 
 static void a_crash_at_each_stage_leaves_the_live_view(void **state)
@@ -155,8 +167,12 @@ static void a_crash_at_each_stage_leaves_the_live_view(void **state)
     sb_world_append(&world, 21, 600, 30, 50);
     sb_world_project(&world, 100);
     char *live = sb_world_rows(&world, "order_summary", 0);
-    for (int phase = SB_REPLAY_READ; phase <= SB_REPLAY_SWITCH; phase++) {
-        doomed_t doomed = {world.uri, (sb_replay_phase_t)phase};
+    const doomed_t ends[] = {
+        {world.uri, SB_REPLAY_READ, 1, 0},        {world.uri, SB_REPLAY_LOAD, 1, 0},
+        {world.uri, SB_REPLAY_READ, 2, 64 << 10}, {world.uri, SB_REPLAY_LOAD, 2, 64 << 10},
+        {world.uri, SB_REPLAY_CATCH_UP, 1, 0},    {world.uri, SB_REPLAY_SWITCH, 1, 0}};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        doomed_t doomed = ends[i];
         sb_test_process_t child = {0};
         sb_test_fork(&child, run_doomed, &doomed);
         assert_true(sb_test_wait(&child, 30000));
@@ -199,7 +215,7 @@ static void a_listener_can_stop_a_replay_at_each_stage(void **state)
     sb_world_project(&world, 100);
     for (int phase = SB_REPLAY_READ; phase <= SB_REPLAY_SWITCH; phase++) {
         sb_error_t err = SB_ERROR_INIT;
-        doomed_t doomed = {world.uri, (sb_replay_phase_t)phase};
+        doomed_t doomed = {world.uri, (sb_replay_phase_t)phase, 0, 0};
         assert_code(SB_STOPPED,
                     sb_world_replay(world.uri, "order_summary", 100, refuse_in_phase, &doomed, &report, &err),
                     &err);
@@ -486,6 +502,40 @@ static void a_view_is_built_as_of_an_event(void **state)
     sb_world_close(&world);
 }
 
+/* Two million events: by passes and by several connections, as the projector has them. */
+static void a_long_history_is_rebuilt_as_it_was_projected(void **state)
+{
+    (void)state;
+    if (!getenv("SB_TEST_LONG"))
+        skip();
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    seen_t seen;
+    sb_world_open(&world);
+    for (int piece = 0; piece < 20; piece++) {
+        sb_world_append(&world, 300 + piece, 100000, 100000, 99991);
+        sb_world_project(&world, 1000);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        char *live = sb_world_rows(&world, views[i], 1);
+        compare_view(&world, views[i], SB_REPLAY_VERIFY, 0, &report, &seen);
+        assert_alike(&report);
+        sb_replay_config_t config = {.pg_uri = world.uri,
+                                     .catalog = world.catalog,
+                                     .view = views[i],
+                                     .jobs = 3,
+                                     .memory_bytes = 24 << 20};
+        assert_ok(sb_replay_run(&config, &report, &err), &err);
+        assert_true(report.passes > 1);
+        char *after = sb_world_rows(&world, views[i], 0);
+        assert_same(live, after, views[i]);
+        free(live);
+        free(after);
+    }
+    sb_world_close(&world);
+}
+
 /* ---- others at work ---- */
 
 typedef struct rival {
@@ -654,6 +704,7 @@ int main(void)
         cmocka_unit_test(a_rollback_catches_up_and_goes_both_ways),
         cmocka_unit_test(all_views_are_rebuilt_in_one_pass),
         cmocka_unit_test(a_view_is_built_as_of_an_event),
+        cmocka_unit_test(a_long_history_is_rebuilt_as_it_was_projected),
         cmocka_unit_test(a_second_replay_of_a_view_is_refused),
         cmocka_unit_test(appends_and_the_live_projector_go_on_during_a_replay),
         cmocka_unit_test(the_switch_keeps_grants_and_what_people_built),
