@@ -271,7 +271,8 @@ static sb_code_t decide_input(sb_orchestrator_t *o, sb_touch_t *touch, const sb_
         if (decision.refused) {
             item->code = SB_CONFLICT;
             item->refusal = decision.refusal;
-            touch->wake_us = decision.wake_us; /* its clock runs on: no saga stands still for a refused verb */
+            touch->wake_us =
+                decision.wake_us; /* its clock runs on: no saga stands still for a refused verb */
             return SB_OK;
         }
         if (!fill_fallbacks(o, touch, &decision))

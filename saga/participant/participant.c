@@ -22,9 +22,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A batch is answered as a whole. Large ones gather all open sagas into one convoy, which goes from
- * participant to participant while the others have nothing to do. */
-#define BATCH_MAX       8
+/* A batch is answered as a whole. Long ones gather all open sagas into one convoy, which goes from
+ * participant to participant while the others have nothing to do; short ones pay a commit for few commands.
+ * So it is the time that is held: as many commands as the last batch would have carried out in it. */
+#define BATCH_MIN       8
+#define BATCH_MAX       32
+#define BATCH_US        8000
 #define POLL_MS         250
 #define SETTLE_MS       100 /* at most so long after a batch its replies are known to be out, then its offsets */
 #define TELL_US         10000000 /* a failure that lasts is said so often */
@@ -60,6 +63,8 @@ struct sb_participant {
     int64_t unsettled_us; /* since when offsets cannot be committed; 0: they can */
     int64_t told_us;      /* when that was said last */
     bool reply_lost;      /* since then: its command must come again */
+    int batch_max;        /* commands of the next batch */
+    int64_t began_us;     /* the batch in hand, at its first command */
     int alone;            /* commands left to take one at a time after a batch failed */
 };
 
@@ -140,6 +145,7 @@ static sb_code_t on_message(void *context, const sb_message_t *message, sb_error
         if (code != SB_OK)
             return code;
         p->in_transaction = true;
+        p->began_us = sb_mono_us();
     }
     return handle(p, message, &in, err);
 }
@@ -243,17 +249,27 @@ static void start_over(sb_participant_t *p)
         sb_consumer_close(&p->consumer, CLOSE_MS); /* opened anew at its last commit */
 }
 
+static void fit_batch(sb_participant_t *p, int count)
+{
+    int64_t each_us = (sb_mono_us() - p->began_us) / count;
+    int64_t fits = BATCH_US / (each_us > 0 ? each_us : 1);
+    p->batch_max = fits < BATCH_MIN ? BATCH_MIN : fits > BATCH_MAX ? BATCH_MAX : (int)fits;
+}
+
 /* Takes one batch through. On failure nothing of it is committed here, or it is and its commands come again.
  */
 static sb_code_t one_batch(sb_participant_t *p, sb_error_t *err)
 {
     int count = 0;
     p->reply_count = 0;
-    sb_code_t code =
-        sb_consumer_poll(p->consumer, p->alone > 0 ? 1 : BATCH_MAX, poll_ms(p), on_message, p, &count, err);
+    sb_code_t code = sb_consumer_poll(p->consumer, p->alone > 0 ? 1 : p->batch_max, poll_ms(p), on_message, p,
+                                      &count, err);
     p->unsettled += code == SB_OK ? count : BATCH_MAX; /* how many it had when it failed is not said */
+    bool began = p->in_transaction;
     if (code == SB_OK && count > 0)
         code = finish_batch(p, err);
+    if (code == SB_OK && began)
+        fit_batch(p, count);
     sb_producer_poll(p->producer, 0);
     if (code == SB_OK && must_settle(p))
         code = settle(p, err);
@@ -359,6 +375,7 @@ sb_code_t sb_participant_open(sb_participant_t **out, const sb_participant_confi
     atomic_init(&p->stopping, false);
     sb_barrier_answer_init(&p->answer);
     sb_barrier_later_init(&p->later);
+    p->batch_max = BATCH_MIN;
     sb_code_t code = p->name && p->pg_uri && p->schema
                          ? configure(p, config, err)
                          : sb_fail(err, SB_NO_MEMORY, "participant %s: out of memory", config->name);
