@@ -155,7 +155,7 @@ static void check_that_it_was_real(void)
     }
     need("sagas", whole, sagas * 8 / 10);
     need("compensated", findings.compensated, whole * 15 / 100);
-    need("completed", findings.completed, whole * 5 / 100);
+    need("completed", findings.completed, whole * 2 / 100);
     need("cancels answered", findings.cancelled_calls, sagas / 100);
     need("another input under a known key, refused", findings.refused_other, sagas / 100);
     need("steps whose outcome stayed unknown",
