@@ -67,9 +67,9 @@ struct sb_fetched {
     sb_event_t event;
     sb_message_info_t info;
     sb_buf_t scratch;
-    char *fault;      /* why it is no event; NULL: it is one */
-    char *copy;       /* what an event of the store borrows from */
-    char *own;        /* what a small record was copied to; stays with the memory */
+    char *fault; /* why it is no event; NULL: it is one */
+    char *copy;  /* what an event of the store borrows from */
+    char *own;   /* what a small record was copied to; stays with the memory */
     size_t own_size;
     sb_entry_t entry; /* the first subscription's */
     bool entry_taken;
@@ -199,7 +199,7 @@ struct sb_subscriber {
     atomic_bool stopping;
     atomic_bool lanes_stop;
 
-    _Atomic(sb_fetched_t *) done;       /* large records that nobody needs: the fetching thread destroys them */
+    _Atomic(sb_fetched_t *) done; /* large records that nobody needs: the fetching thread destroys them */
     _Atomic(sb_fetched_t *) given_back; /* memory that nobody needs */
 
     /* the fetching thread's */

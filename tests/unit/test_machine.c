@@ -244,7 +244,8 @@ static void what_an_operator_must_look_at_is_tried_on(void **state)
     gives(1, set_up_wrong(0), "step.retried a 1.2 at 5001, attention a > 5001");
     assert_true(play.state.attention);
     timer(5001, " > do a 1.2 > 5011");
-    gives(5002, set_up_wrong(0), "step.retried a 1.3 at 10002 > 10002"); /* past the two tries of its policy */
+    gives(5002, set_up_wrong(0),
+          "step.retried a 1.3 at 10002 > 10002"); /* past the two tries of its policy */
     verb(6000, SB_SAGA_IN_RETRY, 0, "step.retried a 1.3 at 6000 > do a 1.3 > 6010");
     done(6001, 0, "step.completed a, completed");
     assert_false(play.state.attention);
