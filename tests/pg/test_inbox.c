@@ -156,6 +156,24 @@ static void a_member_that_stands_still_in_a_transaction_does_not_keep_its_partit
     sb_pg_close(&busy);
 }
 
+/* Whoever takes over before the first record of the new topic is handled has a position: at its beginning. */
+static void a_topic_made_anew_is_not_begun_as_if_there_were_no_position(void **state)
+{
+    (void)state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_inbox_claim_t claimed;
+    sb_inbox_save_t before = save_of(claim(&claimed), 0, 5000);
+    before.mark.incarnation = 0;
+    assert_ok(sb_inbox_save(pg, SUB, &before, 1, &err), &err);
+    assert_ok(sb_inbox_begin_again(pg, SUB, TOPIC, 0, claimed.epoch, &err), &err);
+    assert_int_not_equal(claim(&claimed), before.epoch);
+    assert_int_equal(claimed.mark.next_offset, 0);
+    sb_inbox_save_t first = save_of(claimed.epoch, 0, 1);
+    first.mark.incarnation = 0;
+    assert_ok(sb_inbox_save(pg, SUB, &first, 1, &err), &err);
+    assert_int_equal(sb_test_pg_int(pg, "SELECT next_offset FROM position"), 1);
+}
+
 /* ---- releasing keys ---- */
 
 #define HOLD(key)                                                                                            \
@@ -225,6 +243,7 @@ int main(void)
         CASE(a_position_never_goes_back),
         CASE(rows_of_another_life_of_the_store_stay_until_their_own_position_passes),
         CASE(a_member_that_stands_still_in_a_transaction_does_not_keep_its_partition),
+        CASE(a_topic_made_anew_is_not_begun_as_if_there_were_no_position),
         CASE(a_key_that_came_in_the_midst_of_a_discard_is_not_freed_under_its_member),
     };
     return cmocka_run_group_tests_name("inbox", tests, sb_test_pg_start, sb_test_pg_stop);
