@@ -10,7 +10,7 @@
 #define WAIT_NEWS                                                                                            \
     "wait:answer when there is an event, or an empty page after this long (30s, at most http.wait_max_ms)"
 #define AFTER_SEQ                                                                                            \
-    "after_seq:the seq of an event that must be in the rows; 504 when it is not in time;wait:how long for "  \
+    "after_seq:the seq of an event that must be in the rows, 504 when it is not in time;wait:how long for "  \
     "that "                                                                                                  \
     "(default 5s);"
 #define PAGE "limit:rows a page, 1 to 500 (default 50);cursor:next_cursor of the page before"
@@ -35,7 +35,7 @@ const sb_route_t sb_routes[] = {
      "sagas", "wait:answer when it is over, or 202 after this long (30s, at most http.wait_max_ms)",
      "SagaStart", "SagaBrief", 201},
     {"GET", "/v1/sagas", READ, NULL, sb_get_sagas, "A page of sagas, newest first.", "sagas",
-     "status:started, completed, compensating, compensated or failed;type:saga type;key:business key; with "
+     "status:started, completed, compensating, compensated or failed;type:saga type;key:business key, with "
      "type alone: that one saga, with its steps;step:the step that hangs, or turned the saga "
      "back;participant:of that step;error:part of its error text;fingerprint:of its error, as a page shows "
      "it: the same for errors that differ in numbers only;started_after:RFC 3339 time;started_before:RFC "

@@ -73,6 +73,18 @@ static void every_changing_route_has_a_scope(void **state)
     }
 }
 
+static void assert_parameters_are_names(const json_t *operation, const char *pattern)
+{
+    size_t i;
+    json_t *parameter;
+    json_array_foreach(json_object_get(operation, "parameters"), i, parameter)
+    {
+        const char *name = json_string_value(json_object_get(parameter, "name"));
+        if (!name || !*name || strspn(name, "abcdefghijklmnopqrstuvwxyz_") != strlen(name))
+            fail_msg("%s: parameter \"%s\"", pattern, name ? name : "");
+    }
+}
+
 static void openapi_names_every_route_and_only_schemas_that_are_there(void **state)
 {
     (void)state;
@@ -97,6 +109,7 @@ static void openapi_names_every_route_and_only_schemas_that_are_there(void **sta
             json_object_get(json_object_get(json_object_get(document, "paths"), path), method);
         if (!operation)
             fail_msg("%s %s is missing", route->method, route->pattern);
+        assert_parameters_are_names(operation, route->pattern);
         for (const char *name = route->request; name && *name;) { /* "One;content/type:Other" */
             char schema[64];
             size_t length = strcspn(name, ";");
