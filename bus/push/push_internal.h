@@ -46,6 +46,14 @@ typedef struct sb_push_again {
     size_t key_length;
 } sb_push_again_t;
 
+/* The dead letter that was sent again last and got no answer. */
+typedef struct sb_push_silence {
+    int64_t no; /* 0: none */
+    uint32_t tries;
+    int64_t tried_us;
+    int64_t due_us; /* nothing is sent again before */
+} sb_push_silence_t;
+
 typedef struct sb_push_slot {
     char name[SB_PUSH_NAME_MAX + 1];
     sb_lease_t lease; /* epoch 0: not owned */
@@ -61,6 +69,9 @@ typedef struct sb_push_slot {
     bool domain_only;
     int flying;
     sb_push_again_t again;
+    sb_push_silence_t silence;
+    int64_t probed_no; /* the entry that was the last probe */
+    int64_t well_us;   /* when the endpoint last took or refused an event */
 
     bool paused;
     bool any_held;         /* keys are held back */
@@ -127,6 +138,11 @@ SB_MUST_CHECK sb_code_t sb_push_slot_landed(sb_push_t *push, sb_push_slot_t *slo
 /* Sends the event unless a limit is reached: *sent. *due_us goes down to when it may be. */
 SB_MUST_CHECK sb_code_t sb_push_slot_send(sb_push_t *push, sb_push_slot_t *slot, const sb_event_t *event,
                                           int64_t no, bool *sent, int64_t *due_us, sb_error_t *err);
+
+/* Whether a failure is a try of the event: not when the endpoint is away, which says nothing about the event.
+ * tried_us: of its failure before this one. */
+bool sb_push_slot_counts(const sb_push_slot_t *slot, const sb_push_flight_t *flight, int64_t tried_us);
+uint32_t sb_push_slot_pause_ms(const sb_push_slot_t *slot, uint32_t tries);
 
 /* ---- push_redrive.c ---- */
 

@@ -114,6 +114,11 @@ sb_code_t sb_push_redrive(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_us
     if (slot->again.active || (!slot->any_due && !slot->again.key) ||
         slot->flying >= (int)slot->definition->at_once)
         return SB_OK;
+    if (slot->silence.due_us > sb_mono_us()) {
+        if (slot->silence.due_us < *due_us)
+            *due_us = slot->silence.due_us;
+        return SB_OK;
+    }
     sb_code_t code = find_key(push, slot, err);
     if (code == SB_OK)
         code = find_letter(push, slot, &rows, err);
@@ -129,13 +134,26 @@ sb_code_t sb_push_redrive(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_us
 
 /* ---- what came of it ---- */
 
+/* No answer: it stays due, and goes again as an event does. True: it was the last try. */
+static bool was_silent(sb_push_slot_t *slot, const sb_push_flight_t *flight)
+{
+    sb_push_silence_t *silence = &slot->silence;
+    if (silence->no != slot->again.no)
+        *silence = (sb_push_silence_t){.no = slot->again.no};
+    bool counts = sb_push_slot_counts(slot, flight, silence->tried_us);
+    silence->tries += counts;
+    silence->tried_us = sb_mono_us();
+    silence->due_us = silence->tried_us + (int64_t)sb_push_slot_pause_ms(slot, silence->tries) * 1000;
+    return counts && !sb_retry_allowed(&slot->definition->retry, silence->tries);
+}
+
 sb_code_t sb_push_redrive_landed(sb_push_t *push, sb_push_slot_t *slot, const sb_push_flight_t *flight,
                                  sb_error_t *err)
 {
     sb_code_t code = SB_OK;
     slot->again.active = false;
     if (flight->cancelled || flight->verdict == SB_PUSH_WAIT || flight->verdict == SB_PUSH_GONE ||
-        flight->verdict == SB_PUSH_SILENT) {
+        (flight->verdict == SB_PUSH_SILENT && !was_silent(slot, flight))) {
         sb_push_redrive_forget(slot); /* it is still due, and says nothing about the event */
     } else if (flight->verdict == SB_PUSH_DONE) {
         push->redriven++;
@@ -147,6 +165,7 @@ sb_code_t sb_push_redrive_landed(sb_push_t *push, sb_push_slot_t *slot, const sb
     } else {
         slot->failures++;
         push->failures++;
+        slot->silence = (sb_push_silence_t){.no = 0};
         code = sb_push_letter_failed(push, slot, flight->error, err);
         sb_push_redrive_forget(slot);
     }

@@ -69,6 +69,9 @@ sb_code_t sb_push_slot_open(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *e
     slot->any_held = true; /* until it is looked at */
     slot->hold_until_us = 0;
     slot->throttled = 0;
+    slot->silence = (sb_push_silence_t){.no = 0};
+    slot->probed_no = 0;
+    slot->well_us = 0;
     slot->open = true;
     sb_push_slot_say(slot, "");
     slot->problem_changed = true; /* what a predecessor said */
@@ -252,7 +255,9 @@ static sb_code_t send_ready(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_
     sb_code_t code = SB_OK;
     while (code == SB_OK && sent) {
         int64_t ready_us = INT64_MAX;
-        sb_push_entry_t *entry = sb_push_window_ready(&slot->window, sb_mono_us(), &ready_us);
+        bool probing = slot->breaker.state != SB_BREAKER_CLOSED;
+        sb_push_entry_t *entry =
+            sb_push_window_ready_after(&slot->window, probing ? slot->probed_no : 0, sb_mono_us(), &ready_us);
         if (!entry) {
             sooner(due_us, ready_us);
             break;
@@ -260,6 +265,8 @@ static sb_code_t send_ready(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_
         code = sb_push_slot_send(push, slot, &entry->event, entry->no, &sent, due_us, err);
         if (sent)
             entry->state = SB_PUSH_FLYING;
+        if (sent && probing)
+            slot->probed_no = entry->no;
     }
     return code;
 }
@@ -271,6 +278,18 @@ static sb_code_t renew(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *err)
         return SB_OK;
     sb_push_slot_close(slot);
     return sb_push_slot_open(push, slot, err);
+}
+
+/* A probe is an event's first: dead letters that are not taken would have all of them. */
+static sb_code_t send_both(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_us, sb_error_t *err)
+{
+    bool probing = slot->breaker.state != SB_BREAKER_CLOSED;
+    sb_code_t code = probing ? SB_OK : sb_push_redrive(push, slot, due_us, err);
+    if (code == SB_OK)
+        code = read_on(push, slot, err);
+    if (code == SB_OK)
+        code = send_ready(push, slot, due_us, err);
+    return code == SB_OK && probing ? sb_push_redrive(push, slot, due_us, err) : code;
 }
 
 sb_code_t sb_push_slot_move(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_us, sb_error_t *err)
@@ -285,11 +304,7 @@ sb_code_t sb_push_slot_move(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_
         if (code == SB_OK && slot->paused)
             return SB_OK;
         if (code == SB_OK)
-            code = sb_push_redrive(push, slot, due_us, err);
-        if (code == SB_OK)
-            code = read_on(push, slot, err);
-        if (code == SB_OK)
-            code = send_ready(push, slot, due_us, err);
+            code = send_both(push, slot, due_us, err);
     } while (code == SB_OK && slot->read_to != read_to && !atomic_load(&push->stopping) &&
              slot->window.next == slot->window.head);
     int dead = 0;
@@ -304,24 +319,32 @@ sb_code_t sb_push_slot_move(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_
 
 /* ---- what comes back ---- */
 
-static uint32_t pause_ms(const sb_push_slot_t *slot, uint32_t tries)
+uint32_t sb_push_slot_pause_ms(const sb_push_slot_t *slot, uint32_t tries)
 {
     return sb_retry_delay_ms(&slot->definition->retry, tries, sb_push_random());
+}
+
+/* The one that opened the breaker is like a probe. An endpoint that took another event since is not away. */
+bool sb_push_slot_counts(const sb_push_slot_t *slot, const sb_push_flight_t *flight, int64_t tried_us)
+{
+    bool closed = !flight->probing && slot->breaker.state == SB_BREAKER_CLOSED;
+    return closed || flight->verdict != SB_PUSH_SILENT || (tried_us > 0 && slot->well_us > tried_us);
 }
 
 static void wait_as_asked(sb_push_slot_t *slot, const sb_push_flight_t *flight)
 {
     int64_t ms = flight->retry_after_s >= 0 ? (int64_t)flight->retry_after_s * 1000
-                                            : (int64_t)pause_ms(slot, slot->throttled + 1);
+                                            : (int64_t)sb_push_slot_pause_ms(slot, slot->throttled + 1);
     slot->throttled++;
     slot->hold_until_us = sb_mono_us() + ms * 1000;
 }
 
 static void fail_entry(sb_push_slot_t *slot, sb_push_entry_t *entry, const sb_push_flight_t *flight)
 {
-    bool counts = !flight->probing || flight->verdict != SB_PUSH_SILENT;
+    bool counts = sb_push_slot_counts(slot, flight, entry->tried_us);
     bool endless = slot->window.order == SB_PUSH_ONE_BY_ONE;
     entry->tries += counts;
+    entry->tried_us = sb_mono_us();
     entry->state = SB_PUSH_WAITING;
     entry->failed_us = entry->failed_us ? entry->failed_us : sb_wall_us();
     (void)snprintf(entry->error, sizeof entry->error, "%s", flight->error);
@@ -333,7 +356,7 @@ static void fail_entry(sb_push_slot_t *slot, sb_push_entry_t *entry, const sb_pu
                slot->name, entry->event.seq, entry->tries);
         return;
     }
-    entry->due_us = sb_mono_us() + (int64_t)pause_ms(slot, entry->tries ? entry->tries : 1) * 1000;
+    entry->due_us = entry->tried_us + (int64_t)sb_push_slot_pause_ms(slot, entry->tries) * 1000;
     if (endless && !sb_retry_allowed(&slot->definition->retry, entry->tries)) {
         char text[sizeof slot->problem];
         (void)snprintf(text, sizeof text, "event %" PRId64 " is not taken, and later ones wait for it: %s",
@@ -351,6 +374,7 @@ static void judge_endpoint(sb_push_slot_t *slot, const sb_push_flight_t *flight)
     case SB_PUSH_REJECTED:
         sb_breaker_succeeded(&slot->breaker, flight->ticket);
         slot->throttled = 0;
+        slot->well_us = now_us;
         break;
     case SB_PUSH_FAILED:
     case SB_PUSH_SILENT:

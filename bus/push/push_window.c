@@ -124,10 +124,10 @@ sb_push_entry_t *sb_push_window_entry(sb_push_window_t *window, int64_t no)
     return no >= window->head && no < window->next ? slot_of(window, no) : NULL;
 }
 
-sb_push_entry_t *sb_push_window_ready(sb_push_window_t *window, int64_t now_us, int64_t *due_us)
+static sb_push_entry_t *find_ready(sb_push_window_t *window, int64_t from, int64_t to, int64_t now_us,
+                                   int64_t *due_us)
 {
-    *due_us = INT64_MAX;
-    for (int64_t no = window->head; no < window->next; no++) {
+    for (int64_t no = from; no < to; no++) {
         sb_push_entry_t *entry = slot_of(window, no);
         if (entry->state != SB_PUSH_WAITING)
             continue;
@@ -140,6 +140,20 @@ sb_push_entry_t *sb_push_window_ready(sb_push_window_t *window, int64_t now_us, 
             *due_us = entry->due_us;
     }
     return NULL;
+}
+
+sb_push_entry_t *sb_push_window_ready_after(sb_push_window_t *window, int64_t no, int64_t now_us,
+                                            int64_t *due_us)
+{
+    int64_t from = no < window->head ? window->head : no + 1;
+    *due_us = INT64_MAX;
+    sb_push_entry_t *entry = find_ready(window, from, window->next, now_us, due_us);
+    return entry ? entry : find_ready(window, window->head, from, now_us, due_us);
+}
+
+sb_push_entry_t *sb_push_window_ready(sb_push_window_t *window, int64_t now_us, int64_t *due_us)
+{
+    return sb_push_window_ready_after(window, 0, now_us, due_us);
 }
 
 int sb_push_window_decided(const sb_push_window_t *window, int *dead)

@@ -33,6 +33,7 @@ typedef struct sb_push_entry {
     sb_push_state_t state;
     uint32_t tries;     /* that count */
     int64_t due_us;     /* not sent before */
+    int64_t tried_us;   /* of the last failure; 0: none */
     int64_t failed_us;  /* wall time of the first failure; 0: none */
     const char *reason; /* of a dead one: failed, rejected, blocked */
     char error[200];    /* of the last failure */
@@ -67,6 +68,10 @@ sb_push_entry_t *sb_push_window_entry(sb_push_window_t *window, int64_t no);
 /* The oldest that may be sent now, NULL when there is none: then *due_us is when one may be, INT64_MAX: when
  * something else happens first. */
 sb_push_entry_t *sb_push_window_ready(sb_push_window_t *window, int64_t now_us, int64_t *due_us);
+
+/* The same, but those after number no come first: of a few that may go, each has its turn. */
+sb_push_entry_t *sb_push_window_ready_after(sb_push_window_t *window, int64_t no, int64_t now_us,
+                                            int64_t *due_us);
 
 /* How many from the head on are delivered or dead; *dead: how many of them are dead. */
 int sb_push_window_decided(const sb_push_window_t *window, int *dead);

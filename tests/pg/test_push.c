@@ -572,6 +572,73 @@ static void an_endpoint_that_is_away_makes_no_dead_letters(void **state)
     assert_soon(is_state(f, "running"), WAIT_MS);
 }
 
+/* Nothing else is there to send: the try that opens the breaker would be the event's last one. */
+static void an_endpoint_that_is_away_in_quiet_times_makes_none_either(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook",
+           HOOK(",\"retry\":{\"attempts\":3,\"delay\":20,\"max\":20},"
+                "\"breaker\":{\"failures\":3,\"successes\":1,\"open\":60}"));
+    set_rule(f, 0, "*", 503, -1, "", 0);
+    append(f, "k1", 2);
+    start(f, &first, "a");
+    assert_soon(hooks(f, NULL, 0) >= 6, WAIT_MS);
+    assert_int_equal(letters(f), 0);
+    no_rules(f);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, NULL, 204), 2);
+}
+
+/* The oldest event is one that the endpoint never answers: it must not be the only probe, for ever. */
+static void probes_are_of_every_key_in_turn(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook",
+           HOOK(",\"retry\":{\"attempts\":4,\"delay\":5,\"max\":5},"
+                "\"breaker\":{\"failures\":2,\"successes\":2,\"open\":60}"));
+    set_rule(f, 0, "*", 503, -1, "", 0);
+    append(f, "bad", 1);
+    start(f, &first, "a");
+    assert_soon(stats_of(&first).breakers_open == 1, WAIT_MS);
+    append(f, "good", 2);
+    set_rule(f, 0, "bad", 503, -1, "", 0);
+    assert_soon(hooks(f, "good", 204) == 2, WAIT_MS);
+    /* The others are taken between its tries: it is the event, and not the endpoint. */
+    for (int i = 0; i < 200 && letters(f) == 0; i++) {
+        append(f, "good", 1);
+        sb_test_sleep_ms(60);
+    }
+    assert_int_equal(letters(f), 1);
+    assert_soon(settled(f), WAIT_MS);
+}
+
+static void a_redrive_without_an_answer_ends_and_holds_nobody_up(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(RETRY PATIENT));
+    set_rule(f, 0, "bad", 503, -1, "", 0);
+    append(f, "bad", 1);
+    start(f, &first, "a");
+    assert_soon(settled(f) && letters(f) == 1, WAIT_MS);
+    redrive(f, "bad");
+    assert_soon(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.quarantine WHERE due_at IS NOT NULL") ==
+                    0,
+                WAIT_MS);
+    assert_int_equal(hooks(f, "bad", 0), 6); /* as often as an event */
+    stop(&first);
+
+    /* With the breaker open it had every probe. */
+    define(f, "hook",
+           "{\"subscription\":\"hook\",\"version\":2,\"types\":[\"order.*\"],\"endpoint\":\"shop\","
+           "\"retry\":{\"attempts\":9,\"delay\":5,\"max\":5},"
+           "\"breaker\":{\"failures\":1,\"open\":60}}");
+    redrive(f, "bad");
+    start(f, &first, "b");
+    assert_soon(stats_of(&first).breakers_open == 1, WAIT_MS);
+    append(f, "good", 3);
+    assert_soon(hooks(f, "good", 204) == 3, WAIT_MS);
+}
+
 /* ---- crashes and owners ---- */
 
 static int child(void *context)
@@ -688,6 +755,9 @@ int main(void)
         CASE(gone_pauses_and_resumes_with_the_same_event),
         CASE(an_endpoint_that_asks_to_wait_is_waited_for),
         CASE(an_endpoint_that_is_away_makes_no_dead_letters),
+        CASE(an_endpoint_that_is_away_in_quiet_times_makes_none_either),
+        CASE(probes_are_of_every_key_in_turn),
+        CASE(a_redrive_without_an_answer_ends_and_holds_nobody_up),
         CASE(a_killed_daemon_repeats_under_the_same_id_and_leaves_nothing_out),
         CASE(a_second_instance_takes_over),
         CASE(a_new_version_goes_on_and_a_new_subscription_begins_now),
