@@ -175,7 +175,7 @@ const sb_cli_command_t sb_cli_table[] = {
      "Take old ranges of events out of the event table",
      "A whole partition at a time, by the owner of the database; its table stays, to be archived or dropped. "
      "Ranges that "
-     "the relay, a view, sealing or an open saga has not passed are refused.",
+     "the relay, a view, a push subscription, sealing or an open saga has not passed are refused.",
      {{"before", 0, "SEQ", "ranges that lie below this sequence number"},
       {"class", 0, "CLASS", "domain (default) or saga"},
       {"confirm", 0, NULL, "do it; without it the ranges are only shown"},
