@@ -331,12 +331,15 @@ bool sb_push_slot_counts(const sb_push_slot_t *slot, const sb_push_flight_t *fli
     return closed || flight->verdict != SB_PUSH_SILENT || (tried_us > 0 && slot->well_us > tried_us);
 }
 
+/* The longest of those under way. No time at all would be one request after the other. */
 static void wait_as_asked(sb_push_slot_t *slot, const sb_push_flight_t *flight)
 {
-    int64_t ms = flight->retry_after_s >= 0 ? (int64_t)flight->retry_after_s * 1000
-                                            : (int64_t)sb_push_slot_pause_ms(slot, slot->throttled + 1);
+    int64_t ms = flight->retry_after_s > 0 ? (int64_t)flight->retry_after_s * 1000
+                                           : (int64_t)sb_push_slot_pause_ms(slot, slot->throttled + 1);
+    int64_t until_us = sb_mono_us() + ms * 1000;
     slot->throttled++;
-    slot->hold_until_us = sb_mono_us() + ms * 1000;
+    if (until_us > slot->hold_until_us)
+        slot->hold_until_us = until_us;
 }
 
 static void fail_entry(sb_push_slot_t *slot, sb_push_entry_t *entry, const sb_push_flight_t *flight)

@@ -548,6 +548,22 @@ static void an_endpoint_that_asks_to_wait_is_waited_for(void **state)
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT failures FROM sagabus.push WHERE name = 'hook'"), 0);
 }
 
+/* Now, says the endpoint, and says so again: it is not asked without a pause. */
+static void an_endpoint_that_asks_to_wait_no_time_is_not_flooded(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(""));
+    set_rule(f, 0, "*", 429, -1, "Retry-After: 0\r\n", 0);
+    append(f, "k1", 1);
+    start(f, &first, "a");
+    assert_soon(hooks(f, NULL, 0) > 0, WAIT_MS);
+    sb_test_sleep_ms(300);
+    assert_true(hooks(f, NULL, 0) <= 5);
+    no_rules(f);
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(letters(f), 0);
+}
+
 /* Away for longer than all tries take: the breaker keeps the events from becoming dead letters. */
 static void an_endpoint_that_is_away_makes_no_dead_letters(void **state)
 {
@@ -754,6 +770,7 @@ int main(void)
         CASE(one_by_one_an_event_that_fails_stops_all),
         CASE(gone_pauses_and_resumes_with_the_same_event),
         CASE(an_endpoint_that_asks_to_wait_is_waited_for),
+        CASE(an_endpoint_that_asks_to_wait_no_time_is_not_flooded),
         CASE(an_endpoint_that_is_away_makes_no_dead_letters),
         CASE(an_endpoint_that_is_away_in_quiet_times_makes_none_either),
         CASE(probes_are_of_every_key_in_turn),
