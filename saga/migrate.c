@@ -28,11 +28,12 @@ static const char *difference(const sb_step_definition_t *a, const sb_step_defin
     return NULL;
 }
 
+/* One that an anomaly was noted about counts: its events name it. */
 static int executed_count(const sb_definition_t *definition, const sb_saga_state_t *state)
 {
     int count = 0;
     for (int i = 0; i < definition->step_count; i++)
-        if (state->step[i].status != SB_STEP_PENDING || state->step[i].round > 0)
+        if (state->step[i].status != SB_STEP_PENDING || state->step[i].round > 0 || state->step[i].anomaly)
             count = i + 1;
     return count;
 }

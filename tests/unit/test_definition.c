@@ -213,6 +213,25 @@ static void assert_migrates(const char *from_text, const char *to_text, int begu
     sb_definition_free(&to);
 }
 
+/* A reply to a step that never went out is in the events, by the step's name: the fold must find it. */
+static void a_step_that_an_anomaly_names_stays_where_it_is(void **state)
+{
+    (void)state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_saga_state_t saga;
+    sb_definition_t *from = compile(SAGA(STEP("a", "") "," STEP("b", "")));
+    sb_definition_t *to = compile(SAGA_2(STEP("a", "") "," STEP("x", "")));
+    sb_saga_state_init(&saga);
+    saga.status = SB_SAGA_STARTED;
+    saga.step[0] = (sb_step_state_t){.status = SB_STEP_DISPATCHED, .round = 1};
+    assert_int_equal(sb_saga_may_migrate(from, to, &saga, &err), SB_OK);
+    saga.step[1].anomaly = true;
+    assert_int_equal(sb_saga_may_migrate(from, to, &saga, &err), SB_CONFLICT);
+    assert_contains(err.message, "its name is another in version 2");
+    sb_definition_free(&from);
+    sb_definition_free(&to);
+}
+
 static void sagas_migrate_where_the_executed_prefix_is_equal(void **state)
 {
     (void)state;
@@ -480,6 +499,7 @@ int main(void)
         cmocka_unit_test(classes_of_errors_have_policies_of_their_own),
         cmocka_unit_test(fallbacks_and_results_are_templates),
         cmocka_unit_test(sagas_migrate_where_the_executed_prefix_is_equal),
+        cmocka_unit_test(a_step_that_an_anomaly_names_stays_where_it_is),
         cmocka_unit_test(what_may_have_to_be_undone_can_be),
         cmocka_unit_test(a_pivot_is_one_and_alone),
         cmocka_unit_test(groups_are_neighbours),
