@@ -254,6 +254,8 @@ static bool move(sb_touch_t *touch)
                 fits = sb_open_saga_set_given(saga, i, (sb_direction_t)direction,
                                               touch->given->input[i][direction]) &&
                        fits;
+    if (touch->given && touch->given->next.ptr)
+        fits = sb_open_saga_set_given_next(saga, touch->given->next) && fits;
     if (touch->error.ptr && touch->error.ptr != saga->error)
         fits = sb_open_saga_set_error(saga, touch->error) && fits;
     return fits;

@@ -143,15 +143,33 @@ static uint32_t skip_mask(sb_orchestrator_t *o, const sb_touch_t *touch, const s
     return mask;
 }
 
+/* What was given for the step that it goes back to; empty: nothing. */
+static sb_slice_t given_next(const sb_touch_t *touch)
+{
+    if (touch->given && touch->given->next.ptr)
+        return touch->given->next;
+    return touch->saga->given ? touch->saga->given->next : SB_SLICE_NONE;
+}
+
 static bool remember_given(sb_orchestrator_t *o, sb_touch_t *touch, const sb_saga_event_t *event)
 {
-    if (!event->input.ptr)
+    bool to_come = event->kind == SB_SAGA_EV_REWINDING;
+    sb_slice_t input = event->input;
+    if (event->kind == SB_SAGA_EV_REWOUND)
+        input = given_next(touch);
+    else if (to_come && !input.ptr)
+        input = SB_SLICE(""); /* what an earlier one gave is not this one's */
+    if (!input.ptr || (input.len == 0 && !to_come))
         return true;
     if (!touch->given)
         touch->given = sb_arena_alloc(&o->batch.arena, sizeof *touch->given);
-    if (touch->given)
-        touch->given->input[event->step][event->direction] = event->input;
-    return touch->given != NULL;
+    if (!touch->given)
+        return false;
+    if (to_come)
+        touch->given->next = input;
+    else
+        touch->given->input[event->step][event->direction] = input;
+    return true;
 }
 
 static void remember(sb_orchestrator_t *o, sb_touch_t *touch, const sb_saga_event_t *event)

@@ -83,6 +83,8 @@ void sb_open_saga_free(sb_open_saga_t *saga)
     for (int i = 0; saga->given && i < SB_STEPS_MAX; i++)
         for (int direction = 0; direction < 2; direction++)
             free((char *)(uintptr_t)saga->given->input[i][direction].ptr);
+    if (saga->given)
+        free((char *)(uintptr_t)saga->given->next.ptr);
     free(saga->given);
     free(saga->result);
     free(saga->error);
@@ -148,6 +150,13 @@ bool sb_open_saga_set_given(sb_open_saga_t *saga, int step, sb_direction_t direc
     if (!saga->given)
         saga->given = calloc(1, sizeof *saga->given);
     return saga->given && replace(&saga->given->input[step][direction], json);
+}
+
+bool sb_open_saga_set_given_next(sb_open_saga_t *saga, sb_slice_t json)
+{
+    if (!saga->given)
+        saga->given = calloc(1, sizeof *saga->given);
+    return saga->given && replace(&saga->given->next, json);
 }
 
 bool sb_open_saga_set_error(sb_open_saga_t *saga, sb_slice_t text)

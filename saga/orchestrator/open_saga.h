@@ -17,6 +17,8 @@ struct sb_touch;
 /* Inputs that an operator gave in place of a definition's, by step and direction; JSON, absent: none. */
 typedef struct sb_given {
     sb_slice_t input[SB_STEPS_MAX][2];
+    sb_slice_t next; /* of the step that it goes back to, from when it is there: until then its undo has that
+                        of the round it undoes; empty: none */
 } sb_given_t;
 
 typedef struct sb_open_saga {
@@ -75,6 +77,7 @@ void sb_open_saga_set_state(sb_open_saga_t *saga, const sb_saga_state_t *state);
 /* Replace; false: no memory, nothing changed. */
 bool sb_open_saga_set_result(sb_open_saga_t *saga, int step, sb_slice_t json);
 bool sb_open_saga_set_given(sb_open_saga_t *saga, int step, sb_direction_t direction, sb_slice_t json);
+bool sb_open_saga_set_given_next(sb_open_saga_t *saga, sb_slice_t json);
 bool sb_open_saga_set_error(sb_open_saga_t *saga, sb_slice_t text);
 
 /* ---- table ---- */

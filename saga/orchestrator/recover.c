@@ -58,6 +58,18 @@ static sb_code_t load_saga(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_
 
 /* ---- events ---- */
 
+/* As the decision did (remember_given in decide.c). */
+static bool fold_given(sb_open_saga_t *saga, const sb_saga_event_t *event)
+{
+    if (event->kind == SB_SAGA_EV_REWINDING)
+        return sb_open_saga_set_given_next(saga, event->input.ptr ? event->input : SB_SLICE(""));
+    sb_slice_t input = event->input;
+    if (event->kind == SB_SAGA_EV_REWOUND && saga->given)
+        input = saga->given->next;
+    return input.len == 0 || event->step < 0 ||
+           sb_open_saga_set_given(saga, event->step, event->direction, input);
+}
+
 /* From a row of recover_events, onto the state folded so far. */
 static sb_code_t fold_event(sb_orchestrator_t *o, sb_open_saga_t *saga, sb_saga_state_t *state,
                             const sb_pg_result_t *rows, int row, sb_error_t *err)
@@ -82,8 +94,7 @@ static sb_code_t fold_event(sb_orchestrator_t *o, sb_open_saga_t *saga, sb_saga_
         fits = sb_open_saga_set_result(saga, event.step, event.result);
     for (int i = event.step; event.kind == SB_SAGA_EV_REWOUND && i < definition->step_count; i++)
         fits = sb_open_saga_set_result(saga, i, SB_SLICE_NONE) && fits;
-    if (event.input.ptr && event.step >= 0)
-        fits = sb_open_saga_set_given(saga, event.step, event.direction, event.input) && fits;
+    fits = fold_given(saga, &event) && fits;
     if (event.error.len > 0 && event.kind != SB_SAGA_EV_ANOMALY)
         fits = sb_open_saga_set_error(saga, event.error) && fits;
     return fits ? SB_OK : sb_fail(err, SB_NO_MEMORY, "load open sagas: out of memory");

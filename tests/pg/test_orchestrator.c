@@ -338,14 +338,19 @@ static void a_refused_verb_stops_no_clock(void **state)
 }
 
 static atomic_bool let_undo, saw_other;
+static atomic_int undone_as_done, undone_as_other;
 
 /* The flight is refused once, and the car cannot be given back before it may. */
 static sb_outcome_t refuse_flight_once(const sb_play_command_t *command)
 {
     if (strcmp(command->type, "c.do") == 0 && command->round == 2)
         saw_other = strcmp(command->value, "{\"hotel\": \"other\"}") == 0;
-    if (strcmp(command->type, "c.undo") == 0 && !let_undo)
-        return SB_OUTCOME_ERROR;
+    if (strcmp(command->type, "c.undo") == 0) {
+        bool other = strcmp(command->value, "{\"hotel\": \"other\"}") == 0;
+        (void)atomic_fetch_add(other ? &undone_as_other : &undone_as_done, 1);
+        if (!let_undo)
+            return SB_OUTCOME_ERROR;
+    }
     return strcmp(command->type, "f.do") == 0 && command->round == 1 ? SB_OUTCOME_FAILURE
                                                                      : SB_OUTCOME_SUCCESS;
 }
@@ -355,6 +360,7 @@ static void a_saga_goes_back_to_a_step_with_another_input_over_a_restart(void **
     stage_t *stage = *state;
     engine_t engine;
     let_undo = saw_other = false;
+    undone_as_done = undone_as_other = 0;
     stage->play->outcome = refuse_flight_once;
     engine_start(stage, &engine, "one");
     engine_await_shard(&engine);
@@ -369,12 +375,15 @@ static void a_saga_goes_back_to_a_step_with_another_input_over_a_restart(void **
     verb.step = SB_SLICE("car");
     verb.input = SB_SLICE("{\"hotel\": \"other\"}");
     assert_int_equal(engine_command(&engine, &verb), SB_OK);
+    int before = undone_as_done;
+    assert_soon(undone_as_done + undone_as_other > before, 10000);
     engine_stop(&engine);
     let_undo = true;
     engine_start(stage, &engine, "two");
     assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
     engine_stop(&engine);
     assert_true(saw_other);
+    assert_int_equal(undone_as_other, 0); /* what is undone was done with the first input */
     assert_int_equal(stage->play->breaches, 0);
     assert_int_equal(sb_test_pg_int(stage->pg,
                                     "SELECT count(*) FROM sagabus.saga WHERE status = 2 AND step IS "
