@@ -51,10 +51,12 @@ static sb_touch_t *touch_of(sb_orchestrator_t *o, sb_open_saga_t *saga)
     if (!touch)
         return NULL;
     sb_open_saga_get_state(saga, &touch->state);
+    touch->wake_us = saga->wake_us; /* should nothing be decided: its clock runs on */
     if (saga->resend) {
         sb_saga_state_t before = touch->state;
-        sb_decision_t ignored;
-        sb_machine_open(saga->plan->definition, &before, o->batch.now_us, &ignored, &touch->state);
+        sb_decision_t opened;
+        sb_machine_open(saga->plan->definition, &before, o->batch.now_us, &opened, &touch->state);
+        touch->wake_us = opened.wake_us;
     }
     memcpy(touch->result, saga->result, (size_t)saga->steps * sizeof *saga->result);
     if (saga->error)

@@ -334,6 +334,12 @@ static void a_refused_verb_stops_no_clock(void **state)
     assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_RESUME, NULL, NULL), SB_CONFLICT);
     stage->play->deaf = false;
     assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    stage->play->deaf = true;
+    id = engine_start_saga(&engine, NULL);
+    sb_saga_verb_t verb = {.id = id, .kind = SB_SAGA_IN_MIGRATE, .version = 9, .reason = SB_SLICE("a test")};
+    assert_int_equal(engine_command(&engine, &verb), SB_NOT_FOUND);
+    stage->play->deaf = false;
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
     engine_stop(&engine);
 }
 
