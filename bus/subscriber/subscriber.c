@@ -19,7 +19,7 @@
 #define STUCK_MS    60000
 #define QUEUE_MAX   10000
 #define DRAIN_MS    10000
-#define OWNER_HOST  30
+#define OWNER_HOST  25
 #define LIMIT_BATCH 10000
 #define LIMIT_QUEUE 1000000
 
@@ -301,7 +301,10 @@ static sb_code_t fill_subscriber(sb_subscriber_t *s, const sb_config_t *settings
     (void)gethostname(host, sizeof host - 1);
     /* The end of a host's name is what tells pods apart. */
     size_t skip = strlen(host) > OWNER_HOST ? strlen(host) - OWNER_HOST : 0;
-    (void)snprintf(s->owner, sizeof s->owner, "%.20s/%.30s/%d", config->group, host + skip, (int)getpid());
+    /* In containers all are process 1, and one that is made anew may have the name of the one before. */
+    sb_uuid_t id = sb_uuid_v7();
+    (void)snprintf(s->owner, sizeof s->owner, "%.16s/%.25s/%d/%02x%02x%02x", config->group, host + skip,
+                   (int)getpid(), id.byte[11], id.byte[12], id.byte[13]);
     s->queue_max = or_default(config->queue_max, QUEUE_MAX);
     s->drain_ms = or_default(config->drain_ms, DRAIN_MS);
     s->config = settings;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bus/subscriber/dlq.h"
 #include "bus/subscriber/inbox.h"
+#include "bus/subscriber/subscriber_internal.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 
@@ -156,6 +157,37 @@ static void a_member_that_stands_still_in_a_transaction_does_not_keep_its_partit
     sb_pg_close(&busy);
 }
 
+static sb_code_t handle_nothing(void *context, struct pg_conn *conn, const sb_delivery_t *deliveries,
+                                size_t count, sb_error_t *err)
+{
+    (void)context, (void)conn, (void)deliveries, (void)count, (void)err;
+    return SB_OK;
+}
+
+/* Same group, host and process number, as a container that was started again has them: transactions that the
+ * one before left standing are still another member's. */
+static void a_member_is_never_taken_for_the_one_before(void **state)
+{
+    (void)state;
+    sb_error_t err = SB_ERROR_INIT;
+    const char *types[] = {"order.*"};
+    sb_subscription_t subscription = {
+        .name = SUB, .types = types, .type_count = 1, .on_events = handle_nothing};
+    sb_subscriber_config_t config = {.group = SUB,
+                                     .pg_uri = uri,
+                                     .schema = "service",
+                                     .subscriptions = &subscription,
+                                     .subscription_count = 1};
+    sb_subscriber_t *one;
+    sb_subscriber_t *other;
+    assert_ok(sb_subscriber_open(&one, &config, &err), &err);
+    assert_ok(sb_subscriber_open(&other, &config, &err), &err);
+    assert_string_not_equal(one->owner, other->owner);
+    assert_true(strlen(one->owner) + 1 < sizeof one->owner);
+    sb_subscriber_close(&one);
+    sb_subscriber_close(&other);
+}
+
 /* Whoever takes over before the first record of the new topic is handled has a position: at its beginning. */
 static void a_topic_made_anew_is_not_begun_as_if_there_were_no_position(void **state)
 {
@@ -243,6 +275,7 @@ int main(void)
         CASE(a_position_never_goes_back),
         CASE(rows_of_another_life_of_the_store_stay_until_their_own_position_passes),
         CASE(a_member_that_stands_still_in_a_transaction_does_not_keep_its_partition),
+        CASE(a_member_is_never_taken_for_the_one_before),
         CASE(a_topic_made_anew_is_not_begun_as_if_there_were_no_position),
         CASE(a_key_that_came_in_the_midst_of_a_discard_is_not_freed_under_its_member),
     };
