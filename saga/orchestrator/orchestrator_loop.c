@@ -318,12 +318,18 @@ static int64_t sooner(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* False: nothing can be done now but wait for the next try to get what is missing. */
+static bool is_up(const sb_orchestrator_t *o)
+{
+    return o->pg && sb_pg_is_open(o->pg) && o->bus_started && o->retry_us <= sb_mono_us();
+}
+
 /* How long nothing is due, in microseconds. */
 static int64_t idle_us(sb_orchestrator_t *o)
 {
     int64_t mono = sb_mono_us();
     int64_t wait = TICK_US;
-    if (!o->pg || !sb_pg_is_open(o->pg) || !o->bus_started || o->retry_us > mono)
+    if (!is_up(o))
         return sooner(wait, o->retry_us - mono);
     wait = sooner(wait, o->tick_us - mono);
     if (sb_watches_count(o->watches) > 0)
@@ -351,10 +357,11 @@ static void hear_pg(sb_orchestrator_t *o)
     on_trouble(o, NULL, sb_fail(&err, SB_UNAVAILABLE, "PostgreSQL: the connection broke"), &err);
 }
 
+/* While something is missing nobody takes what the bus has, so its descriptor would only keep us awake. */
 static void wait(sb_orchestrator_t *o)
 {
     struct pollfd fd[3] = {{.fd = o->wake.fd, .events = POLLIN},
-                           {.fd = o->bus_started ? o->bus_operations->wake_fd(o->bus) : -1, .events = POLLIN},
+                           {.fd = is_up(o) ? o->bus_operations->wake_fd(o->bus) : -1, .events = POLLIN},
                            {.fd = sb_pg_socket(o->pg), .events = POLLIN}};
     int64_t us = idle_us(o);
     if (us > 0)

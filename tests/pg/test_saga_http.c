@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define LEDGER_MAX 512
 
@@ -355,15 +356,49 @@ static void another_instance_takes_over_while_calls_are_out(void **state)
     engine_stop(&two);
 }
 
+/* An answer that comes while the database is away waits for it, and does not keep the loop awake. */
+static void an_answer_waits_for_the_database_without_a_stir(void **state)
+{
+    fixture_t *f = *state;
+    engine_t engine;
+    clockid_t clock;
+    struct timespec before, after;
+    service.delay_ms = 300;
+    engine_start(f->stage, &engine, "one");
+    engine_await_shard(&engine);
+    assert_int_equal(pthread_getcpuclockid(engine.thread, &clock), 0);
+    sb_uuid_t id = engine_start_saga(&engine, "k");
+    assert_soon(service.requests == 1, 20000);
+    sb_test_pg_stop_immediate();
+    assert_soon(!engine_stats(&engine).pg_ok, 20000);
+    sb_test_sleep_ms(600);
+    assert_int_equal(clock_gettime(clock, &before), 0);
+    sb_test_sleep_ms(1000);
+    assert_int_equal(clock_gettime(clock, &after), 0);
+    int64_t us = (after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000;
+    sb_test_pg_restart();
+    assert_int_equal(sb_pg_reopen(f->stage->pg, NULL), SB_OK);
+    expect_end(&engine, &id, SB_SAGA_COMPLETED);
+    assert_int_equal(service.effects, 1);
+    engine_stop(&engine);
+    print_message("without a database: %lld us of CPU in 1 s\n", (long long)us);
+    assert_true(us < 100000);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(a_step_over_http_is_done_and_undone),    CASE(what_is_not_clear_is_asked_again),
-        CASE(an_answer_after_the_time_is_not_lost),   CASE(a_service_killed_in_mid_call_costs_nothing),
-        CASE(sagas_wait_for_an_open_breaker_and_end), CASE(an_undo_waits_for_an_open_breaker_and_is_done),
-        CASE(a_wrong_address_calls_an_operator),      CASE(another_instance_takes_over_while_calls_are_out),
+        CASE(a_step_over_http_is_done_and_undone),
+        CASE(what_is_not_clear_is_asked_again),
+        CASE(an_answer_after_the_time_is_not_lost),
+        CASE(a_service_killed_in_mid_call_costs_nothing),
+        CASE(sagas_wait_for_an_open_breaker_and_end),
+        CASE(an_undo_waits_for_an_open_breaker_and_is_done),
+        CASE(a_wrong_address_calls_an_operator),
+        CASE(another_instance_takes_over_while_calls_are_out),
+        CASE(an_answer_waits_for_the_database_without_a_stir),
     };
     return cmocka_run_group_tests_name("saga_http", tests, NULL, NULL);
 }
