@@ -84,12 +84,13 @@ static void ask_again(sb_errand_t *errand, const landed_t *landed, int64_t now)
 {
     int64_t delay_us =
         landed->verdict.retry_after_s >= 0 ? 1000000LL * landed->verdict.retry_after_s : WORKING_DELAY_US;
+    int64_t again_us = now + (delay_us > 0 ? delay_us : WORKING_DELAY_US / 10);
     errand->participant->state.pending++;
     errand->misses = 0;
-    errand->since_us = now;
+    errand->since_us = again_us; /* its turn is then: before it, it does not wait for one */
     if (errand->working_us == 0)
         errand->working_us = now;
-    sb_gate_make_later(errand, now + (delay_us > 0 ? delay_us : WORKING_DELAY_US / 10));
+    sb_gate_make_later(errand, again_us);
 }
 
 /* It paces itself: nothing goes to it before the time it named. */

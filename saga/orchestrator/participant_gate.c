@@ -181,6 +181,14 @@ static turn_t step_back(sb_errand_t *errand, bool placed_now, bool entered)
     return BLOCKED;
 }
 
+/* It cannot be sent as it is (it is too large, say): no reason to keep the others waiting. */
+static turn_t put_off(sb_errand_t *errand, int64_t now, const sb_error_t *why)
+{
+    sb_participant_note_error(errand->participant, sb_slice(why->message));
+    sb_gate_make_later(errand, now + 1000000);
+    return NOT_YET;
+}
+
 static bool pay_for(participant_t *one, const sb_errand_t *errand, int64_t now)
 {
     if (errand->working_us == 0 && errand->repeat)
@@ -190,6 +198,12 @@ static bool pay_for(participant_t *one, const sb_errand_t *errand, int64_t now)
     return true;
 }
 
+static sb_wanted_t ask_wanted(const sb_participants_t *p, const sb_errand_t *errand)
+{
+    return p->wanted(p->wanted_context, errand->tag, sb_errand_header(errand, SB_H_SAGA_STEP), errand->undo,
+                     errand->round);
+}
+
 /* Tries to send the first of a list. */
 static turn_t go(sb_participants_t *p, sb_errand_t *errand, int64_t now, const sink_t *sink)
 {
@@ -197,8 +211,7 @@ static turn_t go(sb_participants_t *p, sb_errand_t *errand, int64_t now, const s
     sb_error_t err = SB_ERROR_INIT;
     if (!sink && clock_is_short(errand, now, 8))
         return BLOCKED;
-    sb_wanted_t wanted = p->wanted(p->wanted_context, errand->tag, sb_errand_header(errand, SB_H_SAGA_STEP),
-                                   errand->undo, errand->round);
+    sb_wanted_t wanted = ask_wanted(p, errand);
     if (wanted == SB_UNWANTED) {
         sb_gate_drop(p, errand);
         return GONE;
@@ -225,8 +238,10 @@ static turn_t go(sb_participants_t *p, sb_errand_t *errand, int64_t now, const s
         return NOT_YET;
     }
     sb_code_t code = one->http ? sb_participant_call(p, errand, now, &err) : produce(p, errand, &err);
-    if (code != SB_OK)
-        return step_back(errand, placed_now, one->http);
+    if (code != SB_OK) {
+        turn_t turn = step_back(errand, placed_now, one->http);
+        return code == SB_BUSY ? turn : put_off(errand, now, &err);
+    }
     (void)sb_rate_take(&one->rate, now);
     note_out(p, errand, now);
     return WENT;
@@ -338,6 +353,21 @@ static const char *why_it_waits(const participant_t *one, int64_t now, char *tex
     return text;
 }
 
+/* It has waited for too long; but while its saga is paused, no time passes for it. */
+static void end_waiting(sb_participants_t *p, sb_errand_t *errand, int64_t now, const char *why,
+                        const sink_t *sink)
+{
+    sb_wanted_t wanted = ask_wanted(p, errand);
+    if (wanted == SB_WANTED_LATER) {
+        errand->since_us = errand->not_before_us > now ? errand->not_before_us : now;
+        errand->working_us = errand->working_us ? now : 0;
+    } else if (wanted == SB_UNWANTED) {
+        sb_gate_drop(p, errand);
+    } else {
+        (void)fail_errand(p, errand, why, sink);
+    }
+}
+
 /* Holds the clock of what waits, and ends what has waited for too long. */
 static void tend_waiting(sb_participants_t *p, participant_t *one, sb_errand_list_t *list, int64_t now,
                          const sink_t *sink)
@@ -348,10 +378,10 @@ static void tend_waiting(sb_participants_t *p, participant_t *one, sb_errand_lis
         bool over = now - errand->since_us > one->settings.wait_us;
         bool dull = errand->working_us && now - errand->working_us > one->settings.working_us;
         if (over || dull)
-            (void)fail_errand(p, errand,
-                              dull ? "it has been working for longer than working_ms"
-                                   : why_it_waits(one, now, why, sizeof why),
-                              sink);
+            end_waiting(p, errand, now,
+                        dull ? "it has been working for longer than working_ms"
+                             : why_it_waits(one, now, why, sizeof why),
+                        sink);
         else if (clock_is_short(errand, now, 2))
             (void)hold(p, errand, now, sink);
     }

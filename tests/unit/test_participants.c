@@ -29,6 +29,7 @@ typedef struct below {
     } record[SEEN_MAX];
     sb_message_t reply; /* header_count 0: none */
     bool full;
+    int too_large; /* the command of this number is; 0: none */
 } below_t;
 
 static sb_slice_t header_of(const sb_header_t *headers, size_t count, const char *name)
@@ -49,6 +50,8 @@ static sb_code_t below_send(void *context, const sb_record_t *record, sb_error_t
     below_t *below = context;
     if (below->full)
         return sb_fail(err, SB_BUSY, "full");
+    if (below->too_large && record->tag == (uint64_t)below->too_large)
+        return sb_fail(err, SB_TOO_LARGE, "too large");
     assert_true(below->sent < SEEN_MAX);
     int i = below->sent++;
     (void)snprintf(below->record[i].topic, 64, "%s", record->topic);
@@ -441,6 +444,24 @@ static void working_without_end_is_a_failed_try(void **state)
     assert_contains(s->reply[0].error, "working_ms");
 }
 
+/* It said when to ask again: until then it does not wait for its turn. */
+static void the_time_it_asked_for_is_no_wait(void **state)
+{
+    stage_t *s = *state;
+    set_url(s);
+    set(s, "participant.pay.wait_ms", "300");
+    open_stage(s);
+    s->status = 202;
+    s->retry_after_s = 1;
+    send_ok(s, 1, false, 1, 60000);
+    turn_until(s, seen(s) == 1, 20000);
+    s->status = 200;
+    turn_until(s, s->replies == 1, 20000);
+    assert_string_equal(s->reply[0].outcome, "success");
+    assert_int_equal(seen(s), 2);
+    assert_int_equal(state_of(s, "pay").gave_up, 0);
+}
+
 static void retry_after_is_obeyed_by_all(void **state)
 {
     stage_t *s = *state;
@@ -575,6 +596,21 @@ static void waiting_has_an_end(void **state)
     assert_contains(s->reply[1].error, "circuit breaker is open");
     assert_contains(s->reply[1].error, "HTTP 500");
     assert_int_equal(state_of(s, "pay").gave_up, 1);
+}
+
+static void a_pause_costs_no_try(void **state)
+{
+    stage_t *s = *state;
+    set_url(s);
+    set(s, "participant.pay.wait_ms", "300");
+    open_stage(s);
+    s->wanted = SB_WANTED_LATER;
+    send_ok(s, 1, false, 1, 60000);
+    turn_for(s, 700);
+    assert_int_equal(s->replies, 0);
+    s->wanted = SB_WANTED;
+    turn_until(s, s->replies == 1, 20000);
+    assert_string_equal(s->reply[0].outcome, "success");
 }
 
 static void what_nobody_wants_any_more_is_dropped(void **state)
@@ -753,6 +789,21 @@ static void commands_that_are_out_over_kafka_are_bounded(void **state)
     assert_int_equal(state_of(s, "mail").out, 3);
 }
 
+static void a_command_that_cannot_be_sent_holds_up_no_other(void **state)
+{
+    stage_t *s = *state;
+    set(s, "participant.pay.concurrency", "1");
+    set(s, "participant.pay.wait_ms", "400");
+    open_stage(s);
+    s->below.too_large = 1;
+    send_ok(s, 1, false, 1, 60000);
+    send_ok(s, 2, false, 1, 60000);
+    assert_int_equal(s->below.sent, 1);
+    turn_until(s, s->replies == 1, 20000);
+    assert_string_equal(s->reply[0].outcome, "error");
+    assert_contains(s->reply[0].error, "too large");
+}
+
 static void a_reply_that_never_comes_frees_its_place(void **state)
 {
     stage_t *s = *state;
@@ -823,12 +874,14 @@ int main(void)
         CASE(a_repeat_of_what_is_out_is_no_second_call),
         CASE(a_step_still_working_is_asked_again),
         CASE(working_without_end_is_a_failed_try),
+        CASE(the_time_it_asked_for_is_no_wait),
         CASE(retry_after_is_obeyed_by_all),
         CASE(a_late_answer_is_an_unknown_outcome),
         CASE(a_call_takes_no_longer_than_the_step),
         CASE(a_server_killed_in_mid_call_is_an_unknown_outcome),
         CASE(an_open_breaker_delays_and_does_not_fail),
         CASE(waiting_has_an_end),
+        CASE(a_pause_costs_no_try),
         CASE(what_nobody_wants_any_more_is_dropped),
         CASE(places_are_kept_for_undos),
         CASE(repeats_stay_within_their_budget),
@@ -837,6 +890,7 @@ int main(void)
         CASE(too_many_waiting_commands_are_refused),
         CASE(a_participant_without_settings_is_passed_through),
         CASE(commands_that_are_out_over_kafka_are_bounded),
+        CASE(a_command_that_cannot_be_sent_holds_up_no_other),
         CASE(a_reply_that_never_comes_frees_its_place),
         CASE(a_rate_spreads_commands),
         CASE(bad_settings_are_refused_by_name),
