@@ -281,7 +281,8 @@ static sb_code_t send_batch(lane_t *lane, member_t **member, size_t count, sb_er
         bool away = code == SB_UNAVAILABLE && was_open;
         if (!deadlock && !away)
             return code;
-        if (away && sb_pg_is_open(lane->pg)) /* no room, or read-only: that does not mend itself at once */
+        bool last = tries + 1 == TRIES_MAX;
+        if (away && !last && sb_pg_is_open(lane->pg)) /* no room, or read-only: that takes its time */
             sb_sleep_ms(PAUSE_MS << tries);
     }
     return code;

@@ -464,6 +464,15 @@ static void a_server_that_cannot_now_is_asked_again_after_a_pause(void **state)
     assert_code(SB_UNAVAILABLE, append(f, "o-1", SB_EXPECT_ANY, 0), &f->err);
     assert_string_equal(f->err.origin, "pg:25006");
     assert_true(sb_mono_us() - start_us >= 140000);
+    /* After the last try there is nothing to pause for; a busy machine may need several goes to show it. */
+    int64_t quickest_us = INT64_MAX;
+    for (int i = 0; i < 20 && quickest_us >= 300000; i++) {
+        start_us = sb_mono_us();
+        assert_code(SB_UNAVAILABLE, append(f, "o-1", SB_EXPECT_ANY, 0), &f->err);
+        int64_t took_us = sb_mono_us() - start_us;
+        quickest_us = took_us < quickest_us ? took_us : quickest_us;
+    }
+    assert_true(quickest_us < 300000);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
