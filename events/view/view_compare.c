@@ -17,7 +17,7 @@ typedef struct doubt {
 typedef struct pairs {
     sb_pg_array_t live;
     sb_pg_array_t folded;
-    doubt_t at[PAGE]; /* one a row, the first */
+    doubt_t at[PAGE * SB_VIEW_COLUMNS_MAX]; /* any column of a row may be the one that differs */
     int count;
 } pairs_t;
 
@@ -124,7 +124,6 @@ static bool same(sb_view_type_t type, const sb_view_value_t *a, const sb_view_va
 static sb_code_t compare_row(matching_t *m, const sb_pg_result_t *page, int at, const sb_view_row_t *row,
                              sb_error_t *err)
 {
-    bool doubted = false;
     for (int i = 1; i < m->live->column_count; i++) {
         sb_view_type_t type = m->live->column[i].type;
         if (m->column[i] < 0)
@@ -134,12 +133,9 @@ static sb_code_t compare_row(matching_t *m, const sb_pg_result_t *page, int at, 
         if (same(type, &live, &folded))
             continue;
         if (type == SB_VIEW_JSONB && !live.is_null && !folded.is_null) {
-            if (!doubted) {
-                sb_pg_array_add_slice(&m->pairs.live, live.bytes);
-                sb_pg_array_add_slice(&m->pairs.folded, folded.bytes);
-                m->pairs.at[m->pairs.count++] = (doubt_t){at, i};
-            }
-            doubted = true;
+            sb_pg_array_add_slice(&m->pairs.live, live.bytes);
+            sb_pg_array_add_slice(&m->pairs.folded, folded.bytes);
+            m->pairs.at[m->pairs.count++] = (doubt_t){at, i};
             continue;
         }
         sb_view_value_t key = sb_view_rows_value(m->rows, row, 0);
@@ -239,14 +235,6 @@ static sb_code_t page_text(const matching_t *m, bool first, const char **sql, sb
     return code;
 }
 
-static void add_key(sb_pg_params_t *params, sb_view_type_t type, const sb_view_value_t *key)
-{
-    if (sb_view_types[type].is_bytes)
-        sb_pg_add_slice(params, key->bytes);
-    else
-        sb_pg_add_int8(params, key->integer);
-}
-
 static sb_code_t walk(matching_t *m, sb_error_t *err)
 {
     const char *sql = NULL;
@@ -267,7 +255,7 @@ static sb_code_t walk(matching_t *m, sb_error_t *err)
         if (code == SB_OK)
             count_page(m, page);
         sb_view_value_t last = sb_view_value_get(m->live->column[0].type, page, count - 1, 0);
-        add_key(&params, m->live->column[0].type, &last);
+        sb_view_value_add(m->live->column[0].type, &last, &params);
         if (code == SB_OK)
             code = sb_pg_query(m->compare->pg, sql, &params, &next, err);
         sb_pg_result_free(page);

@@ -690,6 +690,42 @@ static void a_new_version_comes_with_its_replay(void **state)
     sb_world_close(&world);
 }
 
+static void register_text(sb_world_t *world, const char *name, int version, const char *body)
+{
+    char sql[2048];
+    (void)snprintf(sql, sizeof sql,
+                   "INSERT INTO sagabus.artifact (kind, name, version, hash, body) SELECT 'view', '%s', %d, "
+                   "sha256(b), b FROM (SELECT convert_to('%s', 'UTF8') AS b) x",
+                   name, version, body);
+    sb_test_pg_script(world->pg, sql);
+}
+
+/* PostgreSQL writes jsonb in its own way, so every value of these columns is asked about. */
+static void verify_takes_a_date_for_a_key_and_each_jsonb_column(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    seen_t seen;
+    sb_world_open(&world);
+    register_text(&world, "shipped_daily", 1,
+                  "{\"tables\":[{\"columns\":[{\"name\":\"one\",\"type\":\"jsonb\"},{\"name\":\"two\","
+                  "\"type\":\"jsonb\"}],\"key\":{\"column\":\"day\",\"from\":{\"date\":\"$time\",\"zone\":"
+                  "\"UTC\"},\"type\":\"date\"},\"name\":\"shipped_daily\",\"on\":{\"order.shipped\":{"
+                  "\"set\":{\"one\":\"/parcel\",\"two\":\"/parcel\"}}}}],\"version\":1,\"view\":"
+                  "\"shipped_daily\"}");
+    sb_world_append(&world, 55, 300, 20, 0);
+    assert_ok(sb_world_replay(world.uri, "shipped_daily", 0, NULL, NULL, &report, &err), &err);
+    compare_view(&world, "shipped_daily", SB_REPLAY_VERIFY, 0, &report, &seen);
+    assert_alike(&report);
+    sb_test_pg_script(world.pg, "UPDATE sagabus_view.shipped_daily_g2 SET two = '{\"carrier\": \"nobody\"}'");
+    compare_view(&world, "shipped_daily", SB_REPLAY_VERIFY, 0, &report, &seen);
+    assert_int_equal(report.comparison.differing, report.comparison.live_rows);
+    assert_contains(seen.first, "|two|{\"carrier\": \"nobody\"}|");
+    sb_world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -709,6 +745,7 @@ int main(void)
         cmocka_unit_test(appends_and_the_live_projector_go_on_during_a_replay),
         cmocka_unit_test(the_switch_keeps_grants_and_what_people_built),
         cmocka_unit_test(a_new_version_comes_with_its_replay),
+        cmocka_unit_test(verify_takes_a_date_for_a_key_and_each_jsonb_column),
     };
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }
