@@ -1,4 +1,5 @@
--- Tables that look like a generation of this view's tables and are none: a replay that did not end made them.
+-- Tables that look like a generation of this view's tables and are none: a replay that did not end made them. One that
+-- people still see is not among them: a version that leaves a table out leaves its SQL view as it was.
 SELECT c.relname::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN sagabus.view_table t ON t.view = $1::text
@@ -7,3 +8,5 @@ WHERE n.nspname = 'sagabus_view' AND c.relkind = 'r'
   AND substring(c.relname::text FROM length(t.table_name) + 3) ~ '^[1-9][0-9]{0,17}$'
   AND NOT EXISTS (SELECT FROM sagabus.view_generation g WHERE g.view = t.view
                   AND g.generation = substring(c.relname::text FROM length(t.table_name) + 3)::bigint)
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_rewrite'::regclass
+                  AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid)

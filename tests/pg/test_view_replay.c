@@ -726,6 +726,29 @@ static void verify_takes_a_date_for_a_key_and_each_jsonb_column(void **state)
     sb_world_close(&world);
 }
 
+/* Its SQL view stays as it was, and with it the rows that people see through it. */
+static void a_version_without_a_table_can_be_replayed_again_and_again(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    sb_world_append(&world, 56, 300, 20, 0);
+    assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
+    int64_t rows = sb_world_int(&world, "SELECT count(*) FROM sagabus_view.order_summary");
+    register_text(&world, "order_summary", 2,
+                  "{\"tables\":[{\"columns\":[{\"name\":\"amount\",\"type\":\"int8\"}],\"key\":{\"column\":"
+                  "\"order_id\",\"from\":\"$subject\",\"type\":\"text\"},\"name\":\"order_amounts\",\"on\":{"
+                  "\"order.created\":{\"set\":{\"amount\":\"/amount\"}}}}],\"version\":2,\"view\":"
+                  "\"order_summary\"}");
+    for (int i = 0; i < 3; i++)
+        assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
+    assert_int_equal(report.version, 2);
+    assert_int_equal(sb_world_int(&world, "SELECT count(*) FROM sagabus_view.order_summary"), rows);
+    sb_world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -746,6 +769,7 @@ int main(void)
         cmocka_unit_test(the_switch_keeps_grants_and_what_people_built),
         cmocka_unit_test(a_new_version_comes_with_its_replay),
         cmocka_unit_test(verify_takes_a_date_for_a_key_and_each_jsonb_column),
+        cmocka_unit_test(a_version_without_a_table_can_be_replayed_again_and_again),
     };
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }
