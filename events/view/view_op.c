@@ -189,6 +189,17 @@ static bool parse_integer(sb_slice_t text, int64_t *out)
            text.ptr[0] <= '9' && sb_scan_int64(&number, out);
 }
 
+/* What some column of 38 digits can hold, wherever its point is: a cursor is such a value. */
+static bool parse_numeric(sb_slice_t text)
+{
+    sb_view_wide_t number;
+    const char *problem;
+    bool fits = false;
+    for (int scale = 0; scale <= SB_VIEW_DECIMAL_DIGITS && !fits; scale++)
+        fits = sb_view_decimal_read(text, SB_VIEW_DECIMAL_DIGITS, scale, &number, &problem);
+    return fits;
+}
+
 bool sb_view_value_parse(sb_view_type_t type, sb_slice_t text, sb_view_value_t *value)
 {
     *value = (sb_view_value_t){false, 0, text};
@@ -203,13 +214,8 @@ bool sb_view_value_parse(sb_view_type_t type, sb_slice_t text, sb_view_value_t *
         return value->integer || sb_slice_is(text, "false");
     case SB_VIEW_TIMESTAMPTZ:
         return sb_time_parse(text, &value->integer);
-    case SB_VIEW_NUMERIC: {
-        sb_view_wide_t number;
-        const char *problem;
-        return sb_view_decimal_read(text, SB_VIEW_DECIMAL_DIGITS, 0, &number, &problem) ||
-               sb_view_decimal_read(text, SB_VIEW_DECIMAL_DIGITS, SB_VIEW_DECIMAL_DIGITS / 2, &number,
-                                    &problem);
-    }
+    case SB_VIEW_NUMERIC:
+        return parse_numeric(text);
     case SB_VIEW_DATE:
         return sb_view_date_parse(text, &value->integer);
     case SB_VIEW_JSONB:

@@ -322,6 +322,31 @@ static void decimals_are_exact_and_overflow_is_noticed(void **state)
     close_fold(&f);
 }
 
+/* Filters and cursors: whatever a column can hold, with its point anywhere. */
+static void a_numeric_is_taken_as_it_is_typed(void **state)
+{
+    (void)state;
+    static const char *const taken[] = {"0",
+                                        "-12.50",
+                                        "1e5",
+                                        "12345678901234567890123.45",
+                                        "0.00000000000000000000000000000000000001",
+                                        "-99999999999999999999999999999999999999"};
+    static const char *const refused[] = {"",
+                                          "1,5",
+                                          "x",
+                                          "1.",
+                                          "999999999999999999999999999999999999999",
+                                          "0.000000000000000000000000000000000000001"};
+    sb_view_value_t value;
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (!sb_view_value_parse(SB_VIEW_NUMERIC, sb_slice(taken[i]), &value))
+            fail_msg("%s is refused", taken[i]);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (sb_view_value_parse(SB_VIEW_NUMERIC, sb_slice(refused[i]), &value))
+            fail_msg("%s is taken", refused[i]);
+}
+
 static void the_carry_is_what_earlier_events_left(void **state)
 {
     (void)state;
@@ -361,6 +386,7 @@ int main(void)
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(many_rows_keep_their_values),
         cmocka_unit_test(decimals_are_exact_and_overflow_is_noticed),
+        cmocka_unit_test(a_numeric_is_taken_as_it_is_typed),
         cmocka_unit_test(the_carry_is_what_earlier_events_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
