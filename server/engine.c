@@ -76,7 +76,8 @@ sb_code_t sb_engine_open_appender(sb_engine_t *engine, sb_error_t *err)
     c.connections = (int)connections;
     c.queue_max = (size_t)queue;
     if (record_max > 0 && record_max < SB_EVENT_BYTES_MAX + RECORD_HEAD) /* the relay could not send it */
-        c.event_bytes_max = (size_t)(record_max - RECORD_HEAD);
+        engine->event_bytes_max = (size_t)(record_max - RECORD_HEAD);
+    c.event_bytes_max = engine->event_bytes_max;
     return sb_appender_new(&engine->appender, &c, engine->catalog, err);
 }
 

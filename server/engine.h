@@ -41,6 +41,7 @@ typedef struct sb_engine {
     sb_http_t *http;
     struct sb_workers *workers;
     sb_appender_t *appender; /* of POST /v1/events */
+    size_t event_bytes_max;  /* what a record of Kafka can hold; 0: whatever the store takes */
     struct sb_tail *tail;
     sb_sequencer_t *sequencer;
     sb_relay_t *relay;

@@ -44,6 +44,8 @@ static sb_code_t ensure_connection(sb_worker_t *worker, sb_error_t *err)
     if (code == SB_OK)
         code = sb_store_new(&worker->store, worker->pg, worker->engine->catalog, err);
     if (code == SB_OK)
+        sb_store_limit(worker->store, worker->engine->event_bytes_max);
+    if (code == SB_OK)
         code = sb_view_reader_new(&worker->views, worker->pg, worker->engine->catalog, err);
     if (code != SB_OK)
         close_connection(worker);

@@ -27,6 +27,11 @@ sb_code_t sb_store_new(sb_store_t **out, sb_pg_t *pg, sb_catalog_t *catalog, sb_
     return code;
 }
 
+void sb_store_limit(sb_store_t *store, size_t event_bytes_max)
+{
+    store->event_bytes_max = event_bytes_max;
+}
+
 sb_code_t sb_store_open(sb_store_t **out, const sb_store_config_t *config, sb_error_t *err)
 {
     sb_pg_config_t of_pg = {.uri = config->pg_uri,

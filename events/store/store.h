@@ -12,6 +12,8 @@
 
 /* A store over a connection and a catalog that outlive it; both borrowed. */
 SB_MUST_CHECK sb_code_t sb_store_new(sb_store_t **out, sb_pg_t *pg, sb_catalog_t *catalog, sb_error_t *err);
+/* As sb_store_config_t's event_bytes_max. */
+void sb_store_limit(sb_store_t *store, size_t event_bytes_max);
 
 /* Fills *event from one row of the columns seq, stream_no, at, version, type_no, class, id, meta, data, key
  * (key NULL for saga streams), as every reading statement of this room has them, in the version it was

@@ -434,6 +434,29 @@ static void a_batch_goes_in_whole_or_not_at_all(void **state)
                    "mismatch", "");
 }
 
+/* What no Kafka record can hold is refused, whichever way it comes. */
+static void an_event_that_kafka_cannot_take_is_refused_in_a_batch_too(void **state)
+{
+    (void)state;
+    daemon_under_test_t d = {.port = 0};
+    sb_buf_t event = SB_BUF_INIT, batch = SB_BUF_INIT;
+    (void)sb_test_pg_fresh(d.uri);
+    prepare(&d);
+    set(&d, "kafka.message.max.bytes", "5120");
+    start(&d);
+    assert_soon(answers(&d, "/v1/views", NULL, 200), 20000);
+    sb_buf_printf(&event,
+                  "{\"type\":\"order.cancelled\",\"subject\":\"l-1\",\"data\":{\"order_id\":\"l-1\","
+                  "\"customer_id\":\"c-1\",\"reason\":\"%01000d\"}}",
+                  7);
+    sb_buf_printf(&batch, "[%s]", sb_buf_text(&event));
+    assert_problem(ask(&d, "POST", "/v1/events", NULL, sb_buf_text(&event)), 413, "too_large", "");
+    assert_problem(ask(&d, "POST", "/v1/events", BATCH, sb_buf_text(&batch)), 413, "too_large", "/0");
+    sb_buf_fini(&event);
+    sb_buf_fini(&batch);
+    stop(&d);
+}
+
 static void all_events_come_in_order_up_to_the_safe_one(void **state)
 {
     (void)state;
@@ -1498,6 +1521,7 @@ int main(void)
         cmocka_unit_test(an_event_is_appended_and_read_back_as_it_was),
         cmocka_unit_test(an_old_version_is_read_as_the_newest),
         cmocka_unit_test(a_batch_goes_in_whole_or_not_at_all),
+        cmocka_unit_test(an_event_that_kafka_cannot_take_is_refused_in_a_batch_too),
         cmocka_unit_test(all_events_come_in_order_up_to_the_safe_one),
         cmocka_unit_test(a_stream_is_read_both_ways_and_in_parts),
         cmocka_unit_test(many_wait_for_news_and_hold_up_nobody),
