@@ -98,11 +98,17 @@ sb_code_t sb_gate_answer(sb_participants_t *p, const sb_errand_t *errand, const 
     return code;
 }
 
-/* Starts the machine's clock of the try anew. */
+static sb_wanted_t ask_wanted(const sb_participants_t *p, const sb_errand_t *errand)
+{
+    return p->wanted(p->wanted_context, errand->tag, sb_errand_header(errand, SB_H_SAGA_STEP), errand->undo,
+                     errand->round);
+}
+
+/* Starts the machine's clock of the try anew. While the saga is paused, that clock stands still anyway. */
 static bool hold(sb_participants_t *p, sb_errand_t *errand, int64_t now, const sink_t *sink)
 {
     const sb_errand_reply_t pending = {.outcome = SB_OUTCOME_PENDING};
-    if (sb_gate_is_here(p, errand) &&
+    if (sb_gate_is_here(p, errand) && ask_wanted(p, errand) == SB_WANTED &&
         (*sink->count >= sink->max || sb_gate_answer(p, errand, &pending, sink) != SB_OK))
         return false;
     sb_errand_restart_clock(errand, now);
@@ -198,12 +204,6 @@ static bool pay_for(participant_t *one, const sb_errand_t *errand, int64_t now)
     return true;
 }
 
-static sb_wanted_t ask_wanted(const sb_participants_t *p, const sb_errand_t *errand)
-{
-    return p->wanted(p->wanted_context, errand->tag, sb_errand_header(errand, SB_H_SAGA_STEP), errand->undo,
-                     errand->round);
-}
-
 /* Tries to send the first of a list. */
 static turn_t go(sb_participants_t *p, sb_errand_t *errand, int64_t now, const sink_t *sink)
 {
@@ -218,6 +218,7 @@ static turn_t go(sb_participants_t *p, sb_errand_t *errand, int64_t now, const s
     }
     if (wanted == SB_WANTED_LATER) {
         sb_gate_make_later(errand, now + 1000000);
+        errand->since_us = errand->not_before_us;
         return NOT_YET;
     }
     if (sb_rate_wait_us(&one->rate, now) > 0)
