@@ -246,12 +246,12 @@ BEGIN
         RETURN;
     END IF;
 
-    IF n = 1 THEN -- an INSERT locks its table before it begins, so before it draws
+    IF n = 1 AND cardinality(p_datas) = 1 THEN -- an INSERT locks its table before it begins, so before it draws
         INSERT INTO sagabus.event (stream_no, at, version, type_no, class, id, meta, data)
         VALUES (no, coalesce(p_times[1], clock_timestamp()), before + 1, p_types[1], 1, p_ids[1], p_metas[1], p_datas[1])
         RETURNING seq INTO first_seq;
         last_seq := first_seq;
-    ELSIF n > 1 THEN
+    ELSIF n > 0 THEN -- a body too many has no version: refused
         LOCK TABLE ONLY sagabus.event IN ROW EXCLUSIVE MODE;
         first_seq := nextval('sagabus.event_seq');
         INSERT INTO sagabus.event (seq, stream_no, at, version, type_no, class, id, meta, data)

@@ -615,6 +615,24 @@ static void filters_take_what_they_name(void **state)
     assert_int_equal(last, 4);
 }
 
+/* Who calls the function itself and gives a body too many is told: none is dropped in silence. */
+static void a_body_too_many_is_refused(void **state)
+{
+    fixture_t *f = *state;
+    static const char sql[] =
+        "SELECT sagabus.event_append('order', 'o-1', 0, 0, NULL, NULL, ARRAY(SELECT gen_random_uuid() FROM "
+        "generate_series(1, %d)), ARRAY[1, 1], NULL, NULL, array_fill('{}'::bytea, ARRAY[%d]))";
+    char text[sizeof sql];
+    for (int events = 1; events <= 2; events++) {
+        (void)snprintf(text, sizeof text, sql, events, events + 1);
+        assert_code(SB_CONFLICT, sb_pg_script(f->pg, text, &f->err), &f->err);
+        assert_string_equal(f->err.origin, "pg:23502");
+    }
+    (void)snprintf(text, sizeof text, sql, 2, 2);
+    assert_ok(sb_pg_script(f->pg, text, &f->err), &f->err);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), 2);
+}
+
 /* ---- where it lies ---- */
 
 /* A read of one stream opens the partitions it lives in, not all of them. */
@@ -810,6 +828,7 @@ int main(void)
         CASE(attributes_come_back_as_they_were_given),
         CASE(all_is_read_up_to_the_safe_number_only),
         CASE(filters_take_what_they_name),
+        CASE(a_body_too_many_is_refused),
         CASE(a_stream_read_leaves_other_partitions_alone),
         CASE(pages_come_from_the_indexes_of_the_partitions_they_need),
         CASE(history_cannot_be_changed),
