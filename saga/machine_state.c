@@ -317,6 +317,7 @@ static bool fold_failed(sb_saga_state_t *state, const sb_saga_event_t *event)
     if (!move(state, event->step, event->unknown ? BY_GIVING_UP : BY_REFUSAL, event->at_us))
         return false;
     state->step[event->step].was_unknown = event->unknown;
+    state->step[event->step].attention = false; /* past the pivot it is called for anew */
     if (state->status != SB_SAGA_STARTED || state->past_pivot)
         return true;
     state->failed_step = event->step;

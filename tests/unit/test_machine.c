@@ -251,6 +251,19 @@ static void what_an_operator_must_look_at_is_tried_on(void **state)
     assert_false(play.state.attention);
 }
 
+/* It turns back by itself: nobody has to act any more. */
+static void a_refusal_ends_the_call_for_attention(void **state)
+{
+    (void)state;
+    begin(2);
+    start(0, "started > do a 1.1 > 10");
+    done(1, 0, "step.completed a > do b 1.1 > 11");
+    gives(2, set_up_wrong(1), "step.retried b 1.2 at 5002, attention b > 5002");
+    assert_true(play.state.attention);
+    refused(3, 1, "step.failed b > undo a 1.1 > 13");
+    assert_false(play.state.attention);
+}
+
 /* Once the saga turns back, what is out is not tried again, whatever it says. */
 static void turning_back_does_not_wait_for_an_operator(void **state)
 {
@@ -917,6 +930,7 @@ int main(void)
         cmocka_unit_test(the_answer_of_an_earlier_try_counts_while_it_waits),
         cmocka_unit_test(only_the_last_try_may_fail_a_step),
         cmocka_unit_test(what_an_operator_must_look_at_is_tried_on),
+        cmocka_unit_test(a_refusal_ends_the_call_for_attention),
         cmocka_unit_test(turning_back_does_not_wait_for_an_operator),
         cmocka_unit_test(who_still_works_is_given_time),
         cmocka_unit_test(a_group_runs_side_by_side),
