@@ -429,6 +429,12 @@ static void an_act_on_many_is_tried_done_and_recorded(void **state)
     assert_string_equal(text_at(answer, "/items/2/refusal"), "it is paused already");
     json_decref(answer);
 
+    sb_test_pg_script(stage->pg, "UPDATE sagabus.saga SET definition_hash = '\\x00' WHERE key = 'k1'");
+    answer = act_on_many(stage, catalog, &pause_act, hanging, true); /* one that is stuck hides no other */
+    assert_string_equal(text_at(answer, "/items/1/refusal"), "the saga cannot be driven; see the log");
+    assert_string_equal(text_at(answer, "/items/2/refusal"), "it is paused already");
+    json_decref(answer);
+
     json_t *page = audit(stage, (sb_audit_page_t){.act = act, .limit = 2});
     assert_string_equal(text_at(page, "/items/0/outcome"), "ok");
     assert_string_equal(text_at(page, "/items/0/act"), "saga.pause");
