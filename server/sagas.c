@@ -297,7 +297,9 @@ sb_code_t sb_get_sagas(sb_worker_t *worker, sb_request_t *request, sb_error_t *e
         code = sb_fail(err, SB_INVALID, "query parameter sort=%s: newest or oldest is wanted", sort);
     if (code != SB_OK)
         return code;
-    if (key && type && !page.filter.step.ptr && !page.filter.status && !page.filter.error.ptr)
+    sb_saga_filter_t more = page.filter;
+    more.type = more.key = SB_SLICE_NONE;
+    if (key && type && !sb_saga_filter_asks(&more))
         return find_by_key(worker, request, type, key, err);
     page.oldest_first = sort && strcmp(sort, "oldest") == 0;
     page.limit = (int)limit;

@@ -921,6 +921,25 @@ static void paths_methods_types_and_parameters_that_are_not_known(void **state)
     drop(&answer);
 }
 
+static void a_filter_beside_the_key_counts(void **state)
+{
+    (void)state;
+    sb_pg_t *pg = sb_test_pg_open(shared.uri);
+    sb_test_pg_script(pg,
+                      "INSERT INTO sagabus.saga (no, id, started_at, ended_at, type, key, definition_hash, "
+                      "request_hash, version, shard, status, input) VALUES (1 << 30, gen_random_uuid(), "
+                      "now(), now(), 'order', 'filtered', '', '', 1, 0, 5, '{}')");
+    answer_t none =
+        ask(&shared, "GET",
+            "/v1/sagas?type=order&key=filtered&participant=nobody&started_after=2999-01-01T00:00:00Z", NULL,
+            NULL);
+    sb_test_pg_script(pg, "DELETE FROM sagabus.saga WHERE no = 1 << 30");
+    sb_pg_close(&pg);
+    assert_int_equal(none.status, 200);
+    assert_contains(none.body, "\"items\":[]");
+    drop(&none);
+}
+
 static void a_harmful_request_id_is_replaced(void **state)
 {
     (void)state;
@@ -1536,6 +1555,7 @@ int main(void)
         cmocka_unit_test(bodies_that_are_not_an_object_are_refused),
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(paths_methods_types_and_parameters_that_are_not_known),
+        cmocka_unit_test(a_filter_beside_the_key_counts),
         cmocka_unit_test(a_harmful_request_id_is_replaced),
         cmocka_unit_test(bytes_that_are_not_http_do_no_harm),
         cmocka_unit_test(a_slow_client_holds_up_nobody),
