@@ -55,9 +55,8 @@ static sb_code_t read_url(sb_push_endpoint_t *out, const sb_config_t *config, co
         return sb_fail(err, SB_NOT_FOUND, "the setting %s is not given: it says where the endpoint %s is",
                        full, name);
     const char *fault = fault_of_url(url);
-    if (fault)
-        return sb_fail(err, SB_INVALID, "%s = \"%s\" (%s): %s", full, url, sb_config_source(config, full),
-                       fault);
+    if (fault) /* without the value: it may hold the password, or the token, that it is refused for */
+        return sb_fail(err, SB_INVALID, "%s (%s): %s", full, sb_config_source(config, full), fault);
     size_t length = strlen(url);
     while (path[0] && length > 0 && url[length - 1] == '/')
         length--;

@@ -159,6 +159,8 @@ static void settings_say_where_and_with_what(void **state)
             assert_string_equal(sb_buf_text(&endpoint.url), cases[i].want);
         else
             assert_contains(err.message, cases[i].want);
+        assert_null(strstr(err.message, "u:p")); /* it goes to the log and to whoever lists subscriptions */
+        assert_null(strstr(err.message, "a=1"));
         assert_false(sb_push_endpoint_is_open(&endpoint));
         sb_push_endpoint_fini(&endpoint);
         sb_config_free(&config);
