@@ -154,9 +154,8 @@ static sb_code_t start_client(sb_participants_t *p, sb_error_t *err)
         uint32_t places = p->participant[i]->http ? p->participant[i]->settings.concurrency : 0;
         config.calls_max += places * 2; /* what was cancelled may not have ended yet */
         config.connections_max += places;
-        if (places > config.host_connections_max)
-            config.host_connections_max = places;
     }
+    config.host_connections_max = config.connections_max; /* several may be behind one address */
     return sb_http_multi_start(&p->client, &config, err);
 }
 

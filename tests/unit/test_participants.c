@@ -657,6 +657,30 @@ static void places_are_kept_for_undos(void **state)
     assert_int_equal(told.out, 3);
 }
 
+/* Two participants behind one address: the one's places are not the other's. */
+static void a_neighbour_that_is_silent_takes_no_places(void **state)
+{
+    stage_t *s = *state;
+    char url[64];
+    set_url(s);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/ship", sb_peer_port(s->peer));
+    set(s, "participant.ship.url", url);
+    set(s, "participant.pay.concurrency", "2");
+    set(s, "participant.pay.critical_percent", "0");
+    set(s, "participant.pay.timeout_ms", "60000");
+    set(s, "participant.ship.concurrency", "2");
+    set(s, "participant.ship.timeout_ms", "8000");
+    open_stage(s);
+    s->how = SB_PEER_SILENT;
+    send_ok(s, 1, false, 1, 60000);
+    send_ok(s, 2, false, 1, 60000);
+    turn_until(s, seen(s) == 2, 20000);
+    s->how = SB_PEER_ANSWER;
+    assert_ok(command(s, "ship", 3, false, 1, 60000), &s->err);
+    turn_until(s, s->replies == 1, 20000);
+    assert_string_equal(s->reply[0].outcome, "success");
+}
+
 static void repeats_stay_within_their_budget(void **state)
 {
     stage_t *s = *state;
@@ -884,6 +908,7 @@ int main(void)
         CASE(a_pause_costs_no_try),
         CASE(what_nobody_wants_any_more_is_dropped),
         CASE(places_are_kept_for_undos),
+        CASE(a_neighbour_that_is_silent_takes_no_places),
         CASE(repeats_stay_within_their_budget),
         CASE(an_answer_reaches_the_new_owner_of_the_shard),
         CASE(a_stop_does_not_wait_for_calls),
