@@ -9,7 +9,9 @@
 #define BATCH_EVENTS 5000
 #define NEAR_SEQS    2000 /* close enough to the end of the history to switch */
 #define ROUNDS_MAX   20
-#define TRIES_MAX    50
+#define PATIENCE_MS                                                                                          \
+    (15 * 60000) /* with readers that are in the way; what is thrown away may be hours of work */
+#define PAUSE_MAX_MS 2000
 
 void sb_view_switch_fini(sb_view_switch_t *s)
 {
@@ -149,7 +151,8 @@ static sb_code_t find_out(sb_view_switch_t *s, sb_error_t *err)
 sb_code_t sb_view_switch_live(sb_view_switch_t *s, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
-    for (int tries = 1; code == SB_OK; tries++) {
+    int64_t until_us = sb_mono_us() + PATIENCE_MS * INT64_C(1000);
+    for (uint32_t pause = 100; code == SB_OK; pause = pause < PAUSE_MAX_MS ? pause + 100 : pause) {
         sb_error_t cause = SB_ERROR_INIT;
         sb_view_switch_t before = *s;
         int64_t cursor = s->lease->cursor;
@@ -158,7 +161,7 @@ sb_code_t sb_view_switch_live(sb_view_switch_t *s, sb_error_t *err)
             return SB_OK;
         if (tried == SB_UNKNOWN_OUTCOME)
             return find_out(s, err);
-        if (!cause.retryable || !sb_pg_is_open(s->pg) || tries == TRIES_MAX) {
+        if (!cause.retryable || !sb_pg_is_open(s->pg) || sb_mono_us() > until_us) {
             if (err)
                 *err = cause;
             return sb_context(err, tried, "switch of view %s", s->definition->name);
@@ -167,8 +170,10 @@ sb_code_t sb_view_switch_live(sb_view_switch_t *s, sb_error_t *err)
         *s = before;
         s->batch = NULL;
         s->lease->cursor = cursor;
-        sb_sleep_ms(100);
+        sb_sleep_ms(pause);
         code = sb_view_switch_near(s, err);
+        if (code == SB_OK)
+            code = s->on_step(s->context, err);
     }
     return code;
 }

@@ -20,7 +20,7 @@ typedef struct sb_view_switch {
     const sb_hash_t *fingerprint;      /* NULL: of a rollback, the generation has it */
     const sb_view_definition_t *shown; /* a rollback's: the one that is live, whose columns stay in sight */
     int64_t generation;
-    sb_code_t (*on_step)(void *context, sb_error_t *err); /* after each batch; not SB_OK stops */
+    sb_code_t (*on_step)(void *context, sb_error_t *err); /* after a batch, a try; not SB_OK stops */
     void *context;
     int64_t events, rows, parked; /* moved so far */
     int64_t seq_end;              /* where it is going */
@@ -31,9 +31,9 @@ typedef struct sb_view_switch {
 /* Folds by batches until little is left. */
 SB_MUST_CHECK sb_code_t sb_view_switch_near(sb_view_switch_t *s, sb_error_t *err);
 
-/* The rest and the switch in one transaction, tried again for as long as a reader's lock is in the way. A
- * commit whose answer was lost is looked up. SB_CONFLICT: an event type has a new version since, or the SQL
- * view cannot take the columns. */
+/* The rest and the switch in one transaction, tried again while a reader's lock is in the way, for 15
+ * minutes at most. A commit whose answer was lost is looked up. SB_CONFLICT: an event type has a new version
+ * since, or the SQL view cannot take the columns. */
 SB_MUST_CHECK sb_code_t sb_view_switch_live(sb_view_switch_t *s, sb_error_t *err);
 
 void sb_view_switch_fini(sb_view_switch_t *s);

@@ -690,6 +690,53 @@ static void a_new_version_comes_with_its_replay(void **state)
     sb_world_close(&world);
 }
 
+typedef struct waiting {
+    int asked; /* since the switch began */
+    int stop_at;
+    sb_pg_t *reader; /* whose transaction ends at release_at */
+    int release_at;
+} waiting_t;
+
+static sb_code_t while_it_waits(void *context, const sb_replay_progress_t *progress, sb_error_t *err)
+{
+    waiting_t *w = context;
+    w->asked += progress->phase == SB_REPLAY_SWITCH;
+    if (w->stop_at && w->asked == w->stop_at)
+        return sb_fail(err, SB_STOPPED, "enough");
+    if (w->release_at && w->asked == w->release_at && w->reader) {
+        sb_pg_rollback(w->reader);
+        w->reader = NULL;
+    }
+    return SB_OK;
+}
+
+/* SB_TEST_LONG=1: a reader of half a minute; what is rebuilt must not be thrown away for it. */
+static void a_switch_waits_for_a_reader_and_can_be_stopped(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    sb_world_open(&world);
+    sb_world_append(&world, 57, 300, 20, 0);
+    sb_world_project(&world, 100);
+    sb_pg_t *reader = sb_test_pg_open(world.uri);
+    sb_test_pg_script(reader,
+                      "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SELECT count(*) FROM "
+                      "sagabus_view.order_summary");
+    waiting_t waiting = {.stop_at = 3};
+    assert_code(SB_STOPPED,
+                sb_world_replay(world.uri, "order_summary", 0, while_it_waits, &waiting, &report, &err),
+                &err);
+    sb_error_clear(&err);
+    waiting = (waiting_t){.reader = reader, .release_at = getenv("SB_TEST_LONG") ? 25 : 4};
+    assert_ok(sb_world_replay(world.uri, "order_summary", 0, while_it_waits, &waiting, &report, &err), &err);
+    assert_true(report.live);
+    assert_null(waiting.reader);
+    sb_pg_close(&reader);
+    sb_world_close(&world);
+}
+
 static void register_text(sb_world_t *world, const char *name, int version, const char *body)
 {
     char sql[2048];
@@ -768,6 +815,7 @@ int main(void)
         cmocka_unit_test(appends_and_the_live_projector_go_on_during_a_replay),
         cmocka_unit_test(the_switch_keeps_grants_and_what_people_built),
         cmocka_unit_test(a_new_version_comes_with_its_replay),
+        cmocka_unit_test(a_switch_waits_for_a_reader_and_can_be_stopped),
         cmocka_unit_test(verify_takes_a_date_for_a_key_and_each_jsonb_column),
         cmocka_unit_test(a_version_without_a_table_can_be_replayed_again_and_again),
     };
