@@ -91,7 +91,7 @@ sb_code_t sb_body_value(const sb_request_t *request, sb_scan_kind_t kind, sb_sli
 
 sb_code_t sb_body_read(const sb_request_t *request, sb_member_t *list, sb_error_t *err)
 {
-    sb_slice_t object;
+    sb_slice_t object = SB_SLICE("");
     sb_code_t code = sb_body_value(request, SB_SCAN_OBJECT, &object, err);
     return code == SB_OK ? sb_body_members(object, list, err) : code;
 }

@@ -89,7 +89,7 @@ static void exit_codes_are_the_documented_ones(void **state)
         {1, {"event", "append", "order.shipped", "--key", "c-9", "--data", "@/"}},
         {1, {"saga", "graph", "/"}},
         {1, {"version", "--config", "/"}},
-        {1, {"event", "append", "--pg", "host=127.0.0.1 port=1", "--file", SB_SCHEMAS "/../README.md"}},
+        {1, {"event", "append", "--pg", "host=127.0.0.1 port=1", "--file", (SB_SCHEMAS "/../README.md")}},
         {0, {"saga", "graph", "order", "--version", "1"}},
         {5, {"saga", "graph", "order", "--version", "99"}},
         {5, {"saga", "graph", "no/such.json"}},
