@@ -137,13 +137,17 @@ static void closes_before_its_first_assignment(void **state)
     assert_null(f->consumer);
 }
 
-/* As a participant does, which commits not after each batch but now and then. */
-static void poll_and_commit_before_a_rebalance(fixture_t *f)
+/* As a participant does, which commits not after each batch but now and then. False: it was too late, and
+ * what was not committed may come again. */
+static bool poll_and_commit_before_a_rebalance(fixture_t *f)
 {
     int n = 0;
     assert_ok(sb_consumer_poll(f->consumer, 10, 50, sb_test_collect, &f->got, &n, &f->err), &f->err);
-    if (sb_consumer_has_rebalance(f->consumer))
-        assert_ok(sb_consumer_commit(f->consumer, &f->err), &f->err);
+    sb_code_t code =
+        sb_consumer_has_rebalance(f->consumer) ? sb_consumer_commit(f->consumer, &f->err) : SB_OK;
+    if (code != SB_UNAVAILABLE)
+        assert_ok(code, &f->err);
+    return code == SB_OK;
 }
 
 static void two_members_share_and_repeat_nothing_committed(void **state)
@@ -153,6 +157,7 @@ static void two_members_share_and_repeat_nothing_committed(void **state)
     sb_test_messages_t others = {.item = NULL};
     const char *const topics[] = {"cmd.payment"};
     int n = 0;
+    bool in_time = true;
     sb_test_produce(f->config, "cmd.payment", 0, 0, 3);
     sb_test_produce(f->config, "cmd.payment", 1, 0, 3);
     open_consumer(f);
@@ -160,7 +165,7 @@ static void two_members_share_and_repeat_nothing_committed(void **state)
 
     assert_ok(sb_consumer_open(&second, f->config, "payment", topics, 1, &f->err), &f->err);
     for (int i = 0; i < 400 && others.count == 0; i++) {
-        poll_and_commit_before_a_rebalance(f);
+        in_time = poll_and_commit_before_a_rebalance(f) && in_time;
         if (i == 100) /* about when the group is whole again */
             sb_test_produce(f->config, "cmd.payment", 0, 10, 1),
                 sb_test_produce(f->config, "cmd.payment", 1, 10, 1);
@@ -168,7 +173,7 @@ static void two_members_share_and_repeat_nothing_committed(void **state)
     }
     assert_true(others.count > 0);
     for (size_t i = 0; i < others.count; i++)
-        assert_true(others.item[i].offset >= 3);
+        assert_true(!in_time || others.item[i].offset >= 3);
     sb_consumer_close(&second, 5000);
     sb_test_messages_free(&others);
 }
