@@ -354,7 +354,7 @@ static void a_safe_seq_that_does_not_wait_for_the_disk_is_caught(void **state)
                       "CREATE TRIGGER no_wait BEFORE UPDATE ON sagabus.lease FOR EACH ROW EXECUTE FUNCTION "
                       "public.no_wait()");
     start_all(w);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 25; i++) { /* until it is caught: most often by the second */
         sb_test_sleep_ms(200);
         kill_lax(w, false);
         signal_all(w->sequencers, SEQUENCERS, SIGCONT);
