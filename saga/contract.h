@@ -36,4 +36,7 @@
 
 #define SB_H_SAGA_PREFIX "ce_saga" /* echo rule: everything that begins so */
 
+/* A larger result could not be kept with the saga and handed to later steps. */
+#define SB_REPLY_RESULT_MAX (512u << 10)
+
 #endif

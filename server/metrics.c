@@ -215,9 +215,8 @@ static uint64_t participant_value(const sb_participant_state_t *s, size_t metric
 /* Names are of a-z 0-9 _ -, so they need no escaping. */
 static void write_participants(const sb_engine_t *engine, sb_buf_t *out)
 {
-    sb_participant_state_t *all = calloc(SB_PARTICIPANT_STATES_MAX, sizeof *all);
-    size_t count =
-        all ? sb_orchestrator_participants(engine->orchestrator, all, SB_PARTICIPANT_STATES_MAX) : 0;
+    sb_participant_state_t *all = calloc(SB_PARTICIPANTS_MAX, sizeof *all);
+    size_t count = all ? sb_orchestrator_participants(engine->orchestrator, all, SB_PARTICIPANTS_MAX) : 0;
     for (size_t m = 0; m < sizeof participant_metrics / sizeof participant_metrics[0]; m++) {
         const participant_metric_t *metric = &participant_metrics[m];
         head(out, metric->name, metric->type, metric->help);

@@ -9,7 +9,7 @@
 
 typedef struct listing {
     size_t count;
-    sb_participant_state_t item[SB_PARTICIPANT_STATES_MAX];
+    sb_participant_state_t item[SB_PARTICIPANTS_MAX];
 } listing_t;
 
 static bool is_listed(const listing_t *l, const char *name)
@@ -30,7 +30,7 @@ static sb_code_t add_of_saga(void *context, const sb_artifact_t *artifact, sb_er
     json_array_foreach(json_object_get(artifact->body, "steps"), i, step)
     {
         const char *name = json_string_value(json_object_get(step, "participant"));
-        if (!name || l->count == SB_PARTICIPANT_STATES_MAX || is_listed(l, name))
+        if (!name || l->count == SB_PARTICIPANTS_MAX || is_listed(l, name))
             continue;
         l->item[l->count] = (sb_participant_state_t){.sent = 0};
         (void)snprintf(l->item[l->count].name, sizeof l->item[0].name, "%s", name);
@@ -84,7 +84,7 @@ void sb_get_participants(sb_engine_t *engine, sb_request_t *request)
 {
     listing_t *l = calloc(1, sizeof *l);
     if (l) {
-        l->count = sb_orchestrator_participants(engine->orchestrator, l->item, SB_PARTICIPANT_STATES_MAX);
+        l->count = sb_orchestrator_participants(engine->orchestrator, l->item, SB_PARTICIPANTS_MAX);
         sb_code_t all = sb_catalog_each(engine->catalog, SB_ARTIFACT_SAGA, add_of_saga, l, NULL);
         (void)all;
     }

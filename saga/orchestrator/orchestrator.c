@@ -50,7 +50,7 @@ static sb_wanted_t wants_command(void *context, uint64_t tag, sb_slice_t step, b
 }
 
 sb_code_t sb_orchestrator_open_over(sb_orchestrator_t **out, const sb_orchestrator_config_t *config,
-                                    const sb_orchestrator_bus_t *operations, void *bus, sb_error_t *err)
+                                    const sb_command_bus_t *operations, void *bus, sb_error_t *err)
 {
     *out = NULL;
     sb_orchestrator_t *o = calloc(1, sizeof *o);

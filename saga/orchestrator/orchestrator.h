@@ -15,6 +15,8 @@
 #include "base/config.h"
 #include "events/catalog.h"
 #include "events/progress.h"
+#include "saga/dispatch/command_bus.h"
+#include "saga/dispatch/participant_state.h"
 #include "saga/machine.h"
 
 typedef struct sb_orchestrator sb_orchestrator_t;
@@ -92,33 +94,17 @@ typedef struct sb_orchestrator_stats {
     char error[160]; /* why it stands still; "" when it does not */
 } sb_orchestrator_stats_t;
 
-/* How it stands with a participant, as this instance sees it; counts since it started. */
-typedef struct sb_participant_state {
-    char name[65];
-    bool http;           /* else on Kafka */
-    char url[200];       /* without what could be secret in it; "" on Kafka */
-    const char *breaker; /* "closed", "open", "half-open"; NULL: it has none */
-    uint64_t breaker_opened;
-    int64_t retry_in_ms;        /* nothing goes out before, by breaker or Retry-After; 0: it may */
-    uint32_t waiting;           /* commands that wait for their turn, or to ask again */
-    uint32_t out;               /* that are out; of those without limits over Kafka nobody keeps count: 0 */
-    uint32_t concurrency, rate; /* 0: no limit */
-    uint64_t sent, repeats;
-    uint64_t succeeded, refused, errors, pending; /* answers */
-    uint64_t gave_up;                             /* waited for longer than wait_ms */
-    int64_t answer_us;                            /* smoothed time of an HTTP answer; 0: none yet */
-    int64_t error_us;                             /* wall: when the last error came; 0: none */
-    char error[160];
-} sb_participant_state_t;
-
-#define SB_PARTICIPANT_STATES_MAX 64
-
 /* Any thread. Returns how many there are, at most max. */
 size_t sb_orchestrator_participants(const sb_orchestrator_t *orchestrator, sb_participant_state_t *out,
                                     size_t max);
 
 SB_MUST_CHECK sb_code_t sb_orchestrator_open(sb_orchestrator_t **out, const sb_orchestrator_config_t *config,
                                              sb_error_t *err);
+/* As sb_orchestrator_open, with a bus of the caller's in place of Kafka; both borrowed. */
+SB_MUST_CHECK sb_code_t sb_orchestrator_open_over(sb_orchestrator_t **out,
+                                                  const sb_orchestrator_config_t *config,
+                                                  const sb_command_bus_t *operations, void *bus,
+                                                  sb_error_t *err);
 void sb_orchestrator_run(
     sb_orchestrator_t *orchestrator); /* until stopped; waits for PostgreSQL and Kafka by itself */
 void sb_orchestrator_stop(

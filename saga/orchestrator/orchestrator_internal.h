@@ -5,11 +5,11 @@
 #define SB_SAGA_ORCHESTRATOR_INTERNAL_H
 
 #include "events/saga_number.h"
+#include "saga/dispatch/command_bus.h"
+#include "saga/dispatch/participants.h"
 #include "saga/orchestrator/arena.h"
 #include "saga/orchestrator/batch.h"
 #include "saga/orchestrator/call.h"
-#include "saga/orchestrator/orchestrator_bus.h"
-#include "saga/orchestrator/participants.h"
 #include "saga/orchestrator/shard.h"
 #include "saga/orchestrator/timers.h"
 #include "saga/orchestrator/watch.h"
@@ -23,7 +23,7 @@ struct sb_orchestrator {
     char *owner;
     sb_catalog_t *catalog;
     sb_progress_t *progress;
-    const sb_orchestrator_bus_t *bus_operations;
+    const sb_command_bus_t *bus_operations;
     void *bus;
     void *own_bus;                   /* the real one, when open made it */
     sb_participants_t *participants; /* between us and the bus: bus_operations and bus are its */

@@ -9,9 +9,6 @@
 #include "bus/reader.h"
 #include "saga/orchestrator/open_saga.h"
 
-/* A larger result could not be kept with the saga and handed to later steps. */
-#define SB_REPLY_RESULT_MAX (512u << 10)
-
 typedef struct sb_reply_in {
     sb_uuid_t saga_id;
     int64_t no;

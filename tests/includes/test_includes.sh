@@ -22,9 +22,10 @@ check_tree() {
                 apart["bus/push/"] = "^bus/(relay|subscriber)/"
                 apart["bus/relay/"] = "^bus/(push|subscriber)/"
                 apart["bus/subscriber/"] = "^bus/(push|relay)/"
+                apart["saga/dispatch/"] = "^saga/(orchestrator|participant|query)/"
                 apart["saga/orchestrator/"] = "^saga/(participant|query)/"
-                apart["saga/participant/"] = "^saga/(orchestrator|query)/"
-                apart["saga/query/"] = "^saga/(orchestrator|participant)/"
+                apart["saga/participant/"] = "^saga/(dispatch|orchestrator|query)/"
+                apart["saga/query/"] = "^saga/(dispatch|orchestrator|participant)/"
             }
             function fault(text) { printf "%s:%d: %s\n", file, FNR, text }
             /^[ \t]*#[ \t]*include[ \t]*["<]/ {
@@ -93,6 +94,7 @@ planted examples/order/a.c '"base/log.h"'
 planted events/schema/schema.c '"events/store/store.h"'
 planted events/view/view_fold.c '"events/store/store.h"'
 planted bus/subscriber/inbox.c '"bus/relay/relay.h"'
+planted saga/dispatch/gate.c '"saga/orchestrator/open_saga.h"'
 planted saga/query/show.c '"saga/orchestrator/shard.h"'
 planted bus/relay/relay.c '"../base/log.h"'
 planted saga/machine.c '<librdkafka/rdkafka.h>'
@@ -102,6 +104,7 @@ planted base/json.c '<postgresql/libpq-fe.h>'
 planted cli/main.c '<event2/event.h>'
 planted server/push.c '<curl/curl.h>'
 planted bus/a.c ' <event2/event.h> /* why */'
+allowed saga/orchestrator/orchestrator.c '"saga/dispatch/participants.h"'
 allowed saga/orchestrator/orchestrator.c '"base/pg.h"'
 allowed bus/relay/relay.c '<librdkafka/rdkafka.h>'
 allowed base/pg_copy.c '<libpq-fe.h>'

@@ -378,7 +378,7 @@ static sb_code_t play_flush(void *bus, int timeout_ms, sb_error_t *err)
     return SB_OK;
 }
 
-const sb_orchestrator_bus_t sb_play_operations = {
+const sb_command_bus_t sb_play_operations = {
     .start = play_start,
     .stop = play_nothing,
     .assign = play_assign,

@@ -11,7 +11,8 @@
 #ifndef SB_TESTS_PG_SAGA_PLAY_H
 #define SB_TESTS_PG_SAGA_PLAY_H
 
-#include "saga/orchestrator/orchestrator_bus.h"
+#include "saga/dispatch/command_bus.h"
+#include "saga/machine.h"
 
 #include <pthread.h>
 
@@ -80,7 +81,7 @@ bool sb_play_stands(sb_play_t *play, const sb_uuid_t *saga_id, const char *step)
 int64_t sb_play_undone_at(sb_play_t *play, const sb_uuid_t *saga_id, const char *step);
 
 /* A connection of one orchestrator to it. */
-extern const sb_orchestrator_bus_t sb_play_operations;
+extern const sb_command_bus_t sb_play_operations;
 void *sb_play_bus_new(sb_play_t *play);
 void sb_play_bus_free(void **bus);
 

@@ -8,6 +8,7 @@
 #define SB_TESTS_PG_SAGA_STAGE_H
 
 #include "events/saga_number.h"
+#include "saga/orchestrator/orchestrator.h"
 #include "tests/pg/saga_play.h"
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"

@@ -167,8 +167,8 @@ static sb_outcome_t flight_is_full(const sb_play_command_t *command)
 
 static sb_participant_state_t car_of(const engine_t *engine)
 {
-    sb_participant_state_t all[SB_PARTICIPANT_STATES_MAX];
-    size_t count = sb_orchestrator_participants(engine->orchestrator, all, SB_PARTICIPANT_STATES_MAX);
+    sb_participant_state_t all[SB_PARTICIPANTS_MAX];
+    size_t count = sb_orchestrator_participants(engine->orchestrator, all, SB_PARTICIPANTS_MAX);
     for (size_t i = 0; i < count; i++)
         if (strcmp(all[i].name, "c") == 0)
             return all[i];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/base64.h"
 #include "saga/contract.h"
-#include "saga/orchestrator/http_exchange.h"
+#include "saga/dispatch/http_exchange.h"
 #include "tests/support/assert.h"
 
 static void a_record_becomes_header_lines(void **state)

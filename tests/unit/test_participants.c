@@ -1,7 +1,7 @@
 /* The participants' module between a played bus and a real HTTP server on the loopback.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "saga/orchestrator/participants.h"
+#include "saga/dispatch/participants.h"
 
 #include "base/clock.h"
 #include "saga/contract.h"
@@ -134,17 +134,17 @@ static sb_code_t below_flush(void *bus, int timeout_ms, sb_error_t *err)
     return SB_OK;
 }
 
-static const sb_orchestrator_bus_t below_operations = {.start = below_start,
-                                                       .stop = below_nothing,
-                                                       .assign = below_assign,
-                                                       .unassign = below_unassign,
-                                                       .poll = below_poll,
-                                                       .wake_fd = below_fd,
-                                                       .cluster = below_cluster,
-                                                       .connected = below_connected,
-                                                       .send = below_send,
-                                                       .serve = below_nothing,
-                                                       .flush = below_flush};
+static const sb_command_bus_t below_operations = {.start = below_start,
+                                                  .stop = below_nothing,
+                                                  .assign = below_assign,
+                                                  .unassign = below_unassign,
+                                                  .poll = below_poll,
+                                                  .wake_fd = below_fd,
+                                                  .cluster = below_cluster,
+                                                  .connected = below_connected,
+                                                  .send = below_send,
+                                                  .serve = below_nothing,
+                                                  .flush = below_flush};
 
 /* ---- the stage ---- */
 
@@ -346,9 +346,9 @@ static void send_ok(stage_t *s, int n, bool undo, int attempt, int64_t patience_
 
 static sb_participant_state_t state_of(stage_t *s, const char *name)
 {
-    sb_participant_state_t all[SB_PARTICIPANT_STATES_MAX];
+    sb_participant_state_t all[SB_PARTICIPANTS_MAX];
     turn_for(s, 210); /* what is told is refreshed five times a second */
-    size_t count = sb_participants_list(s->participants, all, SB_PARTICIPANT_STATES_MAX);
+    size_t count = sb_participants_list(s->participants, all, SB_PARTICIPANTS_MAX);
     for (size_t i = 0; i < count; i++)
         if (strcmp(all[i].name, name) == 0)
             return all[i];

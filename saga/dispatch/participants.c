@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "saga/orchestrator/participants_internal.h"
+#include "saga/dispatch/participants_internal.h"
 
 #include "base/clock.h"
 #include "saga/contract.h"
-#include "saga/orchestrator/reply.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -316,7 +315,7 @@ static sb_code_t flush(void *context, int timeout_ms, sb_error_t *err)
     return p->inner->flush(p->bus, timeout_ms, err);
 }
 
-const sb_orchestrator_bus_t sb_participants_operations = {
+const sb_command_bus_t sb_participants_operations = {
     .start = start,
     .stop = stop,
     .assign = assign,
@@ -347,7 +346,7 @@ static sb_code_t open_descriptors(sb_participants_t *p, sb_error_t *err)
 }
 
 sb_code_t sb_participants_new(sb_participants_t **out, const sb_config_t *config,
-                              const sb_orchestrator_bus_t *operations, void *bus, sb_wanted_fn wanted,
+                              const sb_command_bus_t *operations, void *bus, sb_wanted_fn wanted,
                               void *context, sb_error_t *err)
 {
     *out = NULL;

@@ -5,7 +5,7 @@
  * that the machine's clock must be started anew goes out from there, and what is fresh goes out at once.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "saga/orchestrator/participants_internal.h"
+#include "saga/dispatch/participants_internal.h"
 
 #include "base/clock.h"
 #include "saga/contract.h"

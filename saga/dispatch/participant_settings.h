@@ -8,10 +8,9 @@
 
 #include "base/breaker.h"
 #include "base/config.h"
+#include "saga/dispatch/participant_state.h"
 
-#define SB_PARTICIPANT_NAME_MAX   64
 #define SB_PARTICIPANT_SECRET_MAX 64
-#define SB_PARTICIPANTS_MAX       64 /* that an instance keeps a state of */
 
 typedef struct sb_participant_settings {
     const char *url;   /* "": it is on Kafka. Borrowed from the config, as all text here */

@@ -20,7 +20,8 @@
 #ifndef SB_SAGA_PARTICIPANTS_H
 #define SB_SAGA_PARTICIPANTS_H
 
-#include "saga/orchestrator/orchestrator_bus.h"
+#include "saga/dispatch/command_bus.h"
+#include "saga/dispatch/participant_state.h"
 
 typedef struct sb_participants sb_participants_t;
 
@@ -30,12 +31,12 @@ typedef sb_wanted_t (*sb_wanted_fn)(void *context, uint64_t tag, sb_slice_t step
 
 /* All is borrowed. SB_INVALID: a setting of a participant. */
 SB_MUST_CHECK sb_code_t sb_participants_new(sb_participants_t **out, const sb_config_t *config,
-                                            const sb_orchestrator_bus_t *operations, void *bus,
+                                            const sb_command_bus_t *operations, void *bus,
                                             sb_wanted_fn wanted, void *context, sb_error_t *err);
 void sb_participants_free(sb_participants_t **participants);
 
 /* The bus over the bus; its context is an sb_participants_t. */
-extern const sb_orchestrator_bus_t sb_participants_operations;
+extern const sb_command_bus_t sb_participants_operations;
 
 /* Any thread: the participants that are configured or were met, in that order; returns how many. */
 size_t sb_participants_list(sb_participants_t *participants, sb_participant_state_t *out, size_t max);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "saga/orchestrator/participant_settings.h"
+#include "saga/dispatch/participant_settings.h"
 
 #include "base/base64.h"
 

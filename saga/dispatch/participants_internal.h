@@ -1,7 +1,7 @@
 /* What the files of the participants' module share: its whole state.
  *
- * participants.c is the bus over the bus and the register; participant_gate.c decides whose turn it is;
- * participant_call.c is a call over HTTP and its answer.
+ * participants.c is the bus over the bus and the register; gate.c decides whose turn it is; http_call.c is a
+ * call over HTTP and its answer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SB_SAGA_PARTICIPANTS_INTERNAL_H
@@ -11,10 +11,10 @@
 #include "base/limits.h"
 #include "bus/topic.h"
 #include "events/saga_number.h"
-#include "saga/orchestrator/errand.h"
-#include "saga/orchestrator/http_exchange.h"
-#include "saga/orchestrator/participant_settings.h"
-#include "saga/orchestrator/participants.h"
+#include "saga/dispatch/errand.h"
+#include "saga/dispatch/http_exchange.h"
+#include "saga/dispatch/participant_settings.h"
+#include "saga/dispatch/participants.h"
 
 #include <pthread.h>
 
@@ -50,7 +50,7 @@ typedef struct landed {
 
 struct sb_participants {
     const sb_config_t *config;
-    const sb_orchestrator_bus_t *inner;
+    const sb_command_bus_t *inner;
     void *bus;
     sb_wanted_fn wanted;
     void *wanted_context;
@@ -91,7 +91,7 @@ participant_t *sb_participant_by_type(sb_participants_t *p, sb_slice_t type);
 void sb_participant_note_error(participant_t *one, sb_slice_t text);
 void sb_participant_count_outcome(participant_t *one, sb_outcome_t outcome, sb_slice_t error);
 
-/* ---- participant_gate.c ---- */
+/* ---- gate.c ---- */
 
 /* Forgets an errand; a call that is out for it is cancelled. */
 void sb_gate_drop(sb_participants_t *p, sb_errand_t *errand);
@@ -113,7 +113,7 @@ void sb_gate_tick(sb_participants_t *p, const sink_t *sink);
 /* Sets the timer to when something is due next. */
 void sb_gate_arm(sb_participants_t *p);
 
-/* ---- participant_call.c ---- */
+/* ---- http_call.c ---- */
 
 SB_MUST_CHECK sb_code_t sb_participant_call(sb_participants_t *p, sb_errand_t *errand, int64_t now,
                                             sb_error_t *err);

@@ -2,7 +2,7 @@
  * partitions of the shards held.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "saga/orchestrator/orchestrator_bus.h"
+#include "saga/dispatch/command_bus.h"
 
 #include "bus/topic.h"
 
@@ -112,7 +112,7 @@ static sb_code_t flush(void *context, int timeout_ms, sb_error_t *err)
     return bus->producer ? sb_producer_flush(bus->producer, timeout_ms, err) : SB_OK;
 }
 
-const sb_orchestrator_bus_t sb_kafka_bus_operations = {
+const sb_command_bus_t sb_kafka_bus_operations = {
     .start = start,
     .stop = stop,
     .assign = assign,

@@ -1,16 +1,17 @@
 /* orchestrator_bus - the seam between the orchestrator and what carries its commands and replies.
  *
- * The real one (saga/orchestrator/kafka_bus.c) is a producer and a reader of bus/; tests put one in that
+ * The real one (saga/dispatch/kafka_bus.c) is a producer and a reader of bus/; tests put one in that
  * plays the participants in memory.
  *
  * Thread: every operation is called from the orchestrator's thread.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef SB_SAGA_ORCHESTRATOR_BUS_H
-#define SB_SAGA_ORCHESTRATOR_BUS_H
+#ifndef SB_SAGA_COMMAND_BUS_H
+#define SB_SAGA_COMMAND_BUS_H
 
+#include "base/config.h"
+#include "bus/producer.h"
 #include "bus/reader.h"
-#include "saga/orchestrator/orchestrator.h"
 
 typedef struct sb_orchestrator_bus {
     /* Connects. on_failed gets the tag of a record that could not be delivered. Called again after an error.
@@ -33,16 +34,10 @@ typedef struct sb_orchestrator_bus {
     sb_code_t (*send)(void *bus, const sb_record_t *record, sb_error_t *err); /* copies; SB_BUSY: full */
     void (*serve)(void *bus);                                                 /* reports of failed records */
     sb_code_t (*flush)(void *bus, int timeout_ms, sb_error_t *err);
-} sb_orchestrator_bus_t;
-
-/* As sb_orchestrator_open, with another bus; both borrowed. */
-SB_MUST_CHECK sb_code_t sb_orchestrator_open_over(sb_orchestrator_t **out,
-                                                  const sb_orchestrator_config_t *config,
-                                                  const sb_orchestrator_bus_t *operations, void *bus,
-                                                  sb_error_t *err);
+} sb_command_bus_t;
 
 /* The real one. */
-extern const sb_orchestrator_bus_t sb_kafka_bus_operations;
+extern const sb_command_bus_t sb_kafka_bus_operations;
 SB_MUST_CHECK sb_code_t sb_kafka_bus_new(void **out, const sb_config_t *config, const char *owner,
                                          sb_error_t *err);
 void sb_kafka_bus_free(void **out); /* NULL is fine; sets NULL */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "saga/orchestrator/participants_internal.h"
+#include "saga/dispatch/participants_internal.h"
 
 #include "base/clock.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "saga/orchestrator/errand.h"
+#include "saga/dispatch/errand.h"
 
 #include "base/clock.h"
 #include "saga/contract.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "saga/orchestrator/http_exchange.h"
+#include "saga/dispatch/http_exchange.h"
 
 #include "base/base64.h"
 #include "base/hash.h"
