@@ -333,6 +333,24 @@ static void roles_whose_names_collide_do_not_meet(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* An epoch that was told and then lost with the server would be told again, to another. The trigger runs when
+ * the transaction commits. */
+static void a_takeover_is_on_disk_before_it_is_told(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_pg_script(
+        f->b,
+        "CREATE TABLE seen (setting text); CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END "
+        "$$; CREATE CONSTRAINT TRIGGER see AFTER INSERT OR UPDATE ON sagabus.lease DEFERRABLE INITIALLY "
+        "DEFERRED FOR EACH ROW EXECUTE FUNCTION see()");
+    sb_test_pg_script(f->a, "SET synchronous_commit = off");
+    assert_ok(sb_lease_acquire(&f->la, f->a, "a", 60000, &f->err), &f->err);
+    assert_int_equal(sb_test_pg_int(f->b, "SELECT count(*) FROM seen WHERE setting = 'on'"), 1);
+    assert_int_equal(sb_test_pg_int(f->b, "SELECT count(*) FROM seen WHERE setting <> 'on'"), 0);
+    assert_int_equal(sb_test_pg_int(f->a, "SELECT (current_setting('synchronous_commit') = 'off')::int"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +364,7 @@ int main(void)
         CASE(beats_keep_the_lease),
         CASE(contenders_never_overlap),
         CASE(a_new_role_needs_no_row),
+        CASE(a_takeover_is_on_disk_before_it_is_told),
         CASE(roles_whose_names_collide_do_not_meet),
     };
     return cmocka_run_group_tests_name("lease", tests, sb_test_pg_start, sb_test_pg_stop);
