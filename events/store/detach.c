@@ -9,6 +9,7 @@
 
 #define STREAMS_PER_BATCH 500 /* whose rows are locked together: some milliseconds */
 #define TRY_EVERY_MS      250
+#define LOCK_WAIT         "100ms" /* how long streams that are locked already wait for one that is not free */
 
 static const char *parent_of(sb_event_class_t event_class)
 {
@@ -61,28 +62,63 @@ sb_code_t sb_detach_plan(sb_pg_t *pg, sb_event_class_t event_class, int64_t befo
 
 /* ---- the streams ---- */
 
-/* Two statements, so that the second sees what those wrote that the first waited for. */
+/* Statements of their own, so that the last sees what those wrote that the one before waited for. */
 static sb_code_t raise_batch(sb_pg_t *pg, int64_t from, int64_t to, int64_t seq, sb_error_t *err)
 {
+    sb_pg_params_t wait = SB_PG_PARAMS_INIT;
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_batch_t batch = {.count = 0};
+    sb_pg_add_text(&wait, LOCK_WAIT);
     sb_pg_add_int8(&params, from);
     sb_pg_add_int8(&params, to);
     sb_pg_add_int8(&params, seq);
+    sb_pg_batch_add(&batch, sb_sql_detach_lock_wait, &wait);
     sb_pg_batch_add(&batch, sb_sql_detach_lock_streams, &params);
     sb_pg_batch_add(&batch, sb_sql_detach_raise_streams, &params);
     return sb_pg_batch_run(pg, &batch, NULL, NULL, err);
 }
 
-static sb_code_t raise_streams(sb_pg_t *pg, int64_t seq, sb_error_t *err)
+static bool is_lock_timeout(sb_pg_t *pg, const sb_error_t *err)
+{
+    return sb_pg_is_open(pg) && strcmp(err->origin, "pg:55P03") == 0;
+}
+
+/* The stream that somebody holds is found by smaller and smaller batches, so that in the end nobody else
+ * waits with it, and then waited for in short tries. */
+static sb_code_t raise_numbers(sb_pg_t *pg, int64_t last, int64_t seq, int64_t until_us, sb_error_t *err)
+{
+    int64_t width = STREAMS_PER_BATCH;
+    for (int64_t from = 1; from <= last;) {
+        sb_error_t tried = SB_ERROR_INIT;
+        sb_code_t code = raise_batch(pg, from, from + width - 1, seq, &tried);
+        if (code == SB_OK) {
+            from += width;
+            width = width * 8 < STREAMS_PER_BATCH ? width * 8 : STREAMS_PER_BATCH;
+        } else if (!is_lock_timeout(pg, &tried)) {
+            if (err)
+                *err = tried;
+            return code;
+        } else if (width > 1) {
+            width = width < 8 ? 1 : width / 8;
+        } else if (sb_mono_us() > until_us) {
+            return sb_fail(err, SB_TIMEOUT,
+                           "the range up to %" PRId64 " is noted as gone, but a transaction that is still "
+                           "open holds stream number %" PRId64 ": run this again",
+                           seq, from);
+        } else {
+            sb_sleep_ms(TRY_EVERY_MS);
+        }
+    }
+    return SB_OK;
+}
+
+static sb_code_t raise_streams(sb_pg_t *pg, int64_t seq, int64_t until_us, sb_error_t *err)
 {
     sb_pg_result_t *rows = NULL;
     sb_code_t code = sb_pg_query(pg, sb_sql_detach_streams, NULL, &rows, err);
     int64_t last = code == SB_OK ? sb_pg_get_int(rows, 0, 0) : 0;
     sb_pg_result_free(rows);
-    for (int64_t from = 1; code == SB_OK && from <= last; from += STREAMS_PER_BATCH)
-        code = raise_batch(pg, from, from + STREAMS_PER_BATCH - 1, seq, err);
-    return code;
+    return code == SB_OK ? raise_numbers(pg, last, seq, until_us, err) : code;
 }
 
 /* ---- the partition ---- */
@@ -117,9 +153,8 @@ static sb_code_t try_detach(sb_pg_t *pg, sb_event_class_t event_class, const sb_
 }
 
 static sb_code_t detach_leaf(sb_pg_t *pg, sb_event_class_t event_class, const sb_detach_range_t *range,
-                             int64_t patience_ms, sb_error_t *err)
+                             int64_t until_us, sb_error_t *err)
 {
-    int64_t until_us = sb_mono_us() + patience_ms * 1000;
     sb_code_t code = sb_pg_script(pg, "SET lock_timeout = '1s'", err);
     while (code == SB_OK) {
         sb_error_t tried = SB_ERROR_INIT;
@@ -130,7 +165,7 @@ static sb_code_t detach_leaf(sb_pg_t *pg, sb_event_class_t event_class, const sb
             break;
         if (try_detach(pg, event_class, range, begun, &tried) == SB_OK)
             continue;
-        if (!sb_pg_is_open(pg) || strcmp(tried.origin, "pg:55P03") != 0) {
+        if (!is_lock_timeout(pg, &tried)) {
             if (err)
                 *err = tried;
             return tried.code;
@@ -149,6 +184,7 @@ static sb_code_t detach_leaf(sb_pg_t *pg, sb_event_class_t event_class, const sb
 sb_code_t sb_detach_range(sb_pg_t *pg, sb_event_class_t event_class, const sb_detach_range_t *range,
                           int64_t patience_ms, sb_error_t *err)
 {
+    int64_t until_us = sb_mono_us() + patience_ms * 1000;
     sb_pg_params_t note = SB_PG_PARAMS_INIT;
     sb_pg_params_t done = SB_PG_PARAMS_INIT;
     sb_pg_add_int2(&note, (int16_t)event_class);
@@ -161,8 +197,8 @@ sb_code_t sb_detach_range(sb_pg_t *pg, sb_event_class_t event_class, const sb_de
     if (code == SB_OK)
         code = sb_pg_query(pg, sb_sql_detach_note, &note, NULL, err);
     if (code == SB_OK && event_class == SB_CLASS_DOMAIN)
-        code = raise_streams(pg, range->to, err);
+        code = raise_streams(pg, range->to, until_us, err);
     if (code == SB_OK)
-        code = detach_leaf(pg, event_class, range, patience_ms, err);
+        code = detach_leaf(pg, event_class, range, until_us, err);
     return code == SB_OK ? sb_pg_query(pg, sb_sql_detach_done, &done, NULL, err) : code;
 }

@@ -2,8 +2,9 @@
  *
  * The partition's table stays, as a table of its own, to be archived or dropped by a DBA. Before anything is
  * taken away it is noted (event_detached) and the streams' first versions are raised, so that a reader of
- * what is gone is told so (SB_GONE) and never sees a hole. Appenders are not waited for, nor do they wait but
- * for the moment in which the first version of their stream is raised.
+ * what is gone is told so (SB_GONE) and never sees a hole. Appenders wait for no more than the moment in
+ * which the first version of their stream is raised; one that holds its stream for long is waited for, and
+ * holds up the others of its batch for a tenth of a second at most, three times.
  *
  * Broken off anywhere, it is run again and goes on.
  *
@@ -37,9 +38,9 @@ typedef struct sb_detach_plan {
 SB_MUST_CHECK sb_code_t sb_detach_plan(sb_pg_t *pg, sb_event_class_t event_class, int64_t before,
                                        sb_detach_plan_t *plan, sb_error_t *err);
 
-/* Takes one range of the plan away. Blocks while transactions that have read it are open, at most
- * patience_ms: SB_TIMEOUT then, and the range is noted but still there; run it again. pg must not be in a
- * transaction. */
+/* Takes one range of the plan away. Blocks while transactions that have read it, or hold a stream of it, are
+ * open, at most patience_ms: SB_TIMEOUT then, and the range is noted but still there; run it again. pg must
+ * not be in a transaction. */
 SB_MUST_CHECK sb_code_t sb_detach_range(sb_pg_t *pg, sb_event_class_t event_class,
                                         const sb_detach_range_t *range, int64_t patience_ms, sb_error_t *err);
 

@@ -353,6 +353,33 @@ static void appenders_do_not_wait_for_a_detach_that_waits(void **state)
         1);
 }
 
+/* Somebody has appended to a stream of the range and not ended; the streams beside it are not held up for as
+ * long, only for the moment in which it is found which of them it is. */
+static void an_idle_appender_holds_up_no_other_stream(void **state)
+{
+    fixture_t *f = *state;
+    appender_t appender = {.uri = f->world.uri};
+    sb_pg_t *idle = sb_test_pg_open(f->world.uri);
+    catch_up(f);
+    plan_one(f);
+    sb_test_pg_script(idle, "SET idle_in_transaction_session_timeout = 0; BEGIN;" APPEND("old"));
+    assert_int_equal(pthread_create(&appender.thread, NULL, run_appender, &appender), 0);
+    assert_soon(appender.appended > 0, 10000);
+    assert_code(SB_TIMEOUT, sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 3000, &f->err),
+                &f->err);
+    assert_contains(f->err.message, "holds stream number 1");
+    int before = appender.appended;
+    assert_soon(appender.appended > before, 10000);
+    appender.stopping = true;
+    assert_int_equal(pthread_join(appender.thread, NULL), 0);
+    assert_false(appender.failed);
+    assert_true(appender.slowest_ms < 2000); /* the idle one held its stream for longer */
+    sb_test_pg_script(idle, "COMMIT");
+    assert_ok(sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 20000, &f->err), &f->err);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT first_version FROM sagabus.stream WHERE key = 'old'"), 3);
+    sb_pg_close(&idle);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -366,6 +393,7 @@ int main(void)
         CASE(a_detach_that_is_not_ended_is_no_fault),
         CASE(the_seals_of_what_went_stay),
         CASE(appenders_do_not_wait_for_a_detach_that_waits),
+        CASE(an_idle_appender_holds_up_no_other_stream),
     };
     return cmocka_run_group_tests_name("detach", tests, sb_test_pg_start, sb_test_pg_stop);
 }
