@@ -3,7 +3,8 @@
 #include "events/store/access.h"
 #include "migrations/list.h"
 
-/* Records the roles that were named, and gives all of them their rights: a migration may have made tables. */
+/* Records the roles that were named, takes back what was given to the one to be removed, and gives all of
+ * them their rights: a migration may have made tables. */
 static sb_code_t grant_roles(const sb_cli_t *cli, sb_pg_t *pg, int *count, sb_buf_t *todo, sb_error_t *err)
 {
     static const char *const kinds[][2] = {
@@ -12,6 +13,8 @@ static sb_code_t grant_roles(const sb_cli_t *cli, sb_pg_t *pg, int *count, sb_bu
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && code == SB_OK; i++)
         if (sb_cli_option(cli, kinds[i][0]))
             code = sb_access_add(pg, sb_cli_option(cli, kinds[i][0]), kinds[i][1], err);
+    if (code == SB_OK && sb_cli_option(cli, "remove-role"))
+        code = sb_access_remove(pg, sb_cli_option(cli, "remove-role"), err);
     return code == SB_OK ? sb_access_grant(pg, count, todo, err) : code;
 }
 
@@ -28,7 +31,7 @@ sb_code_t sb_cmd_migrate(sb_cli_t *cli, sb_error_t *err)
         return sb_fail(err, SB_INVALID, "--schema goes with --only client; the engine's schema is %s",
                        SB_SCHEMA);
     if (only && (sb_cli_option(cli, "engine-role") || sb_cli_option(cli, "client-role") ||
-                 sb_cli_option(cli, "reader-role")))
+                 sb_cli_option(cli, "reader-role") || sb_cli_option(cli, "remove-role")))
         return sb_fail(err, SB_INVALID, "roles are the engine's: not with --only client");
     const char *name = only ? schema : SB_SCHEMA;
     sb_pg_t *pg = NULL;

@@ -182,6 +182,7 @@ CREATE INDEX append_command_at ON append_command (at);
 -- still be under way, finds no row and is undone. Deleted when the connection closes.
 CREATE TABLE append_lane (
     lane       uuid PRIMARY KEY,
+    owner      name NOT NULL DEFAULT session_user,  -- whose it is: no other client sees or touches it (0007_roles.sql)
     number     bigint NOT NULL DEFAULT 0,
     at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     answers    int[],           -- outcomes of event_append_many
@@ -465,7 +466,7 @@ BEGIN
         UPDATE sagabus.append_lane l
         SET number = p_number, at = clock_timestamp(), answers = outcomes, versions = afters,
             first_seqs = firsts, last_seqs = lasts
-        WHERE l.lane = p_lane AND l.number = p_number - 1;
+        WHERE l.lane = p_lane AND l.number = p_number - 1 AND l.owner = session_user;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'append: batch % was given up', p_number USING ERRCODE = 'SB002';
         END IF;

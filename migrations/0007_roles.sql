@@ -12,6 +12,13 @@ CREATE TABLE access_role (
     granted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- A lane of the combiner is its own client's: another that moved its number on would undo that one's appends. The engine
+-- has all, since its upkeep deletes what dead processes left. By session_user, which is the same inside event_append_many.
+ALTER TABLE append_lane ENABLE ROW LEVEL SECURITY;
+CREATE POLICY append_lane_own ON append_lane USING (owner = session_user);
+CREATE POLICY append_lane_upkeep ON append_lane USING (EXISTS (SELECT FROM sagabus.access_role a
+    JOIN pg_catalog.pg_roles r ON r.rolname = a.role WHERE a.kind = 'engine' AND pg_has_role(current_user, r.oid, 'USAGE')));
+
 -- How long a role that holds locks on the event table may keep them: a stuck appender holds back every reader. What a DBA
 -- has set stays. Answers what is left for a superuser to run; NULL: nothing.
 CREATE FUNCTION access_limit(p_role name) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -118,14 +125,40 @@ BEGIN
     END LOOP;
 END $$;
 
--- Takes every right on the store from a role, before it gets those of another kind. What it owns stays its own.
+-- Takes every right on the store from a role, also the one on views to come, before it gets those of another kind. What it
+-- owns stays its own; so do the views of roles whose rights the caller has not.
 CREATE FUNCTION access_revoke(p_role name) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    o name;
+    t regclass;
 BEGIN
+    FOR o IN SELECT r.rolname FROM pg_default_acl d JOIN pg_roles r ON r.oid = d.defaclrole
+        WHERE d.defaclnamespace = 'sagabus_view'::regnamespace AND d.defaclobjtype = 'r'
+            AND pg_has_role(current_user, d.defaclrole, 'USAGE') LOOP
+        EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA sagabus_view REVOKE ALL ON TABLES FROM %I', o, p_role);
+    END LOOP;
+    FOR t IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'sagabus_view'::regnamespace AND c.relkind IN ('r', 'v')
+        AND c.relowner <> p_role::regrole AND pg_has_role(current_user, c.relowner, 'USAGE') LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %I', t, p_role);
+    END LOOP;
     EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA sagabus FROM %I', p_role);
     EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA sagabus FROM %I', p_role);
     EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA sagabus FROM %I', p_role);
     EXECUTE format('REVOKE ALL ON SCHEMA sagabus FROM %I', p_role);
     EXECUTE format('REVOKE ALL ON SCHEMA sagabus_view FROM %I', p_role);
+END $$;
+
+-- Takes a role off the list, and all that it was given.
+CREATE FUNCTION access_remove(p_role name) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM sagabus.access_role a WHERE a.role = p_role;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'role % was given no rights', p_role USING ERRCODE = '42704',
+            HINT = 'the roles that were are in sagabus.access_role';
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
+        PERFORM sagabus.access_revoke(p_role);
+    END IF;
 END $$;
 
 -- Records a role; access_grant gives it its rights.

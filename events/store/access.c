@@ -11,6 +11,13 @@ sb_code_t sb_access_add(sb_pg_t *pg, const char *role, const char *kind, sb_erro
     return sb_pg_query(pg, sb_sql_access_add, &params, NULL, err);
 }
 
+sb_code_t sb_access_remove(sb_pg_t *pg, const char *role, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_add_text(&params, role);
+    return sb_pg_query(pg, sb_sql_access_remove, &params, NULL, err);
+}
+
 sb_code_t sb_access_grant(sb_pg_t *pg, int *count, sb_buf_t *todo, sb_error_t *err)
 {
     sb_pg_result_t *rows = NULL;

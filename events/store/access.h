@@ -16,6 +16,10 @@
  * exist. */
 SB_MUST_CHECK sb_code_t sb_access_add(sb_pg_t *pg, const char *role, const char *kind, sb_error_t *err);
 
+/* Takes all that a role was given, the views and those to come among it, and takes it off the record. Its
+ * time limits stay. An error: it was given nothing. */
+SB_MUST_CHECK sb_code_t sb_access_remove(sb_pg_t *pg, const char *role, sb_error_t *err);
+
 /* Gives every recorded role its rights and time limits. *count (may be NULL): how many roles. todo (may be
  * NULL) gets the statements that a superuser still has to run, one a line, where pg may not set time limits.
  * SB_DENIED: pg is not the owner. */

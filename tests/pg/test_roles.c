@@ -327,6 +327,69 @@ static void a_role_of_another_kind_keeps_nothing_of_the_first(void **state)
         sb_test_pg_int(f->super, "SELECT has_table_privilege('t_moved', 'sagabus.event', 'SELECT')::int"), 1);
 }
 
+/* What another client's combiner keeps is not to be seen, moved or used; the engine's upkeep has it all. */
+static void a_lane_is_its_clients_own(void **state)
+{
+    fixture_t *f = *state;
+    char uri[SB_TEST_URI];
+#define LANE "'00000000-0000-4000-8000-000000000001'"
+#define APPEND_MANY                                                                                          \
+    "SELECT * FROM sagabus.event_append_many(" LANE ", 1, false, ARRAY['order'], ARRAY['o-9'], ARRAY[0], "   \
+    "ARRAY[0], '{}', '{}', ARRAY[1], ARRAY[1], ARRAY[1], ARRAY[1], ARRAY[gen_random_uuid()], ARRAY[1], "     \
+    "'{}', '{}', ARRAY['{}'::bytea])"
+    sb_test_pg_script(f->super, "CREATE ROLE t_other LOGIN; GRANT t_other TO t_owner");
+    assert_ok(sb_access_add(f->owner, "t_other", "client", &f->err), &f->err);
+    assert_ok(sb_access_grant(f->owner, NULL, NULL, &f->err), &f->err);
+    sb_pg_t *other = open_as(f, "t_other", uri);
+    sb_test_pg_script(f->client, "INSERT INTO sagabus.append_lane (lane) VALUES (" LANE ")");
+    assert_int_equal(sb_test_pg_int(other, "SELECT count(*) FROM sagabus.append_lane"), 0);
+    sb_test_pg_script(other, "UPDATE sagabus.append_lane SET number = 7; DELETE FROM sagabus.append_lane");
+    assert_code(SB_DENIED,
+                sb_pg_script(other,
+                             "INSERT INTO sagabus.append_lane (lane, owner) VALUES (gen_random_uuid(), "
+                             "'t_client')",
+                             &f->err),
+                &f->err);
+    assert_int_not_equal(sb_pg_script(other, APPEND_MANY, &f->err), SB_OK);
+    assert_contains(f->err.message, "was given up");
+    assert_int_equal(sb_test_pg_int(f->client, "SELECT sum(number) FROM sagabus.append_lane"), 0);
+    sb_test_pg_script(f->client, APPEND_MANY);
+    assert_int_equal(sb_test_pg_int(f->client, "SELECT sum(number) FROM sagabus.append_lane"), 1);
+    sb_test_pg_script(f->engine, "DELETE FROM sagabus.append_lane");
+    assert_int_equal(sb_test_pg_int(f->super, "SELECT count(*) FROM sagabus.append_lane"), 0);
+    sb_pg_close(&other);
+    sb_test_pg_script(f->super, "DROP OWNED BY t_other; DROP ROLE t_other");
+}
+
+static int64_t may_read_views(fixture_t *f)
+{
+    return sb_test_pg_int(
+        f->super, "SELECT has_table_privilege('t_former', 'sagabus_view.now', 'SELECT')::int + "
+                  "has_schema_privilege('t_former', 'sagabus_view', 'USAGE')::int + (SELECT count(*) FROM "
+                  "pg_default_acl d, aclexplode(d.defaclacl) x WHERE x.grantee = 't_former'::regrole)");
+}
+
+static void a_former_reader_keeps_no_view(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_pg_script(f->super, "CREATE ROLE t_former LOGIN; GRANT t_former TO t_owner");
+    sb_test_pg_script(f->engine, "CREATE TABLE sagabus_view.now (a int)");
+    assert_ok(sb_access_add(f->owner, "t_former", "reader", &f->err), &f->err);
+    assert_ok(sb_access_grant(f->owner, NULL, NULL, &f->err), &f->err);
+    assert_int_equal(may_read_views(f), 3);
+    assert_ok(sb_access_add(f->owner, "t_former", "client", &f->err), &f->err); /* of another kind */
+    assert_ok(sb_access_grant(f->owner, NULL, NULL, &f->err), &f->err);
+    assert_int_equal(may_read_views(f), 0);
+    assert_ok(sb_access_add(f->owner, "t_former", "reader", &f->err), &f->err);
+    assert_ok(sb_access_grant(f->owner, NULL, NULL, &f->err), &f->err);
+    assert_ok(sb_access_remove(f->owner, "t_former", &f->err), &f->err); /* of none */
+    assert_ok(sb_access_grant(f->owner, NULL, NULL, &f->err), &f->err);
+    assert_int_equal(may_read_views(f), 0);
+    sb_test_pg_script(f->super, "DROP ROLE t_former"); /* nothing depends on it */
+    assert_int_not_equal(sb_access_remove(f->owner, "t_former", &f->err), SB_OK);
+    assert_contains(f->err.message, "role t_former was given no rights");
+}
+
 static void a_role_that_was_dropped_holds_nobody_up(void **state)
 {
     fixture_t *f = *state;
@@ -401,6 +464,8 @@ int main(void)
         CASE(nobody_changes_history),
         CASE(a_stuck_appender_is_named_and_freed),
         CASE(a_role_of_another_kind_keeps_nothing_of_the_first),
+        CASE(a_lane_is_its_clients_own),
+        CASE(a_former_reader_keeps_no_view),
         CASE(a_role_that_was_dropped_holds_nobody_up),
         CASE(a_role_that_is_not_there_is_named),
         CASE(who_may_not_set_limits_is_told_what_to_run),

@@ -1,0 +1,1 @@
+SELECT sagabus.access_remove($1::text::name)
