@@ -48,7 +48,7 @@ static const char *const members[MEMBERS] = {
     "time", "dataschema", "correlationid", "causationid", "traceparent", "partitionkey"};
 
 /* Of events that were read from a store; nothing to append. */
-static const char *const ignored[] = {"specversion", "datacontenttype", "seq", "version"};
+static const char *const ignored[] = {"specversion", "datacontenttype", "seq", "version", "writtenschema"};
 
 typedef struct import {
     sb_cli_t *cli;

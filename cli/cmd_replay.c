@@ -271,9 +271,35 @@ static sb_code_t replay(const sb_replay_config_t *config, watch_t *watch, sb_err
     return sb_replay_run(config, &report, err);
 }
 
+/* A time is looked up in the store, which then is closed again. */
+static sb_code_t read_until(const sb_cli_t *cli, int64_t *seq, sb_error_t *err)
+{
+    sb_registry_t registry;
+    *seq = 0;
+    if (!sb_cli_option(cli, "until"))
+        return SB_OK;
+    sb_code_t code = sb_registry_open(&registry, cli, err);
+    if (code == SB_OK)
+        code = sb_registry_until(&registry, cli, seq, err);
+    sb_registry_close(&registry);
+    return code;
+}
+
+static sb_code_t refuse_options_of_to(const sb_cli_t *cli, sb_error_t *err)
+{
+    static const char *const of_to[] = {"after",    "since",       "types",      "stream",  "rate",
+                                        "position", "secret-file", "structured", "timeout", "tries"};
+    for (size_t i = 0; i < sizeof of_to / sizeof of_to[0]; i++)
+        if (sb_cli_option(cli, of_to[i]))
+            return sb_fail(err, SB_INVALID, "--%s goes with --to", of_to[i]);
+    return SB_OK;
+}
+
 sb_code_t sb_cmd_replay(sb_cli_t *cli, sb_error_t *err)
 {
     bool all = sb_cli_option(cli, "all") != NULL;
+    if (sb_cli_option(cli, "to"))
+        return sb_cmd_replay_to(cli, err);
     if (all == (cli->argument_count > 0))
         return sb_fail(err, SB_INVALID, "replay: say which view, or --all");
     if (sb_cli_option(cli, "to-topic"))
@@ -281,13 +307,16 @@ sb_code_t sb_cmd_replay(sb_cli_t *cli, sb_error_t *err)
                    : sb_cmd_replay_topic(cli, err);
     if (sb_cli_option(cli, "recreate"))
         return sb_fail(err, SB_INVALID, "--recreate goes with --to-topic");
+    sb_code_t code = refuse_options_of_to(cli, err);
+    if (code != SB_OK)
+        return code;
     sb_replay_config_t config = {.view = all ? NULL : cli->argument[0],
                                  .mode = sb_cli_option(cli, "dry-run") ? SB_REPLAY_DRY : SB_REPLAY_BUILD,
                                  .diff = sb_cli_option(cli, "diff") != NULL,
                                  .keep_old = sb_cli_option(cli, "keep-old") != NULL};
-    sb_code_t code = read_options(cli, &config, err);
+    code = read_options(cli, &config, err);
     if (code == SB_OK)
-        code = sb_cli_option_int(cli, "until", 1, INT64_MAX, 0, &config.until_seq, err);
+        code = read_until(cli, &config.until_seq, err);
     return code == SB_OK ? run(cli, &config, replay, err) : code;
 }
 

@@ -37,7 +37,7 @@ typedef enum sb_exit {
 
 sb_exit_t sb_exit_of(sb_code_t code);
 
-#define SB_CLI_OPTIONS_MAX   20
+#define SB_CLI_OPTIONS_MAX   24
 #define SB_CLI_ARGUMENTS_MAX 16
 
 typedef struct sb_cli_option {

@@ -57,6 +57,8 @@ sb_code_t sb_cmd_view_show(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_replay(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_view_verify(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_view_rollback(sb_cli_t *cli, sb_error_t *err);
+/* cmd_replay_to.c */
+sb_code_t sb_cmd_replay_to(sb_cli_t *cli, sb_error_t *err); /* replay --to */
 /* cmd_schema.c */
 sb_code_t sb_cmd_schema_apply(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_schema_check(sb_cli_t *cli, sb_error_t *err);

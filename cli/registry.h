@@ -17,4 +17,9 @@ typedef struct sb_registry {
 SB_MUST_CHECK sb_code_t sb_registry_open(sb_registry_t *registry, const sb_cli_t *cli, sb_error_t *err);
 void sb_registry_close(sb_registry_t *registry);
 
+/* The option --until, a sequence number or a time (events before it, by their own time), as the last sequence
+ * number that it takes in; 0 when it was not given. SB_NOT_FOUND: no event is older. */
+SB_MUST_CHECK sb_code_t sb_registry_until(sb_registry_t *registry, const sb_cli_t *cli, int64_t *seq,
+                                          sb_error_t *err);
+
 #endif

@@ -160,6 +160,19 @@ sb_code_t sb_push_endpoint_read(sb_push_endpoint_t *out, const sb_config_t *conf
     return code == SB_OK && sign ? read_secrets(out, config, name, err) : code;
 }
 
+sb_code_t sb_push_endpoint_of(sb_push_endpoint_t *out, const char *url, const char *secret_file,
+                              sb_error_t *err)
+{
+    *out = (sb_push_endpoint_t){.secret_count = 0};
+    const char *fault = fault_of_url(url);
+    if (fault)
+        return sb_fail(err, SB_INVALID, "the URL %s", fault);
+    sb_buf_add_text(&out->url, url);
+    if (sb_buf_failed(&out->url))
+        return sb_fail(err, SB_NO_MEMORY, "push: out of memory");
+    return secret_file ? read_secret_file(out, "the secret", secret_file, err) : SB_OK;
+}
+
 void sb_push_endpoint_fini(sb_push_endpoint_t *endpoint)
 {
     sb_buf_fini(&endpoint->url);

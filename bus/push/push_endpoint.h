@@ -25,6 +25,9 @@ typedef struct sb_push_endpoint {
  * names the setting. *out is filled anew; sb_push_endpoint_fini frees it, also after a failure. */
 SB_MUST_CHECK sb_code_t sb_push_endpoint_read(sb_push_endpoint_t *out, const sb_config_t *config,
                                               const char *name, const char *path, bool sign, sb_error_t *err);
+/* The same of a URL, and of a file with secrets (NULL: none), that no setting names. */
+SB_MUST_CHECK sb_code_t sb_push_endpoint_of(sb_push_endpoint_t *out, const char *url, const char *secret_file,
+                                            sb_error_t *err);
 void sb_push_endpoint_fini(sb_push_endpoint_t *endpoint);
 
 /* Whether requests to this URL can be read on their way: http to a host that is not this machine. */

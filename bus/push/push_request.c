@@ -104,6 +104,8 @@ sb_code_t sb_push_request_make(sb_push_request_t *request, const sb_event_t *eve
         code = add_structured(request, event, &headers, sequence, err);
     else
         add_binary(request, event, &headers, sequence);
+    if (request->replay)
+        add_header(request, "sb-replay", SB_SLICE("true"));
     if (code == SB_OK)
         code = add_signature(request, endpoint,
                              (sb_slice_t){sb_uuid_format(&event->id, id), SB_UUID_TEXT - 1}, wall_s, err);

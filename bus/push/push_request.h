@@ -20,6 +20,7 @@ typedef struct sb_push_request {
     sb_http_call_t call; /* borrows from the rest and from the event */
     sb_buf_t body;       /* structured mode */
     sb_buf_t text;       /* the headers, each ended by NUL */
+    bool replay;         /* set by the owner: `sb-replay: true` tells the receiver that it is history */
     const char *header[SB_PUSH_HEADERS_MAX];
 } sb_push_request_t;
 

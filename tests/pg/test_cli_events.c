@@ -3,19 +3,22 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/catalog.h"
 #include "tests/support/assert.h"
+#include "tests/support/http_peer.h"
 #include "tests/support/pg_server.h"
 #include "tests/support/process.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define ARGUMENTS 12
+#define ARGUMENTS 20
 
 typedef struct fixture {
     char uri[SB_TEST_URI];
@@ -321,6 +324,150 @@ static void a_follower_misses_nothing_and_ends_cleanly(void **state)
     stop_serve(&serve);
 }
 
+/* ---- history once more ---- */
+
+#define SECRET     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
+#define POSTED_MAX 400
+
+typedef struct endpoint {
+    pthread_mutex_t lock;
+    int posted; /* and taken */
+    char customer[POSTED_MAX][16];
+    int refuse_at, status, times; /* the so many-th is not taken, this often */
+    int marked, signed_;
+} endpoint_t;
+
+static void take(void *context, const sb_peer_request_t *request, sb_peer_answer_t *answer)
+{
+    endpoint_t *e = context;
+    (void)pthread_mutex_lock(&e->lock);
+    e->marked += sb_slice_is(sb_peer_header(request, "sb-replay"), "true");
+    e->signed_ += sb_peer_header(request, "webhook-signature").len > 0;
+    answer->status = 204;
+    if (e->posted == e->refuse_at && e->times > 0) {
+        e->times--;
+        answer->status = e->status;
+        if (e->status == 429)
+            (void)snprintf(answer->headers, sizeof answer->headers, "Retry-After: 0\r\n");
+    } else if (e->posted < POSTED_MAX) {
+        char body[256];
+        (void)snprintf(body, sizeof body, "%.*s", SB_SLICE_ARG(request->body));
+        const char *at = strstr(body, "\"c-");
+        (void)sscanf(at ? at : "\"none", "\"%15[^\"]", e->customer[e->posted++]);
+    }
+    (void)pthread_mutex_unlock(&e->lock);
+}
+
+static void make_safe(const fixture_t *f)
+{
+    sb_test_pg_script(f->pg, "UPDATE sagabus.lease SET cursor = (SELECT max(seq) FROM sagabus.event) "
+                             "WHERE role = 'sequencer'");
+}
+
+static void write_secret(const char *path)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    (void)fprintf(file, "%s\n", SECRET);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(chmod(path, 0600), 0);
+}
+
+static void history_goes_to_a_url_in_order_and_stops_where_it_is_refused(void **state)
+{
+    fixture_t *f = *state;
+    endpoint_t e = {.lock = PTHREAD_MUTEX_INITIALIZER, .refuse_at = 20, .status = 422, .times = 1};
+    char url[64], place[96], secret[96], says[96];
+    write_lines(f, "w", 0, 60);
+    SAYS(f, 0, "60", "event", "append", "--file", f->file);
+    make_safe(f);
+    sb_peer_t *peer = sb_peer_start(0, take, &e);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/events", sb_peer_port(peer));
+    (void)snprintf(place, sizeof place, "%s.place", f->file);
+    (void)snprintf(secret, sizeof secret, "%s.secret", f->file);
+    write_secret(secret);
+
+    /* The 21st is refused: nothing behind it goes out, and the same command goes on with it. */
+    int64_t refused = sb_test_pg_int(f->pg, "SELECT seq FROM sagabus.event ORDER BY seq OFFSET 20 LIMIT 1");
+    (void)snprintf(says, sizeof says, "seq %lld, order.confirmed of o-6: the endpoint answered 422",
+                   (long long)refused);
+    SAYS(f, 6, says, "replay", "--to", url, "--position", place, "--secret-file", secret);
+    assert_int_equal(e.posted, 20);
+    assert_int_equal(sb_peer_requests(peer), 21);
+    SAYS(f, 6, "the place of another replay", "replay", "--to", url, "--position", place, "--types",
+         "order.*");
+    /* Asked to wait, it waits, and counts no try; an answer that says nothing about the event is tried again.
+     */
+    e.refuse_at = 30;
+    e.status = 429;
+    e.times = 2;
+    SAYS(f, 0, "\"events\":40", "replay", "--to", url, "--position", place, "--secret-file", secret,
+         "--tries", "1", "-o", "jsonl");
+    assert_int_equal(e.posted, 60);
+    SAYS(f, 0, "\"events\":0", "replay", "--to", url, "--position", place, "-o", "jsonl");
+    for (int i = 0; i < 60; i++) {
+        char want[16];
+        (void)snprintf(want, sizeof want, "c-%d", i);
+        assert_string_equal(e.customer[i], want);
+    }
+    assert_int_equal(e.marked, 63);
+    assert_int_equal(e.signed_, 63);
+
+    /* One stream of it, in a range, slowly. */
+    e.posted = 0;
+    e.refuse_at = 2;
+    e.status = 500;
+    e.times = 1;
+    SAYS(f, 0, "\"events\":9", "replay", "--to", url, "--stream", "order/o-3", "--after", "0", "--until",
+         "2999-01-01T00:00:00Z", "--types", "order.con*", "--rate", "100", "-o", "jsonl", "--tries", "2");
+    assert_int_equal(e.posted, 9);
+    assert_string_equal(e.customer[8], "c-59");
+    sb_peer_stop(&peer);
+    SAYS(f, 3, "0 events were sent, up to seq 0; --after 0 goes on", "replay", "--to", url, "--tries", "1");
+    (void)unlink(place);
+    (void)unlink(secret);
+}
+
+/* What replay writes, append reads: the same events in another store, or here under another batch. */
+static void history_as_lines_is_what_was_appended(void **state)
+{
+    fixture_t *f = *state;
+    char to[128], place[96], *said = NULL;
+    write_lines(f, "w", 0, 50);
+    SAYS(f, 0, "50", "event", "append", "--file", f->file);
+    make_safe(f);
+    (void)snprintf(to, sizeof to, "jsonl:%s", f->file);
+    (void)snprintf(place, sizeof place, "%s.place", f->file);
+    SAYS(f, 0, "50 events sent", "replay", "--to", to, "--position", place);
+    write_lines(f, "a", 3, 4); /* what a run that was killed had written behind its place */
+    char more[96];
+    (void)snprintf(more, sizeof more, "%s.more", f->file);
+    FILE *file = fopen(more, "w");
+    assert_non_null(file);
+    (void)fprintf(file, "{\"type\": \"order.confirmed\", \"subject\": \"o-9\", \"data\": {\"order_id\": "
+                        "\"o\", \"customer_id\": \"c-50\"}}\n");
+    assert_int_equal(fclose(file), 0);
+    SAYS(f, 0, "1", "event", "append", "--file", more);
+    make_safe(f);
+    SAYS(f, 0, "1 events sent", "replay", "--to", to, "--position", place);
+    SAYS(f, 0, "\"appended\":51", "event", "append", "--file", f->file, "-o", "jsonl");
+    assert_int_equal(
+        sb_test_pg_int(f->pg,
+                       "SELECT count(*) FROM sagabus.event a JOIN sagabus.event b ON a.id = b.id AND "
+                       "a.data = b.data AND a.at = b.at AND a.stream_no = b.stream_no AND a.seq < b.seq"),
+        51);
+    assert_int_equal(run(f, &said, (const char *const[]){"replay", "--to", "jsonl", "--until", "51", NULL}),
+                     0);
+    assert_contains(said, "\"customer_id\": \"c-49\"");
+    free(said);
+    SAYS(f, 1, "goes with --to", "replay", "order_summary", "--rate", "3");
+    SAYS(f, 1, "expected a URL", "replay", "--to", "order");
+    SAYS(f, 1, "--until noon", "replay", "--to", "jsonl", "--until", "noon");
+    SAYS(f, 5, "no event is older", "replay", "--to", "jsonl", "--until", "2001-01-01T00:00:00Z");
+    (void)unlink(place);
+    (void)unlink(more);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -329,6 +476,8 @@ int main(void)
         CASE(a_run_that_was_killed_is_continued),
         CASE(a_bad_line_is_named),
         CASE(a_follower_misses_nothing_and_ends_cleanly),
+        CASE(history_goes_to_a_url_in_order_and_stops_where_it_is_refused),
+        CASE(history_as_lines_is_what_was_appended),
     };
     return cmocka_run_group_tests_name("cli_events", tests, sb_test_pg_start, sb_test_pg_stop);
 }
