@@ -163,7 +163,7 @@ static void check_push_one(report_t *r, const json_t *item)
         code = sb_push_endpoint_read(&endpoint, r->cli->config, d->endpoint, d->path, d->sign, &err);
     if (code != SB_OK)
         say(r, VERDICT_WARN, "push", "%s: %s", name, err.message);
-    else if (sb_push_endpoint_is_open(&endpoint))
+    else if (sb_webhook_url_is_open(sb_buf_text(&endpoint.url)))
         say(r, VERDICT_WARN, "push",
             "%s: push.%s.url is http beyond this machine: anyone on the way can read it", name, d->endpoint);
     else if (strcmp(state, "stuck") == 0)

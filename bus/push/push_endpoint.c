@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bus/push/push_endpoint.h"
 
-#include "base/base64.h"
-#include "base/hash.h"
-
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <strings.h>
 #include <sys/stat.h>
 
-#define SECRET_BYTES_MIN  24 /* as the convention has it */
-#define SECRET_BYTES_MAX  64
 #define SECRET_TEXT_MAX   4096
-#define SECRET_PREFIX     "whsec_"
 #define SECRET_SEPARATORS " \t\r\n,"
 
 static const char *setting(const sb_config_t *config, const char *name, const char *what, char full[128])
@@ -24,28 +16,6 @@ static const char *setting(const sb_config_t *config, const char *name, const ch
 
 /* ---- the URL ---- */
 
-static sb_slice_t host_of(const char *url)
-{
-    const char *at = strstr(url, "://");
-    at = at ? at + 3 : url;
-    return (sb_slice_t){at, strcspn(at, "/?#")};
-}
-
-static const char *fault_of_url(const char *url)
-{
-    if (strncasecmp(url, "https://", 8) != 0 && strncasecmp(url, "http://", 7) != 0)
-        return "must begin with https:// or http://";
-    sb_slice_t host = host_of(url);
-    if (host.len == 0 || host.ptr[0] == ':')
-        return "names no host";
-    if (memchr(host.ptr, '@', host.len))
-        return "must hold no user or password";
-    for (const char *c = url; *c; c++)
-        if (*c <= ' ' || *c >= 127 || *c == '?' || *c == '#' || *c == '\\')
-            return "must be a URL without query and fragment";
-    return NULL;
-}
-
 static sb_code_t read_url(sb_push_endpoint_t *out, const sb_config_t *config, const char *name,
                           const char *path, sb_error_t *err)
 {
@@ -54,7 +24,7 @@ static sb_code_t read_url(sb_push_endpoint_t *out, const sb_config_t *config, co
     if (!url[0])
         return sb_fail(err, SB_NOT_FOUND, "the setting %s is not given: it says where the endpoint %s is",
                        full, name);
-    const char *fault = fault_of_url(url);
+    const char *fault = sb_webhook_url_fault(url, false);
     if (fault) /* without the value: it may hold the password, or the token, that it is refused for */
         return sb_fail(err, SB_INVALID, "%s (%s): %s", full, sb_config_source(config, full), fault);
     size_t length = strlen(url);
@@ -65,40 +35,13 @@ static sb_code_t read_url(sb_push_endpoint_t *out, const sb_config_t *config, co
     return sb_buf_failed(&out->url) ? sb_fail(err, SB_NO_MEMORY, "push: out of memory") : SB_OK;
 }
 
-static bool is_loopback(sb_slice_t host)
-{
-    static const char *const names[] = {"127.", "localhost", "[::1]"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        size_t n = strlen(names[i]);
-        if (host.len >= n && strncasecmp(host.ptr, names[i], n) == 0 &&
-            (i == 0 || host.len == n || host.ptr[n] == ':'))
-            return true;
-    }
-    return false;
-}
-
-bool sb_push_endpoint_is_open(const sb_push_endpoint_t *endpoint)
-{
-    const char *url = sb_buf_text(&endpoint->url);
-    return strncasecmp(url, "http://", 7) == 0 && !is_loopback(host_of(url));
-}
-
 /* ---- the secrets ---- */
 
 static sb_code_t add_secret(sb_push_endpoint_t *out, const char *where, sb_slice_t text, sb_error_t *err)
 {
     if (out->secret_count == SB_PUSH_SECRETS_MAX)
         return sb_fail(err, SB_INVALID, "%s: at most %d secrets at once", where, SB_PUSH_SECRETS_MAX);
-    sb_buf_t *secret = &out->secret[out->secret_count++];
-    size_t prefix = sizeof SECRET_PREFIX - 1;
-    if (sb_slice_starts(text, SECRET_PREFIX))
-        text = (sb_slice_t){text.ptr + prefix, text.len - prefix};
-    if (!sb_base64_decode(secret, text) || secret->len < SECRET_BYTES_MIN || secret->len > SECRET_BYTES_MAX)
-        return sb_fail(err, SB_INVALID,
-                       "%s: a secret is %d to %d bytes in base64, with or without whsec_ in front: "
-                       "echo whsec_$(openssl rand -base64 32)",
-                       where, SECRET_BYTES_MIN, SECRET_BYTES_MAX);
-    return SB_OK;
+    return sb_webhook_secret_read(&out->secret[out->secret_count++], text, where, err);
 }
 
 static sb_code_t add_secrets(sb_push_endpoint_t *out, const char *where, const char *text, sb_error_t *err)
@@ -176,29 +119,6 @@ sb_code_t sb_push_endpoint_of(sb_push_endpoint_t *out, const char *url, const ch
 void sb_push_endpoint_fini(sb_push_endpoint_t *endpoint)
 {
     sb_buf_fini(&endpoint->url);
-    for (int i = 0; i < SB_PUSH_SECRETS_MAX; i++) {
-        if (endpoint->secret[i].ptr)
-            explicit_bzero(endpoint->secret[i].ptr, endpoint->secret[i].cap);
-        sb_buf_fini(&endpoint->secret[i]);
-    }
-    *endpoint = (sb_push_endpoint_t){.secret_count = 0};
-}
-
-/* ---- signing ---- */
-
-sb_code_t sb_push_sign(const sb_push_endpoint_t *endpoint, sb_slice_t id, int64_t wall_s, sb_slice_t body,
-                       sb_buf_t *out, sb_error_t *err)
-{
-    char time[24];
-    (void)snprintf(time, sizeof time, "%" PRId64, wall_s);
-    sb_slice_t parts[] = {id, SB_SLICE("."), sb_slice(time), SB_SLICE("."), body};
-    bool ok = true;
-    for (int i = 0; ok && i < endpoint->secret_count; i++) {
-        sb_hash_t hash;
-        ok = sb_hash_hmac(sb_buf_slice(&endpoint->secret[i]), parts, sizeof parts / sizeof parts[0], &hash);
-        sb_buf_add_text(out, i ? " v1," : "v1,");
-        if (ok)
-            sb_base64_encode(out, (sb_slice_t){(const char *)hash.byte, sizeof hash.byte});
-    }
-    return ok && !sb_buf_failed(out) ? SB_OK : sb_fail(err, SB_NO_MEMORY, "push: out of memory");
+    explicit_bzero(endpoint->secret, sizeof endpoint->secret);
+    endpoint->secret_count = 0;
 }

@@ -13,24 +13,12 @@ void sb_push_request_fini(sb_push_request_t *request)
 
 /* ---- headers ---- */
 
-/* By the HTTP binding: space, double quote, percent and everything beyond printable ASCII. */
-static void add_encoded(sb_buf_t *out, sb_slice_t value)
-{
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.ptr[i];
-        if (c <= ' ' || c >= 127 || c == '"' || c == '%')
-            sb_buf_printf(out, "%%%02X", c);
-        else
-            sb_buf_add_char(out, (char)c);
-    }
-}
-
 /* Headers lie one after another, each ended by NUL; they are pointed at when all are there. */
 static void add_header(sb_push_request_t *r, const char *name, sb_slice_t value)
 {
     bool attribute = strncmp(name, "ce_", 3) == 0;
     sb_buf_printf(&r->text, "%s%s: ", attribute ? "ce-" : "", name + (attribute ? 3 : 0));
-    add_encoded(&r->text, value);
+    sb_webhook_add_value(&r->text, value);
     sb_buf_add_char(&r->text, '\0');
 }
 
@@ -42,21 +30,6 @@ static void point_at_headers(sb_push_request_t *r)
         r->header[count++] = r->text.ptr + at;
     r->header[count] = NULL;
     r->call.headers = r->header;
-}
-
-static sb_code_t add_signature(sb_push_request_t *r, const sb_push_endpoint_t *endpoint, sb_slice_t id,
-                               int64_t wall_s, sb_error_t *err)
-{
-    char time[24];
-    (void)snprintf(time, sizeof time, "%" PRId64, wall_s);
-    add_header(r, "webhook-id", id);
-    add_header(r, "webhook-timestamp", sb_slice(time));
-    if (endpoint->secret_count == 0)
-        return SB_OK;
-    sb_buf_add_text(&r->text, "webhook-signature: ");
-    sb_code_t code = sb_push_sign(endpoint, id, wall_s, r->call.body, &r->text, err);
-    sb_buf_add_char(&r->text, '\0');
-    return code;
 }
 
 /* ---- the request ---- */
@@ -107,8 +80,8 @@ sb_code_t sb_push_request_make(sb_push_request_t *request, const sb_event_t *eve
     if (request->replay)
         add_header(request, "sb-replay", SB_SLICE("true"));
     if (code == SB_OK)
-        code = add_signature(request, endpoint,
-                             (sb_slice_t){sb_uuid_format(&event->id, id), SB_UUID_TEXT - 1}, wall_s, err);
+        code = sb_webhook_sign(&request->text, sb_slice(sb_uuid_format(&event->id, id)), wall_s,
+                               request->call.body, endpoint->secret, endpoint->secret_count, err);
     if (code == SB_OK && (sb_buf_failed(&request->text) || sb_buf_failed(&request->body)))
         code = sb_fail(err, SB_NO_MEMORY, "push: out of memory");
     if (code == SB_OK)

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/base64.h"
 #include "base/json.h"
 #include "bus/push/push_definition.h"
 #include "bus/push/push_endpoint.h"
@@ -161,7 +160,7 @@ static void settings_say_where_and_with_what(void **state)
             assert_contains(err.message, cases[i].want);
         assert_null(strstr(err.message, "u:p")); /* it goes to the log and to whoever lists subscriptions */
         assert_null(strstr(err.message, "a=1"));
-        assert_false(sb_push_endpoint_is_open(&endpoint));
+        assert_false(sb_webhook_url_is_open(sb_buf_text(&endpoint.url)));
         sb_push_endpoint_fini(&endpoint);
         sb_config_free(&config);
     }
@@ -184,7 +183,7 @@ static void a_secret_comes_from_a_file_that_not_everyone_reads(void **state)
     assert_ok(sb_config_load_environment(config, &err), &err);
     assert_ok(sb_push_endpoint_read(&endpoint, config, "my_shop", "", true, &err), &err);
     assert_int_equal(endpoint.secret_count, 1);
-    assert_true(sb_push_endpoint_is_open(&endpoint));
+    assert_true(sb_webhook_url_is_open(sb_buf_text(&endpoint.url)));
     sb_push_endpoint_fini(&endpoint);
     assert_int_equal(fchmod(fd, 0644), 0);
     assert_code(SB_DENIED, sb_push_endpoint_read(&endpoint, config, "my_shop", "", true, &err), &err);
@@ -194,48 +193,6 @@ static void a_secret_comes_from_a_file_that_not_everyone_reads(void **state)
     (void)unsetenv("SAGABUS_PUSH_MY_SHOP_SECRET_FILE");
     (void)close(fd);
     (void)unlink(path);
-}
-
-/* The example of the Standard Webhooks specification's libraries. */
-static void a_signature_is_the_conventions(void **state)
-{
-    (void)state;
-    sb_config_t *config = NULL;
-    sb_push_endpoint_t endpoint;
-    sb_buf_t out = SB_BUF_INIT;
-    sb_error_t err = SB_ERROR_INIT;
-    assert_ok(sb_config_new(&config, &err), &err);
-    assert_ok(sb_config_set(config, "push.e.url", "https://e", &err), &err);
-    assert_ok(sb_config_set(config, "push.e.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &err), &err);
-    assert_ok(sb_push_endpoint_read(&endpoint, config, "e", "", true, &err), &err);
-    assert_ok(sb_push_sign(&endpoint, SB_SLICE("msg_p5jXN8AQM9LWM0D4loKWxJek"), 1614265330,
-                           SB_SLICE("{\"test\": 2432232314}"), &out, &err),
-              &err);
-    assert_string_equal(sb_buf_text(&out), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    sb_buf_fini(&out);
-    sb_push_endpoint_fini(&endpoint);
-    sb_config_free(&config);
-}
-
-static void base64_is_the_standards(void **state)
-{
-    (void)state;
-    static const char *const pairs[][2] = {{"", ""},
-                                           {"f", "Zg=="},
-                                           {"fo", "Zm8="},
-                                           {"foo", "Zm9v"},
-                                           {"foob", "Zm9vYg=="},
-                                           {"fooba", "Zm9vYmE="},
-                                           {"foobar", "Zm9vYmFy"}};
-    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-        sb_buf_t out = SB_BUF_INIT;
-        sb_base64_encode(&out, sb_slice(pairs[i][0]));
-        assert_string_equal(sb_buf_text(&out), pairs[i][1]);
-        sb_buf_reset(&out);
-        assert_true(sb_base64_decode(&out, sb_slice(pairs[i][1])));
-        assert_string_equal(sb_buf_text(&out), pairs[i][0]);
-        sb_buf_fini(&out);
-    }
 }
 
 static void a_verdict_is_by_the_status(void **state)
@@ -373,8 +330,6 @@ int main(void)
         cmocka_unit_test(a_fault_is_named_with_its_place),
         cmocka_unit_test(settings_say_where_and_with_what),
         cmocka_unit_test(a_secret_comes_from_a_file_that_not_everyone_reads),
-        cmocka_unit_test(a_signature_is_the_conventions),
-        cmocka_unit_test(base64_is_the_standards),
         cmocka_unit_test(a_verdict_is_by_the_status),
         cmocka_unit_test(a_window_keeps_the_order_of_keys),
         cmocka_unit_test(a_window_is_bounded),
