@@ -74,26 +74,35 @@ void sb_webhook_add_value(sb_buf_t *out, sb_slice_t value)
 
 /* ---- URLs ---- */
 
-static sb_slice_t host_of(const char *url)
+/* With user and password, when it has them. */
+static sb_slice_t authority_of(const char *url)
 {
     const char *at = strstr(url, "://");
     at = at ? at + 3 : url;
     return (sb_slice_t){at, strcspn(at, "/?#")};
 }
 
-const char *sb_webhook_url_fault(const char *url, bool with_query)
+static sb_slice_t host_of(const char *url)
+{
+    sb_slice_t host = authority_of(url);
+    for (const char *at; (at = memchr(host.ptr, '@', host.len));)
+        host = (sb_slice_t){at + 1, (size_t)(host.ptr + host.len - at - 1)};
+    return host;
+}
+
+const char *sb_webhook_url_fault(const char *url, bool with_secrets)
 {
     if (strncasecmp(url, "https://", 8) != 0 && strncasecmp(url, "http://", 7) != 0)
         return "must begin with https:// or http://";
     sb_slice_t host = host_of(url);
     if (host.len == 0 || host.ptr[0] == ':')
         return "names no host";
-    if (memchr(host.ptr, '@', host.len))
+    if (!with_secrets && host.len != authority_of(url).len)
         return "must hold no user or password";
     for (const char *c = url; *c; c++)
-        if (*c <= ' ' || *c >= 127 || (*c == '?' && !with_query) || *c == '#' || *c == '\\')
-            return with_query ? "must be a URL without a fragment"
-                              : "must be a URL without query and fragment";
+        if (*c <= ' ' || *c >= 127 || (*c == '?' && !with_secrets) || *c == '#' || *c == '\\')
+            return with_secrets ? "must be a URL without a fragment"
+                                : "must be a URL without query and fragment";
     return NULL;
 }
 

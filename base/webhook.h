@@ -38,9 +38,9 @@ SB_MUST_CHECK sb_code_t sb_webhook_sign(sb_buf_t *out, sb_slice_t id, int64_t wa
 void sb_webhook_add_value(sb_buf_t *out, sb_slice_t value);
 
 /* Why nothing is sent to this URL, to stand behind the setting's name; NULL: it is fine. It is to be shown
- * without the URL, which may hold the password or token that it is refused for. with_query: a query may be
- * part of it. */
-const char *sb_webhook_url_fault(const char *url, bool with_query);
+ * without the URL, which may hold a password or token. with_secrets: user, password and a query may be part
+ * of it. */
+const char *sb_webhook_url_fault(const char *url, bool with_secrets);
 
 /* Whether requests to this URL can be read on their way: http to a host that is not this machine. */
 bool sb_webhook_url_is_open(const char *url);

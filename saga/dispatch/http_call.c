@@ -188,7 +188,7 @@ sb_code_t sb_participant_call(sb_participants_t *p, sb_errand_t *errand, int64_t
                                        .expiry = sb_errand_expiry(errand, expiry),
                                        .body = errand->value,
                                        .token = settings->token,
-                                       .secret = {(const char *)settings->secret, settings->secret_length},
+                                       .secret = settings->secret.length > 0 ? &settings->secret : NULL,
                                        .wall_s = sb_wall_us() / 1000000};
     sb_code_t code = sb_http_request_make(&p->request, &source, err);
     if (code != SB_OK)

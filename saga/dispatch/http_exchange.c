@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saga/dispatch/http_exchange.h"
 
-#include "base/base64.h"
-#include "base/hash.h"
 #include "base/scan.h"
 #include "saga/contract.h"
 
@@ -13,18 +11,6 @@
 void sb_http_request_fini(sb_http_request_t *request)
 {
     sb_buf_fini(&request->text);
-}
-
-/* As the binding has it: what is not printable ASCII, the space, the quote and the percent sign. */
-static void add_encoded(sb_buf_t *out, sb_slice_t value)
-{
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.ptr[i];
-        if (c > 0x20 && c < 0x7f && c != '"' && c != '%')
-            sb_buf_add_char(out, (char)c);
-        else
-            sb_buf_printf(out, "%%%02X", c);
-    }
 }
 
 static bool is_printable(sb_slice_t value)
@@ -39,7 +25,7 @@ static void add_header(sb_buf_t *out, const sb_header_t *header, sb_slice_t valu
 {
     if (strncmp(header->name, "ce_", 3) == 0) {
         sb_buf_printf(out, "ce-%s: ", header->name + 3);
-        add_encoded(out, value);
+        sb_webhook_add_value(out, value);
     } else if (strcmp(header->name, SB_H_TRACEPARENT) == 0 && is_printable(value)) {
         sb_buf_printf(out, SB_H_TRACEPARENT ": %.*s", SB_SLICE_ARG(value));
     } else {
@@ -48,26 +34,13 @@ static void add_header(sb_buf_t *out, const sb_header_t *header, sb_slice_t valu
     sb_buf_add_char(out, '\0');
 }
 
-static bool add_signature(sb_buf_t *out, const sb_http_request_source_t *from)
+static sb_code_t add_signature(sb_buf_t *out, const sb_http_request_source_t *from, sb_error_t *err)
 {
-    char time[24];
     sb_slice_t id = SB_SLICE_NONE;
-    sb_hash_t hash;
     for (size_t i = 0; i < from->header_count; i++)
         if (strcmp(from->headers[i].name, SB_H_ID) == 0)
             id = from->headers[i].value;
-    (void)snprintf(time, sizeof time, "%lld", (long long)from->wall_s);
-    const sb_slice_t parts[] = {id, SB_SLICE("."), sb_slice(time), SB_SLICE("."), from->body};
-    if (!sb_hash_hmac(from->secret, parts, sizeof parts / sizeof parts[0], &hash))
-        return false;
-    sb_buf_printf(out, "webhook-id: %.*s", SB_SLICE_ARG(id));
-    sb_buf_add_char(out, '\0');
-    sb_buf_printf(out, "webhook-timestamp: %s", time);
-    sb_buf_add_char(out, '\0');
-    sb_buf_add_text(out, "webhook-signature: v1,");
-    sb_base64_encode(out, (sb_slice_t){(const char *)hash.byte, sizeof hash.byte});
-    sb_buf_add_char(out, '\0');
-    return true;
+    return sb_webhook_sign(out, id, from->wall_s, from->body, from->secret, 1, err);
 }
 
 sb_code_t sb_http_request_make(sb_http_request_t *request, const sb_http_request_source_t *from,
@@ -87,8 +60,9 @@ sb_code_t sb_http_request_make(sb_http_request_t *request, const sb_http_request
         sb_buf_printf(text, "Authorization: Bearer %s", from->token);
         sb_buf_add_char(text, '\0');
     }
-    if (from->secret.len > 0 && !add_signature(text, from))
-        return sb_fail(err, SB_NO_MEMORY, "sign an HTTP request: out of memory");
+    sb_code_t code = from->secret ? add_signature(text, from, err) : SB_OK;
+    if (code != SB_OK)
+        return code;
     if (sb_buf_failed(text))
         return sb_fail(err, SB_NO_MEMORY, "make an HTTP request: out of memory");
     const char *end = text->ptr + text->len;

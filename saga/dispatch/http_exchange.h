@@ -11,6 +11,7 @@
 #define SB_SAGA_HTTP_EXCHANGE_H
 
 #include "base/http_multi.h"
+#include "base/webhook.h"
 #include "bus/producer.h"
 #include "saga/error_class.h"
 #include "saga/machine.h"
@@ -28,10 +29,10 @@ void sb_http_request_fini(sb_http_request_t *request);
 typedef struct sb_http_request_source {
     const sb_header_t *headers; /* of the record */
     size_t header_count;
-    sb_slice_t expiry; /* in place of its ce_expirytime; absent: as it is */
-    sb_slice_t body;   /* for the signature */
-    const char *token; /* "": none */
-    sb_slice_t secret; /* empty: not signed */
+    sb_slice_t expiry;                 /* in place of its ce_expirytime; absent: as it is */
+    sb_slice_t body;                   /* for the signature */
+    const char *token;                 /* "": none */
+    const sb_webhook_secret_t *secret; /* NULL: not signed */
     int64_t wall_s;
 } sb_http_request_source_t;
 

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "saga/dispatch/participant_settings.h"
 
-#include "base/base64.h"
-
 #include <stdio.h>
-#include <strings.h>
 
-#define SECRET_BYTES_MIN 24
-#define NAME_MAX_BYTES   (SB_PARTICIPANT_NAME_MAX + 48)
+#define NAME_MAX_BYTES (SB_PARTICIPANT_NAME_MAX + 48)
 
 typedef struct reading {
     const sb_config_t *config;
@@ -44,33 +40,23 @@ static uint32_t number_or(reading_t *reading, const char *row, int64_t high, uin
     return text(reading, row)[0] ? number(reading, row, 0, high) : otherwise;
 }
 
-static bool is_http(const char *url)
+static sb_code_t read_url(const reading_t *reading, sb_participant_settings_t *out)
 {
-    return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
+    char name[NAME_MAX_BYTES];
+    const char *fault = out->url[0] ? sb_webhook_url_fault(out->url, true) : NULL;
+    (void)name_of(reading, "url", name);
+    return fault ? sb_fail(reading->err, SB_INVALID, "%s (%s): %s", name,
+                           sb_config_source(reading->config, name), fault)
+                 : SB_OK;
 }
 
-/* 24 to 64 bytes in base64, with or without whsec_ in front, as the Standard Webhooks have it. */
 static sb_code_t read_secret(const reading_t *reading, sb_participant_settings_t *out)
 {
-    const char *said = text(reading, "secret");
-    sb_buf_t bytes = SB_BUF_INIT;
-    if (said[0] == '\0')
-        return SB_OK;
-    bool fits = sb_base64_decode(&bytes, sb_slice(strncmp(said, "whsec_", 6) == 0 ? said + 6 : said)) &&
-                bytes.len >= SECRET_BYTES_MIN && bytes.len <= sizeof out->secret;
-    if (fits) {
-        memcpy(out->secret, bytes.ptr, bytes.len);
-        out->secret_length = bytes.len;
-    }
-    if (bytes.ptr)
-        explicit_bzero(bytes.ptr, bytes.cap);
-    sb_buf_fini(&bytes);
     char name[NAME_MAX_BYTES];
-    return fits ? SB_OK
-                : sb_fail(reading->err, SB_INVALID,
-                          "%s: a secret is %d to %d bytes in base64, with or without whsec_ in front: "
-                          "openssl rand -base64 32",
-                          name_of(reading, "secret", name), SECRET_BYTES_MIN, SB_PARTICIPANT_SECRET_MAX);
+    const char *said = text(reading, "secret");
+    return said[0] ? sb_webhook_secret_read(&out->secret, sb_slice(said), name_of(reading, "secret", name),
+                                            reading->err)
+                   : SB_OK;
 }
 
 sb_code_t sb_participant_settings_read(const sb_config_t *config, const char *participant,
@@ -79,13 +65,9 @@ sb_code_t sb_participant_settings_read(const sb_config_t *config, const char *pa
     reading_t r = {.config = config, .participant = participant, .err = err};
     *out = (sb_participant_settings_t){.url = text(&r, "url"), .token = text(&r, "token")};
     bool http = out->url[0] != '\0';
-    char name[NAME_MAX_BYTES];
-    if (http && !is_http(out->url)) {
-        (void)name_of(&r, "url", name);
-        return sb_fail(err, SB_INVALID, "%s = \"%s\" (%s): expected http://… or https://…", name, out->url,
-                       sb_config_source(config, name));
-    }
-    r.code = read_secret(&r, out);
+    r.code = read_url(&r, out);
+    if (r.code == SB_OK)
+        r.code = read_secret(&r, out);
     out->timeout_ms = number(&r, "timeout_ms", 10, 3600000);
     out->concurrency = number_or(&r, "concurrency", 10000, http ? 64 : 0);
     if (http && out->concurrency == 0)

@@ -8,15 +8,13 @@
 
 #include "base/breaker.h"
 #include "base/config.h"
+#include "base/webhook.h"
 #include "saga/dispatch/participant_state.h"
 
-#define SB_PARTICIPANT_SECRET_MAX 64
-
 typedef struct sb_participant_settings {
-    const char *url;   /* "": it is on Kafka. Borrowed from the config, as all text here */
-    const char *token; /* "": none */
-    unsigned char secret[SB_PARTICIPANT_SECRET_MAX]; /* that commands are signed with */
-    size_t secret_length;                            /* 0: they are not */
+    const char *url;            /* "": it is on Kafka. Borrowed from the config, as all text here */
+    const char *token;          /* "": none */
+    sb_webhook_secret_t secret; /* that commands are signed with; length 0: they are not */
     uint32_t timeout_ms;
     uint32_t concurrency; /* 0: no limit */
     uint32_t critical_percent;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/base64.h"
 #include "saga/contract.h"
 #include "saga/dispatch/http_exchange.h"
 #include "tests/support/assert.h"
@@ -44,14 +43,15 @@ static void a_command_is_signed(void **state)
     (void)state;
     sb_error_t err = SB_ERROR_INIT;
     sb_http_request_t request = {.count = 0};
-    sb_buf_t secret = SB_BUF_INIT;
-    assert_true(sb_base64_decode(&secret, SB_SLICE("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")));
+    sb_webhook_secret_t secret;
+    assert_ok(sb_webhook_secret_read(&secret, SB_SLICE("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), "s", &err),
+              &err);
     const sb_header_t headers[] = {{SB_H_ID, SB_SLICE("msg_p5jXN8AQM9LWM0D4loKWxJek")}};
     sb_http_request_source_t source = {.headers = headers,
                                        .header_count = 1,
                                        .body = SB_SLICE("{\"test\": 2432232314}"),
                                        .token = "",
-                                       .secret = sb_buf_slice(&secret),
+                                       .secret = &secret,
                                        .wall_s = 1614265330};
     assert_ok(sb_http_request_make(&request, &source, &err), &err);
     assert_int_equal(request.count, 5);
@@ -60,7 +60,6 @@ static void a_command_is_signed(void **state)
     assert_string_equal(request.line[4],
                         "webhook-signature: v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     sb_http_request_fini(&request);
-    sb_buf_fini(&secret);
 }
 
 /* head: "name\0value\0"; the literal's own NUL ends the last value. */

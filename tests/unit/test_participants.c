@@ -868,6 +868,8 @@ static void bad_settings_are_refused_by_name(void **state)
     stage_t *s = *state;
     static const char *const bad[][2] = {{"participant.pay.url", "ftp://x"},
                                          {"participant.pay.url", "pay:80"},
+                                         {"participant.pay.url", "http://u:hidden@:80"},
+                                         {"participant.pay.url", "http://pay/hidden#a"},
                                          {"participant.pay.timeout_ms", "0"},
                                          {"participant.pay.critical_percent", "95"},
                                          {"participant.pay.rate", "many"},
@@ -884,6 +886,7 @@ static void bad_settings_are_refused_by_name(void **state)
             sb_participants_new(&participants, config, &below_operations, &s->below, wanted, s, &s->err),
             &s->err);
         assert_contains(s->err.message, bad[i][0]);
+        assert_null(strstr(s->err.message, "hidden")); /* a URL may hold a password, or a token */
         assert_null(participants);
         sb_config_free(&config);
     }
