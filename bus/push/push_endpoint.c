@@ -107,7 +107,7 @@ sb_code_t sb_push_endpoint_of(sb_push_endpoint_t *out, const char *url, const ch
                               sb_error_t *err)
 {
     *out = (sb_push_endpoint_t){.secret_count = 0};
-    const char *fault = fault_of_url(url);
+    const char *fault = sb_webhook_url_fault(url, false);
     if (fault)
         return sb_fail(err, SB_INVALID, "the URL %s", fault);
     sb_buf_add_text(&out->url, url);

@@ -54,7 +54,7 @@ void sb_push_replay_close(sb_push_replay_t **replay)
 
 bool sb_push_replay_is_open(const sb_push_replay_t *replay)
 {
-    return sb_push_endpoint_is_open(&replay->endpoint);
+    return sb_webhook_url_is_open(sb_buf_text(&replay->endpoint.url));
 }
 
 static bool is_stopped(const sb_push_replay_t *replay)
