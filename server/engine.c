@@ -226,21 +226,41 @@ void sb_engine_stop(sb_engine_t *engine)
 
 /* ---- readiness ---- */
 
+static sb_check_t *find_check(sb_engine_t *engine, const char *name)
+{
+    for (int i = 0; i < engine->check_count; i++)
+        if (strcmp(engine->check[i].name, name) == 0)
+            return &engine->check[i];
+    if (engine->check_count == SB_CHECKS_MAX)
+        return NULL;
+    sb_check_t *check = &engine->check[engine->check_count++];
+    *check = (sb_check_t){.name = name, .ok = true};
+    return check;
+}
+
+static void store_check(sb_check_t *check, const char *why)
+{
+    check->ok = why == NULL;
+    (void)snprintf(check->why, sizeof check->why, "%s", why ? why : "");
+}
+
 void sb_engine_set_check(sb_engine_t *engine, const char *name, const char *why)
 {
     (void)pthread_mutex_lock(&engine->lock);
-    int i = 0;
-    while (i < engine->check_count && strcmp(engine->check[i].name, name) != 0)
-        i++;
-    if (i < SB_CHECKS_MAX) {
-        if (i == engine->check_count)
-            engine->check_count++;
-        else if (engine->check[i].ok != (why == NULL))
-            sb_log(why ? SB_LOG_WARN : SB_LOG_INFO, "READY-CHECK", "%s: %s", name, why ? why : "ok");
-        engine->check[i].name = name;
-        engine->check[i].ok = why == NULL;
-        (void)snprintf(engine->check[i].why, sizeof engine->check[i].why, "%s", why ? why : "");
-    }
+    sb_check_t *check = find_check(engine, name);
+    if (check && check->ok != (why == NULL))
+        sb_log(why ? SB_LOG_WARN : SB_LOG_INFO, "READY-CHECK", "%s: %s", name, why ? why : "ok");
+    if (check)
+        store_check(check, why);
+    (void)pthread_mutex_unlock(&engine->lock);
+}
+
+void sb_engine_expect_check(sb_engine_t *engine, const char *name)
+{
+    (void)pthread_mutex_lock(&engine->lock);
+    sb_check_t *check = find_check(engine, name);
+    if (check)
+        store_check(check, "not looked at yet");
     (void)pthread_mutex_unlock(&engine->lock);
 }
 

@@ -69,8 +69,11 @@ SB_MUST_CHECK sb_code_t sb_engine_start(sb_engine_t *engine, sb_error_t *err);
 /* Stops them in the order orchestrator, push, projector, relay, sequencer and joins each. */
 void sb_engine_stop(sb_engine_t *engine);
 
-/* Sets the line of a check; the monitor's. why NULL: ok. */
+/* Sets the line of a check; the monitor's. why NULL: ok. A change is logged, and a check that fails at first.
+ */
 void sb_engine_set_check(sb_engine_t *engine, const char *name, const char *why);
+/* Not ready until the first look at it, which is nothing to log. */
+void sb_engine_expect_check(sb_engine_t *engine, const char *name);
 /* Copies the checks; true when all are ok and the engine is running and not draining. */
 bool sb_engine_is_ready(sb_engine_t *engine, sb_check_t out[SB_CHECKS_MAX], int *count);
 

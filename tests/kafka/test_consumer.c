@@ -143,8 +143,8 @@ static void a_member_without_partitions_closes_in_time(void **state)
     }
 }
 
-/* A member whose session ran out while the broker was away is told so by its next poll; until then its commits
- * are refused. */
+/* A member whose session ran out while the broker was away is told so by its next poll; until then its
+ * commits are refused. */
 static bool commits_between_polls(fixture_t *f)
 {
     int n = 0;

@@ -1,0 +1,34 @@
+/* `sagabus serve` before there is anything to serve from.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/assert.h"
+#include "tests/support/process.h"
+#include "tests/support/skip.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+/* Its log is what an operator looks at first, and it may wait for hours. */
+static void says_that_it_waits_for_postgresql(void **state)
+{
+    (void)state;
+    const char *binary = getenv("SAGABUS_BIN");
+    if (!binary)
+        sb_test_skip("binary", "SAGABUS_BIN is not set; `./dev test` sets it");
+    const char *const argv[] = {
+        binary, "serve", "--listen", "127.0.0.1:0", "--pg", "postgresql://127.0.0.1:1/none", NULL};
+    sb_test_process_t serve = {0};
+    sb_test_spawn(&serve, argv, NULL, NULL);
+    assert_true(sb_test_output_has(&serve, "id=READY-CHECK", 20000));
+    assert_true(sb_test_output_has(&serve, "postgres: connect to PostgreSQL", 20000));
+    sb_test_signal(&serve, SIGTERM);
+    assert_true(sb_test_wait(&serve, 20000));
+    assert_int_equal(serve.exit_code, 0);
+    sb_test_process_end(&serve);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(says_that_it_waits_for_postgresql)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
