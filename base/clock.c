@@ -2,6 +2,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -48,6 +49,38 @@ void sb_sleep_ms(int64_t ms)
     sb_sleep_us(ms * 1000);
 }
 
+/* The Gregorian calendar by arithmetic: gmtime and timegm look at the time zone first, under a lock, and were
+ * most of what a time cost. Years begin in March here, so that a leap day is their last. */
+#define DAYS_OF_400_YEARS 146097
+#define EPOCH_DAY         719468 /* 1970-01-01, from 0000-03-01 */
+
+typedef struct date {
+    int64_t year;
+    int month, day;
+} date_t;
+
+static date_t date_of(int64_t day)
+{
+    day += EPOCH_DAY;
+    int64_t era = (day >= 0 ? day : day - DAYS_OF_400_YEARS + 1) / DAYS_OF_400_YEARS;
+    int of_era = (int)(day - era * DAYS_OF_400_YEARS);
+    int year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int of_year = of_era - (365 * year + year / 4 - year / 100);
+    int month = (5 * of_year + 2) / 153; /* 0: March */
+    date_t date = {.day = of_year - (153 * month + 2) / 5 + 1};
+    date.month = month < 10 ? month + 3 : month - 9;
+    date.year = year + era * 400 + (date.month <= 2);
+    return date;
+}
+
+/* Of a year from 0 on. */
+static int64_t day_of(int year, int month, int day)
+{
+    int64_t of = (int64_t)year + 400 - (month <= 2); /* never below 0 */
+    int64_t of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+    return of * 365 + of / 4 - of / 100 + of / 400 + of_year - EPOCH_DAY - DAYS_OF_400_YEARS;
+}
+
 /* Exactly count digits, and what comes behind them. */
 static char *put_digits(char *at, int value, int count, char end)
 {
@@ -65,21 +98,20 @@ char *sb_time_format(int64_t wall_us, char text[SB_TIME_TEXT])
         us += 1000000;
         seconds--;
     }
-    time_t t = (time_t)seconds;
-    struct tm tm;
-    (void)gmtime_r(&t, &tm);
-    if (tm.tm_year + 1900 < 0 || tm.tm_year + 1900 > 9999) {
-        (void)snprintf(text, SB_TIME_TEXT, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year + 1900,
-                       tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)us);
+    int64_t day = seconds / 86400 - (seconds % 86400 < 0);
+    int of_day = (int)(seconds - day * 86400);
+    date_t date = date_of(day);
+    if (date.year < 0 || date.year > 9999) {
+        (void)snprintf(text, SB_TIME_TEXT, "%04" PRId64 "-%02d-%02dT%02d:%02d:%02d.%06dZ", date.year,
+                       date.month, date.day, of_day / 3600, of_day / 60 % 60, of_day % 60, (int)us);
         return text;
     }
-    char *at =
-        put_digits(text, tm.tm_year + 1900, 4, '-'); /* once an event: printf takes five times as long */
-    at = put_digits(at, tm.tm_mon + 1, 2, '-');
-    at = put_digits(at, tm.tm_mday, 2, 'T');
-    at = put_digits(at, tm.tm_hour, 2, ':');
-    at = put_digits(at, tm.tm_min, 2, ':');
-    at = put_digits(at, tm.tm_sec, 2, '.');
+    char *at = put_digits(text, (int)date.year, 4, '-'); /* once an event: printf takes five times as long */
+    at = put_digits(at, date.month, 2, '-');
+    at = put_digits(at, date.day, 2, 'T');
+    at = put_digits(at, of_day / 3600, 2, ':');
+    at = put_digits(at, of_day / 60 % 60, 2, ':');
+    at = put_digits(at, of_day % 60, 2, '.');
     at = put_digits(at, (int)us, 6, 'Z');
     *at = '\0';
     return text;
@@ -139,16 +171,15 @@ static int days_of(int year, int month)
 
 bool sb_time_parse(sb_slice_t text, int64_t *out_us)
 {
-    struct tm tm = {0};
-    int year, month, us, offset_h = 0, offset_m = 0, sign = 0;
+    int year, month, day, hour, minute, second, us, offset_h = 0, offset_m = 0, sign = 0;
     if (!take_digits(&text, 4, &year) || !take_char(&text, "-") || !take_digits(&text, 2, &month) ||
-        !take_char(&text, "-") || !take_digits(&text, 2, &tm.tm_mday) || !take_char(&text, "Tt ") ||
-        !take_digits(&text, 2, &tm.tm_hour) || !take_char(&text, ":") || !take_digits(&text, 2, &tm.tm_min) ||
-        !take_char(&text, ":") || !take_digits(&text, 2, &tm.tm_sec) || !take_fraction(&text, &us) ||
+        !take_char(&text, "-") || !take_digits(&text, 2, &day) || !take_char(&text, "Tt ") ||
+        !take_digits(&text, 2, &hour) || !take_char(&text, ":") || !take_digits(&text, 2, &minute) ||
+        !take_char(&text, ":") || !take_digits(&text, 2, &second) || !take_fraction(&text, &us) ||
         text.len == 0)
         return false;
-    if (month < 1 || month > 12 || tm.tm_mday < 1 || tm.tm_mday > days_of(year, month) || tm.tm_hour > 23 ||
-        tm.tm_min > 59 || tm.tm_sec > 60)
+    if (month < 1 || month > 12 || day < 1 || day > days_of(year, month) || hour > 23 || minute > 59 ||
+        second > 60)
         return false;
     if (!take_char(&text, "Zz")) {
         sign = text.ptr[0] == '-' ? -1 : 1;
@@ -158,9 +189,8 @@ bool sb_time_parse(sb_slice_t text, int64_t *out_us)
     }
     if (text.len != 0)
         return false;
-    tm.tm_year = year - 1900;
-    tm.tm_mon = month - 1;
-    int64_t seconds = (int64_t)timegm(&tm) - sign * (offset_h * 3600 + offset_m * 60);
+    int64_t seconds = day_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second -
+                      sign * (offset_h * 3600 + offset_m * 60);
     *out_us = seconds * 1000000 + us;
     return true;
 }

@@ -2,6 +2,9 @@
 #include "base/clock.h"
 #include "tests/support/assert.h"
 
+#include <stdio.h>
+#include <time.h>
+
 static void formats_rfc_3339(void **state)
 {
     (void)state;
@@ -82,6 +85,23 @@ static void there_and_back(void **state)
     }
 }
 
+static void has_the_calendar_of_the_c_library(void **state)
+{
+    (void)state;
+    for (int64_t seconds = -62167219200; seconds < 253402300800; seconds += 86399 * 41) {
+        char text[SB_TIME_TEXT], expected[SB_TIME_TEXT];
+        struct tm tm;
+        time_t t = (time_t)seconds;
+        int64_t us = 0;
+        assert_non_null(gmtime_r(&t, &tm));
+        (void)snprintf(expected, sizeof expected, "%04d-%02d-%02dT%02d:%02d:%02d.000000Z", tm.tm_year + 1900,
+                       tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+        assert_string_equal(sb_time_format(seconds * 1000000, text), expected);
+        assert_true(sb_time_parse(sb_slice(text), &us));
+        assert_true(us == seconds * 1000000);
+    }
+}
+
 static void the_monotonic_clock_rises(void **state)
 {
     (void)state;
@@ -97,7 +117,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(formats_rfc_3339),          cmocka_unit_test(parses_rfc_3339),
         cmocka_unit_test(refuses_what_is_no_time),   cmocka_unit_test(there_and_back),
-        cmocka_unit_test(the_monotonic_clock_rises),
+        cmocka_unit_test(the_monotonic_clock_rises), cmocka_unit_test(has_the_calendar_of_the_c_library),
     };
     return cmocka_run_group_tests_name("clock", tests, NULL, NULL);
 }
