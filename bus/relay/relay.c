@@ -28,7 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_SEQS      2000
 #define SAVE_EVERY_US  100000  /* the cursor: what a crash sends again */
 #define BEAT_EVERY_US  2000000 /* and at least so often, which renews the beat */
 #define FAST_POLL_US   10000   /* of the safe sequence number, while another process moves it */
@@ -353,8 +352,7 @@ static sb_code_t send_page(sb_relay_t *relay, bool *full, sb_error_t *err)
 
 static sb_code_t load_page(sb_relay_t *relay, sb_error_t *err)
 {
-    int64_t to = relay->safe - relay->read_to > PAGE_SEQS ? relay->read_to + PAGE_SEQS : relay->safe;
-    return sb_relay_page_load(&relay->page, relay->pg, relay->read_to, to, err);
+    return sb_relay_page_load(&relay->page, relay->pg, relay->read_to, relay->safe, err);
 }
 
 /* With no message time-out librdkafka never reports that nobody answers, so we watch for it. */
@@ -420,12 +418,12 @@ static sb_code_t step(sb_relay_t *relay, bool *idle, sb_error_t *err)
             return SB_OK;
         goto kafka;
     }
-    if (!relay->page.rows && relay->read_to < relay->safe) {
+    if (!sb_relay_page_is_loaded(&relay->page) && relay->read_to < relay->safe) {
         code = load_page(relay, err);
         if (code != SB_OK)
             return code;
     }
-    if (relay->page.rows)
+    if (sb_relay_page_is_loaded(&relay->page))
         code = send_page(relay, &full, err);
     watch_answers(relay);
     *idle = full || relay->read_to >= relay->safe;

@@ -9,24 +9,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_BYTES (4 << 20)
+#define PAGE_BYTES (4u << 20)
+#define PAGE_SEQS  4096
+#define FEW_SEQS   256 /* by the statement */
+#define REACH_MIN  (2 * FEW_SEQS)
 
-enum { SEQ, STREAM_NO, AT, VERSION, TYPE_NO, CLASS, ID, META, DATA, KEY };
+/* The columns of both ways. All but the last three have a fixed size. A packed row is the lengths of these,
+ * and then the images of all columns without gaps. */
+enum { SEQ, STREAM_NO, AT, VERSION, TYPE_NO, CLASS, ID, META, DATA, KEY, COLUMNS };
+#define FIXED META
+static const size_t fixed[FIXED] = {8, 8, 8, 4, 4, 2, 16};
 
 void sb_relay_page_init(sb_relay_page_t *page)
 {
-    *page = (sb_relay_page_t){.rows = NULL};
+    *page = (sb_relay_page_t){.reach = PAGE_SEQS};
 }
 
 void sb_relay_page_drop(sb_relay_page_t *page)
 {
-    sb_pg_result_free(page->rows);
-    page->rows = NULL;
+    sb_pg_result_free(page->few);
+    page->few = NULL;
+    page->loaded = false;
 }
 
 void sb_relay_page_fini(sb_relay_page_t *page)
 {
     sb_relay_page_drop(page);
+    sb_buf_fini(&page->many);
+    sb_store_keys_fini(&page->keys);
     for (int i = 0; i < SB_RELAY_META_FIELDS; i++)
         sb_buf_fini(&page->meta[i]);
     for (size_t i = 0; i < page->type_count; i++)
@@ -35,23 +45,22 @@ void sb_relay_page_fini(sb_relay_page_t *page)
     sb_relay_page_init(page);
 }
 
-/* ---- reading ---- */
+/* ---- a few, by the statement ---- */
 
 /* A page that was cut for its bytes ends with its last row; else it covers the whole range. */
 static int64_t end_of(const sb_pg_result_t *rows, int64_t to)
 {
-    int64_t bytes = 0;
+    size_t bytes = 0;
     int count = sb_pg_rows(rows);
     for (int row = 0; row < count; row++)
-        bytes += (int64_t)sb_pg_get_slice(rows, row, DATA).len;
+        bytes += sb_pg_get_slice(rows, row, DATA).len;
     return bytes >= PAGE_BYTES ? sb_pg_get_int(rows, count - 1, SEQ) : to;
 }
 
-sb_code_t sb_relay_page_load(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
+static sb_code_t load_few(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_array_t names;
-    sb_relay_page_drop(page);
     sb_pg_array_init(&names, SB_PG_TEXT);
     for (size_t i = 0; sb_saga_public_type(i); i++)
         sb_pg_array_add_slice(&names, sb_slice(sb_saga_public_type(i)));
@@ -61,23 +70,155 @@ sb_code_t sb_relay_page_load(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, 
     sb_pg_add_int8(&params, PAGE_BYTES);
     sb_code_t code = sb_pg_array_failed(&names)
                          ? sb_fail(err, SB_NO_MEMORY, "relay: out of memory")
-                         : sb_pg_query(pg, sb_sql_relay_page, &params, &page->rows, err);
+                         : sb_pg_query(pg, sb_sql_relay_page, &params, &page->few, err);
     sb_pg_array_fini(&names);
     if (code != SB_OK)
-        return sb_context(err, code, "read events after %" PRId64, after);
+        return code;
     page->row = 0;
-    page->end = end_of(page->rows, to);
+    page->count = sb_pg_rows(page->few);
+    page->end = end_of(page->few, to);
     return SB_OK;
+}
+
+/* ---- many, by COPY ---- */
+
+/* COPY takes no parameters; what stands in the text are numbers and names of ours. */
+static void write_copy(int64_t after, int64_t to, sb_buf_t *sql)
+{
+    sb_buf_printf(
+        sql,
+        "COPY (SELECT e.seq, e.stream_no, e.at, e.version, e.type_no, e.class, e.id, e.meta, e.data, "
+        "CASE WHEN e.class <> 1 THEN coalesce((SELECT g.id::text FROM sagabus.saga g "
+        "WHERE g.no = e.stream_no), e.stream_no::text) END FROM sagabus.event e "
+        "WHERE e.seq > %" PRId64 " AND e.seq <= %" PRId64 " AND (e.class = 1 OR e.type_no = ANY "
+        "(ARRAY(SELECT t.type_no FROM sagabus.event_type t WHERE t.name IN (",
+        after, to);
+    for (size_t i = 0; sb_saga_public_type(i); i++)
+        sb_buf_printf(sql, "%s'%s'", i ? "," : "", sb_saga_public_type(i));
+    sb_buf_add_text(sql, ")))) ORDER BY e.seq) TO STDOUT (FORMAT BINARY)");
+}
+
+static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb_error_t *err)
+{
+    sb_relay_page_t *page = context;
+    bool fits = count == COLUMNS && fields[DATA].ptr;
+    for (int i = 0; fits && i < FIXED; i++)
+        fits = fields[i].len == fixed[i];
+    if (!fits)
+        return sb_fail(err, SB_CORRUPT, "relay: a row is not an event");
+    uint32_t lengths[COLUMNS - FIXED];
+    for (int i = FIXED; i < COLUMNS; i++)
+        lengths[i - FIXED] = (uint32_t)fields[i].len;
+    sb_buf_add(&page->many, lengths, sizeof lengths);
+    for (int i = 0; i < COLUMNS; i++)
+        sb_buf_add_slice(&page->many, fields[i]);
+    if (sb_buf_failed(&page->many))
+        return sb_fail(err, SB_NO_MEMORY, "relay: out of memory");
+    page->count++;
+    page->last_seq = sb_pg_read_int(fields[SEQ]);
+    page->cut = page->many.len >= PAGE_BYTES;
+    return page->cut ? SB_STOPPED : SB_OK;
+}
+
+/* The row at page->at; page->next is behind it. */
+static void unpack(sb_relay_page_t *page, sb_slice_t fields[COLUMNS])
+{
+    uint32_t lengths[COLUMNS - FIXED];
+    const char *at = page->many.ptr + page->at;
+    memcpy(lengths, at, sizeof lengths);
+    at += sizeof lengths;
+    for (int i = 0; i < COLUMNS; i++) {
+        fields[i] = (sb_slice_t){at, i < FIXED ? fixed[i] : lengths[i - FIXED]};
+        at += fields[i].len;
+    }
+    page->next = (size_t)(at - page->many.ptr);
+}
+
+static bool is_domain(const sb_slice_t fields[COLUMNS])
+{
+    return sb_pg_read_int(fields[CLASS]) == SB_CLASS_DOMAIN;
+}
+
+static sb_code_t load_keys(sb_relay_page_t *page, sb_pg_t *pg, sb_error_t *err)
+{
+    sb_slice_t fields[COLUMNS];
+    sb_code_t code = sb_store_keys_begin(&page->keys, (size_t)page->count, err);
+    if (code != SB_OK)
+        return code;
+    for (page->at = 0; page->at < page->many.len; page->at = page->next) {
+        unpack(page, fields);
+        if (is_domain(fields))
+            sb_store_keys_need(&page->keys, sb_pg_read_int(fields[STREAM_NO]));
+    }
+    page->at = 0;
+    return sb_store_keys_load(&page->keys, pg, err);
+}
+
+static sb_code_t load_many(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
+{
+    sb_buf_t sql = SB_BUF_INIT;
+    sb_buf_reset(&page->many);
+    page->row = page->count = 0;
+    page->cut = false;
+    if (to - after > page->reach)
+        to = after + page->reach;
+    write_copy(after, to, &sql);
+    sb_code_t code = sb_buf_failed(&sql) ? sb_fail(err, SB_NO_MEMORY, "relay: out of memory")
+                                         : sb_pg_copy_out(pg, sb_buf_text(&sql), take_row, page, err);
+    sb_buf_fini(&sql);
+    if (page->cut && code == SB_STOPPED)
+        code = SB_OK;
+    if (code != SB_OK)
+        return code;
+    page->end = page->cut ? page->last_seq : to;
+    /* To end a COPY costs a connection: the next one is to fit. */
+    page->reach = page->cut ? (page->end - after) / 2 : page->reach * 2;
+    page->reach = page->reach < REACH_MIN ? REACH_MIN : page->reach > PAGE_SEQS ? PAGE_SEQS : page->reach;
+    return load_keys(page, pg, err);
+}
+
+/* ---- either ---- */
+
+sb_code_t sb_relay_page_load(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
+{
+    sb_relay_page_drop(page);
+    sb_code_t code =
+        to - after <= FEW_SEQS ? load_few(page, pg, after, to, err) : load_many(page, pg, after, to, err);
+    if (code != SB_OK)
+        return sb_context(err, code, "read events after %" PRId64, after);
+    page->loaded = true;
+    return SB_OK;
+}
+
+bool sb_relay_page_is_loaded(const sb_relay_page_t *page)
+{
+    return page->loaded;
 }
 
 bool sb_relay_page_has_row(const sb_relay_page_t *page)
 {
-    return page->rows && page->row < sb_pg_rows(page->rows);
+    return page->loaded && page->row < page->count;
 }
 
 void sb_relay_page_next(sb_relay_page_t *page)
 {
     page->row++;
+    page->at = page->next;
+}
+
+static void read_row(sb_relay_page_t *page, sb_slice_t fields[COLUMNS])
+{
+    if (page->few) {
+        for (int i = 0; i < COLUMNS; i++)
+            fields[i] = sb_pg_is_null(page->few, page->row, i) ? SB_SLICE_NONE
+                                                               : sb_pg_get_slice(page->few, page->row, i);
+        return;
+    }
+    unpack(page, fields);
+    if (fields[META].len == 0)
+        fields[META] = SB_SLICE_NONE;
+    if (is_domain(fields))
+        fields[KEY] = sb_store_keys_get(&page->keys, sb_pg_read_int(fields[STREAM_NO]));
 }
 
 /* ---- types ---- */
@@ -129,9 +270,10 @@ static sb_slice_t meta_text(sb_relay_page_t *page, sb_slice_t meta, int field, c
 
 sb_code_t sb_relay_page_event(sb_relay_page_t *page, sb_pg_t *pg, sb_event_t *event, sb_error_t *err)
 {
-    const sb_pg_result_t *rows = page->rows;
-    int row = page->row;
-    int64_t type_no = sb_pg_get_int(rows, row, TYPE_NO);
+    sb_slice_t fields[COLUMNS];
+    read_row(page, fields);
+    int64_t type_no = sb_pg_read_int(fields[TYPE_NO]);
+    int64_t seq = sb_pg_read_int(fields[SEQ]);
     const sb_relay_type_t *type = find_type(page, type_no);
     if (!type) {
         sb_code_t code = load_types(page, pg, err);
@@ -139,26 +281,25 @@ sb_code_t sb_relay_page_event(sb_relay_page_t *page, sb_pg_t *pg, sb_event_t *ev
             return code;
         type = find_type(page, type_no);
     }
-    if (!type || sb_pg_is_null(rows, row, KEY))
-        return sb_fail(err, SB_CORRUPT, "event %" PRId64 " has no %s in the store",
-                       sb_pg_get_int(rows, row, SEQ), type ? "stream" : "type");
-    sb_slice_t meta = sb_pg_is_null(rows, row, META) ? SB_SLICE_NONE : sb_pg_get_slice(rows, row, META);
+    if (!type || !fields[KEY].ptr || fields[ID].len != sizeof event->id.byte)
+        return sb_fail(err, SB_CORRUPT, "event %" PRId64 " has no %s in the store", seq,
+                       type ? "stream" : "type");
     *event = (sb_event_t){
-        .id = sb_pg_get_uuid(rows, row, ID),
         .type = sb_slice(type->name),
         .schema_version = type->version,
-        .source = meta_text(page, meta, 0, "source"),
-        .subject = sb_pg_get_slice(rows, row, KEY),
-        .time_us = sb_pg_get_time(rows, row, AT),
-        .correlation_id = meta_text(page, meta, 1, "correlationid"),
-        .causation_id = meta_text(page, meta, 2, "causationid"),
-        .traceparent = meta_text(page, meta, 3, "traceparent"),
-        .partition_key = meta_text(page, meta, 4, "partitionkey"),
-        .data = sb_pg_get_slice(rows, row, DATA),
-        .seq = sb_pg_get_int(rows, row, SEQ),
-        .stream_no = sb_pg_get_int(rows, row, STREAM_NO),
-        .stream_version = (int)sb_pg_get_int(rows, row, VERSION),
-        .event_class = (sb_event_class_t)sb_pg_get_int(rows, row, CLASS),
+        .source = meta_text(page, fields[META], 0, "source"),
+        .subject = fields[KEY],
+        .time_us = sb_pg_read_time(fields[AT]),
+        .correlation_id = meta_text(page, fields[META], 1, "correlationid"),
+        .causation_id = meta_text(page, fields[META], 2, "causationid"),
+        .traceparent = meta_text(page, fields[META], 3, "traceparent"),
+        .partition_key = meta_text(page, fields[META], 4, "partitionkey"),
+        .data = fields[DATA],
+        .seq = seq,
+        .stream_no = sb_pg_read_int(fields[STREAM_NO]),
+        .stream_version = (int)sb_pg_read_int(fields[VERSION]),
+        .event_class = (sb_event_class_t)sb_pg_read_int(fields[CLASS]),
     };
+    memcpy(event->id.byte, fields[ID].ptr, sizeof event->id.byte);
     return SB_OK;
 }

@@ -1,5 +1,9 @@
 /* relay_page - the events of a range that are to be sent: a page of rows, read one by one.
  *
+ * A few come from a prepared statement, in one round trip; many by COPY, and the keys of their streams are
+ * looked up once and kept: by the statement they cost the server three times as much. Either way the page is
+ * in memory before the first event is sent, and bounded.
+ *
  * Names of event types are read here and not taken from the catalog: in a rolling deploy the relay must carry
  * types whose schema this release cannot read.
  *
@@ -10,6 +14,7 @@
 #define SB_BUS_RELAY_PAGE_H
 
 #include "base/pg.h"
+#include "events/store/store_keys.h"
 #include "sagabus/event.h"
 
 #define SB_RELAY_META_FIELDS 5
@@ -20,9 +25,18 @@ typedef struct sb_relay_type {
 } sb_relay_type_t;
 
 typedef struct sb_relay_page {
-    sb_pg_result_t *rows; /* NULL: no page */
+    bool loaded;
+    int64_t end;         /* the page covers everything up to here */
+    int64_t reach;       /* of the next one by COPY, in seqs: less where bodies are large */
+    sb_pg_result_t *few; /* by the statement; NULL: by COPY */
     int row;
-    int64_t end; /* the page covers everything up to here */
+    sb_buf_t many; /* packed rows, see relay_page.c */
+    size_t at;
+    size_t next;
+    int count;
+    int64_t last_seq;
+    bool cut; /* there was more than fits: COPY was ended */
+    sb_store_keys_t keys;
     sb_buf_t meta[SB_RELAY_META_FIELDS];
     sb_relay_type_t *type; /* by number */
     size_t type_count;
@@ -31,11 +45,12 @@ typedef struct sb_relay_page {
 void sb_relay_page_init(sb_relay_page_t *page);
 void sb_relay_page_fini(sb_relay_page_t *page);
 
-/* Reads what is to be sent after one seq up to another; less of it when the bodies are large. */
+/* Reads what is to be sent after one seq up to another, or as much of it as makes a page. */
 SB_MUST_CHECK sb_code_t sb_relay_page_load(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to,
                                            sb_error_t *err);
 void sb_relay_page_drop(sb_relay_page_t *page);
 
+bool sb_relay_page_is_loaded(const sb_relay_page_t *page);
 /* Whether a page is loaded and has a row left. */
 bool sb_relay_page_has_row(const sb_relay_page_t *page);
 /* The row at hand; its slices are borrowed until the next call. pg: to look up a type that is new. */

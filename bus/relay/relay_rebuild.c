@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PAGE_SEQS     2000
 #define SAVE_EVERY_US 1000000
 #define TOPIC_MS      30000
 #define SERVE_MS      20
@@ -160,8 +159,7 @@ static sb_code_t send_row(work_t *w, sb_error_t *err)
 
 static sb_code_t send_page(work_t *w, sb_error_t *err)
 {
-    int64_t to = w->upto - w->at > PAGE_SEQS ? w->at + PAGE_SEQS : w->upto;
-    sb_code_t code = sb_relay_page_load(&w->page, w->with->pg, w->at, to, err);
+    sb_code_t code = sb_relay_page_load(&w->page, w->with->pg, w->at, w->upto, err);
     while (code == SB_OK && sb_relay_page_has_row(&w->page))
         code = send_row(w, err);
     if (code == SB_OK)

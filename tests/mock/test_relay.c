@@ -3,6 +3,7 @@
 
 #include "bus/position.h"
 #include "bus/relay/relay_admin.h"
+#include "bus/relay/relay_page.h"
 #include "tests/support/assert.h"
 #include "tests/support/mock.h"
 
@@ -333,6 +334,71 @@ static void sends_the_public_events_of_sagas_under_the_sagas_id(void **state)
 }
 
 /* Readers bring events to the newest version; the bus does not. */
+/* Everything up to the last event, in ranges of at most step; returns how many pages. */
+static int walk(const sb_test_relay_t *relay, int64_t step, sb_buf_t *out)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_relay_page_t page;
+    sb_event_t event;
+    int pages = 0;
+    sb_relay_page_init(&page);
+    for (int64_t at = 0; at < relay->last; at = page.end, pages++) {
+        int64_t to = relay->last - at > step ? at + step : relay->last;
+        assert_ok(sb_relay_page_load(&page, relay->pg, at, to, &err), &err);
+        assert_true(page.end > at && page.end <= to);
+        for (; sb_relay_page_has_row(&page); sb_relay_page_next(&page)) {
+            char id[SB_UUID_TEXT];
+            assert_ok(sb_relay_page_event(&page, relay->pg, &event, &err), &err);
+            assert_true(event.seq > at && event.seq <= page.end);
+            sb_buf_printf(out, "%lld %s %.*s.%d %.*s %lld %lld.%d [%.*s %.*s] %zu %.*s\n",
+                          (long long)event.seq, sb_uuid_format(&event.id, id), SB_SLICE_ARG(event.type),
+                          event.schema_version, SB_SLICE_ARG(event.subject), (long long)event.time_us,
+                          (long long)event.stream_no, event.stream_version, SB_SLICE_ARG(event.source),
+                          SB_SLICE_ARG(event.partition_key), event.data.len,
+                          event.data.len < 10 ? (int)event.data.len : 10, event.data.ptr);
+        }
+    }
+    sb_relay_page_fini(&page);
+    return pages;
+}
+
+static void reads_a_large_range_as_it_reads_small_ones(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_append(&f->relay, "order.created", 700);
+    sb_test_pg_script(
+        f->relay.pg,
+        "INSERT INTO sagabus.event_type (name, version) VALUES ('saga.started', 1), ('saga.step.dispatched', "
+        "1) "
+        "ON CONFLICT DO NOTHING;"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, meta, data) SELECT s.stream_no, "
+        "s.version + n, t.type_no, 1, gen_random_uuid(), CASE WHEN n % 3 = 0 THEN convert_to("
+        "'{\"source\":\"/a \\\"b\\\"\",\"partitionkey\":\"p\"}', 'UTF8') END, "
+        "convert_to('\"' || repeat('x', n * 40) || '\"', 'UTF8') FROM generate_series(1, 600) n, "
+        "sagabus.stream s, "
+        "sagabus.event_type t WHERE s.category = 'order' AND s.key = 'k-0' AND t.name = 'order.created' "
+        "ORDER BY n;"
+        "UPDATE sagabus.stream SET version = version + 600 WHERE category = 'order' AND key = 'k-0';"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) SELECT 7, n, t.type_no, 2, "
+        "gen_random_uuid(), '{}' FROM generate_series(1, 50) n JOIN sagabus.event_type t ON t.name = "
+        "CASE WHEN n % 2 = 0 THEN 'saga.started' ELSE 'saga.step.dispatched' END ORDER BY n");
+    sb_test_relay_append(&f->relay, "stock.moved", 300);
+    sb_buf_t large = SB_BUF_INIT;
+    sb_buf_t small = SB_BUF_INIT;
+    int pages = walk(&f->relay, INT64_MAX, &large);
+    assert_true(pages > 1 && pages < 8); /* the large bodies do not fit into one */
+    assert_true(walk(&f->relay, 100, &small) > 15);
+    assert_string_equal(sb_buf_text(&large), sb_buf_text(&small));
+    assert_contains(sb_buf_text(&large), " saga.started.1 7 ");
+    assert_contains(sb_buf_text(&large), " [/a \"b\" p] ");
+    size_t lines = 0;
+    for (const char *at = sb_buf_text(&large); (at = strchr(at, '\n')); at++)
+        lines++;
+    assert_int_equal(lines, 700 + 600 + 25 + 300);
+    sb_buf_fini(&large);
+    sb_buf_fini(&small);
+}
+
 static void carries_the_version_as_written(void **state)
 {
     fixture_t *f = *state;
@@ -611,6 +677,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(withholds_what_is_too_large_in_its_place, setup, teardown),
         cmocka_unit_test_setup_teardown(withholds_alone_what_the_broker_refuses_in_a_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(sends_the_public_events_of_sagas_under_the_sagas_id, setup, teardown),
+        cmocka_unit_test_setup_teardown(reads_a_large_range_as_it_reads_small_ones, setup, teardown),
         cmocka_unit_test_setup_teardown(carries_the_version_as_written, setup, teardown),
         cmocka_unit_test_setup_teardown(carries_a_type_that_came_later, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_a_changed_partition_count_unless_told, setup, teardown),
