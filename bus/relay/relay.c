@@ -293,7 +293,8 @@ static sb_code_t check_fork(sb_relay_t *relay, sb_error_t *err)
         sb_code_t code = ask_safe(relay, err);
         if (code == SB_OK && relay->marks.forked != relay->incarnation) {
             relay->marks.forked = 0;
-            code = sb_relay_tail_each(relay->config.config, TAIL_MS, check_tail, relay, err);
+            code =
+                sb_relay_tail_each(relay->config.config, TAIL_MS, &relay->stopping, check_tail, relay, err);
         }
         if (code == SB_OK && relay->marks.forked)
             code = save(relay, err);

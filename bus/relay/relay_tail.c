@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SUFFIX ".events"
+#define SUFFIX       ".events"
+#define FIRST_ASK_MS 250
 
 /* One partition that is being read. */
 typedef struct wanted {
@@ -27,12 +28,27 @@ typedef struct tail {
     wanted_t *wanted;
     size_t count;
     int64_t until_us;
+    const atomic_bool *stopping;
 } tail_t;
 
 static int left_ms(const tail_t *t)
 {
     int64_t left = (t->until_us - sb_mono_us()) / 1000;
     return left < 1 ? 1 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+/* Where nobody answers, a stop is seen after a quarter of a second, later the longer it has lasted already: a
+ * cluster that is only slow must be given the time for one answer. */
+static rd_kafka_resp_err_t ask_topics(const tail_t *t, const struct rd_kafka_metadata **metadata)
+{
+    int wait_ms = FIRST_ASK_MS;
+    for (;; wait_ms *= 2) {
+        rd_kafka_resp_err_t error =
+            rd_kafka_metadata(t->handle, 1, NULL, metadata, wait_ms < left_ms(t) ? wait_ms : left_ms(t));
+        bool again = error == RD_KAFKA_RESP_ERR__TRANSPORT || error == RD_KAFKA_RESP_ERR__TIMED_OUT;
+        if (!again || sb_mono_us() >= t->until_us || atomic_load(t->stopping))
+            return error;
+    }
 }
 
 /* A category is one label: a dot in it is another installation's prefix, whose topics are none of ours. */
@@ -75,7 +91,7 @@ static sb_code_t start(tail_t *t, const char *topic, int32_t partition, sb_error
 static sb_code_t start_all(tail_t *t, sb_error_t *err)
 {
     const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t error = rd_kafka_metadata(t->handle, 1, NULL, &metadata, left_ms(t));
+    rd_kafka_resp_err_t error = ask_topics(t, &metadata);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
         return sb_kafka_fail(err, error, "ask Kafka for its topics");
     sb_code_t code = SB_OK;
@@ -147,10 +163,11 @@ static void close_tail(tail_t *t)
         rd_kafka_destroy(t->handle);
 }
 
-sb_code_t sb_relay_tail_each(const sb_config_t *config, int timeout_ms, sb_relay_tail_fn visit, void *context,
-                             sb_error_t *err)
+sb_code_t sb_relay_tail_each(const sb_config_t *config, int timeout_ms, const atomic_bool *stopping,
+                             sb_relay_tail_fn visit, void *context, sb_error_t *err)
 {
-    tail_t t = {.config = config, .until_us = sb_mono_us() + (int64_t)timeout_ms * 1000};
+    tail_t t = {
+        .config = config, .until_us = sb_mono_us() + (int64_t)timeout_ms * 1000, .stopping = stopping};
     rd_kafka_conf_t *conf = NULL;
     sb_code_t code = sb_kafka_conf(&conf, config, SB_KAFKA_READER, "sagabus-relay", err);
     /* A partition read to its end waits for more, and the question for the next one's end waits behind it. */

@@ -12,6 +12,8 @@
 #include "bus/topic.h"
 #include "sagabus/id.h"
 
+#include <stdatomic.h>
+
 typedef struct sb_relay_tail {
     sb_topic_t topic;
     int32_t partition;
@@ -22,9 +24,10 @@ typedef struct sb_relay_tail {
 typedef sb_code_t (*sb_relay_tail_fn)(void *context, const sb_relay_tail_t *tail, sb_error_t *err);
 
 /* Calls visit for the last record of each partition of `<prefix>*.events` that carries a position. Blocks up
- * to timeout_ms; what is not read by then is logged and left out. Not SB_OK from visit ends it and is
- * returned. */
-SB_MUST_CHECK sb_code_t sb_relay_tail_each(const sb_config_t *config, int timeout_ms, sb_relay_tail_fn visit,
-                                           void *context, sb_error_t *err);
+ * to timeout_ms; what is not read by then is logged and left out; where no broker answers,
+ * stopping ends it sooner. Not SB_OK from visit ends it and is returned. */
+SB_MUST_CHECK sb_code_t sb_relay_tail_each(const sb_config_t *config, int timeout_ms,
+                                           const atomic_bool *stopping, sb_relay_tail_fn visit, void *context,
+                                           sb_error_t *err);
 
 #endif
