@@ -23,6 +23,8 @@ const sb_config_row_t sb_config_table[] = {
     {"http.body_max_bytes", "1m", "largest request body", false},
     {"http.header_max_bytes", "16k", "largest request head: request line and headers", false},
     {"http.idle_timeout_ms", "60s", "a connection that is silent for so long is closed", false},
+    {"http.connections_max", "1024", "clients connected at once, idle ones too; the next one is closed",
+     false},
     {"http.wait_max_ms", "60s", "longest wait that a request may ask for", false},
     {"http.workers", "4", "threads that read and append for requests, each with a PostgreSQL connection",
      false},

@@ -3,7 +3,9 @@
  * A worker fills a piece of bounded size and is free; the next one is made when the client has taken it. With
  * nothing new the request waits in the tail. The id of each event is its seq, so a client that comes back
  * with Last-Event-ID goes on behind it; a sign of life carries the place that was reached as well, so that it
- * need not search again what its filter left out.
+ * need not search again what its filter left out. When the place of a client that was away for long is no
+ * longer kept, it is told so by an event "error" with the problem's document, and the stream ends: to come
+ * back to it is answered 410.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
@@ -82,6 +84,10 @@ static sb_code_t begin(sb_worker_t *worker, sb_request_t *request, sb_error_t *e
         if (*end || request->wait.at < 0)
             code =
                 sb_fail(err, SB_INVALID, "Last-Event-ID: %s is not the id of an event of this stream", last);
+    }
+    if (code == SB_OK) { /* a place that is no longer kept is refused now, not after the head */
+        sb_read_all_t read = {.after_seq = request->wait.at, .limit = 0};
+        code = sb_store_read_all(worker->store, &read, NULL, NULL, NULL, err);
     }
     if (code != SB_OK)
         return code;

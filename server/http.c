@@ -124,10 +124,18 @@ static void send_end(sb_request_t *request)
 /* One piece is on its way at a time: that bounds what a slow client costs. */
 static void send_piece(sb_request_t *request)
 {
-    struct evbuffer *piece = request->stream.ended ? NULL : evbuffer_new();
+    bool last = request->stream.ended;
+    struct evbuffer *piece = last && request->out.len == 0 ? NULL : evbuffer_new();
     if (!piece || sb_buf_failed(&request->out)) {
         if (piece)
             evbuffer_free(piece);
+        send_end(request);
+        return;
+    }
+    if (last) {
+        (void)evbuffer_add(piece, sb_buf_text(&request->out), request->out.len);
+        evhttp_send_reply_chunk(request->connection, piece);
+        evbuffer_free(piece);
         send_end(request);
         return;
     }
@@ -413,4 +421,7 @@ void sb_http_stats(sb_http_t *http, sb_http_stats_t *out)
     (void)pthread_mutex_lock(&http->lock);
     *out = http->stats;
     (void)pthread_mutex_unlock(&http->lock);
+    out->connections = sb_connections_count(&http->listen.connections);
+    out->connections_max = http->listen.connections.max;
+    out->refused = atomic_load(&http->listen.connections.refused);
 }

@@ -44,13 +44,16 @@ typedef struct sb_http_timer sb_http_timer_t;
 sb_http_timer_t *sb_http_timer_new(sb_http_t *http, int64_t ms, void (*fn)(void *context), void *context);
 void sb_http_timer_free(sb_http_timer_t *timer);
 
-typedef struct sb_http_stats { /* totals since start, but for in_hand */
-    uint64_t requests;
-    uint64_t by_class[6]; /* 2: 2xx … 5: 5xx */
+typedef struct sb_http_stats { /* totals since start, but for the first four */
     int64_t in_hand;
     int64_t streams;     /* of them, those whose answer goes on */
-    uint64_t bucket[12]; /* durations up to 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000 ms, more */
-    double seconds;      /* sum of durations */
+    int connections;     /* of clients, also those that ask for nothing */
+    int connections_max; /* as many there may be */
+    uint64_t refused;    /* connections beyond it */
+    uint64_t requests;
+    uint64_t by_class[6]; /* 2: 2xx … 5: 5xx */
+    uint64_t bucket[12];  /* durations up to 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000 ms, more */
+    double seconds;       /* sum of durations */
 } sb_http_stats_t;
 
 extern const int sb_http_bucket_ms[11];

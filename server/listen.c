@@ -39,8 +39,7 @@ static struct bufferevent *tls_bufferevent(struct event_base *base, void *contex
                                           BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
 }
 
-static sb_code_t open_tls(sb_listen_t *listen, struct evhttp *server, const char *cert, const char *key,
-                          sb_error_t *err)
+static sb_code_t open_tls(sb_listen_t *listen, const char *cert, const char *key, sb_error_t *err)
 {
     listen->tls = SSL_CTX_new(TLS_server_method());
     if (!listen->tls)
@@ -51,7 +50,8 @@ static sb_code_t open_tls(sb_listen_t *listen, struct evhttp *server, const char
                        ERR_reason_error_string(ERR_get_error()));
     if (SSL_CTX_use_PrivateKey_file(listen->tls, key, SSL_FILETYPE_PEM) != 1)
         return sb_fail(err, SB_INVALID, "http.tls_key=%s: %s", key, ERR_reason_error_string(ERR_get_error()));
-    evhttp_set_bevcb(server, tls_bufferevent, listen->tls);
+    listen->connections.make = tls_bufferevent;
+    listen->connections.make_context = listen->tls;
     return SB_OK;
 }
 
@@ -84,6 +84,7 @@ static sb_code_t bind_server(sb_listen_t *listen, struct evhttp *server, const c
     int fd = evhttp_bound_socket_get_fd(bound);
     if (port == 0 && getsockname(fd, (struct sockaddr *)&address, &length) == 0)
         port = ntohs(address.sin6_port);
+    listen->connections.port = port;
     (void)snprintf(listen->address, sizeof listen->address, "%s://%s:%d", listen->tls ? "https" : "http",
                    host, port);
     return SB_OK;
@@ -108,7 +109,9 @@ sb_code_t sb_listen_open(sb_listen_t *listen, struct evhttp *server, const sb_co
     listen->loopback = is_loopback(host);
     code = check_exposure(config, where, listen->loopback, cert[0], err);
     if (code == SB_OK && cert[0])
-        code = open_tls(listen, server, cert, key, err);
+        code = open_tls(listen, cert, key, err);
+    if (code == SB_OK)
+        code = sb_connections_open(&listen->connections, server, config, err);
     return code == SB_OK ? bind_server(listen, server, host, port, err) : code;
 }
 

@@ -62,6 +62,10 @@ static void write_http(sb_engine_t *engine, sb_buf_t *out)
                       (unsigned long long)s.by_class[c]);
     gauge(out, "sagabus_http_in_hand", "Requests being worked on.", (double)s.in_hand);
     gauge(out, "sagabus_http_streams", "Of them, clients that follow events.", (double)s.streams);
+    gauge(out, "sagabus_http_connections", "Clients that are connected.", s.connections);
+    gauge(out, "sagabus_http_connections_max", "As many there may be.", s.connections_max);
+    counter(out, "sagabus_http_connections_refused_total", "Connections beyond that, which were closed.",
+            (double)s.refused);
     head(out, "sagabus_http_request_seconds", "histogram", "Time from a request's arrival to its answer.");
     uint64_t sum = 0;
     for (int b = 0; b < 11; b++) {

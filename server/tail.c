@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "events/store/store.h"
 #include "server/engine.h"
+#include "server/problem.h"
 #include "server/worker.h"
 
 #include <pthread.h>
@@ -68,6 +69,19 @@ void sb_stream_hold(sb_request_t *request)
     request->wait.park = true;
     request->wait.until_us = sb_mono_us() + HOLD_MS * 1000;
     request->wait.seen = INT64_MAX;
+}
+
+void sb_stream_give_up(sb_request_t *request, const sb_error_t *err)
+{
+    sb_problem(request, err); /* its document is one line */
+    sb_buf_t piece = SB_BUF_INIT;
+    sb_buf_add_text(&piece, "event: error\ndata: ");
+    sb_buf_add_slice(&piece, sb_buf_slice(&request->out)); /* ends its line */
+    sb_buf_add_text(&piece, "\n");
+    piece.failed |= request->out.failed;
+    sb_buf_fini(&request->out);
+    request->out = piece;
+    request->stream.ended = true;
 }
 
 /* ---- the number ---- */

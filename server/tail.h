@@ -37,6 +37,8 @@ void sb_tail_returned(sb_tail_t *tail);
 
 /* The request's stream stands still for a while: what it asked for failed. */
 void sb_stream_hold(sb_request_t *request);
+/* It ends: the last piece is an event "error" with the problem's document. */
+void sb_stream_give_up(sb_request_t *request, const sb_error_t *err);
 
 /* Takes the request; request->wait says until when and what it has seen. */
 void sb_tail_park(sb_tail_t *tail, sb_request_t *request);

@@ -73,8 +73,11 @@ static void run_job(sb_worker_t *worker, sb_request_t *request)
     }
     if (reads && code == SB_UNKNOWN_OUTCOME) /* of a reading there is no outcome to know */
         (void)sb_fail(&err, SB_UNAVAILABLE, "PostgreSQL: the connection broke");
-    if (code != SB_OK && request->stream.started) { /* its head is out: it waits until this is over */
-        sb_stream_hold(request);
+    if (code != SB_OK && request->stream.started) { /* its head is out */
+        if (code == SB_GONE)
+            sb_stream_give_up(request, &err); /* waiting brings it not back */
+        else
+            sb_stream_hold(request); /* it waits until this is over */
         code = SB_OK;
     }
     if (code != SB_OK) {

@@ -644,6 +644,7 @@ static void who_waits_is_answered_when_the_server_stops(void **state)
     sb_buf_fini(&seen);
     assert_true(sb_test_wait(&d.process, 20000));
     assert_int_equal(d.process.exit_code, 0);
+    assert_true(sb_test_mono_ms() - before < 9000); /* also while no broker answers the relay */
     stop(&d);
 }
 
@@ -726,6 +727,32 @@ static void a_slow_follower_gets_all_of_it_later(void **state)
     (void)close(slow);
     sb_buf_fini(&seen);
     free(body);
+}
+
+/* Waiting brings nothing back: who follows from a place that is no longer kept is told, and not for ever put
+ * off. */
+static void a_follower_whose_place_is_gone_is_told_and_ended(void **state)
+{
+    (void)state;
+    sb_pg_t *pg = sb_test_pg_open(shared.uri);
+    sb_buf_t seen = SB_BUF_INIT;
+    int follower = open_stream(&shared, "/v1/events/stream", -1);
+    read_until(follower, &seen, "retry: 1000\n\n", 1);
+    sb_test_pg_script(pg, "INSERT INTO sagabus.event_detached (class, from_seq, to_seq, leaf) VALUES (1, 0, "
+                          "1000000000, 'x')");
+    append_order(&shared, "sse-gone");
+    read_until(follower, &seen, "0\r\n\r\n", 1);
+    assert_contains(sb_buf_text(&seen),
+                    "event: error\ndata: {\"type\":\"https://sagabus.dev/problems/gone\"");
+    assert_contains(sb_buf_text(&seen), "\"status\":410");
+    assert_contains(sb_buf_text(&seen), "events up to 1000000000 are no longer kept");
+    assert_null(strstr(sb_buf_text(&seen), "\"sse-gone\""));
+    (void)close(follower);
+    assert_problem(ask(&shared, "GET", "/v1/events/stream", "Last-Event-ID: 1\r\n", NULL), 410, "gone", "");
+    sb_test_pg_script(
+        pg, "SET session_replication_role = replica; DELETE FROM sagabus.event_detached WHERE leaf = 'x'");
+    sb_buf_fini(&seen);
+    sb_pg_close(&pg);
 }
 
 static void a_time_and_patterns_choose_events(void **state)
@@ -1003,6 +1030,52 @@ static void a_slow_client_holds_up_nobody(void **state)
 }
 
 /* ---- sagas, views, the system ---- */
+
+/* As many idle ones as there may be: the next one is turned away, those that are there are served, and when
+ * one goes there is room again. */
+static void connections_have_a_ceiling(void **state)
+{
+    (void)state;
+    enum { MAX = 6 };
+    static const char request[] = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+    daemon_under_test_t d = {.port = 0};
+    int fd[MAX];
+    char byte;
+    (void)snprintf(d.uri, sizeof d.uri, "%s", shared.uri);
+    prepare(&d);
+    set(&d, "http.connections_max", "6");
+    start(&d);
+    assert_soon(answers(&d, "/livez", NULL, 200), 20000);
+    assert_soon(answers(&d, "/livez", NULL, 200), 20000); /* what came before is closed by now */
+    for (int i = 0; i < MAX; i++) {
+        fd[i] = connect_to(d.port);
+        assert_int_equal(send(fd[i], request, sizeof request - 1, MSG_NOSIGNAL), sizeof request - 1);
+        assert_int_equal(recv(fd[i], &byte, 1, 0), 1); /* it is served, and kept */
+    }
+    for (int i = 0; i < 5; i++) {
+        answer_t refused = receive(connect_to(d.port));
+        assert_int_equal(refused.status, 503);
+        assert_contains(refused.body, "\"code\":\"busy\"");
+        drop(&refused);
+    }
+    assert_int_equal(send(fd[0], request, sizeof request - 1, MSG_NOSIGNAL), sizeof request - 1);
+    (void)close(fd[1]);
+    (void)close(fd[2]);
+    assert_soon(answers(&d, "/livez", NULL, 200), 10000);
+    answer_t page = ask(&d, "GET", "/metrics", NULL, NULL);
+    assert_contains(page.body, "\nsagabus_http_connections_max 6\n");
+    assert_contains(page.body,
+                    "\nsagabus_http_connections 5\n"); /* four that stayed, and the one that asks */
+    assert_null(strstr(page.body, "\nsagabus_http_connections_refused_total 0\n"));
+    drop(&page);
+    sb_buf_t both = SB_BUF_INIT;
+    read_until(fd[0], &both, "200 OK", 2 - 1); /* of the first answer a byte was taken: this is the second */
+    sb_buf_fini(&both);
+    for (int i = 0; i < MAX; i++)
+        if (i != 1 && i != 2)
+            (void)close(fd[i]);
+    stop(&d);
+}
 
 static void a_saga_that_cannot_be_is_refused(void **state)
 {
@@ -1549,6 +1622,7 @@ int main(void)
         cmocka_unit_test(many_wait_for_news_and_hold_up_nobody),
         cmocka_unit_test(who_waits_is_answered_when_the_server_stops),
         cmocka_unit_test(events_come_as_a_stream),
+        cmocka_unit_test(a_follower_whose_place_is_gone_is_told_and_ended),
         cmocka_unit_test(a_time_and_patterns_choose_events),
         cmocka_unit_test(what_is_no_longer_kept_is_gone),
         cmocka_unit_test(the_same_id_is_appended_once),
@@ -1562,6 +1636,7 @@ int main(void)
         cmocka_unit_test(a_harmful_request_id_is_replaced),
         cmocka_unit_test(bytes_that_are_not_http_do_no_harm),
         cmocka_unit_test(a_slow_client_holds_up_nobody),
+        cmocka_unit_test(connections_have_a_ceiling),
         cmocka_unit_test(a_saga_that_cannot_be_is_refused),
         cmocka_unit_test(acts_on_many_sagas_are_checked_and_tried),
         cmocka_unit_test(a_key_that_does_not_fit_is_refused_and_not_cut),
