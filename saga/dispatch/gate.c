@@ -20,6 +20,13 @@
 
 /* ---- errands ---- */
 
+/* The errand's text became another. */
+static void note_bytes(sb_participants_t *p, const sb_errand_t *errand, size_t before)
+{
+    p->errands.bytes += errand->bytes - before;
+    errand->participant->bytes += errand->bytes - before;
+}
+
 void sb_gate_leave_place(sb_errand_t *errand)
 {
     if (errand->placed)
@@ -37,6 +44,7 @@ void sb_gate_drop(sb_participants_t *p, sb_errand_t *errand)
     sb_errand_leave(errand);
     sb_errands_remove(&p->errands, errand);
     p->errands.bytes -= errand->bytes;
+    errand->participant->bytes -= errand->bytes;
     sb_errand_free(errand);
 }
 
@@ -167,8 +175,9 @@ static void note_out(sb_participants_t *p, sb_errand_t *errand, int64_t now)
     if (one->http || errand->placed) {
         sb_errand_append(&one->out, errand);
         if (!one->http) {
-            p->errands.bytes -= errand->bytes;
+            size_t before = errand->bytes;
             sb_errand_forget_text(errand);
+            note_bytes(p, errand, before);
         }
     } else {
         sb_gate_drop(p, errand); /* only its rate is limited: nothing to keep */
@@ -266,9 +275,14 @@ static void pump(sb_participants_t *p, participant_t *one, const sink_t *sink)
 
 /* ---- in ---- */
 
-static bool has_room(const sb_participants_t *p, const sb_record_t *record)
+/* Nobody has more than is left for the others: with one that is sick half of all is theirs, with two a third.
+ * A participant that is alone has it all. */
+static bool has_room(const sb_participants_t *p, const participant_t *one, const sb_record_t *record)
 {
-    return p->errands.count < ERRANDS_MAX && p->errands.bytes + record->value.len < ERRAND_BYTES_MAX;
+    size_t count = one->ready[0].count + one->ready[1].count + one->later.count + one->out.count;
+    size_t others = p->guarded > 1 ? 1 : 0;
+    return p->errands.count + others * count < ERRANDS_MAX &&
+           p->errands.bytes + record->value.len + others * one->bytes < ERRAND_BYTES_MAX;
 }
 
 /* The same command again: where it waits it goes on waiting; a call that is out answers for it too. */
@@ -279,7 +293,7 @@ static sb_code_t take_repeat(sb_participants_t *p, sb_errand_t *errand, const sb
     sb_code_t code = sb_errand_renew(errand, record, now, err);
     if (code != SB_OK)
         return code;
-    p->errands.bytes += errand->bytes - before;
+    note_bytes(p, errand, before);
     if (errand->list == &errand->participant->out && !errand->participant->http) {
         errand->repeat = true;
         errand->since_us = now;
@@ -301,14 +315,14 @@ sb_code_t sb_gate_take(sb_participants_t *p, participant_t *one, const sb_record
         pump(p, one, NULL);
         return code;
     }
-    if (!has_room(p, record))
+    if (!has_room(p, one, record))
         return sb_fail(err, SB_BUSY, "participant %s: too many commands wait", one->name);
     sb_code_t code = sb_errand_new(&errand, record, now, err);
     if (code != SB_OK)
         return code;
     errand->participant = one;
     sb_errands_add(&p->errands, errand);
-    p->errands.bytes += errand->bytes;
+    note_bytes(p, errand, 0);
     sb_gate_make_ready(errand, false);
     pump(p, one, NULL);
     return SB_OK;

@@ -32,6 +32,7 @@ typedef struct sb_participant {
     sb_errand_list_t ready[2]; /* undos, the others */
     sb_errand_list_t later;    /* not before their time */
     sb_errand_list_t out;
+    size_t bytes; /* of all its errands */
     sb_participant_state_t state;
 } participant_t;
 

@@ -9,6 +9,9 @@
 
 #define SOURCE "/sagabus"
 
+/* Commands of a participant that takes no more are passed over: the others' are behind them in the list. */
+#define REFUSED_A_TURN 32
+
 static sb_slice_t given_to(const sb_given_t *given, int step, sb_direction_t direction)
 {
     return given ? given->input[step][direction] : SB_SLICE_NONE;
@@ -172,7 +175,8 @@ void sb_order_resend_some(sb_orchestrator_t *o)
     if (!o->resend.first)
         return;
     fill_tokens(o);
-    while (o->resend.first && o->resend_tokens >= 1) {
+    for (size_t refused = 0;
+         o->resend.first && o->resend_tokens >= 1 && refused < REFUSED_A_TURN && refused < o->resend.count;) {
         sb_open_saga_t *saga = o->resend.first;
         const sb_shard_t *shard = sb_shard_find(o, sb_saga_shard(saga->no));
         if (!shard || !sb_shard_is_fresh(o, shard))
@@ -180,7 +184,8 @@ void sb_order_resend_some(sb_orchestrator_t *o)
         if (!resend(o, saga)) { /* its participant takes no more now: the others' come first */
             sb_resend_remove(&o->resend, saga);
             sb_resend_add(&o->resend, saga);
-            return;
+            refused++;
+            continue;
         }
         sb_resend_remove(&o->resend, saga);
         o->resend_tokens -= 1;

@@ -758,6 +758,28 @@ static void too_many_waiting_commands_are_refused(void **state)
     send_ok(s, 5, false, 2, 600000); /* a repeat has its room */
 }
 
+/* One that is sick fills its own share, and then the healthy ones still have theirs. */
+static void a_sick_participant_leaves_room_for_the_others(void **state)
+{
+    stage_t *s = *state;
+    char url[64];
+    set_url(s);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/ship", sb_peer_port(s->peer));
+    set(s, "participant.ship.url", url);
+    set(s, "participant.pay.breaker.failures", "1");
+    open_stage(s);
+    fail_until_open(s, 1);
+    int taken = 0;
+    while (taken < 20000 && command(s, "pay", taken, false, 1, 600000) == SB_OK)
+        taken++;
+    assert_int_equal(taken, 5000);
+    s->status = 200;
+    for (int n = 0; n < 100; n++)
+        assert_ok(command(s, "ship", 30000 + n, false, 1, 600000), &s->err);
+    turn_until(s, s->replies == 101, 20000);
+    assert_string_equal(s->reply[100].outcome, "success");
+}
+
 /* ---- over Kafka ---- */
 
 static void reply_to(stage_t *s, int i, const char *outcome)
@@ -916,6 +938,7 @@ int main(void)
         CASE(an_answer_reaches_the_new_owner_of_the_shard),
         CASE(a_stop_does_not_wait_for_calls),
         CASE(too_many_waiting_commands_are_refused),
+        CASE(a_sick_participant_leaves_room_for_the_others),
         CASE(a_participant_without_settings_is_passed_through),
         CASE(commands_that_are_out_over_kafka_are_bounded),
         CASE(a_command_that_cannot_be_sent_holds_up_no_other),
