@@ -38,8 +38,34 @@ static int executed_count(const sb_definition_t *definition, const sb_saga_state
     return count;
 }
 
+/* Whether its command may go out yet, by what the other definition says it needs. */
+static bool is_to_run(const sb_saga_state_t *state, int step)
+{
+    if (state->status == SB_SAGA_COMPENSATING)
+        return state->rewind_to >= 0 && step >= state->rewind_to;
+    sb_step_status_t status = state->step[step].status;
+    return status != SB_STEP_COMPLETED && status != SB_STEP_SKIPPED;
+}
+
+/* The saga was let in by what its old definition asks of the input; the new one may ask for more. What a
+ * conditional step needs is not asked for at the start either. */
+static sb_code_t check_input(const sb_definition_t *to, const sb_saga_state_t *state, sb_slice_t input,
+                             sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    for (int i = 0; i < to->step_count && code == SB_OK; i++) {
+        const sb_step_definition_t *step = &to->step[i];
+        if (!step->input || step->when || !is_to_run(state, i))
+            continue;
+        code = sb_template_accepts(step->input, input, err);
+        if (code == SB_INVALID)
+            code = sb_context(err, SB_CONFLICT, "step %s of version %d", step->name, to->version);
+    }
+    return code;
+}
+
 sb_code_t sb_saga_may_migrate(const sb_definition_t *from, const sb_definition_t *to,
-                              const sb_saga_state_t *state, sb_error_t *err)
+                              const sb_saga_state_t *state, sb_slice_t input, sb_error_t *err)
 {
     int executed = executed_count(from, state);
     if (strcmp(from->name, to->name) != 0)
@@ -56,5 +82,5 @@ sb_code_t sb_saga_may_migrate(const sb_definition_t *from, const sb_definition_t
         to->step[executed].group < executed)
         return sb_fail(err, SB_CONFLICT, "step %s joins a group that has begun, in version %d",
                        to->step[executed].name, to->version);
-    return SB_OK;
+    return check_input(to, state, input, err);
 }

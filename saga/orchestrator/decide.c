@@ -362,7 +362,8 @@ static sb_code_t migrate(sb_orchestrator_t *o, sb_touch_t *touch, sb_item_t *ite
     if (code == SB_OK && touch->old_plan)
         code = sb_fail(&why, SB_CONFLICT, "it is moved to a version at this very moment");
     if (code == SB_OK)
-        code = sb_saga_may_migrate(saga->plan->definition, plan->definition, &touch->state, &why);
+        code =
+            sb_saga_may_migrate(saga->plan->definition, plan->definition, &touch->state, saga->input, &why);
     if (code != SB_OK) {
         sb_slice_t text = {why.message, strlen(why.message) + 1};
         item->code = code;

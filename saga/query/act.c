@@ -123,7 +123,7 @@ static sb_code_t try_migration(sb_story_t *story, const sb_saga_act_t *act, sb_e
                        SB_SLICE_ARG(story->type));
     sb_code_t code = sb_definition_compile(&to, artifact->body, why);
     if (code == SB_OK)
-        code = sb_saga_may_migrate(story->definition, to, &story->state, why);
+        code = sb_saga_may_migrate(story->definition, to, &story->state, story->input, why);
     sb_definition_free(&to);
     return code;
 }
