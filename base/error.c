@@ -39,6 +39,20 @@ int sb_code_http(sb_code_t code)
     return row_of(code)->http;
 }
 
+/* A text that was cut ends with a whole character: it is stored and sent as UTF-8. */
+static void end_whole(char *text, size_t cap)
+{
+    size_t lead = strlen(text), length = lead;
+    if (length + 1 < cap)
+        return;
+    while (lead > 0 && ((unsigned char)text[lead - 1] & 0xC0) == 0x80)
+        lead--;
+    unsigned char first = lead > 0 ? (unsigned char)text[lead - 1] : 0;
+    size_t wanted = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC0 ? 2 : 1;
+    if (lead > 0 && length - (lead - 1) < wanted)
+        text[lead - 1] = '\0';
+}
+
 sb_code_t sb_vfail(sb_error_t *err, sb_code_t code, const char *format, va_list args)
 {
     if (err) {
@@ -47,6 +61,7 @@ sb_code_t sb_vfail(sb_error_t *err, sb_code_t code, const char *format, va_list 
         err->origin[0] = '\0';
         err->pointer[0] = '\0';
         (void)vsnprintf(err->message, sizeof err->message, format, args);
+        end_whole(err->message, sizeof err->message);
     }
     return code;
 }
@@ -83,6 +98,7 @@ sb_code_t sb_context(sb_error_t *err, sb_code_t code, const char *format, ...)
     va_end(args);
     if (used >= 0 && (size_t)used < sizeof err->message)
         (void)snprintf(err->message + used, sizeof err->message - (size_t)used, ": %s", first);
+    end_whole(err->message, sizeof err->message);
     return code;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/scan.h"
 #include "saga/orchestrator/columns.h"
 #include "saga/orchestrator/decide.h"
 #include "saga/orchestrator/order.h"
@@ -84,14 +85,16 @@ static void discard(sb_orchestrator_t *o)
     o->batch.touch = o->batch.last_touch = NULL;
 }
 
-static void close_command(sb_orchestrator_t *o, const sb_item_t *item)
+/* What the record says came of a verb; why: NULL or text. Text that cannot be stored must not keep it open.
+ */
+static void close_command(sb_orchestrator_t *o, const sb_item_t *item, sb_code_t code, const char *why)
 {
     if (item->command_no == 0)
         return;
-    char outcome[256];
-    (void)snprintf(outcome, sizeof outcome, "%s%s%s", sb_code_name(item->code), item->refusal ? ": " : "",
-                   item->refusal ? item->refusal : "");
-    sb_columns_add_close(o->batch.columns, item->command_no, outcome);
+    char outcome[600];
+    (void)snprintf(outcome, sizeof outcome, "%s%s%s", sb_code_name(code), why ? ": " : "", why ? why : "");
+    sb_columns_add_close(o->batch.columns, item->command_no,
+                         sb_utf8_ok(sb_slice(outcome)) ? outcome : sb_code_name(code));
 }
 
 static sb_code_t decide_all(sb_orchestrator_t *o, const run_t *run, sb_error_t *err)
@@ -101,7 +104,7 @@ static sb_code_t decide_all(sb_orchestrator_t *o, const run_t *run, sb_error_t *
         sb_code_t code = sb_decide(o, run->shard, item, err);
         if (code != SB_OK)
             return code;
-        close_command(o, item);
+        close_command(o, item, item->code, item->refusal);
     }
     sb_decide_rows(o);
     /* What the commit makes true must find room in memory afterwards. */
@@ -446,10 +449,25 @@ static bool passes(sb_code_t code)
     return code == SB_BUSY || code == SB_TIMEOUT || code == SB_UNAVAILABLE || code == SB_NO_MEMORY;
 }
 
+/* A verb of the record that the database refuses is closed with what it said: it would be read again every
+ * second for ever, and nobody would learn why nothing comes of it. Not SB_OK: it is still open. */
+static sb_code_t close_refused(sb_orchestrator_t *o, const run_t *run, const sb_error_t *why, sb_error_t *err)
+{
+    char text[560];
+    sb_pg_result_t *inserted = NULL;
+    (void)snprintf(text, sizeof text, "the database refused it: %s", why->message);
+    begin(o, run->shard);
+    close_command(o, &run->shard->items.item[run->first], why->code, text);
+    sb_code_t code = commit(o, run, &inserted, err);
+    sb_pg_result_free(inserted);
+    return code;
+}
+
 /* The database refuses what this item wants to write. A reply is passed over (its command is sent again when
  * its time is over), a timer comes back later. */
-static sb_code_t refuse_item(sb_orchestrator_t *o, const run_t *run, const sb_error_t *why)
+static sb_code_t refuse_item(sb_orchestrator_t *o, const run_t *run, const sb_error_t *why, sb_error_t *err)
 {
+    sb_code_t code = SB_OK;
     sb_item_t *item = &run->shard->items.item[run->first];
     sb_log_error(SB_LOG_ERROR, "SAGA-REFUSED", why, "the database refused a decision|saga_no=%lld kind=%d",
                  (long long)item->no, (int)item->kind);
@@ -458,8 +476,11 @@ static sb_code_t refuse_item(sb_orchestrator_t *o, const run_t *run, const sb_er
         if (saga)
             sb_timers_set(&o->timers, saga, sb_orchestrator_now(o) + 30 * 1000000LL);
     }
-    finish_failed(o, item, why->code, why);
-    return SB_OK;
+    if (item->command_no)
+        code = close_refused(o, run, why, err);
+    if (code == SB_OK)
+        finish_failed(o, item, why->code, why);
+    return code;
 }
 
 static sb_code_t run_once(sb_orchestrator_t *o, const run_t *run, sb_error_t *err)
@@ -482,18 +503,32 @@ static sb_code_t run_once(sb_orchestrator_t *o, const run_t *run, sb_error_t *er
     return code;
 }
 
+static bool is_final(sb_code_t code)
+{
+    return code == SB_OK || code == SB_FENCED || code == SB_UNKNOWN_OUTCOME;
+}
+
+/* An operator's verb is asked for once: it is tried again whatever the trouble is, before it is closed. */
+static bool tries_again(const run_t *run, sb_code_t code)
+{
+    bool verb = run->count == 1 && run->shard->items.item[run->first].command_no != 0;
+    return passes(code) || (verb && !is_final(code));
+}
+
 static sb_code_t run_range(sb_orchestrator_t *o, const run_t *run, sb_error_t *err)
 {
     sb_code_t code = run_once(o, run, err);
-    for (int tries = 1; passes(code) && tries < TRIES_MAX; tries++) {
+    for (int tries = 1; tries_again(run, code) && tries < TRIES_MAX; tries++) {
         sb_error_clear(err);
         sb_sleep_ms(5 << tries);
         code = run_once(o, run, err);
     }
-    if (code == SB_OK || code == SB_FENCED || code == SB_UNKNOWN_OUTCOME || passes(code))
+    if (is_final(code) || passes(code))
         return code;
-    if (run->count <= 1)
-        return run->count == 1 ? refuse_item(o, run, err) : code;
+    if (run->count <= 1) {
+        sb_error_t why = *err;
+        return run->count == 1 ? refuse_item(o, run, &why, err) : code;
+    }
     sb_error_clear(err);
     run_t half = {.shard = run->shard, .first = run->first, .count = run->count / 2, .last = false};
     code = run_range(o, &half, err);

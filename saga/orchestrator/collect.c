@@ -360,6 +360,8 @@ static void read_body(sb_orchestrator_t *o, sb_slice_t body, sb_item_t *item)
     sb_buf_fini(&scratch);
 }
 
+#define COMMANDS_A_LOOK 200 /* a look shares its turn with replies and starts */
+
 sb_code_t sb_collect_commands(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
@@ -367,7 +369,9 @@ sb_code_t sb_collect_commands(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_
     if (shard->items.count > 0) /* of a turn that was cut short: these verbs may be among them */
         return SB_OK;
     sb_pg_add_int2(&params, (int16_t)shard->number);
+    sb_pg_add_int8(&params, COMMANDS_A_LOOK);
     sb_code_t code = sb_pg_query(o->pg, sb_sql_saga_command_open, &params, &rows, err);
+    shard->more_commands = code == SB_OK && sb_pg_rows(rows) == COMMANDS_A_LOOK;
     for (int row = 0; code == SB_OK && row < sb_pg_rows(rows); row++) {
         sb_item_t *item = sb_item_list_add(&shard->items);
         if (!item)

@@ -271,9 +271,11 @@ static sb_code_t housekeeping(sb_orchestrator_t *o, sb_error_t *err)
         publish_stats(o); /* a batch may take its time */
         for (int i = 0; i < o->shards_held && code == SB_OK; i++)
             code = tend_shard(o, o->shard[i], err);
-    } else if (sb_pg_notified(o->pg, false)) {
+    } else {
+        bool told = sb_pg_notified(o->pg, false);
         for (int i = 0; i < o->shards_held && code == SB_OK; i++)
-            code = sb_collect_commands(o, o->shard[i], err);
+            if (told || o->shard[i]->more_commands)
+                code = sb_collect_commands(o, o->shard[i], err);
     }
     if (code == SB_OK && !o->home)
         set_trouble(o, "no saga shard is free for this instance");

@@ -23,8 +23,8 @@ typedef struct sb_shard {
     int64_t read_to;              /* next reply to read, as read */
     char cluster[SB_CLUSTER_MAX]; /* the brokers that cursor belongs to, as in the lease row */
 
-    int64_t guard_us;    /* monotonic: when the last guard that held was sent */
-    int64_t commands_us; /* monotonic: when saga_command is looked at next */
+    int64_t guard_us;   /* monotonic: when the last guard that held was sent */
+    bool more_commands; /* the last look at saga_command found as many as it takes: look again at once */
     sb_saga_list_t sagas;
     sb_open_saga_t *first_fast; /* oldest saga that is not slow: it holds the low-water mark */
     int slow_count;

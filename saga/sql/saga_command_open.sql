@@ -3,4 +3,4 @@ SELECT command_no, saga_no, verb, body::text, requested_by, reason
 FROM sagabus.saga_command
 WHERE shard = $1::smallint AND done_at IS NULL
 ORDER BY command_no
-LIMIT 200
+LIMIT $2::bigint

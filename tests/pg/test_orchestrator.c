@@ -420,6 +420,65 @@ static void verbs_from_the_table_are_done_and_closed(void **state)
     engine_stop(&engine);
 }
 
+/* A verb whose event the database will not have is closed with what the database said; the others are done.
+ */
+static void a_verb_that_always_fails_is_closed_with_the_error(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    sb_test_pg_script(
+        stage->pg,
+        "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF convert_from(NEW.data, "
+        "'UTF8') LIKE '%poison%' THEN RAISE EXCEPTION 'poisoned'; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER poison BEFORE INSERT ON sagabus.event FOR EACH ROW EXECUTE FUNCTION poison()");
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    (void)engine_start_saga(&engine, NULL);
+    sb_test_pg_script(stage->pg,
+                      "INSERT INTO sagabus.saga_command (saga_no, shard, verb, requested_by, reason) "
+                      "SELECT no, 0, v, 'ann', r FROM sagabus.saga, (VALUES (1, 'pause', 'a test'), "
+                      "(2, 'resume', 'poison'), (3, 'resume', 'a test')) AS verbs (n, v, r) ORDER BY n");
+    assert_soon(
+        sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command WHERE done_at IS NULL") == 0,
+        10000);
+    assert_int_equal(
+        sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command WHERE outcome = 'ok'"), 2);
+    assert_int_equal(sb_test_pg_int(stage->pg,
+                                    "SELECT count(*) FROM sagabus.saga_command WHERE reason = "
+                                    "'poison' AND outcome LIKE '%the database refused it: %poisoned%'"),
+                     1);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE paused"), 0);
+    engine_stop(&engine);
+}
+
+/* A thousand verbs are not a second's wait for each two hundred. */
+static void many_verbs_from_the_table_are_done_without_a_pause(void **state)
+{
+    enum { COUNT = 1600 };
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    (void)engine_start_saga(&engine, NULL);
+    sb_test_pg_script(stage->pg,
+                      "INSERT INTO sagabus.saga_command (saga_no, shard, verb, requested_by, reason) "
+                      "SELECT no, 0, CASE n % 2 WHEN 0 THEN 'resume' ELSE 'pause' END, 'ann', 'a test' "
+                      "FROM sagabus.saga, generate_series(1, 1600) n ORDER BY n");
+    assert_soon(
+        sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command WHERE done_at IS NULL") == 0,
+        20000);
+    assert_int_equal(
+        sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command WHERE outcome = 'ok'"), COUNT);
+    /* PostgreSQL's clock says how long it took, whatever this test waited for besides. */
+    assert_true(sb_test_pg_int(stage->pg, "SELECT (extract(epoch FROM max(done_at) - min(done_at)) * "
+                                          "1000)::bigint FROM sagabus.saga_command") < 5500);
+    engine_stop(&engine);
+}
+
 /* ---- shards ---- */
 
 extern const char sb_sql_shard_free[];
@@ -500,6 +559,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_saga_goes_back_to_a_step_with_another_input_over_a_restart,
                                         stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(verbs_from_the_table_are_done_and_closed, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_verb_that_always_fails_is_closed_with_the_error, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(many_verbs_from_the_table_are_done_without_a_pause, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_shard_that_is_held_is_not_listed_as_free, stage_set_up,
                                         stage_tear_down),

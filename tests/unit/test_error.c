@@ -52,12 +52,34 @@ static void context_goes_in_front(void **state)
     sb_error_clear(NULL);
 }
 
+/* What is cut off in the midst of a character could be neither stored nor sent. */
+static void a_text_that_is_cut_ends_with_a_whole_character(void **state)
+{
+    (void)state;
+    static const char *const one[] = {"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+    for (size_t k = 0; k < sizeof one / sizeof one[0]; k++) {
+        for (int ahead = 0; ahead < 4; ahead++) {
+            sb_error_t err = SB_ERROR_INIT;
+            char text[1000] = "xxxx";
+            for (size_t at = (size_t)ahead; at < 900; at += strlen(one[k]))
+                memcpy(text + at, one[k], strlen(one[k]));
+            (void)sb_fail(&err, SB_INVALID, "%s", text);
+            size_t length = strlen(err.message);
+            assert_true(length > sizeof err.message - 1 - strlen(one[k]));
+            assert_int_equal((length - (size_t)ahead) % strlen(one[k]), 0);
+            (void)sb_context(&err, SB_INVALID, "step b");
+            assert_int_equal((strlen(err.message) - (size_t)ahead - 8) % strlen(one[k]), 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_has_its_row),
         cmocka_unit_test(fail_fills_all),
         cmocka_unit_test(context_goes_in_front),
+        cmocka_unit_test(a_text_that_is_cut_ends_with_a_whole_character),
     };
     return cmocka_run_group_tests_name("error", tests, NULL, NULL);
 }
