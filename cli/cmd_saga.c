@@ -302,13 +302,8 @@ sb_code_t sb_cmd_saga_list(sb_cli_t *cli, sb_error_t *err)
         code = sb_remote_open(&remote, cli->config, err);
     if (code == SB_OK)
         code = sb_remote_get(remote, sb_buf_text(&path), &page, err);
-    if (code == SB_OK && cli->out.format == SB_OUTPUT_JSON)
-        sb_output_json(&cli->out, page);
-    else if (code == SB_OK)
-        sb_output_items(&cli->out, json_object_get(page, "items"), columns);
-    const char *next = json_string_value(json_object_get(page, "next_cursor"));
-    if (code == SB_OK && next && cli->out.format == SB_OUTPUT_TABLE)
-        sb_cli_note(cli, "there are more: --cursor %s", next);
+    if (code == SB_OK)
+        sb_cli_print_page(cli, page, columns);
     json_decref(page);
     sb_buf_fini(&path);
     sb_remote_close(&remote);

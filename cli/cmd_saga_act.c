@@ -8,8 +8,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define OUTCOME_WAIT_US 5000000 /* the owner is told at once; when it is away, the record tells later */
+#define ACT_PAGE_MAX    1000    /* as many as the server takes at once */
+#define TRY_PAGE_MAX    200     /* each is folded from its events */
 
 const sb_saga_filter_option_t sb_saga_filter_options[] = {{"type", "type", false},
                                                           {"step", "step", false},
@@ -198,42 +201,119 @@ static sb_code_t add_filter(const sb_cli_t *cli, sb_buf_t *body, sb_error_t *err
                          cli->command->verb);
 }
 
-static void print_many(sb_cli_t *cli, const json_t *answer)
+/* What the pages of an act on many came to: one answer, as if it had been one call. */
+typedef struct tally {
+    json_t *answer; /* of the first page, with all items; NULL: none yet */
+    json_int_t matched;
+    sb_buf_t acts; /* their numbers in the record, "5, 6" */
+    int act_count;
+    char next[64]; /* cursor of what was not looked at; "": it was all */
+} tally_t;
+
+static void add_page(tally_t *tally, json_t *page)
+{
+    const json_t *act = json_object_get(page, "act");
+    const char *next = json_string_value(json_object_get(page, "next_cursor"));
+    tally->matched += json_integer_value(json_object_get(page, "matched"));
+    (void)snprintf(tally->next, sizeof tally->next, "%s", next ? next : "");
+    if (json_is_integer(act))
+        sb_buf_printf(&tally->acts, "%s%" PRId64, tally->act_count++ ? ", " : "",
+                      (int64_t)json_integer_value(act));
+    if (!tally->answer) {
+        tally->answer = json_incref(page);
+        return;
+    }
+    (void)json_array_extend(json_object_get(tally->answer, "items"), json_object_get(page, "items"));
+    (void)json_object_set_new(tally->answer, "matched", json_integer(tally->matched));
+    (void)json_object_set(tally->answer, "more", json_object_get(page, "more"));
+    (void)json_object_set(tally->answer, "next_cursor", json_object_get(page, "next_cursor"));
+}
+
+static sb_code_t ask_page(sb_cli_t *cli, sb_remote_t *remote, const sb_buf_t *common, int64_t limit,
+                          const char *cursor, tally_t *tally, sb_error_t *err)
+{
+    json_t *page = NULL;
+    sb_buf_t body = SB_BUF_INIT;
+    sb_buf_add_slice(&body, sb_buf_slice(common));
+    add_text(&body, "cursor", cursor);
+    sb_buf_printf(&body, ",\"limit\":%" PRId64 ",\"verb\":\"%s\"}", limit, cli->command->verb);
+    sb_remote_call_t call = {.method = "POST", .path = "/v1/sagas/bulk", .body = sb_buf_slice(&body)};
+    sb_code_t code = sb_remote_send(remote, &call, NULL, &page, err);
+    if (code == SB_OK)
+        add_page(tally, page);
+    json_decref(page);
+    sb_buf_fini(&body);
+    return code;
+}
+
+/* Page by page, so that no request is long, and one that fails or Ctrl-C leaves a place to go on from. */
+static sb_code_t ask_pages(sb_cli_t *cli, sb_remote_t *remote, const sb_buf_t *common, int64_t limit,
+                           tally_t *tally, sb_error_t *err)
+{
+    int64_t page_max = sb_cli_option(cli, "dry-run") ? TRY_PAGE_MAX : ACT_PAGE_MAX;
+    const char *cursor = sb_cli_option(cli, "cursor");
+    sb_code_t code = SB_OK;
+    sb_cli_catch_interrupt();
+    do {
+        int64_t left = limit - tally->matched;
+        code = ask_page(cli, remote, common, left < page_max ? left : page_max, cursor, tally, err);
+        cursor = tally->next;
+        if (code == SB_OK && cursor[0] && tally->matched < limit && isatty(STDERR_FILENO))
+            sb_cli_note(cli, "%" PRId64 " so far", (int64_t)tally->matched);
+    } while (code == SB_OK && cursor[0] && tally->matched < limit && !sb_cli_interrupted());
+    if (code == SB_OK && cursor[0] && tally->matched < limit)
+        cli->exit_code = SB_EXIT_INTERRUPTED;
+    return code;
+}
+
+static int count_refused(const json_t *items)
+{
+    int count = 0;
+    for (size_t i = 0; i < json_array_size(items); i++)
+        count += json_is_string(json_object_get(json_array_get(items, i), "refusal"));
+    return count;
+}
+
+static void print_many(sb_cli_t *cli, const tally_t *tally)
 {
     static const sb_column_t columns[] = {{"ID", "/id"},           {"TYPE", "/type"}, {"KEY", "/key"},
                                           {"STATUS", "/status"},   {"STEP", "/step"}, {"ERROR", "/error"},
                                           {"REFUSAL", "/refusal"}, {NULL, NULL}};
-    int matched = (int)json_integer_value(json_object_get(answer, "matched"));
-    const char *more = json_is_true(json_object_get(answer, "more")) ? "; there are more" : "";
+    const char *verb = cli->command->verb;
+    const json_t *items = json_object_get(tally->answer, "items");
+    int refused = count_refused(items);
     if (cli->out.format == SB_OUTPUT_JSON)
-        sb_output_json(&cli->out, answer);
+        sb_output_json(&cli->out, tally->answer);
     else
-        sb_output_items(&cli->out, json_object_get(answer, "items"), columns);
-    if (json_is_true(json_object_get(answer, "dry_run")))
-        sb_cli_note(cli, "%d would get %s%s; nothing was done", matched, cli->command->verb, more);
-    else if (matched == 0)
+        sb_output_items(&cli->out, items, columns);
+    if (json_is_true(json_object_get(tally->answer, "dry_run")))
+        sb_cli_note(cli, "%s would be taken by %d and refused by %d; nothing was done", verb,
+                    (int)tally->matched - refused, refused);
+    else if (tally->matched == 0)
         sb_cli_note(cli, "no open saga is like that");
     else
-        sb_cli_note(cli, "%s is on its way to %d%s; sagabus audit list --act %d says what came of it",
-                    cli->command->verb, matched, more,
-                    (int)json_integer_value(json_object_get(answer, "act")));
+        sb_cli_note(cli, "%s is on its way to %d; sagabus audit list --act %s says what came of %s", verb,
+                    (int)tally->matched, tally->act_count == 1 ? sb_buf_text(&tally->acts) : "NUMBER",
+                    tally->act_count == 1 ? "it" : "each part");
+    if (tally->act_count > 1)
+        sb_cli_note(cli, "its parts are acts %s", sb_buf_text(&tally->acts));
+    if (tally->next[0])
+        sb_cli_note(cli, "there are more: the same again with --cursor %s", tally->next);
 }
 
 static sb_code_t act_on_many(sb_cli_t *cli, sb_remote_t *remote, sb_buf_t *body, sb_error_t *err)
 {
-    json_t *answer = NULL;
     int64_t limit = 0;
-    sb_code_t code = sb_cli_option_int(cli, "limit", 1, 1000, 1000, &limit, err);
+    tally_t tally = {.acts = SB_BUF_INIT};
+    sb_code_t code = sb_cli_option_int(cli, "limit", 1, INT64_MAX, INT64_MAX, &limit, err);
     if (code == SB_OK)
         code = add_filter(cli, body, err);
-    if (code != SB_OK)
-        return code;
-    sb_buf_printf(body, ",\"limit\":%" PRId64 ",\"verb\":\"%s\"}", limit, cli->command->verb);
-    sb_remote_call_t call = {.method = "POST", .path = "/v1/sagas/bulk", .body = sb_buf_slice(body)};
-    code = sb_remote_send(remote, &call, NULL, &answer, err);
     if (code == SB_OK)
-        print_many(cli, answer);
-    json_decref(answer);
+        code = ask_pages(cli, remote, body, limit, &tally, err);
+    if (tally.answer)
+        print_many(cli, &tally);
+    json_decref(tally.answer);
+    sb_buf_fini(&tally.acts);
     return code;
 }
 
@@ -291,13 +371,8 @@ sb_code_t sb_cmd_audit_list(sb_cli_t *cli, sb_error_t *err)
         code = audit_path(cli, remote, &path, err);
     if (code == SB_OK)
         code = sb_remote_get(remote, sb_buf_text(&path), &page, err);
-    if (code == SB_OK && cli->out.format == SB_OUTPUT_JSON)
-        sb_output_json(&cli->out, page);
-    else if (code == SB_OK)
-        sb_output_items(&cli->out, json_object_get(page, "items"), columns);
-    const char *next = json_string_value(json_object_get(page, "next_cursor"));
-    if (code == SB_OK && next && cli->out.format == SB_OUTPUT_TABLE)
-        sb_cli_note(cli, "there are more: --cursor %s", next);
+    if (code == SB_OK)
+        sb_cli_print_page(cli, page, columns);
     json_decref(page);
     sb_buf_fini(&path);
     sb_remote_close(&remote);

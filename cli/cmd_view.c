@@ -73,16 +73,9 @@ static sb_code_t view_path(const sb_cli_t *cli, sb_buf_t *path, sb_error_t *err)
 
 static void print_page(sb_cli_t *cli, const json_t *page)
 {
-    const json_t *items = json_object_get(page, "items");
-    const char *next = json_string_value(json_object_get(page, "next_cursor"));
-    if (cli->out.format == SB_OUTPUT_JSON)
-        sb_output_json(&cli->out, page);
-    else if (json_array_size(items))
-        sb_output_rows(&cli->out, items);
-    else
+    sb_cli_print_page(cli, page, NULL);
+    if (cli->out.format != SB_OUTPUT_JSON && !json_array_size(json_object_get(page, "items")))
         sb_cli_note(cli, "no rows");
-    if (next && cli->out.format == SB_OUTPUT_TABLE)
-        sb_cli_note(cli, "there are more: --cursor %s", next);
 }
 
 sb_code_t sb_cmd_view_show(sb_cli_t *cli, sb_error_t *err)

@@ -90,6 +90,9 @@ sb_code_t sb_cmd_version(sb_cli_t *cli, sb_error_t *err);
 
 /* A connection of a person at the keyboard. timeout: no limit on a statement. */
 SB_MUST_CHECK sb_code_t sb_cli_pg(const sb_cli_t *cli, bool unlimited, sb_pg_t **out, sb_error_t *err);
+/* A page of the API, {"items", "next_cursor"}, in the format; columns NULL: one for each member. Notes how to
+ * get the next one. */
+void sb_cli_print_page(sb_cli_t *cli, const json_t *page, const sb_column_t *columns);
 /* What is printed for a person beside the data, unless --quiet. */
 void sb_cli_note(const sb_cli_t *cli, const char *format, ...) SB_PRINTF(2, 3);
 /* Whether Ctrl-C was pressed (only after sb_cli_catch_interrupt). */

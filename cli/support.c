@@ -1,4 +1,4 @@
-/* What several commands need: a connection, a note to the person, Ctrl-C.
+/* What several commands need: a connection, a note to the person, a page of a list, Ctrl-C.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
@@ -24,6 +24,20 @@ void sb_cli_note(const sb_cli_t *cli, const char *format, ...)
     (void)vfprintf(stderr, format, args);
     va_end(args);
     (void)fputc('\n', stderr);
+}
+
+void sb_cli_print_page(sb_cli_t *cli, const json_t *page, const sb_column_t *columns)
+{
+    const json_t *items = json_object_get(page, "items");
+    const char *next = json_string_value(json_object_get(page, "next_cursor"));
+    if (cli->out.format == SB_OUTPUT_JSON)
+        sb_output_json(&cli->out, page);
+    else if (columns)
+        sb_output_items(&cli->out, items, columns);
+    else if (json_array_size(items) > 0)
+        sb_output_rows(&cli->out, items);
+    if (next && cli->out.format == SB_OUTPUT_TABLE)
+        sb_cli_note(cli, "there are more: --cursor %s", next);
 }
 
 static void on_interrupt(int signal_number)

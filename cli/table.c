@@ -18,16 +18,17 @@
 #define OPTIONS_ACT                                                                                          \
     OPTIONS_FILTER, {"reason", 'r', "TEXT", "why; kept in the record with who and when"},                    \
         {"dry-run", 0, NULL, "say what would come of it, and do nothing"},                                   \
+        {"limit", 0, "COUNT", "of many: at most so many, the oldest first; default: all"},                   \
     {                                                                                                        \
-        "limit", 0, "COUNT", "of many: at most so many, the oldest first; default: 1000"                     \
+        "cursor", 0, "TEXT", "of many: go on where an act that was cut short says"                           \
     }
 #define OPTION_STEP                                                                                          \
     {                                                                                                        \
         "step", 0, "NAME", "of many: the step that hangs, or turned the saga back"                           \
     }
 #define DETAIL_ACT                                                                                           \
-    "SAGA is its id, or TYPE/KEY. Without it the act is on all open sagas that the options find; try "       \
-    "--dry-run first."
+    "SAGA is its id, or TYPE/KEY. Without it the act is on all open sagas that the options find, oldest "    \
+    "first; try --dry-run first."
 
 #define DETAIL_SAGA "SAGA is its id, or TYPE/KEY."
 

@@ -8,19 +8,19 @@
 
 #include <stdio.h>
 
-enum { REASON, STEP, RESULT, INPUT, PAUSE, VERSION, DRY_RUN, VERB, FILTER, LIMIT, MEMBERS };
+enum { REASON, STEP, RESULT, INPUT, PAUSE, VERSION, DRY_RUN, VERB, FILTER, LIMIT, CURSOR, MEMBERS };
 
 /* An act as it came: its texts borrow from the body and from scratch. */
 typedef struct asked {
     sb_member_t member[MEMBERS + 1];
     sb_saga_act_t act;
     bool dry_run;
-    sb_buf_t scratch[3];
+    sb_buf_t scratch[4];
 } asked_t;
 
 static void fini_asked(asked_t *asked)
 {
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         sb_buf_fini(&asked->scratch[i]);
 }
 
@@ -38,10 +38,10 @@ static sb_code_t read_number(const sb_member_t *member, int64_t high, int64_t *o
 static sb_code_t read_asked(const sb_request_t *request, bool many, asked_t *asked, sb_error_t *err)
 {
     static const sb_member_t members[MEMBERS + 1] = {
-        [REASON] = {"reason", "s", {0}},   [STEP] = {"step", "s", {0}},   [RESULT] = {"result", "o", {0}},
-        [INPUT] = {"input", "o", {0}},     [PAUSE] = {"pause", "b", {0}}, [VERSION] = {"version", "n", {0}},
-        [DRY_RUN] = {"dry_run", "b", {0}}, [VERB] = {"verb", "s", {0}},   [FILTER] = {"filter", "o", {0}},
-        [LIMIT] = {"limit", "n", {0}}};
+        [REASON] = {"reason", "s", {0}},   [STEP] = {"step", "s", {0}},    [RESULT] = {"result", "o", {0}},
+        [INPUT] = {"input", "o", {0}},     [PAUSE] = {"pause", "b", {0}},  [VERSION] = {"version", "n", {0}},
+        [DRY_RUN] = {"dry_run", "b", {0}}, [VERB] = {"verb", "s", {0}},    [FILTER] = {"filter", "o", {0}},
+        [LIMIT] = {"limit", "n", {0}},     [CURSOR] = {"cursor", "s", {0}}};
     int64_t version = 0;
     memcpy(asked->member, members, sizeof members);
     if (!many)
@@ -69,7 +69,7 @@ static sb_code_t read_asked(const sb_request_t *request, bool many, asked_t *ask
 static sb_code_t try_one(sb_worker_t *worker, sb_request_t *request, const sb_saga_act_t *act,
                          const sb_uuid_t *id, sb_error_t *err)
 {
-    char refusal[256];
+    char refusal[SB_SAGA_REFUSAL_MAX];
     sb_code_t code =
         sb_saga_act_try(worker->pg, worker->engine->catalog, act, id, refusal, sizeof refusal, err);
     if (code != SB_OK)
@@ -184,7 +184,7 @@ static sb_code_t read_verb(const sb_member_t *member, sb_saga_input_kind_t *out,
 sb_code_t sb_post_saga_bulk(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
 {
     asked_t asked = {.dry_run = false};
-    sb_saga_filter_t filter = {.status = 0};
+    sb_saga_many_t many = {.limit = 0};
     int64_t limit = SB_SAGA_ACT_MANY_MAX;
     sb_code_t code = read_asked(request, true, &asked, err);
     if (code == SB_OK)
@@ -192,14 +192,16 @@ sb_code_t sb_post_saga_bulk(sb_worker_t *worker, sb_request_t *request, sb_error
     if (code == SB_OK)
         code = sb_saga_act_check(&asked.act, err);
     if (code == SB_OK)
-        code = read_filter(&asked.member[FILTER], &filter, &asked.scratch[2], err);
+        code = read_filter(&asked.member[FILTER], &many.filter, &asked.scratch[2], err);
     if (code == SB_OK)
         code = read_number(&asked.member[LIMIT], SB_SAGA_ACT_MANY_MAX, &limit, err);
+    many.limit = (int)limit;
+    many.cursor = sb_member_text(&asked.member[CURSOR], &asked.scratch[3]);
     if (code == SB_OK && asked.dry_run)
         request->status = 200;
     if (code == SB_OK)
-        code = sb_saga_act_many(worker->pg, worker->engine->catalog, &asked.act, &filter, (int)limit,
-                                asked.dry_run, &request->out, err);
+        code = sb_saga_act_many(worker->pg, worker->engine->catalog, &asked.act, &many, asked.dry_run,
+                                &request->out, err);
     fini_asked(&asked);
     return code;
 }

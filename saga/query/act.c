@@ -177,17 +177,20 @@ static void write_filter(const sb_saga_filter_t *filter, sb_buf_t *out)
     sb_render_close(out, '}');
 }
 
-/* What the record keeps of it: the filter, the act (as body has it), and how many it found. */
-static void write_detail(sb_slice_t body, const sb_saga_filter_t *filter, int matched, sb_buf_t *out)
+/* What the record keeps of it: the act (as body has it), the filter, where it went on, and how many it found.
+ */
+static void write_detail(sb_slice_t body, const sb_saga_page_t *page, int matched, sb_buf_t *out)
 {
     sb_render_open(out, NULL, '{');
     sb_render_raw(out, "act", body);
-    write_filter(filter, out);
+    write_filter(&page->filter, out);
+    if (page->cursor.ptr)
+        sb_render_text(out, "cursor", page->cursor);
     sb_render_int(out, "matched", matched);
     sb_render_close(out, '}');
 }
 
-static sb_code_t add_many(sb_pg_t *pg, const sb_saga_act_t *act, const sb_saga_filter_t *filter,
+static sb_code_t add_many(sb_pg_t *pg, const sb_saga_act_t *act, const sb_saga_page_t *page,
                           const sb_pg_result_t *found, int count, int64_t *audit_no, sb_error_t *err)
 {
     sb_pg_array_t numbers;
@@ -198,7 +201,7 @@ static sb_code_t add_many(sb_pg_t *pg, const sb_saga_act_t *act, const sb_saga_f
     for (int row = 0; row < count; row++)
         sb_pg_array_add_int8(&numbers, sb_pg_get_int(found, row, 0));
     write_body(act, &body);
-    write_detail(sb_buf_slice(&body), filter, count, &detail);
+    write_detail(sb_buf_slice(&body), page, count, &detail);
     sb_pg_add_array(&params, &numbers);
     sb_pg_add_text(&params, sb_saga_verb_name(act->verb));
     sb_pg_add_slice(&params, sb_buf_slice(&body));
@@ -224,7 +227,7 @@ static sb_code_t write_items(sb_pg_t *pg, sb_catalog_t *catalog, const sb_saga_a
     sb_code_t code = SB_OK;
     sb_render_open(out, "items", '[');
     for (int row = 0; row < count && code == SB_OK; row++) {
-        char refusal[256] = "";
+        char refusal[SB_SAGA_REFUSAL_MAX] = "";
         sb_uuid_t id = sb_pg_get_uuid(rows, row, 1);
         if (dry_run)
             code = sb_saga_act_try(pg, catalog, act, &id, refusal, sizeof refusal, err);
@@ -234,13 +237,7 @@ static sb_code_t write_items(sb_pg_t *pg, sb_catalog_t *catalog, const sb_saga_a
             code = SB_OK;
         }
         sb_render_open(out, NULL, '{');
-        sb_render_uuid(out, "id", &id);
-        sb_render_text(out, "type", sb_pg_get_slice(rows, row, 2));
-        sb_render_text(out, "key", sb_pg_get_slice(rows, row, 3));
-        sb_render_text(out, "status",
-                       sb_slice(sb_saga_status_name((sb_saga_status_t)sb_pg_get_int(rows, row, 4))));
-        sb_render_text(out, "step", sb_pg_get_slice(rows, row, 9));
-        sb_render_text(out, "error", sb_pg_get_slice(rows, row, 11));
+        sb_saga_write_row(out, rows, row);
         if (dry_run)
             sb_render_text(out, "refusal", refusal[0] ? sb_slice(refusal) : SB_SLICE_NONE);
         sb_render_close(out, '}');
@@ -250,27 +247,28 @@ static sb_code_t write_items(sb_pg_t *pg, sb_catalog_t *catalog, const sb_saga_a
 }
 
 sb_code_t sb_saga_act_many(sb_pg_t *pg, sb_catalog_t *catalog, const sb_saga_act_t *act,
-                           const sb_saga_filter_t *filter, int limit, bool dry_run, sb_buf_t *out,
-                           sb_error_t *err)
+                           const sb_saga_many_t *many, bool dry_run, sb_buf_t *out, sb_error_t *err)
 {
-    sb_saga_page_t page = {.filter = *filter, .oldest_first = true, .limit = limit};
+    sb_saga_page_t page = {
+        .filter = many->filter, .oldest_first = true, .limit = many->limit, .cursor = many->cursor};
     sb_pg_result_t *rows = NULL;
     int64_t audit_no = 0;
     page.filter.open_only = true;
-    if (!sb_saga_filter_asks(filter))
+    if (!sb_saga_filter_asks(&many->filter))
         return sb_fail_at(err, SB_INVALID, "/filter", "filter is empty: that would be every open saga");
     sb_code_t code = sb_saga_select(pg, &page, &rows, err);
     int count = code == SB_OK ? sb_pg_rows(rows) : 0;
-    bool more = count > limit;
-    count = more ? limit : count;
+    bool more = count > many->limit;
+    count = more ? many->limit : count;
     if (code == SB_OK && !dry_run && count > 0)
-        code = add_many(pg, act, filter, rows, count, &audit_no, err);
+        code = add_many(pg, act, &page, rows, count, &audit_no, err);
     if (code == SB_OK) {
         sb_render_open(out, NULL, '{');
         sb_render_bool(out, "dry_run", dry_run);
         sb_render_text(out, "verb", sb_slice(sb_saga_verb_name(act->verb)));
         sb_render_int(out, "matched", count);
         sb_render_bool(out, "more", more);
+        sb_saga_write_next(out, &page, rows);
         if (audit_no)
             sb_render_int(out, "act", audit_no);
         else

@@ -32,6 +32,8 @@ SB_MUST_CHECK sb_code_t sb_saga_act_check(const sb_saga_act_t *act, sb_error_t *
 SB_MUST_CHECK sb_code_t sb_saga_act_one(sb_pg_t *pg, const sb_saga_act_t *act, const sb_uuid_t *id,
                                         int64_t *command_no, sb_error_t *err);
 
+#define SB_SAGA_REFUSAL_MAX 512 /* as long as an error */
+
 /* What would come of it now. *refusal is owned by the caller's err-like buffer of refusal_size bytes: "" when
  * it would be taken. SB_NOT_FOUND: there is no such saga. */
 SB_MUST_CHECK sb_code_t sb_saga_act_try(sb_pg_t *pg, sb_catalog_t *catalog, const sb_saga_act_t *act,
@@ -40,12 +42,19 @@ SB_MUST_CHECK sb_code_t sb_saga_act_try(sb_pg_t *pg, sb_catalog_t *catalog, cons
 
 #define SB_SAGA_ACT_MANY_MAX 1000
 
-/* On the oldest open sagas that the filter finds, at most limit (1 to SB_SAGA_ACT_MANY_MAX). Writes {dry_run,
- * verb, matched, more, act, items: [{id, type, key, status, step, error, refusal}]}; `act` is its number in
- * the record, null for a dry run; refusal, of a dry run only, says why one would not be taken, null when it
- * would. SB_INVALID: the filter asks nothing, which would be all sagas there are. */
+/* Which ones: the oldest open sagas that the filter finds, behind the cursor. */
+typedef struct sb_saga_many {
+    sb_saga_filter_t filter;
+    int limit;         /* 1 to SB_SAGA_ACT_MANY_MAX */
+    sb_slice_t cursor; /* the next_cursor of the call before; absent: from the first */
+} sb_saga_many_t;
+
+/* Writes {dry_run, verb, matched, more, next_cursor, act, items: [as of a list, refusal]}; `act` is its
+ * number in the record, null for a dry run; refusal, of a dry run only, says why one would not be taken, null
+ * when it would. Each call is an act of its own. SB_INVALID: the filter asks nothing, which would be all
+ * sagas there are; or the cursor is not ours. */
 SB_MUST_CHECK sb_code_t sb_saga_act_many(sb_pg_t *pg, sb_catalog_t *catalog, const sb_saga_act_t *act,
-                                         const sb_saga_filter_t *filter, int limit, bool dry_run,
-                                         sb_buf_t *out, sb_error_t *err);
+                                         const sb_saga_many_t *many, bool dry_run, sb_buf_t *out,
+                                         sb_error_t *err);
 
 #endif

@@ -234,10 +234,9 @@ static sb_code_t read_page(sb_pg_t *pg, const sb_saga_page_t *page, const cursor
     return code;
 }
 
-static void write_item(sb_buf_t *out, const sb_pg_result_t *rows, int row)
+void sb_saga_write_row(sb_buf_t *out, const sb_pg_result_t *rows, int row)
 {
     sb_uuid_t id = sb_pg_get_uuid(rows, row, 1);
-    sb_render_open(out, NULL, '{');
     sb_render_uuid(out, "id", &id);
     sb_render_text(out, "type", sb_pg_get_slice(rows, row, 2));
     sb_render_text(out, "key", sb_pg_get_slice(rows, row, 3));
@@ -254,26 +253,32 @@ static void write_item(sb_buf_t *out, const sb_pg_result_t *rows, int row)
     if (!sb_pg_is_null(rows, row, 12))
         (void)snprintf(print, sizeof print, "%016" PRIx64, (uint64_t)sb_pg_get_int(rows, row, 12));
     sb_render_text(out, "fingerprint", print[0] ? sb_slice(print) : SB_SLICE_NONE);
-    sb_render_close(out, '}');
+}
+
+void sb_saga_write_next(sb_buf_t *out, const sb_saga_page_t *page, const sb_pg_result_t *rows)
+{
+    char text[CURSOR_TEXT + 1];
+    bool more = sb_pg_rows(rows) > page->limit;
+    if (more) {
+        int last = page->limit - 1;
+        cursor_t next = {true, sb_pg_get_time(rows, last, 7), sb_pg_get_int(rows, last, 0)};
+        write_cursor(text, &next, page->oldest_first);
+    }
+    sb_render_text(out, "next_cursor", more ? sb_slice(text) : SB_SLICE_NONE);
 }
 
 static void write_page(sb_buf_t *out, const sb_saga_page_t *page, const sb_pg_result_t *rows)
 {
-    char text[CURSOR_TEXT + 1];
     int count = sb_pg_rows(rows);
-    bool more = count > page->limit;
-    if (more)
-        count = page->limit;
     sb_render_open(out, NULL, '{');
     sb_render_open(out, "items", '[');
-    for (int row = 0; row < count; row++)
-        write_item(out, rows, row);
-    sb_render_close(out, ']');
-    if (more) {
-        cursor_t next = {true, sb_pg_get_time(rows, count - 1, 7), sb_pg_get_int(rows, count - 1, 0)};
-        write_cursor(text, &next, page->oldest_first);
+    for (int row = 0; row < count && row < page->limit; row++) {
+        sb_render_open(out, NULL, '{');
+        sb_saga_write_row(out, rows, row);
+        sb_render_close(out, '}');
     }
-    sb_render_text(out, "next_cursor", more ? sb_slice(text) : SB_SLICE_NONE);
+    sb_render_close(out, ']');
+    sb_saga_write_next(out, page, rows);
     sb_render_close(out, '}');
 }
 

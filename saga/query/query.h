@@ -74,5 +74,9 @@ SB_MUST_CHECK sb_code_t sb_saga_list(sb_pg_t *pg, const sb_saga_page_t *page, sb
  * error, fingerprint; one more than the limit when there are more. The caller owns *rows. */
 SB_MUST_CHECK sb_code_t sb_saga_select(sb_pg_t *pg, const sb_saga_page_t *page, sb_pg_result_t **rows,
                                        sb_error_t *err);
+/* The members of one of these rows, into an object that is open. */
+void sb_saga_write_row(sb_buf_t *out, const sb_pg_result_t *rows, int row);
+/* The member next_cursor: null when these rows are the last. */
+void sb_saga_write_next(sb_buf_t *out, const sb_saga_page_t *page, const sb_pg_result_t *rows);
 
 #endif

@@ -370,14 +370,14 @@ static void updates_of_sagas_without_trouble_are_hot(void **state)
 
 /* ---- what operators do ---- */
 
-static json_t *act_on_many(stage_t *stage, sb_catalog_t *catalog, const sb_saga_act_t *act,
-                           sb_saga_filter_t filter, bool dry_run)
+static json_t *act_on_page(stage_t *stage, sb_catalog_t *catalog, const sb_saga_act_t *act,
+                           sb_saga_many_t many, bool dry_run)
 {
     sb_error_t err = SB_ERROR_INIT;
     sb_buf_t text = SB_BUF_INIT;
     json_t *tree = NULL;
     assert_ok(sb_saga_act_check(act, &err), &err);
-    assert_ok(sb_saga_act_many(stage->pg, catalog, act, &filter, 10, dry_run, &text, &err), &err);
+    assert_ok(sb_saga_act_many(stage->pg, catalog, act, &many, dry_run, &text, &err), &err);
     assert_ok(sb_json_parse(&tree, sb_buf_slice(&text), "the answer", &err), &err);
     sb_buf_fini(&text);
     return tree;
@@ -392,6 +392,12 @@ static json_t *audit(stage_t *stage, sb_audit_page_t page)
     assert_ok(sb_json_parse(&tree, sb_buf_slice(&text), "the record", &err), &err);
     sb_buf_fini(&text);
     return tree;
+}
+
+static json_t *act_on_many(stage_t *stage, sb_catalog_t *catalog, const sb_saga_act_t *act,
+                           sb_saga_filter_t filter, bool dry_run)
+{
+    return act_on_page(stage, catalog, act, (sb_saga_many_t){.filter = filter, .limit = 10}, dry_run);
 }
 
 static const sb_saga_act_t pause_act = {
@@ -452,12 +458,46 @@ static void an_act_on_many_is_tried_done_and_recorded(void **state)
     json_decref(page);
 
     sb_buf_t out = SB_BUF_INIT;
-    sb_saga_filter_t nothing = {0};
-    assert_int_equal(sb_saga_act_many(stage->pg, catalog, &pause_act, &nothing, 10, true, &out, NULL),
+    sb_saga_many_t nothing = {.limit = 10};
+    assert_int_equal(sb_saga_act_many(stage->pg, catalog, &pause_act, &nothing, true, &out, NULL),
                      SB_INVALID);
     sb_audit_page_t bad = {.limit = 5, .cursor = SB_SLICE("1.x")};
     assert_int_equal(sb_audit_list(stage->pg, &bad, &out, NULL), SB_INVALID);
     sb_buf_fini(&out);
+    sb_catalog_free(&catalog);
+    engine_stop(&engine);
+}
+
+/* What is acted on stays what the filter finds: without a cursor the second call would be about the first
+ * ones. */
+static void an_act_on_many_goes_on_where_the_call_before_ended(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    for (int i = 0; i < 5; i++)
+        (void)engine_start_saga(&engine, NULL);
+    sb_catalog_t *catalog = load_catalog(stage);
+    char cursor[64] = "";
+    for (int call = 0; call < 3; call++) {
+        sb_saga_many_t many = {.filter = {.type = SB_SLICE("trip")},
+                               .limit = 2,
+                               .cursor = cursor[0] ? sb_slice(cursor) : SB_SLICE_NONE};
+        json_t *answer = act_on_page(stage, catalog, &pause_act, many, false);
+        assert_int_equal(int_at(answer, "/matched"), call < 2 ? 2 : 1);
+        assert_int_equal(is_null_at(answer, "/next_cursor"), call == 2);
+        if (call < 2)
+            (void)snprintf(cursor, sizeof cursor, "%s", text_at(answer, "/next_cursor"));
+        json_decref(answer);
+    }
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE paused") == 5, 10000);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command"), 5);
+    assert_int_equal(
+        sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.audit WHERE detail ->> 'cursor' IS NOT NULL"),
+        2);
     sb_catalog_free(&catalog);
     engine_stop(&engine);
 }
@@ -665,6 +705,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(searches_read_what_they_ask_for, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(an_act_on_many_is_tried_done_and_recorded, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(an_act_on_many_goes_on_where_the_call_before_ended, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_written_act_is_carried_out_at_once, stage_set_up, stage_tear_down),
         cmocka_unit_test(acts_are_checked),
