@@ -62,7 +62,8 @@ sb_code_t sb_orchestrator_open_over(sb_orchestrator_t **out, const sb_orchestrat
     (void)pthread_mutex_init(&o->stats_lock, NULL);
     sb_call_queue_init(&o->calls, &o->wake);
     sb_plans_init(&o->plans, o->catalog, sb_config_get(o->config, "kafka.prefix"));
-    (void)getrandom(&o->random, sizeof o->random, 0);
+    if (getrandom(&o->random, sizeof o->random, 0) != (ssize_t)sizeof o->random)
+        o->random = (uint64_t)sb_mono_us(); /* for jitter, not for secrets */
     o->pg_uri = strdup(config->pg_uri);
     o->owner = strdup(config->owner);
     sb_code_t code =
