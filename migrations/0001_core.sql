@@ -136,32 +136,47 @@ BEGIN
 END $$;
 SELECT event_partitions_ahead(1000000);
 
--- One tick of the sequencer (events/store/sequencer_rule.c states its rule) in one round trip: what was drawn, THEN who holds
--- the insert lock, then what follows from it to the lease. Neither of the two is read by a snapshot, and one is read
--- after the other: the rule rests on that. p_previous: drawn of the tick before; p_known, p_lows: the holders of then.
--- A row a holder, or one without. Nothing is locked and nothing written while safe does not move.
-CREATE FUNCTION sequencer_tick(p_epoch bigint, p_previous bigint, p_safe bigint, p_known text[], p_lows bigint[])
-RETURNS TABLE (drawn bigint, safe bigint, holder text, pid int) LANGUAGE plpgsql AS $$
+-- One tick of the sequencer (events/store/sequencer_rule.c states its rule) in one round trip. First the run: events that
+-- are there, one after the other, from p_safe on. Then, with p_look and where the run ended early, what was drawn, THEN who
+-- holds the insert lock, and what follows from that. Neither of these two is read by a snapshot, and one is read
+-- after the other: the rule rests on that. p_previous: drawn when the holders were last looked at; p_known, p_lows: the
+-- holders of then. A row a holder, or one without. Nothing is locked and nothing written while safe does not move.
+CREATE FUNCTION sequencer_tick(p_epoch bigint, p_previous bigint, p_safe bigint, p_known text[], p_lows bigint[], p_look bool)
+RETURNS TABLE (drawn bigint, run bigint, safe bigint, looked bool, holder text, pid int) LANGUAGE plpgsql AS $$
 DECLARE
     holders text[];
     pids    int[];
+    s       bigint;
 BEGIN
-    SELECT CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END INTO drawn FROM sagabus.event_seq s; -- (1)
-    safe := p_safe;
+    drawn := pg_sequence_last_value('sagabus.event_seq'::regclass); -- (1)
+    IF drawn IS NULL THEN -- none was, since it was set
+        SELECT q.last_value - 1 INTO drawn FROM sagabus.event_seq q;
+    END IF;
+    run := p_safe;
     IF drawn > p_safe THEN
+        FOR s IN SELECT e.seq FROM sagabus.event e WHERE e.seq > p_safe AND e.seq <= p_safe + 256 ORDER BY e.seq LOOP
+            EXIT WHEN s <> run + 1;
+            run := s;
+        END LOOP;
+    END IF;
+    safe := run;
+    looked := p_look AND drawn > run;
+    IF looked THEN
         SELECT array_agg(l.virtualtransaction), array_agg(coalesce(l.pid, 0)) INTO holders, pids FROM pg_locks l -- (2)
         WHERE l.locktype = 'relation' AND l.relation = 'sagabus.event'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted
             AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
-        SELECT greatest(p_safe, least(drawn, min(coalesce(k.low, p_previous)))) INTO safe
+        SELECT greatest(run, least(drawn, min(coalesce(k.low, p_previous)))) INTO safe
         FROM unnest(holders) AS h (tx) LEFT JOIN unnest(p_known, p_lows) AS k (tx, low) ON k.tx = h.tx;
-        IF safe > p_safe THEN
-            PERFORM sagabus.lease_advance('sequencer', p_epoch, safe, NULL, NULL, NULL);
-        END IF;
     END IF;
-    RETURN QUERY SELECT sequencer_tick.drawn, sequencer_tick.safe, u.h, u.p FROM unnest(holders, pids) AS u (h, p);
-    IF NOT FOUND THEN
+    IF safe > p_safe THEN
+        PERFORM sagabus.lease_advance('sequencer', p_epoch, safe, NULL, NULL, NULL);
+    END IF;
+    IF holders IS NULL THEN
         RETURN NEXT;
+        RETURN;
     END IF;
+    RETURN QUERY SELECT sequencer_tick.drawn, sequencer_tick.run, sequencer_tick.safe, looked, u.h, u.p
+        FROM unnest(holders, pids) AS u (h, p);
 END $$;
 
 -- What makes an append idempotent: the first answer, kept 7 days.

@@ -1,7 +1,9 @@
 /* One elected sequencer feeds the rule (sequencer_rule.c) and writes its result to the lease row. A tick is
- * one statement, sagabus.sequencer_tick, which reads what was drawn and then who holds the lock, and moves
- * safe_seq in the lease row when it can: one round trip, and one commit only then. The rule's arithmetic is
- * there and here, and the two must agree. While nothing is drawn a tick is a look at the sequence alone.
+ * one statement, sagabus.sequencer_tick, which follows the run of events that are there and moves safe_seq in
+ * the lease row when it can: one round trip, and one commit only then. A number without its event is mostly
+ * an append at work; the holders of the lock, which cost more than all the rest to list, are looked at when
+ * the run has not got on for a few ticks, and when it is too long for a tick. The rule's arithmetic is there
+ * and here, and the two must agree. While nothing is drawn a tick is a look at the sequence alone.
  *
  * Pace: at most tick_ms between two ticks while events come. A tick that moved safe_seq is followed by a rest
  * of half its length, for it mostly waited for the disk. One that found appenders at work writes nothing: it
@@ -26,6 +28,8 @@
 #define BEHIND_AT_WORK_MS  50 /* so long an appender is waited for at the pace of events */
 #define BLOCKER_AFTER_MS   50 /* a holder of less is an appender at work */
 #define BLOCKER_EVERY_MS   250
+#define RUN_MAX            256 /* events a tick follows: sequencer_tick has the number, too */
+#define STILL_MAX          2   /* ticks that the run may stand still before the holders are looked at */
 
 struct sb_sequencer {
     char *uri;
@@ -38,6 +42,7 @@ struct sb_sequencer {
     sb_pg_t *pg;
     sb_lease_t lease;
     sb_sequencer_rule_t rule;
+    int still;                      /* ticks since the run got on; at STILL_MAX the holders are looked at */
     bool busy;                      /* the last tick saw something, or someone poked */
     uint32_t wait_ms;               /* until the next tick */
     int64_t rest_us;                /* the last one between two ticks at work */
@@ -184,21 +189,21 @@ static sb_code_t name_blocker(sb_sequencer_t *sequencer, sb_error_t *err)
 /* ---- one tick ---- */
 
 typedef struct tick {
-    int64_t drawn, safe;
-    bool published;
+    int64_t drawn, run, safe;
+    bool looked, published;
 } tick_t;
 
-static sb_code_t feed_rule(sb_sequencer_t *sequencer, const tick_t *tick, const sb_pg_result_t *rows,
-                           sb_error_t *err)
+static sb_code_t feed_holders(sb_sequencer_t *sequencer, const tick_t *tick, const sb_pg_result_t *rows,
+                              sb_error_t *err)
 {
-    int count = sb_pg_is_null(rows, 0, 2) ? 0 : sb_pg_rows(rows);
+    int count = sb_pg_is_null(rows, 0, 4) ? 0 : sb_pg_rows(rows);
     sb_holder_t *holders = calloc((size_t)count + 1, sizeof *holders);
     if (!holders)
         return sb_fail(err, SB_NO_MEMORY, "sequencer: out of memory");
     sb_code_t code = SB_OK;
     for (int i = 0; i < count && code == SB_OK; i++) {
-        const char *text = sb_pg_get_text(rows, i, 2);
-        holders[i].pid = (int)sb_pg_get_int(rows, i, 3);
+        const char *text = sb_pg_get_text(rows, i, 4);
+        holders[i].pid = (int)sb_pg_get_int(rows, i, 5);
         if (!text || !sb_holder_parse(text, &holders[i].transaction))
             code =
                 sb_fail(err, SB_INTERNAL, "sequencer: pg_locks names a transaction %s", text ? text : "NULL");
@@ -206,6 +211,24 @@ static sb_code_t feed_rule(sb_sequencer_t *sequencer, const tick_t *tick, const 
     if (code == SB_OK)
         code = sb_rule_tick(&sequencer->rule, tick->drawn, holders, count, err);
     free(holders);
+    return code;
+}
+
+static sb_code_t feed_rule(sb_sequencer_t *sequencer, const tick_t *tick, const sb_pg_result_t *rows,
+                           sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    if (tick->run >= sequencer->rule.safe + RUN_MAX)
+        sequencer->still = STILL_MAX;
+    else if (tick->published || tick->drawn <= tick->safe)
+        sequencer->still = 0;
+    else
+        sequencer->still++;
+    sb_rule_run(&sequencer->rule, tick->run);
+    if (tick->looked)
+        code = feed_holders(sequencer, tick, rows, err);
+    else if (tick->drawn <= sequencer->rule.safe)
+        sb_rule_rest(&sequencer->rule, tick->drawn);
     if (code == SB_OK && sequencer->rule.safe != tick->safe)
         code = sb_fail(err, SB_INTERNAL, "sequencer: by the rule %lld is safe, PostgreSQL says %lld",
                        (long long)sequencer->rule.safe, (long long)tick->safe);
@@ -230,20 +253,23 @@ static sb_code_t run_tick(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *e
     sb_pg_array_t lows;
     sb_pg_array_init(&known, SB_PG_TEXT);
     sb_pg_array_init(&lows, SB_PG_INT8);
-    add_known(&sequencer->rule, &known, &lows);
+    bool want_look = sequencer->still >= STILL_MAX;
+    if (want_look)
+        add_known(&sequencer->rule, &known, &lows);
     sb_pg_add_int8(&params, sequencer->lease.epoch);
     sb_pg_add_int8(&params, sequencer->rule.previous);
     sb_pg_add_int8(&params, sequencer->rule.safe);
     sb_pg_add_array(&params, &known);
     sb_pg_add_array(&params, &lows);
+    sb_pg_add_bool(&params, want_look);
     sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_sequencer_tick, &params, &rows, err);
     if (code == SB_OK) {
-        *tick = (tick_t){.drawn = sb_pg_get_int(rows, 0, 0), .safe = sb_pg_get_int(rows, 0, 1)};
+        *tick = (tick_t){.drawn = sb_pg_get_int(rows, 0, 0),
+                         .run = sb_pg_get_int(rows, 0, 1),
+                         .safe = sb_pg_get_int(rows, 0, 2),
+                         .looked = sb_pg_get_bool(rows, 0, 3)};
         tick->published = tick->safe > sequencer->rule.safe;
-        if (tick->drawn == sequencer->rule.safe)
-            sb_rule_rest(&sequencer->rule, tick->drawn);
-        else
-            code = feed_rule(sequencer, tick, rows, err);
+        code = feed_rule(sequencer, tick, rows, err);
     }
     sb_pg_result_free(rows);
     sb_pg_array_fini(&known);
@@ -339,7 +365,8 @@ static void pause_between(sb_sequencer_t *sequencer, bool moved, bool behind, in
 /* Takes the lease and starts the rule anew: whatever was known of holders belongs to another connection. */
 static sb_code_t take_over(sb_sequencer_t *sequencer, sb_error_t *err)
 {
-    sb_pg_config_t config = {.uri = sequencer->uri, .application_name = "sagabus sequencer"};
+    sb_pg_config_t config = {
+        .uri = sequencer->uri, .application_name = "sagabus sequencer", .generic_plans = true};
     sb_code_t code = SB_OK;
     if (!sb_pg_is_open(sequencer->pg)) {
         sb_pg_close(&sequencer->pg);
@@ -353,6 +380,7 @@ static sb_code_t take_over(sb_sequencer_t *sequencer, sb_error_t *err)
     if (code != SB_OK)
         return code;
     sb_rule_start(&sequencer->rule, sequencer->lease.cursor);
+    sequencer->still = STILL_MAX;
     sequencer->wait_ms = sequencer->tick_ms;
     sequencer->written_us = sb_mono_us();
     sequencer->blocker_us = 0;

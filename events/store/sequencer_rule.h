@@ -1,7 +1,8 @@
-/* sequencer_rule - from what was drawn and who may still commit, up to where nothing will appear any more.
+/* sequencer_rule - from what is there, what was drawn and who may still commit, up to where nothing will
+ * appear any more.
  *
- * This is rule V5; sequencer_rule.c states and proves it. It is pure: the sequencer feeds it, tests feed it
- * too.
+ * This is rule V5 and the run before it; sequencer_rule.c states and proves both. It is pure: the sequencer
+ * feeds it, tests feed it too.
  *
  * Thread: the owner's.
  *
@@ -22,7 +23,7 @@ typedef struct sb_holder {
 
 typedef struct sb_sequencer_rule {
     int64_t safe;     /* the result */
-    int64_t previous; /* what the last tick was given as drawn */
+    int64_t previous; /* what the last look was given as drawn */
     sb_holder_t *holders;
     int count;
 } sb_sequencer_rule_t;
@@ -33,11 +34,14 @@ void sb_rule_fini(sb_sequencer_rule_t *rule);
 /* Forgets all holders: at the start and after every reconnect. safe: as it was persisted. */
 void sb_rule_start(sb_sequencer_rule_t *rule, int64_t safe);
 
-/* One tick. drawn was read BEFORE the holders were. SB_NO_MEMORY leaves everything as it was. */
+/* The events from safe on, up to this one, are all there: none is missing between them. */
+void sb_rule_run(sb_sequencer_rule_t *rule, int64_t run);
+
+/* A look at the holders. drawn was read BEFORE they were. SB_NO_MEMORY leaves everything as it was. */
 SB_MUST_CHECK sb_code_t sb_rule_tick(sb_sequencer_rule_t *rule, int64_t drawn, const sb_holder_t *holders,
                                      int count, sb_error_t *err);
 
-/* A tick that found drawn == rule->safe and so did not look at the holders. */
+/* A tick that found drawn == rule->safe: there is no holder to know of. */
 void sb_rule_rest(sb_sequencer_rule_t *rule, int64_t drawn);
 
 /* The holder that keeps safe back; NULL when none does. */

@@ -107,60 +107,118 @@ static int random_number(void)
     return rand_r(&random_state);
 }
 
+static void a_run_waits_for_nobody_who_came_later(void **state)
+{
+    (void)state;
+    sb_sequencer_rule_t rule;
+    sb_rule_init(&rule);
+    sb_rule_start(&rule, 10);
+    assert_int_equal(tick(&rule, 12, 2, 1, 2), 10);
+    sb_rule_run(&rule, 11); /* the event of 1 is there, that of 2 is not */
+    assert_int_equal(rule.safe, 11);
+    sb_rule_run(&rule, 10);
+    assert_int_equal(rule.safe, 11);
+    assert_int_equal(tick(&rule, 13, 1, 2), 11); /* 2 may have drawn 12 */
+    assert_int_equal(tick(&rule, 14, 1, 3), 13);
+    sb_rule_fini(&rule);
+}
+
 /* ---- a small world: transactions lock, draw, commit; the rule is fed between any two steps ---- */
 
-#define ACTORS 5
+#define ACTORS    5
+#define STEPS     400
+#define DRAWN_MAX (STEPS + 2)
 
 typedef struct actor {
-    int transaction;     /* 0: none */
-    int64_t first, last; /* what it has drawn */
+    int transaction; /* 0: none */
 } actor_t;
+
+typedef struct world {
+    sb_sequencer_rule_t rule;
+    actor_t actors[ACTORS];
+    int64_t drawn, drawn_read; /* drawn_read: by step (1) of a look; -1: not in a look */
+    int by[DRAWN_MAX];         /* of each number: the transaction that drew it */
+    bool there[DRAWN_MAX];     /* its event is */
+    int next;
+} world_t;
+
+static void end_transaction(world_t *w, actor_t *actor, bool commit)
+{
+    for (int64_t n = 1; commit && n <= w->drawn; n++)
+        if (w->by[n] == actor->transaction) {
+            assert_true(n > w->rule.safe); /* it appears now */
+            w->there[n] = true;
+        }
+    actor->transaction = 0;
+}
+
+static void follow_run(world_t *w)
+{
+    int64_t run = w->rule.safe;
+    while (w->there[run + 1])
+        run++;
+    sb_rule_run(&w->rule, run);
+}
+
+static void begin_look(world_t *w)
+{
+    w->drawn_read = w->drawn;
+    if (w->drawn_read == w->rule.safe) {
+        sb_rule_rest(&w->rule, w->drawn_read);
+        w->drawn_read = -1;
+    }
+}
+
+static void end_look(world_t *w)
+{
+    sb_holder_t holders[ACTORS];
+    int count = 0;
+    for (int i = 0; i < ACTORS; i++)
+        if (w->actors[i].transaction)
+            holders[count++] = (sb_holder_t){(uint64_t)w->actors[i].transaction, 1, 0};
+    assert_int_equal(sb_rule_tick(&w->rule, w->drawn_read, holders, count, NULL), SB_OK);
+    w->drawn_read = -1;
+}
+
+static void step(world_t *w)
+{
+    actor_t *actor = &w->actors[random_number() % ACTORS];
+    int act = random_number() % 8;
+    if (act == 0 && !actor->transaction) {
+        actor->transaction = w->next++;
+    } else if (act <= 2 && actor->transaction) {
+        w->by[++w->drawn] = actor->transaction;
+    } else if (act == 3 && actor->transaction) {
+        end_transaction(w, actor, random_number() % 4 > 0);
+    } else if (act == 4 && w->drawn_read < 0) {
+        begin_look(w);
+    } else if (act == 5 && w->drawn_read >= 0) {
+        end_look(w);
+    } else if (act == 6 && random_number() % 20 == 0) {
+        sb_rule_start(&w->rule, w->rule.safe); /* a takeover */
+        w->drawn_read = -1;
+    } else if (act == 7) {
+        follow_run(w);
+    }
+}
 
 static void nothing_appears_below_safe_in_any_order(void **state)
 {
     (void)state;
+    static world_t w;
     random_state = 3;
+    int64_t all = 0, safe = 0;
     for (int round = 0; round < 300; round++) {
-        sb_sequencer_rule_t rule;
-        actor_t actors[ACTORS] = {{0}};
-        int64_t drawn = 0;
-        int64_t drawn_read = -1; /* what step (1) of a tick read, -1: not in a tick */
-        int next = 1;
-        sb_rule_init(&rule);
-        sb_rule_start(&rule, 0);
-        for (int step = 0; step < 400; step++) {
-            actor_t *actor = &actors[random_number() % ACTORS];
-            int act = random_number() % 7;
-            if (act == 0 && !actor->transaction) {
-                *actor = (actor_t){next++, 0, 0};
-            } else if (act <= 2 && actor->transaction) {
-                actor->last = ++drawn;
-                actor->first = actor->first ? actor->first : drawn;
-            } else if (act == 3 && actor->transaction) {
-                if (actor->first) /* its events become visible now */
-                    assert_true(actor->first > rule.safe);
-                *actor = (actor_t){0, 0, 0};
-            } else if (act == 4 && drawn_read < 0) {
-                drawn_read = drawn;
-                if (drawn_read == rule.safe) {
-                    sb_rule_rest(&rule, drawn_read);
-                    drawn_read = -1;
-                }
-            } else if (act == 5 && drawn_read >= 0) {
-                sb_holder_t holders[ACTORS];
-                int count = 0;
-                for (int i = 0; i < ACTORS; i++)
-                    if (actors[i].transaction)
-                        holders[count++] = (sb_holder_t){(uint64_t)actors[i].transaction, 1, 0};
-                assert_int_equal(sb_rule_tick(&rule, drawn_read, holders, count, NULL), SB_OK);
-                drawn_read = -1;
-            } else if (act == 6 && random_number() % 20 == 0) {
-                sb_rule_start(&rule, rule.safe); /* a takeover */
-                drawn_read = -1;
-            }
-        }
-        sb_rule_fini(&rule);
+        w = (world_t){.drawn_read = -1, .next = 1};
+        sb_rule_init(&w.rule);
+        sb_rule_start(&w.rule, 0);
+        for (int i = 0; i < STEPS; i++)
+            step(&w);
+        all += w.drawn;
+        safe += w.rule.safe;
+        sb_rule_fini(&w.rule);
     }
+    assert_true(safe * 2 > all); /* and it does get on */
 }
 
 int main(void)
@@ -172,6 +230,7 @@ int main(void)
         cmocka_unit_test(a_rest_forgets_nobody_who_matters),
         cmocka_unit_test(a_restart_begins_at_what_was_persisted),
         cmocka_unit_test(locks_are_read_as_postgres_writes_them),
+        cmocka_unit_test(a_run_waits_for_nobody_who_came_later),
         cmocka_unit_test(nothing_appears_below_safe_in_any_order),
     };
     return cmocka_run_group_tests_name("sequencer_rule", tests, NULL, NULL);
