@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 
+#include <libpq-events.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,6 +16,14 @@ static void quiet_notice(void *context, const PGresult *result)
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
     if (severity && strcmp(severity, "WARNING") == 0)
         sb_log(SB_LOG_WARN, "PG-NOTICE", "%s", text ? text : "");
+}
+
+static int on_event(PGEventId event, void *info, void *context)
+{
+    (void)info;
+    if (event == PGEVT_RESULTCREATE)
+        ((sb_pg_t *)context)->uses++;
+    return 1;
 }
 
 static sb_code_t connect_now(sb_pg_t *pg, sb_error_t *err)
@@ -37,6 +46,11 @@ static sb_code_t connect_now(sb_pg_t *pg, sb_error_t *err)
         return sb_fail(err, SB_UNAVAILABLE, "connect to PostgreSQL: %s", text);
     }
     (void)PQsetNoticeReceiver(pg->conn, quiet_notice, NULL);
+    if (pg->counts_uses && !PQregisterEventProc(pg->conn, on_event, "uses", pg)) {
+        PQfinish(pg->conn);
+        pg->conn = NULL;
+        return sb_fail(err, SB_NO_MEMORY, "connect to PostgreSQL: out of memory");
+    }
     pg->dead = false;
     pg->prepared_count = 0;
     if (pg->prepared)
@@ -96,6 +110,7 @@ sb_code_t sb_pg_open(sb_pg_t **out, const sb_pg_config_t *config, sb_error_t *er
     sb_code_t code = SB_NO_MEMORY;
     pg->uri = strdup(config->uri ? config->uri : "");
     pg->application_name = strdup(config->application_name ? config->application_name : "sagabus");
+    pg->counts_uses = config->counts_uses;
     (void)snprintf(pg->connect_timeout, sizeof pg->connect_timeout, "%u",
                    config->connect_timeout_s ? config->connect_timeout_s : 5);
     if (!pg->uri || !pg->application_name) {
@@ -162,6 +177,17 @@ bool sb_pg_notified(sb_pg_t *pg, bool look)
 struct pg_conn *sb_pg_raw(sb_pg_t *pg)
 {
     return pg->conn;
+}
+
+uint64_t sb_pg_uses(const sb_pg_t *pg)
+{
+    return pg->uses;
+}
+
+bool sb_pg_is_in_transaction(const sb_pg_t *pg)
+{
+    PGTransactionStatusType status = sb_pg_is_open(pg) ? PQtransactionStatus(pg->conn) : PQTRANS_UNKNOWN;
+    return status == PQTRANS_ACTIVE || status == PQTRANS_INTRANS || status == PQTRANS_INERROR;
 }
 
 bool sb_pg_is_aborted(const sb_pg_t *pg)

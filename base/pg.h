@@ -30,6 +30,7 @@ typedef struct sb_pg_config {
     uint32_t idle_in_transaction_ms; /* server frees a stopped client's locks; 0: 5000 */
     uint32_t statement_timeout_ms;   /* 0: 30000; UINT32_MAX: none */
     bool generic_plans; /* plan_cache_mode=force_generic_plan, for hot paths whose plan must not flip */
+    bool counts_uses;   /* for sb_pg_uses */
 } sb_pg_config_t;
 
 /* Connects; blocks up to the connect timeout. The caller owns *out. */
@@ -51,8 +52,13 @@ bool sb_pg_notified(sb_pg_t *pg, bool look);
  * statements on it. Nobody else needs it. */
 struct pg_conn *sb_pg_raw(sb_pg_t *pg);
 
+/* How many results this connection has had, whoever asked for them: whether somebody that sb_pg_raw was given
+ * to did anything with it. Only with counts_uses; grows. */
+uint64_t sb_pg_uses(const sb_pg_t *pg);
+
 /* Whether a statement of the open transaction failed, so that only a rollback will do. */
 bool sb_pg_is_aborted(const sb_pg_t *pg);
+bool sb_pg_is_in_transaction(const sb_pg_t *pg); /* a failed one, too */
 
 /* ---- parameters ---- */
 

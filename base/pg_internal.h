@@ -16,6 +16,8 @@ struct sb_pg {
     char *application_name;
     char *options; /* the -c settings every connection starts with */
     char connect_timeout[12];
+    bool counts_uses;
+    uint64_t uses;
     const char **prepared; /* texts prepared on this connection, open-addressed by address */
     size_t prepared_cap;
     size_t prepared_count;

@@ -40,8 +40,11 @@ struct sb_consumer {
     char group[GROUP_MAX];
     progress_t *progress;
     size_t progress_count;
-    size_t progress_last;                       /* index of the last hit: messages come in runs */
-    rd_kafka_message_t *refused;                /* on_message failed on it: comes first in the next poll */
+    size_t progress_last;        /* index of the last hit: messages come in runs */
+    rd_kafka_message_t *refused; /* on_message failed on it: comes first in the next poll */
+    rd_kafka_message_t **taken;  /* by sb_consumer_take: still in the caller's hands */
+    int taken_count, taken_cap;
+    bool taking;                                /* what is handed over is kept in taken */
     rd_kafka_topic_partition_list_t *rebalance; /* put by */
     rd_kafka_resp_err_t rebalance_kind;
     sb_consumer_hooks_t hooks;
@@ -111,6 +114,13 @@ static void drop_refused(sb_consumer_t *consumer)
     if (consumer->refused)
         rd_kafka_message_destroy(consumer->refused);
     consumer->refused = NULL;
+}
+
+static void drop_taken(sb_consumer_t *consumer)
+{
+    for (int i = 0; i < consumer->taken_count; i++)
+        rd_kafka_message_destroy(consumer->taken[i]);
+    consumer->taken_count = 0;
 }
 
 /* ---- rebalance ---- */
@@ -442,7 +452,10 @@ static sb_code_t hand_over(sb_consumer_t *consumer, rd_kafka_message_t *from, sb
     }
     p->next = from->offset + 1;
     ++*count;
-    rd_kafka_message_destroy(from);
+    if (consumer->taking)
+        consumer->taken[consumer->taken_count++] = from;
+    else
+        rd_kafka_message_destroy(from);
     return SB_OK;
 }
 
@@ -450,6 +463,7 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
                            void *context, int *count, sb_error_t *err)
 {
     *count = 0;
+    drop_taken(consumer);
     sb_code_t code = act_on_rebalance(consumer, err);
     assign_again(consumer);
     look_for_orphans(consumer);
@@ -476,6 +490,32 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
     if (*count == 0 && code == SB_OK && !has_uncommitted(consumer))
         code = act_on_rebalance(consumer, err); /* else with the next poll: the caller commits first */
     return code == SB_OK ? told_if_kept_out(consumer, err) : code;
+}
+
+static sb_code_t put_message(void *context, const sb_message_t *message, sb_error_t *err)
+{
+    sb_message_t **next = context;
+    (void)err;
+    *(*next)++ = *message;
+    return SB_OK;
+}
+
+sb_code_t sb_consumer_take(sb_consumer_t *consumer, int max, int timeout_ms, sb_message_t *messages,
+                           int *count, sb_error_t *err)
+{
+    drop_taken(consumer);
+    *count = 0;
+    if (consumer->taken_cap < max) {
+        rd_kafka_message_t **grown = realloc(consumer->taken, (size_t)max * sizeof(rd_kafka_message_t *));
+        if (!grown)
+            return sb_fail(err, SB_NO_MEMORY, "consume: out of memory");
+        consumer->taken = grown;
+        consumer->taken_cap = max;
+    }
+    consumer->taking = true;
+    sb_code_t code = sb_consumer_poll(consumer, max, timeout_ms, put_message, &messages, count, err);
+    consumer->taking = false;
+    return code;
 }
 
 sb_code_t sb_consumer_next(sb_consumer_t *consumer, int timeout_ms, rd_kafka_message_t **out, sb_error_t *err)
@@ -600,6 +640,7 @@ static rd_kafka_resp_err_t seek_back(sb_consumer_t *consumer, const progress_t *
 sb_code_t sb_consumer_rewind(sb_consumer_t *consumer, sb_error_t *err)
 {
     consumer->rewind = true;
+    drop_taken(consumer);
     for (size_t i = 0; i < consumer->progress_count; i++) {
         progress_t *p = &consumer->progress[i];
         if (p->next == p->committed && !refused_in(consumer, p))
@@ -683,6 +724,7 @@ static void free_consumer(sb_consumer_t *consumer)
     for (size_t i = 0; i < consumer->progress_count; i++)
         free(consumer->progress[i].topic);
     free(consumer->progress);
+    free(consumer->taken);
     free(consumer);
 }
 
@@ -728,6 +770,7 @@ void sb_consumer_close(sb_consumer_t **consumer, int timeout_ms)
     c->closing = true;
     act_whatever_happens(c);
     drop_refused(c);
+    drop_taken(c);
     wait_until_safe(c, until);
     if (!destroy_is_safe(c)) { /* the callback keeps pointing at c, so c stays too */
         sb_log(SB_LOG_WARN, "CONSUMER-LEAK",

@@ -23,6 +23,10 @@ SB_MUST_CHECK sb_code_t sb_consumer_open(sb_consumer_t **out, const sb_config_t 
 SB_MUST_CHECK sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms,
                                          sb_message_fn on_message, void *context, int *count,
                                          sb_error_t *err);
+/* The same as an array: messages has room for max, and they are borrowed until the next poll, take, rewind or
+ * close. *count is set on failure, too. */
+SB_MUST_CHECK sb_code_t sb_consumer_take(sb_consumer_t *consumer, int max, int timeout_ms,
+                                         sb_message_t *messages, int *count, sb_error_t *err);
 /* Commits everything handed over so far, for the partitions still assigned. SB_UNAVAILABLE: not now, as in
  * the midst of a rebalance; go on polling and commit later, some messages may come again. */
 SB_MUST_CHECK sb_code_t sb_consumer_commit(sb_consumer_t *consumer, sb_error_t *err);
