@@ -1,14 +1,17 @@
 /* participant - takes part in sagas over Kafka, with effects that happen once and never after their undo.
  *
- * A participant handles the commands of one topic in its own database, at READ COMMITTED. For each command
- * the barrier's row is inserted first, then the handler's own statements run in the same transaction; only
- * after the commit is the reply sent. Commands that wait together share one transaction, each in a savepoint
- * of its own, so a busy participant pays one commit for many. A repeated command gives the same reply without
- * running the handler; an undo that arrives before (or without) its forward command is voided, and the
- * forward command that comes late becomes a no-op.
+ * A participant handles the commands of one topic in its own database, at READ COMMITTED. The barrier's row
+ * of a command is inserted first, then the handler's own statements run in the same transaction; only after
+ * the commit is the reply sent. Commands that wait together share one transaction and their rows one
+ * statement, so a busy participant pays one commit for many. What a handler wrote that did not succeed is
+ * taken back alone: by a savepoint, which each has while handlers fail after they have used the connection
+ * now and then; else by a rollback of all that were together, whose handlers then run once more. A repeated
+ * command gives the same reply without running the handler; an undo that arrives before (or without) its
+ * forward command is voided, and the forward command that comes late becomes a no-op.
  *
- * The handler uses the libpq connection it is given; it must not begin, commit or roll back, and what it
- * touches outside that transaction must be idempotent by the command's id.
+ * The handler uses the libpq connection it is given; it must not begin, commit or roll back. It is called
+ * again for a command whose transaction did not come to be, so what it touches outside that transaction must
+ * be idempotent by the command's id.
  *
  * Thread: open, run and close from one thread; stop from any thread or a signal handler.
  *

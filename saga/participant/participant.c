@@ -1,7 +1,12 @@
-/* The participant's loop: poll -> barrier and handler for each command, in one transaction -> commit ->
- * replies; and ten times a second: are all replies out? -> offsets. A crash between any two of them makes
- * commands come again, and the barrier answers those it knows. That is why neither the brokers' word for a
- * reply nor their word for an offset is waited for in each batch: it would be most of a batch's time.
+/* The participant's loop: take what waits -> the barrier's rows of all -> the handler for each -> their
+ * answers and the commit -> replies; and ten times a second: are all replies out? -> offsets. A crash between
+ * any two of them makes commands come again, and the barrier answers those it knows. That is why neither the
+ * brokers' word for a reply nor their word for an offset is waited for in each batch: it would be most of a
+ * batch's time.
+ *
+ * A handler runs in a savepoint only where handlers lately failed after they had used the connection: a
+ * savepoint is a round trip, and most batches need none. The first that does so in a batch without makes the
+ * whole batch go back and run again with them, which handlers must be able to bear anyway.
  *
  * When a batch cannot be committed it is rewound and its commands are taken one at a time, so that one that
  * breaks the transaction (a deadlock, a handler that ran into a statement error) does not hold up the others.
@@ -26,8 +31,9 @@
  * participant to participant while the others have nothing to do; short ones pay a commit for few commands.
  * So it is the time that is held: as many commands as the last batch would have carried out in it. */
 #define BATCH_MIN       8
-#define BATCH_MAX       32
+#define BATCH_MAX       128
 #define BATCH_US        8000
+#define CAREFUL         1000 /* commands that run in savepoints after one that needed its own */
 #define POLL_MS         250
 #define SETTLE_MS       100 /* at most so long after a batch its replies are known to be out, then its offsets */
 #define TELL_US         10000000 /* a failure that lasts is said so often */
@@ -53,11 +59,17 @@ struct sb_participant {
     sb_consumer_t *consumer;
     sb_producer_t *producer;
 
+    sb_message_t message[BATCH_MAX]; /* the batch in hand */
+    sb_command_in_t in[BATCH_MAX];
+    bool readable[BATCH_MAX];
+    int count;
     sb_reply_out_t reply[BATCH_MAX]; /* of the open transaction */
     int reply_count;
     sb_barrier_answer_t answer;
-    sb_barrier_later_t later;
+    sb_barrier_t barrier;
     bool in_transaction;
+    bool spoilt;          /* a handler without a savepoint left what must be taken back */
+    int careful;          /* commands left that run in savepoints */
     int unsettled;        /* commands handed over since the offsets were committed last */
     int64_t settle_us;    /* monotonic: when that is due; 0: nothing to settle */
     int64_t unsettled_us; /* since when offsets cannot be committed; 0: they can */
@@ -106,11 +118,22 @@ static void take_reply(sb_participant_t *p, const sb_command_t *command, sb_repl
 static sb_code_t run_handler(sb_participant_t *p, const sb_command_t *command, sb_error_t *err)
 {
     sb_reply_t reply = {.outcome = SB_REPLY_ERROR, .result = NULL, .error = ""};
+    uint64_t uses = sb_pg_uses(p->pg);
     p->on_command(p->context, sb_pg_raw(p->pg), command, &reply);
     take_reply(p, command, &reply);
-    if (p->answer.outcome == SB_REPLY_ERROR)
-        return sb_barrier_forget(p->pg, command, err);
-    return sb_barrier_keep(p->pg, &p->later, command, &p->answer, err);
+    if (!sb_pg_is_open(p->pg))
+        return sb_fail(err, SB_UNAVAILABLE, "participant %s: the connection broke in a handler", p->name);
+    if (!sb_pg_is_in_transaction(p->pg))
+        return sb_fail(err, SB_INVALID, "participant %s: the handler of %.*s ended the transaction", p->name,
+                       SB_SLICE_ARG(command->type));
+    if (p->answer.outcome != SB_REPLY_SUCCESS && sb_pg_uses(p->pg) != uses) {
+        p->careful = CAREFUL;
+        p->spoilt = !p->barrier.savepoints;
+    }
+    if (p->spoilt)
+        return SB_OK;
+    return p->answer.outcome == SB_REPLY_ERROR ? sb_barrier_forget(&p->barrier, command, err)
+                                               : sb_barrier_keep(&p->barrier, command, &p->answer, err);
 }
 
 static sb_code_t handle(sb_participant_t *p, const sb_message_t *message, const sb_command_in_t *in,
@@ -118,36 +141,27 @@ static sb_code_t handle(sb_participant_t *p, const sb_message_t *message, const 
 {
     sb_barrier_verdict_t verdict;
     sb_code_t code =
-        sb_barrier_enter(p->pg, &p->later, &in->command, in->forward_completed, &verdict, &p->answer, err);
+        sb_barrier_enter(&p->barrier, &in->command, in->forward_completed, &verdict, &p->answer, err);
     if (code == SB_OK && verdict == SB_BARRIER_RUN)
         code = run_handler(p, &in->command, err);
-    if (code != SB_OK)
+    if (code != SB_OK || p->spoilt)
         return code;
     return add_reply(p, message, in, p->answer.outcome, sb_buf_slice(&p->answer.result),
                      sb_buf_slice(&p->answer.error), err);
 }
 
-static sb_code_t on_message(void *context, const sb_message_t *message, sb_error_t *err)
+/* What is no command is answered, too, if it says where to. */
+static sb_code_t answer_unreadable(sb_participant_t *p, const sb_message_t *message, sb_command_in_t *in,
+                                   sb_error_t *err)
 {
-    sb_participant_t *p = context;
-    sb_command_in_t in;
-    sb_error_t fault = SB_ERROR_INIT;
     bool answerable;
-    if (sb_command_read(message, &in, &answerable, &fault) != SB_OK) {
-        sb_log(SB_LOG_WARN, "PARTICIPANT-UNREADABLE", "%s|topic=%s partition=%d offset=%lld", fault.message,
-               message->topic, message->partition, (long long)message->offset);
-        if (!answerable)
-            return SB_OK;
-        return add_reply(p, message, &in, SB_REPLY_ERROR, SB_SLICE(""), sb_slice(fault.message), err);
-    }
-    if (!p->in_transaction) {
-        sb_code_t code = sb_pg_script(p->pg, "BEGIN ISOLATION LEVEL READ COMMITTED", err);
-        if (code != SB_OK)
-            return code;
-        p->in_transaction = true;
-        p->began_us = sb_mono_us();
-    }
-    return handle(p, message, &in, err);
+    sb_error_t fault = SB_ERROR_INIT;
+    if (sb_command_read(message, in, &answerable, &fault) == SB_OK)
+        return sb_fail(err, SB_INTERNAL, "a command became readable");
+    sb_log(SB_LOG_WARN, "PARTICIPANT-UNREADABLE", "%s|topic=%s partition=%d offset=%lld", fault.message,
+           message->topic, message->partition, (long long)message->offset);
+    return answerable ? add_reply(p, message, in, SB_REPLY_ERROR, SB_SLICE(""), sb_slice(fault.message), err)
+                      : SB_OK;
 }
 
 /* ---- one batch ---- */
@@ -167,18 +181,62 @@ static sb_code_t send_replies(sb_participant_t *p, sb_error_t *err)
     return SB_OK;
 }
 
-static sb_code_t finish_batch(sb_participant_t *p, sb_error_t *err)
+static sb_code_t begin(sb_participant_t *p, bool savepoints, sb_error_t *err)
 {
-    if (p->in_transaction) {
-        sb_code_t code = p->later.id.count > 0 ? sb_barrier_flush(p->pg, &p->later, err) : SB_OK;
-        if (code != SB_OK)
-            return code;
-        code = sb_pg_commit(p->pg, err);
-        p->in_transaction = false;
-        sb_barrier_later_reset(&p->later); /* a savepoint ends with its transaction */
-        if (code != SB_OK)
-            return code;
+    const sb_command_t *command[BATCH_MAX];
+    int count = 0;
+    for (int i = 0; i < p->count; i++)
+        if (p->readable[i])
+            command[count++] = &p->in[i].command;
+    p->reply_count = 0;
+    p->spoilt = false;
+    if (count == 0)
+        return SB_OK;
+    p->in_transaction = true;
+    p->began_us = sb_mono_us();
+    return sb_barrier_begin(&p->barrier, p->pg, savepoints, command, count, err);
+}
+
+/* Up to the commit, or to a handler that spoilt the transaction. */
+static sb_code_t carry_out(sb_participant_t *p, bool savepoints, sb_error_t *err)
+{
+    sb_code_t code = begin(p, savepoints, err);
+    for (int i = 0; i < p->count && code == SB_OK && !p->spoilt; i++)
+        code = p->readable[i] ? handle(p, &p->message[i], &p->in[i], err)
+                              : answer_unreadable(p, &p->message[i], &p->in[i], err);
+    return code;
+}
+
+static void fit_batch(sb_participant_t *p, int count)
+{
+    int64_t each_us = (sb_mono_us() - p->began_us) / count;
+    int64_t fits = BATCH_US / (each_us > 0 ? each_us : 1);
+    p->batch_max = fits < BATCH_MIN ? BATCH_MIN : fits > BATCH_MAX ? BATCH_MAX : (int)fits;
+}
+
+static sb_code_t run_batch(sb_participant_t *p, sb_error_t *err)
+{
+    for (int i = 0; i < p->count; i++) {
+        bool ignored;
+        p->readable[i] = sb_command_read(&p->message[i], &p->in[i], &ignored, NULL) == SB_OK;
     }
+    bool savepoints = p->careful > 0 || p->alone > 0;
+    sb_code_t code = carry_out(p, savepoints, err);
+    if (code == SB_OK && p->spoilt) {
+        savepoints = true;
+        sb_barrier_rollback(&p->barrier);
+        code = carry_out(p, true, err);
+    }
+    if (savepoints && p->careful > 0)
+        p->careful = p->careful > p->count ? p->careful - p->count : 0;
+    if (code == SB_OK && p->in_transaction) {
+        code = sb_barrier_commit(&p->barrier, err);
+        if (code == SB_OK)
+            fit_batch(p, p->count);
+        p->in_transaction = code != SB_OK;
+    }
+    if (code != SB_OK)
+        return code;
     if (p->settle_us == 0)
         p->settle_us = sb_mono_us() + SETTLE_MS * 1000;
     return send_replies(p, err);
@@ -237,9 +295,8 @@ static bool must_settle(const sb_participant_t *p)
 static void start_over(sb_participant_t *p)
 {
     if (p->in_transaction)
-        sb_pg_rollback(p->pg);
+        sb_barrier_rollback(&p->barrier);
     p->in_transaction = false;
-    sb_barrier_later_reset(&p->later);
     p->alone = p->unsettled;
     p->unsettled = 0;
     p->settle_us = 0;
@@ -249,27 +306,16 @@ static void start_over(sb_participant_t *p)
         sb_consumer_close(&p->consumer, CLOSE_MS); /* opened anew at its last commit */
 }
 
-static void fit_batch(sb_participant_t *p, int count)
-{
-    int64_t each_us = (sb_mono_us() - p->began_us) / count;
-    int64_t fits = BATCH_US / (each_us > 0 ? each_us : 1);
-    p->batch_max = fits < BATCH_MIN ? BATCH_MIN : fits > BATCH_MAX ? BATCH_MAX : (int)fits;
-}
-
 /* Takes one batch through. On failure nothing of it is committed here, or it is and its commands come again.
  */
 static sb_code_t one_batch(sb_participant_t *p, sb_error_t *err)
 {
-    int count = 0;
-    p->reply_count = 0;
-    sb_code_t code = sb_consumer_poll(p->consumer, p->alone > 0 ? 1 : p->batch_max, poll_ms(p), on_message, p,
-                                      &count, err);
-    p->unsettled += code == SB_OK ? count : BATCH_MAX; /* how many it had when it failed is not said */
-    bool began = p->in_transaction;
+    sb_code_t code = sb_consumer_take(p->consumer, p->alone > 0 ? 1 : p->batch_max, poll_ms(p), p->message,
+                                      &p->count, err);
+    int count = p->count;
+    p->unsettled += count;
     if (code == SB_OK && count > 0)
-        code = finish_batch(p, err);
-    if (code == SB_OK && began)
-        fit_batch(p, count);
+        code = run_batch(p, err);
     sb_producer_poll(p->producer, 0);
     if (code == SB_OK && must_settle(p))
         code = settle(p, err);
@@ -295,7 +341,8 @@ static sb_code_t ensure_open(sb_participant_t *p, sb_error_t *err)
         sb_store_close(&p->store);
         sb_catalog_free(&p->catalog);
         sb_pg_close(&p->pg);
-        sb_pg_config_t pg = {.uri = p->pg_uri, .application_name = p->client, .search_path = p->schema};
+        sb_pg_config_t pg = {
+            .uri = p->pg_uri, .application_name = p->client, .search_path = p->schema, .counts_uses = true};
         sb_code_t code = sb_pg_open(&p->pg, &pg, err);
         if (code != SB_OK)
             return code;
@@ -374,7 +421,7 @@ sb_code_t sb_participant_open(sb_participant_t **out, const sb_participant_confi
     p->context = config->context;
     atomic_init(&p->stopping, false);
     sb_barrier_answer_init(&p->answer);
-    sb_barrier_later_init(&p->later);
+    sb_barrier_init(&p->barrier);
     p->batch_max = BATCH_MIN;
     sb_code_t code = p->name && p->pg_uri && p->schema
                          ? configure(p, config, err)
@@ -400,7 +447,7 @@ void sb_participant_close(sb_participant_t **participant)
     for (int i = 0; i < BATCH_MAX; i++)
         sb_reply_out_fini(&p->reply[i]);
     sb_barrier_answer_fini(&p->answer);
-    sb_barrier_later_fini(&p->later);
+    sb_barrier_fini(&p->barrier);
     sb_config_free(&p->config);
     free(p->schema);
     free(p->pg_uri);

@@ -1,4 +1,5 @@
-/* The barrier: every order in which a command, its repeats and its undo can come.
+/* The barrier: every order in which a command, its repeats and its undo can come; with rows that are entered
+ * at a command's turn, and again with rows that are entered ahead, as those of a batch are.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/assert.h"
@@ -17,7 +18,15 @@ typedef struct fixture {
     sb_command_t undo;
 } fixture_t;
 
-static sb_barrier_later_t later; /* of whichever connection is at work: nothing is left in it between two */
+static sb_barrier_t barrier[2]; /* of the two connections */
+static bool ahead;
+
+static const sb_pg_t *second;
+
+static sb_barrier_t *of(const sb_pg_t *pg)
+{
+    return &barrier[pg == second];
+}
 
 static sb_pg_t *open_service(const char *uri)
 {
@@ -35,7 +44,10 @@ static int set_up(void **state)
     (void)sb_test_pg_fresh(f.uri);
     f.a = open_service(f.uri);
     f.b = open_service(f.uri);
-    sb_barrier_later_init(&later);
+    second = f.b;
+    sb_barrier_init(&barrier[0]);
+    sb_barrier_init(&barrier[1]);
+    ahead = false;
     f.forward = (sb_command_t){.id = sb_uuid_v7(), .saga_id = sb_uuid_v7(), .step = SB_SLICE("charge")};
     f.undo = f.forward;
     f.undo.id = sb_uuid_v7();
@@ -45,24 +57,38 @@ static int set_up(void **state)
     return 0;
 }
 
+static int set_up_ahead(void **state)
+{
+    int code = set_up(state);
+    ahead = true;
+    return code;
+}
+
 static int tear_down(void **state)
 {
     fixture_t *f = *state;
-    sb_barrier_later_fini(&later);
+    sb_barrier_fini(&barrier[0]);
+    sb_barrier_fini(&barrier[1]);
     sb_pg_close(&f->a);
     sb_pg_close(&f->b);
     return 0;
 }
 
-static void begin(sb_pg_t *pg)
+static void begin_with(sb_pg_t *pg, bool savepoints, const sb_command_t *const *commands, int count)
 {
-    sb_test_pg_script(pg, "BEGIN ISOLATION LEVEL READ COMMITTED");
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_barrier_begin(of(pg), pg, savepoints, commands, ahead ? count : 0, &err), &err);
+}
+
+static void begin(sb_pg_t *pg, const sb_command_t *command)
+{
+    begin_with(pg, true, &command, 1);
 }
 
 static void commit(sb_pg_t *pg)
 {
     sb_error_t err = SB_ERROR_INIT;
-    assert_ok(sb_pg_commit(pg, &err), &err);
+    assert_ok(sb_barrier_commit(of(pg), &err), &err);
 }
 
 static sb_barrier_verdict_t enter(sb_pg_t *pg, const sb_command_t *command, bool completed,
@@ -70,7 +96,7 @@ static sb_barrier_verdict_t enter(sb_pg_t *pg, const sb_command_t *command, bool
 {
     sb_error_t err = SB_ERROR_INIT;
     sb_barrier_verdict_t verdict;
-    assert_ok(sb_barrier_enter(pg, &later, command, completed, &verdict, answer, &err), &err);
+    assert_ok(sb_barrier_enter(of(pg), command, completed, &verdict, answer, &err), &err);
     return verdict;
 }
 
@@ -81,8 +107,7 @@ static void keep(sb_pg_t *pg, const sb_command_t *command, sb_reply_outcome_t ou
     sb_barrier_answer_init(&answer);
     answer.outcome = outcome;
     sb_buf_add_text(&answer.result, result);
-    assert_ok(sb_barrier_keep(pg, &later, command, &answer, &err), &err);
-    assert_ok(sb_barrier_flush(pg, &later, &err), &err);
+    assert_ok(sb_barrier_keep(of(pg), command, &answer, &err), &err);
     sb_barrier_answer_fini(&answer);
 }
 
@@ -90,7 +115,7 @@ static void keep(sb_pg_t *pg, const sb_command_t *command, sb_reply_outcome_t ou
 static sb_barrier_verdict_t whole(sb_pg_t *pg, const sb_command_t *command, bool completed,
                                   sb_barrier_answer_t *answer)
 {
-    begin(pg);
+    begin(pg, command);
     sb_barrier_verdict_t verdict = enter(pg, command, completed, answer);
     if (verdict == SB_BARRIER_RUN)
         keep(pg, command, SB_REPLY_SUCCESS, "{\"n\":1}");
@@ -110,46 +135,33 @@ static void a_repeat_is_told_the_first_answer(void **state)
     sb_barrier_answer_fini(&answer);
 }
 
-static void keep_without_flush(fixture_t *f, const sb_command_t *command, sb_reply_outcome_t outcome,
-                               const char *result)
-{
-    sb_error_t err = SB_ERROR_INIT;
-    sb_barrier_answer_t answer;
-    sb_barrier_answer_init(&answer);
-    answer.outcome = outcome;
-    sb_buf_add_text(&answer.result, result);
-    assert_ok(sb_barrier_keep(f->a, &later, command, &answer, &err), &err);
-    sb_barrier_answer_fini(&answer);
-}
-
 /* A batch puts off what can wait; a repeat and an undo in the same batch must not see the gap, and a refusal
  * must not take its neighbours with it. */
 static void commands_of_one_transaction_know_each_other(void **state)
 {
     fixture_t *f = *state;
-    sb_error_t err = SB_ERROR_INIT;
     sb_barrier_answer_t answer;
-    sb_command_t other = f->forward, third = f->forward;
+    sb_command_t other = f->forward, third = f->forward, again = f->forward;
     other.id = sb_uuid_v7();
     third.id = sb_uuid_v7();
     sb_barrier_answer_init(&answer);
     sb_test_pg_script(f->a, "CREATE TABLE done (n int)");
-    begin(f->a);
+    const sb_command_t *const commands[] = {&f->forward, &other, &third, &again, &f->undo};
+    begin_with(f->a, true, commands, 5);
     assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
     sb_test_pg_script(f->a, "INSERT INTO done VALUES (1)");
-    keep_without_flush(f, &f->forward, SB_REPLY_SUCCESS, "{\"n\":1}");
+    keep(f->a, &f->forward, SB_REPLY_SUCCESS, "{\"n\":1}");
     assert_int_equal(enter(f->a, &other, false, &answer), SB_BARRIER_RUN);
     sb_test_pg_script(f->a, "INSERT INTO done VALUES (2)");
-    keep_without_flush(f, &other, SB_REPLY_FAILURE, "");
+    keep(f->a, &other, SB_REPLY_FAILURE, "");
     assert_int_equal(enter(f->a, &third, false, &answer), SB_BARRIER_RUN);
     sb_test_pg_script(f->a, "INSERT INTO done VALUES (3)");
-    keep_without_flush(f, &third, SB_REPLY_SUCCESS, "{}");
-    assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_ANSWERED);
+    keep(f->a, &third, SB_REPLY_SUCCESS, "{}");
+    assert_int_equal(enter(f->a, &again, false, &answer), SB_BARRIER_ANSWERED);
     assert_string_equal(sb_buf_text(&answer.result), "{\"n\":1}");
     assert_int_equal(enter(f->a, &f->undo, true, &answer), SB_BARRIER_RUN);
     sb_test_pg_script(f->a, "DELETE FROM done WHERE n = 1");
-    keep_without_flush(f, &f->undo, SB_REPLY_SUCCESS, "{\"undone\":1}");
-    assert_ok(sb_barrier_flush(f->a, &later, &err), &err);
+    keep(f->a, &f->undo, SB_REPLY_SUCCESS, "{\"undone\":1}");
     commit(f->a);
     assert_int_equal(sb_test_pg_int(f->a, "SELECT sum(n)::bigint FROM done"), 3);
     assert_int_equal(whole(f->b, &f->undo, true, &answer), SB_BARRIER_ANSWERED);
@@ -161,12 +173,124 @@ static void commands_of_one_transaction_know_each_other(void **state)
     sb_barrier_answer_fini(&answer);
 }
 
+/* The same, without savepoints: only where nothing need be taken back. */
+static void a_refusal_that_wrote_nothing_is_kept_without_savepoints(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_barrier_answer_t answer;
+    sb_command_t other = f->forward, third = f->forward;
+    other.id = sb_uuid_v7();
+    third.id = sb_uuid_v7();
+    sb_barrier_answer_init(&answer);
+    const sb_command_t *const commands[] = {&third, &f->forward, &other};
+    sb_test_pg_script(f->a, "CREATE TABLE done (n int)");
+    begin_with(f->a, false, commands, 3);
+    assert_int_equal(enter(f->a, &third, false, &answer), SB_BARRIER_RUN);
+    assert_ok(sb_barrier_forget(of(f->a), &third, &err), &err);
+    assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
+    keep(f->a, &f->forward, SB_REPLY_FAILURE, "{}");
+    assert_int_equal(enter(f->a, &other, false, &answer), SB_BARRIER_RUN);
+    sb_test_pg_script(f->a, "INSERT INTO done VALUES (1)");
+    keep(f->a, &other, SB_REPLY_SUCCESS, "{\"n\":2}");
+    commit(f->a);
+    assert_int_equal(sb_test_pg_int(f->a, "SELECT count(*) FROM done"), 1);
+    assert_int_equal(whole(f->b, &f->forward, false, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_FAILURE);
+    assert_int_equal(whole(f->b, &other, false, &answer), SB_BARRIER_ANSWERED);
+    assert_string_equal(sb_buf_text(&answer.result), "{\"n\":2}");
+    assert_int_equal(whole(f->b, &third, false, &answer), SB_BARRIER_RUN); /* forgotten */
+    sb_barrier_answer_fini(&answer);
+}
+
+static void a_forward_behind_its_undo_in_one_batch_is_voided(void **state)
+{
+    fixture_t *f = *state;
+    sb_barrier_answer_t answer;
+    sb_barrier_answer_init(&answer);
+    const sb_command_t *const commands[] = {&f->undo, &f->forward};
+    begin_with(f->a, true, commands, 2);
+    assert_int_equal(enter(f->a, &f->undo, false, &answer), SB_BARRIER_ANSWERED);
+    assert_contains(sb_buf_text(&answer.result), "voided");
+    assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_FAILURE);
+    assert_contains(sb_buf_text(&answer.error), "voided");
+    commit(f->a);
+    sb_barrier_answer_fini(&answer);
+}
+
+/* An undo in the batch of its forward command sees what that came to, not that its row is there. */
+static void an_undo_behind_a_refused_forward_has_nothing_to_undo(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_barrier_answer_t answer;
+    sb_command_t other = f->forward, undo_other = f->undo;
+    other.id = sb_uuid_v7();
+    undo_other.id = sb_uuid_v7();
+    undo_other.forward_id = other.id;
+    sb_barrier_answer_init(&answer);
+    const sb_command_t *const commands[] = {&f->forward, &other, &f->undo, &undo_other};
+    begin_with(f->a, true, commands, 4);
+    assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
+    keep(f->a, &f->forward, SB_REPLY_FAILURE, "{}");
+    assert_int_equal(enter(f->a, &other, false, &answer), SB_BARRIER_RUN);
+    assert_ok(sb_barrier_forget(of(f->a), &other, &err), &err);
+    assert_int_equal(enter(f->a, &f->undo, false, &answer), SB_BARRIER_ANSWERED);
+    assert_contains(sb_buf_text(&answer.result), "nothing_to_undo");
+    assert_int_equal(enter(f->a, &undo_other, false, &answer), SB_BARRIER_ANSWERED);
+    assert_contains(sb_buf_text(&answer.result), "voided"); /* its forward was forgotten: it never ran */
+    commit(f->a);
+    assert_int_equal(whole(f->b, &other, false, &answer), SB_BARRIER_ANSWERED);
+    assert_int_equal(answer.outcome, SB_REPLY_FAILURE);
+    sb_barrier_answer_fini(&answer);
+}
+
+/* Undos of forward commands of earlier batches, each its own case, judged by one look. */
+static void undos_of_one_batch_are_told_apart(void **state)
+{
+    fixture_t *f = *state;
+    sb_barrier_answer_t answer;
+    sb_command_t forward[3], undo[4];
+    const sb_command_t *commands[4];
+    sb_barrier_answer_init(&answer);
+    for (int i = 0; i < 4; i++) {
+        undo[i] = f->undo;
+        undo[i].id = sb_uuid_v7();
+        undo[i].forward_id = sb_uuid_v7();
+        commands[i] = &undo[i];
+    }
+    for (int i = 0; i < 3; i++) {
+        forward[i] = f->forward;
+        forward[i].id = undo[i].forward_id;
+    }
+    (void)whole(f->b, &forward[0], false, &answer); /* succeeded */
+    begin(f->b, &forward[1]);
+    (void)enter(f->b, &forward[1], false, &answer);
+    keep(f->b, &forward[1], SB_REPLY_FAILURE, "{}"); /* refused */
+    commit(f->b);
+    begin_with(f->a, true, commands, 4);
+    assert_int_equal(enter(f->a, &undo[0], true, &answer), SB_BARRIER_RUN);
+    keep(f->a, &undo[0], SB_REPLY_SUCCESS, "{\"undone\":1}");
+    assert_int_equal(enter(f->a, &undo[1], false, &answer), SB_BARRIER_ANSWERED);
+    assert_contains(sb_buf_text(&answer.result), "nothing_to_undo");
+    assert_int_equal(enter(f->a, &undo[2], false, &answer), SB_BARRIER_ANSWERED); /* never came */
+    assert_contains(sb_buf_text(&answer.result), "voided");
+    assert_int_equal(enter(f->a, &undo[3], true, &answer), SB_BARRIER_ANSWERED); /* lost */
+    assert_int_equal(answer.outcome, SB_REPLY_ERROR);
+    commit(f->a);
+    assert_int_equal(whole(f->b, &undo[0], true, &answer), SB_BARRIER_ANSWERED);
+    assert_string_equal(sb_buf_text(&answer.result), "{\"undone\":1}");
+    assert_int_equal(sb_test_pg_int(f->a, "SELECT count(*) FROM barrier"), 2 + 2 + 1 + 1);
+    sb_barrier_answer_fini(&answer);
+}
+
 static void a_refusal_is_kept(void **state)
 {
     fixture_t *f = *state;
     sb_barrier_answer_t answer;
     sb_barrier_answer_init(&answer);
-    begin(f->a);
+    begin(f->a, &f->forward);
     assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
     keep(f->a, &f->forward, SB_REPLY_FAILURE, "{}");
     commit(f->a);
@@ -224,9 +348,9 @@ static void a_forgotten_command_runs_again(void **state)
     sb_error_t err = SB_ERROR_INIT;
     sb_barrier_answer_t answer;
     sb_barrier_answer_init(&answer);
-    begin(f->a);
+    begin(f->a, &f->forward);
     assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
-    assert_ok(sb_barrier_forget(f->a, &f->forward, &err), &err);
+    assert_ok(sb_barrier_forget(of(f->a), &f->forward, &err), &err);
     commit(f->a);
     assert_int_equal(whole(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
     sb_barrier_answer_fini(&answer);
@@ -260,7 +384,7 @@ static void race(fixture_t *f, bool forward_commits, racer_t *racer)
     sb_barrier_answer_init(&racer->answer);
     sb_barrier_answer_t answer;
     sb_barrier_answer_init(&answer);
-    begin(f->a);
+    begin(f->a, &f->forward);
     assert_int_equal(enter(f->a, &f->forward, false, &answer), SB_BARRIER_RUN);
     assert_int_equal(pthread_create(&thread, NULL, undo_in_a_thread, racer), 0);
     assert_soon(somebody_waits(watcher), 5000); /* the undo's insert waits for the forward's transaction */
@@ -268,7 +392,7 @@ static void race(fixture_t *f, bool forward_commits, racer_t *racer)
         keep(f->a, &f->forward, SB_REPLY_SUCCESS, "{}");
         commit(f->a);
     } else {
-        sb_pg_rollback(f->a);
+        sb_barrier_rollback(of(f->a));
     }
     assert_int_equal(pthread_join(thread, NULL), 0);
     sb_barrier_answer_fini(&answer);
@@ -299,7 +423,8 @@ static void an_undo_waits_for_the_forward_in_flight_and_voids_it_if_that_rolls_b
 static void the_known_wrong_barrier_is_caught(void **state)
 {
     fixture_t *f = *state;
-    begin(f->a); /* the forward looks: nothing there */
+    ahead = false;
+    begin(f->a, NULL); /* the forward looks: nothing there */
     int64_t seen = sb_test_pg_int(f->a, "SELECT count(*) FROM barrier");
     sb_barrier_answer_t answer;
     sb_barrier_answer_init(&answer);
@@ -314,10 +439,18 @@ static void the_known_wrong_barrier_is_caught(void **state)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name)                                                                                           \
+    cmocka_unit_test_setup_teardown(name, set_up, tear_down),                                                \
+    {                                                                                                        \
+#name ", entered ahead", name, set_up_ahead, tear_down, NULL                                         \
+    }
     const struct CMUnitTest tests[] = {
         CASE(a_repeat_is_told_the_first_answer),
         CASE(commands_of_one_transaction_know_each_other),
+        CASE(a_refusal_that_wrote_nothing_is_kept_without_savepoints),
+        CASE(a_forward_behind_its_undo_in_one_batch_is_voided),
+        CASE(an_undo_behind_a_refused_forward_has_nothing_to_undo),
+        CASE(undos_of_one_batch_are_told_apart),
         CASE(a_refusal_is_kept),
         CASE(an_undo_without_its_forward_is_voided_and_the_late_forward_does_nothing),
         CASE(an_undo_of_a_done_forward_runs_once),

@@ -1,0 +1,235 @@
+/* A participant's batch: handlers that fail in each way beside handlers that do not, and each only takes back
+ * what it wrote itself.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/assert.h"
+#include "tests/support/mock.h"
+#include "tests/support/pg_server.h"
+
+#include "bus/consumer.h"
+#include "saga/contract.h"
+#include "sagabus/participant.h"
+
+#include <libpq-fe.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COMMANDS   24
+#define DELIVER_MS 60000
+
+typedef struct fixture {
+    char uri[SB_TEST_URI];
+    sb_pg_t *pg;
+    sb_test_mock_t mock;
+    sb_config_t *config;
+    sb_producer_t *producer;
+    sb_consumer_t *replies;
+    sb_participant_t *participant;
+    pthread_t thread;
+    atomic_int calls;
+    int replied[3]; /* success, failure, error */
+    sb_uuid_t id[COMMANDS];
+} fixture_t;
+
+static fixture_t fixture;
+
+/* ---- the handler ---- */
+
+static bool run(PGconn *conn, const char *sql)
+{
+    PGresult *result = PQexec(conn, sql);
+    ExecStatusType status = PQresultStatus(result);
+    PQclear(result);
+    return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+}
+
+static void on_command(void *context, struct pg_conn *conn, const sb_command_t *command, sb_reply_t *reply)
+{
+    fixture_t *f = context;
+    char sql[96];
+    sb_slice_t action = command->action;
+    atomic_fetch_add(&f->calls, 1);
+    reply->outcome = SB_REPLY_SUCCESS;
+    if (sb_slice_is(action, "decline")) { /* without a look at the database */
+        reply->outcome = SB_REPLY_FAILURE;
+        return;
+    }
+    (void)snprintf(sql, sizeof sql, "INSERT INTO done VALUES ('%.*s')", SB_SLICE_ARG(action));
+    (void)run(conn, sql);
+    if (sb_slice_is(action, "refuse"))
+        reply->outcome = SB_REPLY_FAILURE;
+    else if (sb_slice_is(action, "stumble"))
+        reply->outcome = SB_REPLY_ERROR;
+    else if (sb_slice_is(action, "poison"))
+        (void)run(conn, "SELECT 1 / 0"); /* and says success all the same */
+}
+
+/* ---- what is around it ---- */
+
+static int set_up(void **state)
+{
+    fixture_t *f = &fixture;
+    const char *const topics[] = {"replies"};
+    sb_error_t err = SB_ERROR_INIT;
+    memset(f, 0, sizeof *f);
+    (void)sb_test_pg_fresh(f->uri);
+    f->pg = sb_test_pg_open(f->uri);
+    sb_test_pg_script(f->pg, "CREATE TABLE " SB_TEST_CLIENT_SCHEMA ".done (what text)");
+    sb_test_mock_open(&f->mock, 1);
+    sb_test_mock_topic(&f->mock, "cmd.till", 1);
+    sb_test_mock_topic(&f->mock, "replies", 1);
+    f->config = sb_test_bus_config(f->mock.bootstrap, NULL);
+    assert_ok(sb_producer_open(&f->producer, f->config, "test", NULL, NULL, &err), &err);
+    assert_ok(sb_consumer_open(&f->replies, f->config, "test", topics, 1, &err), &err);
+    *state = f;
+    return 0;
+}
+
+static void *run_participant(void *context)
+{
+    sb_participant_run(context);
+    return NULL;
+}
+
+static void start(fixture_t *f)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_participant_config_t config = {.name = "till",
+                                      .pg_uri = f->uri,
+                                      .schema = SB_TEST_CLIENT_SCHEMA,
+                                      .kafka_bootstrap = f->mock.bootstrap,
+                                      .on_command = on_command,
+                                      .context = f};
+    assert_ok(sb_participant_open(&f->participant, &config, &err), &err);
+    assert_int_equal(pthread_create(&f->thread, NULL, run_participant, f->participant), 0);
+}
+
+static int tear_down(void **state)
+{
+    fixture_t *f = *state;
+    if (f->participant) {
+        sb_participant_stop(f->participant);
+        (void)pthread_join(f->thread, NULL);
+    }
+    sb_participant_close(&f->participant);
+    sb_consumer_close(&f->replies, 5000);
+    sb_producer_close(&f->producer);
+    sb_config_free(&f->config);
+    sb_test_mock_close(&f->mock);
+    sb_pg_close(&f->pg);
+    return 0;
+}
+
+static void send_command(fixture_t *f, const sb_uuid_t *id, const char *action)
+{
+    char text[SB_UUID_TEXT], type[64];
+    sb_error_t err = SB_ERROR_INIT;
+    (void)snprintf(type, sizeof type, "till.%s", action);
+    sb_slice_t own = sb_slice(sb_uuid_format(id, text));
+    const sb_header_t headers[] = {{SB_H_ID, own},
+                                   {SB_H_TYPE, sb_slice(type)},
+                                   {SB_H_SAGA_ID, own},
+                                   {SB_H_SAGA_STEP, SB_SLICE("pay")},
+                                   {SB_H_DIRECTION, SB_SLICE("forward")},
+                                   {SB_H_REPLY_TO, SB_SLICE("replies")},
+                                   {SB_H_REPLY_PART, SB_SLICE("0")}};
+    sb_record_t record = {.topic = "cmd.till",
+                          .key = own,
+                          .value = SB_SLICE("{}"),
+                          .headers = headers,
+                          .header_count = sizeof headers / sizeof headers[0]};
+    assert_ok(sb_producer_send(f->producer, &record, &err), &err);
+}
+
+static sb_code_t on_reply(void *context, const sb_message_t *message, sb_error_t *err)
+{
+    fixture_t *f = context;
+    sb_slice_t outcome = sb_message_header(message, SB_H_OUTCOME);
+    (void)err;
+    f->replied[sb_slice_is(outcome, "success") ? 0 : sb_slice_is(outcome, "failure") ? 1 : 2]++;
+    return SB_OK;
+}
+
+static void await_replies(fixture_t *f, int wanted)
+{
+    int64_t until = sb_test_mono_ms() + DELIVER_MS;
+    sb_error_t err = SB_ERROR_INIT;
+    while (f->replied[0] + f->replied[1] + f->replied[2] < wanted) {
+        int count = 0;
+        assert_ok(sb_consumer_poll(f->replies, 100, 100, on_reply, f, &count, &err), &err);
+        assert_true(sb_test_mono_ms() < until);
+    }
+}
+
+/* All of them wait before the participant comes, so that they share their batches. */
+static void send_all(fixture_t *f, const char *const *action, int count)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    for (int i = 0; i < count; i++) {
+        f->id[i] = sb_uuid_v7();
+        send_command(f, &f->id[i], action[i]);
+    }
+    assert_ok(sb_producer_flush(f->producer, DELIVER_MS, &err), &err);
+}
+
+#define IN_DONE(what) "SELECT count(*) FROM " SB_TEST_CLIENT_SCHEMA ".done WHERE what = '" what "'"
+#define IN_BARRIER(outcome)                                                                                  \
+    "SELECT count(*) FROM " SB_TEST_CLIENT_SCHEMA ".barrier WHERE outcome = '" outcome "'"
+
+/* ---- cases ---- */
+
+static void a_handler_that_fails_takes_nobody_with_it(void **state)
+{
+    static const char *const action[COMMANDS] = {"pay",    "pay",     "refuse",  "pay",     "pay", "decline",
+                                                 "poison", "pay",     "pay",     "stumble", "pay", "pay",
+                                                 "pay",    "decline", "pay",     "pay",     "pay", "refuse",
+                                                 "pay",    "pay",     "stumble", "pay",     "pay", "poison"};
+    fixture_t *f = *state;
+    send_all(f, action, COMMANDS);
+    start(f);
+    await_replies(f, COMMANDS);
+    assert_int_equal(f->replied[0], 16);
+    assert_int_equal(f->replied[1], 4);
+    assert_int_equal(f->replied[2], 4); /* stumbled, or poisoned: to be tried again */
+    assert_int_equal(sb_test_pg_int(f->pg, IN_DONE("pay")), 16);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM " SB_TEST_CLIENT_SCHEMA ".done"), 16);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("success")), 16);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("failure")), 4);
+    /* The first batch went back at its first refusal; from then on each had its savepoint. */
+    assert_true(atomic_load(&f->calls) <= COMMANDS + 3);
+
+    /* The same commands again: told what they were told, or tried again. */
+    for (int i = 0; i < COMMANDS; i++)
+        send_command(f, &f->id[i], strcmp(action[i], "stumble") == 0 ? "pay" : action[i]);
+    await_replies(f, 2 * COMMANDS);
+    assert_int_equal(f->replied[0], 34); /* the two that stumbled did not again */
+    assert_int_equal(f->replied[1], 8);
+    assert_int_equal(f->replied[2], 6);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_DONE("pay")), 18);
+}
+
+/* Who only says no has nothing to take back: no command of its batch runs twice for it. */
+static void a_refusal_without_a_write_costs_nobody_a_second_run(void **state)
+{
+    fixture_t *f = *state;
+    const char *action[COMMANDS];
+    for (int i = 0; i < COMMANDS; i++)
+        action[i] = i % 5 == 3 ? "decline" : "pay";
+    send_all(f, action, COMMANDS);
+    start(f);
+    await_replies(f, COMMANDS);
+    assert_int_equal(f->replied[1], 5);
+    assert_int_equal(atomic_load(&f->calls), COMMANDS);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_DONE("pay")), COMMANDS - 5);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("failure")), 5);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {CASE(a_handler_that_fails_takes_nobody_with_it),
+                                       CASE(a_refusal_without_a_write_costs_nobody_a_second_run)};
+    return cmocka_run_group_tests_name("participant", tests, sb_test_pg_start, sb_test_pg_stop);
+}
