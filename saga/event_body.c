@@ -66,6 +66,10 @@ static void add_head(writer_t *writer, const sb_saga_event_t *event, const sb_sa
         return;
     add_text(writer, "definition", sb_slice(sb_hash_format(&head->definition_hash, hash)));
     add_integer(writer, "machine", SB_MACHINE_VERSION, 0);
+    if (event->voided) {
+        add_name(writer, "void");
+        sb_buf_add(writer->out, "true", 4);
+    }
 }
 
 static void add_step(writer_t *writer, const sb_definition_t *definition, const sb_saga_event_t *event)
@@ -219,6 +223,10 @@ static bool read_member(reader_t *reader, sb_slice_t name, const sb_scan_value_t
         return read_class(reader, value);
     if (sb_slice_is(name, "\"fallback\"")) {
         out->fallback = value->kind == SB_SCAN_TRUE;
+        return true;
+    }
+    if (sb_slice_is(name, "\"void\"")) {
+        out->voided = value->kind == SB_SCAN_TRUE;
         return true;
     }
     if (sb_slice_is(name, "\"by\""))

@@ -131,10 +131,13 @@ static void try_ended(turn_t *turn, int step, trouble_t why)
 
 static void on_start(turn_t *turn)
 {
-    if (turn->state->status != SB_SAGA_NONE)
+    if (turn->state->status != SB_SAGA_NONE) {
         refuse(turn, "it has started already");
-    else
-        emit(turn, of_saga(turn, SB_SAGA_EV_STARTED));
+        return;
+    }
+    sb_saga_event_t event = of_saga(turn, SB_SAGA_EV_STARTED);
+    event.voided = turn->input->voided;
+    emit(turn, event);
 }
 
 static void on_success(turn_t *turn, int step)
@@ -401,8 +404,29 @@ static void on_skip(turn_t *turn)
     emit(turn, event);
 }
 
+static void on_undo(turn_t *turn)
+{
+    const sb_saga_state_t *state = turn->state;
+    bool on_its_way = state->status == SB_SAGA_COMPENSATING && state->rewind_to < 0;
+    bool can = state->status == SB_SAGA_COMPENSATING ||
+               (state->status == SB_SAGA_COMPLETED && !state->past_pivot) ||
+               sb_state_can_turn(turn->definition, state);
+    if (on_its_way || state->status == SB_SAGA_COMPENSATED)
+        return;
+    if (can)
+        turn_back(turn, turn->input->reason);
+    else
+        refuse(turn, state->status == SB_SAGA_FAILED
+                         ? "it was closed by an operator"
+                         : "its pivot is done or under way: there is no way back");
+}
+
 static void on_verb(turn_t *turn)
 {
+    if (turn->input->kind == SB_SAGA_IN_UNDO && turn->state->status != SB_SAGA_NONE) {
+        on_undo(turn);
+        return;
+    }
     if (!is_for_open(turn))
         return;
     switch (turn->input->kind) {
@@ -433,6 +457,7 @@ static void on_verb(turn_t *turn)
     case SB_SAGA_IN_START:
     case SB_SAGA_IN_REPLY:
     case SB_SAGA_IN_TIMER:
+    case SB_SAGA_IN_UNDO:
         break;
     }
 }
@@ -615,9 +640,9 @@ bool sb_saga_event_kind_of(sb_slice_t type, sb_saga_event_kind_t *out)
 static const struct {
     const char *name;
     sb_saga_input_kind_t verb;
-} verbs[] = {{"cancel", SB_SAGA_IN_CANCEL},   {"pause", SB_SAGA_IN_PAUSE},    {"resume", SB_SAGA_IN_RESUME},
-             {"retry", SB_SAGA_IN_RETRY},     {"rewind", SB_SAGA_IN_REWIND},  {"skip", SB_SAGA_IN_SKIP},
-             {"migrate", SB_SAGA_IN_MIGRATE}, {"resolve", SB_SAGA_IN_RESOLVE}};
+} verbs[] = {{"cancel", SB_SAGA_IN_CANCEL},   {"pause", SB_SAGA_IN_PAUSE},     {"resume", SB_SAGA_IN_RESUME},
+             {"retry", SB_SAGA_IN_RETRY},     {"rewind", SB_SAGA_IN_REWIND},   {"skip", SB_SAGA_IN_SKIP},
+             {"migrate", SB_SAGA_IN_MIGRATE}, {"resolve", SB_SAGA_IN_RESOLVE}, {"undo", SB_SAGA_IN_UNDO}};
 
 bool sb_saga_verb_of(sb_slice_t name, sb_saga_input_kind_t *out)
 {

@@ -23,6 +23,11 @@
  * compensated, and what follows is retried without end too. A refusal after the pivot closes its round (a
  * participant keeps its answer) and waits, with `attention`, for an operator: retry opens the next round.
  *
+ * A saga that is a step of another (its child) may be undone from there: whatever it has come to, it turns
+ * back to where nothing is done. Also one that is completed, which has no other way out of its end; not one
+ * past its pivot. One that was never started is started void: it ends as compensated at once and does
+ * nothing, so that a start that comes late finds its key taken.
+ *
  * An operator may let it go back to a step (rewind), before the pivot only: what was done from there on is
  * undone as in a compensation, and then it goes on from that step, each command as a new round, under a new
  * id. It may be done while the saga is being compensated, as long as nothing before that step was undone.
@@ -123,6 +128,7 @@ typedef struct sb_saga_event {
     uint16_t attempt;
     bool unknown;      /* STEP_FAILED: the outcome is not known, it may have happened */
     int64_t wake_us;   /* STEP_RETRIED: when the next try goes out */
+    bool voided;       /* STARTED: it is to do nothing */
     bool pause;        /* REWINDING: it waits when it is back */
     sb_slice_t input;  /* STEP_RETRIED, REWINDING: JSON, in place of the step's own input; borrowed */
     sb_slice_t result; /* STEP_COMPLETED, STEP_SKIPPED: JSON; borrowed from the input */
@@ -147,6 +153,7 @@ typedef enum sb_saga_input_kind {
     SB_SAGA_IN_REWIND,  /* step, pause: back to it, or to the beginning of its group, and on from there */
     SB_SAGA_IN_SKIP,    /* step, result; of an undo: taken as done */
     SB_SAGA_IN_RESOLVE, /* operator closes it as failed */
+    SB_SAGA_IN_UNDO,    /* by the saga it is a step of; nothing happens when it is on its way back already */
     SB_SAGA_IN_MIGRATE  /* to another definition, which the caller has held against the state (migrate.h) */
 } sb_saga_input_kind_t;
 
@@ -166,8 +173,9 @@ typedef struct sb_saga_input {
     sb_outcome_t outcome; /* of a reply */
     sb_slice_t result;    /* JSON */
     sb_slice_t
-        input;  /* of RETRY and REWIND with a step: JSON, in place of the step's own; absent: as it was */
-    bool pause; /* of REWIND */
+        input;   /* of RETRY and REWIND with a step: JSON, in place of the step's own; absent: as it was */
+    bool voided; /* of START */
+    bool pause;  /* of REWIND */
     sb_slice_t error;
     sb_error_class_t error_class; /* of a reply */
     bool attention; /* of a reply, an error: an operator must look at it; until then it is tried on */

@@ -37,6 +37,7 @@ static const move_t moves[] = {
     {OF_SAGA, SB_SAGA_STARTED, BY_SUCCESS, SB_SAGA_COMPLETED},
     {OF_SAGA, SB_SAGA_STARTED, BY_TURN, SB_SAGA_COMPENSATING},
     {OF_SAGA, SB_SAGA_STARTED, BY_RESOLVE, SB_SAGA_FAILED},
+    {OF_SAGA, SB_SAGA_COMPLETED, BY_TURN, SB_SAGA_COMPENSATING},    /* by the saga it is a step of */
     {OF_SAGA, SB_SAGA_COMPENSATING, BY_TURN, SB_SAGA_COMPENSATING}, /* to another step, or to the end */
     {OF_SAGA, SB_SAGA_COMPENSATING, BY_UNDONE, SB_SAGA_COMPENSATED},
     {OF_SAGA, SB_SAGA_COMPENSATING, BY_REWIND, SB_SAGA_STARTED},
@@ -305,7 +306,7 @@ static bool fold_rewound(const sb_definition_t *definition, sb_saga_state_t *sta
 
 static bool fold_turned(sb_saga_state_t *state, const sb_saga_event_t *event)
 {
-    if (state->status == SB_SAGA_COMPENSATING && state->rewind_to < 0)
+    if ((state->status == SB_SAGA_COMPENSATING && state->rewind_to < 0) || state->past_pivot)
         return false;
     state->rewind_to = -1;
     state->rewind_pause = false;
@@ -395,9 +396,11 @@ static bool fold(const sb_definition_t *definition, sb_saga_state_t *state, cons
     if (event->kind == SB_SAGA_EV_STARTED) {
         bool fits = move(state, -1, BY_START, event->at_us);
         state->started_us = fits ? event->at_us : state->started_us;
-        return fits;
+        return fits && (!event->voided || move(state, -1, BY_TURN, event->at_us));
     }
-    if (state->status == SB_SAGA_NONE || (sb_saga_is_over(state) && event->kind != SB_SAGA_EV_ANOMALY))
+    bool undone = event->kind == SB_SAGA_EV_COMPENSATING && state->status == SB_SAGA_COMPLETED;
+    bool fits_end = event->kind == SB_SAGA_EV_ANOMALY || undone;
+    if (state->status == SB_SAGA_NONE || (sb_saga_is_over(state) && !fits_end))
         return false;
     switch (event->kind) {
     case SB_SAGA_EV_COMPLETED:

@@ -176,9 +176,10 @@ static sb_code_t read_verb(const sb_member_t *member, sb_saga_input_kind_t *out,
     sb_buf_t scratch = SB_BUF_INIT;
     bool known = sb_saga_verb_of(sb_member_text(member, &scratch), out);
     sb_buf_fini(&scratch);
-    return known ? SB_OK
-                 : sb_fail_at(err, SB_INVALID, "/verb",
-                              "verb must be cancel, pause, resume, retry, rewind, skip, migrate or resolve");
+    return known && *out != SB_SAGA_IN_UNDO
+               ? SB_OK
+               : sb_fail_at(err, SB_INVALID, "/verb",
+                            "verb must be cancel, pause, resume, retry, rewind, skip, migrate or resolve");
 }
 
 sb_code_t sb_post_saga_bulk(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)

@@ -26,6 +26,8 @@ sb_code_t sb_saga_act_check(const sb_saga_act_t *act, sb_error_t *err)
     const char *verb = sb_saga_verb_name(act->verb);
     bool retry = act->verb == SB_SAGA_IN_RETRY, rewind = act->verb == SB_SAGA_IN_REWIND,
          skip = act->verb == SB_SAGA_IN_SKIP, migrate = act->verb == SB_SAGA_IN_MIGRATE;
+    if (act->verb == SB_SAGA_IN_UNDO)
+        return sb_fail_at(err, SB_INVALID, "/verb", "undo is for the saga that this one is a step of");
     if (act->reason.len == 0)
         return sb_fail_at(err, SB_INVALID, "/reason",
                           "reason is missing: the record of who did what also says why");

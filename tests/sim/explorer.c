@@ -41,19 +41,20 @@ typedef struct world {
     uint8_t status, failed_step;
     bool paused, past_pivot;
     bool cancelled, paused_once, retried, skipped, resolved, rewound; /* what the operator has done */
+    bool undone, voided;                                              /* … and the saga it is a step of */
     uint8_t rewind_to;
     bool rewind_pause;
     world_step_t step[STEPS];
 } world_t;
 
-_Static_assert(sizeof(world_t) == 12 + STEPS * sizeof(world_step_t), "worlds are compared as bytes");
+_Static_assert(sizeof(world_t) == 14 + STEPS * sizeof(world_step_t), "worlds are compared as bytes");
 
 typedef struct action {
     uint8_t kind, step, choice, skip_mask;
 } action_t;
 
 typedef enum action_kind {
-    ACT_START,
+    ACT_START,          /* choice: 1 to do nothing */
     ACT_DELIVER_DO,     /* choice: what the participant says the first time */
     ACT_DELIVER_DO_OLD, /* the same */
     ACT_DELIVER_UNDO,
@@ -68,6 +69,7 @@ typedef enum action_kind {
     ACT_SKIP,
     ACT_RESOLVE,
     ACT_REWIND, /* choice: 1 to wait there */
+    ACT_UNDO,
     ACT_KINDS
 } action_kind_t;
 
@@ -239,10 +241,12 @@ static bool is_fold(walk_t *walk, const sb_saga_state_t *before, const sb_decisi
     return sb_saga_state_equal(&direct, after) && sb_saga_state_equal(&read, after);
 }
 
-static bool keeps_its_end(const sb_saga_state_t *before, const sb_decision_t *decision,
-                          const sb_saga_state_t *after)
+static bool keeps_its_end(const sb_saga_input_t *input, const sb_saga_state_t *before,
+                          const sb_decision_t *decision, const sb_saga_state_t *after)
 {
-    if (!sb_saga_is_over(before))
+    bool undone =
+        input->kind == SB_SAGA_IN_UNDO && before->status == SB_SAGA_COMPLETED && !before->past_pivot;
+    if (!sb_saga_is_over(before) || undone)
         return true;
     for (int i = 0; i < decision->event_count; i++) {
         if (decision->event[i].kind != SB_SAGA_EV_ANOMALY)
@@ -384,6 +388,21 @@ static bool waits_for_something(const walk_t *walk, const sb_decision_t *decisio
     return false;
 }
 
+/* Whatever it had come to, unless an operator closed it, or its pivot is done or under way. */
+static bool undoes_all_the_way(const walk_t *walk, const sb_saga_input_t *input,
+                               const sb_saga_state_t *before, const sb_decision_t *decision,
+                               const sb_saga_state_t *after)
+{
+    bool cannot = before->status == SB_SAGA_NONE || before->status == SB_SAGA_FAILED || before->past_pivot;
+    for (int i = 0; i < walk->definition->step_count; i++)
+        cannot = cannot || (walk->definition->step[i].pivot && before->step[i].status == SB_STEP_DISPATCHED);
+    if (input->kind != SB_SAGA_IN_UNDO)
+        return true;
+    return decision->refused ? cannot
+                             : after->status == SB_SAGA_COMPENSATED ||
+                                   (after->status == SB_SAGA_COMPENSATING && after->rewind_to < 0);
+}
+
 static bool obeys_the_last_try(const sb_saga_input_t *input, const sb_saga_state_t *before,
                                const sb_decision_t *decision)
 {
@@ -441,7 +460,12 @@ static void promise(walk_t *walk, bool kept, const char *name)
 static void check_decision(walk_t *walk, const sb_saga_state_t *before, const sb_saga_input_t *input,
                            int64_t now_us, const sb_decision_t *decision, const sb_saga_state_t *after)
 {
-    promise(walk, keeps_its_end(before, decision, after), "an end is an end");
+    promise(walk, keeps_its_end(input, before, decision, after), "an end is an end");
+    promise(walk, undoes_all_the_way(walk, input, before, decision, after), "an undo is all the way");
+    promise(walk,
+            input->kind != SB_SAGA_IN_START || !input->voided ||
+                (after->status == SB_SAGA_COMPENSATED && decision->order_count == 0),
+            "a void start does nothing");
     promise(walk, is_fold(walk, before, decision, after), "the state is the fold of the events");
     promise(walk,
             !decision->refused || (decision->event_count == 0 && decision->order_count == 0 &&
@@ -652,6 +676,7 @@ static bool act(walk_t *walk, world_t *world, const action_t *action, sb_saga_in
                              .by = SB_SLICE("ann"),
                              .reason = SB_SLICE("test"),
                              .pause = action->choice == 1,
+                             .voided = action->choice == 1,
                              .skip_mask = action->skip_mask};
     return input_to(walk, world, &input, NOW_US);
 }
@@ -662,7 +687,9 @@ static bool apply(walk_t *walk, world_t *world, const action_t *action)
     bool never = false;
     switch ((action_kind_t)action->kind) {
     case ACT_START:
-        return world->status == SB_SAGA_NONE && act(walk, world, action, SB_SAGA_IN_START, true, &never);
+        return world->status == SB_SAGA_NONE &&
+               act(walk, world, action, SB_SAGA_IN_START, action->choice == 0 || model->undoes,
+                   action->choice == 0 ? &never : &world->voided);
     case ACT_DELIVER_DO:
     case ACT_DELIVER_DO_OLD:
         return deliver_do(walk, world, action);
@@ -690,6 +717,8 @@ static bool apply(walk_t *walk, world_t *world, const action_t *action)
         return act(walk, world, action, SB_SAGA_IN_RESOLVE, model->resolves, &world->resolved);
     case ACT_REWIND:
         return act(walk, world, action, SB_SAGA_IN_REWIND, model->rewinds, &world->rewound);
+    case ACT_UNDO:
+        return act(walk, world, action, SB_SAGA_IN_UNDO, model->undoes, &world->undone);
     case ACT_KINDS:
         break;
     }
@@ -705,10 +734,10 @@ static bool is_of_step(uint8_t kind)
 /* Counts through all actions; the last gives false. */
 static bool next_action(const walk_t *walk, action_t *action)
 {
-    int choices = action->kind == ACT_REPLY                              ? 6
-                  : action->kind == ACT_REWIND                           ? 2
-                  : action->kind <= ACT_DELIVER_UNDO && action->kind > 0 ? 3
-                                                                         : 1;
+    int choices = action->kind == ACT_REPLY                                 ? 6
+                  : action->kind == ACT_REWIND || action->kind == ACT_START ? 2
+                  : action->kind <= ACT_DELIVER_UNDO && action->kind > 0    ? 3
+                                                                            : 1;
     int steps = is_of_step(action->kind) ? walk->definition->step_count : 1;
     int masks = 0;
     for (int i = 0; i < walk->definition->step_count; i++)
@@ -844,7 +873,7 @@ static void check_rest(walk_t *walk)
 
 static const char *const action_names[ACT_KINDS] = {
     "start",  "deliver", "deliver old", "deliver undo", "reply", "timer",   "late timer", "crash",
-    "cancel", "pause",   "resume",      "retry",        "skip",  "resolve", "rewind"};
+    "cancel", "pause",   "resume",      "retry",        "skip",  "resolve", "rewind",     "undo"};
 
 static void describe(const walk_t *walk, uint32_t at, sb_buf_t *out)
 {

@@ -36,7 +36,9 @@ typedef struct model {
     bool cancels;
     bool pauses;
     bool retries, skips, resolves, rewinds; /* by an operator, once each */
-    bool late; /* a timer may fire long after its time, past the saga's deadline too */
+    bool
+        undoes; /* it is a step of another: started void, or undone once, at any time and after its end too */
+    bool late;  /* a timer may fire long after its time, past the saga's deadline too */
 } model_t;
 
 typedef struct walk_result {

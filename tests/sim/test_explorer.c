@@ -65,6 +65,20 @@ static const model_t rewound_pivot = {
     .cancels = true,
     .rewinds = true};
 
+static const model_t child = {
+    .definition = SAGA(STEP("a", CLOCK UNDO) "," STEP("b", CLOCK ",\"no_effect\":true") "," STEP(
+        "c", CLOCK UNDO ",\"fallback\":{}")),
+    .cancels = true,
+    .undoes = true};
+static const model_t child_with_operators = {.definition =
+                                                 SAGA(STEP("a", CLOCK UNDO WHEN) "," STEP("b", CLOCK UNDO)),
+                                             .pauses = true,
+                                             .resolves = true,
+                                             .rewinds = true,
+                                             .undoes = true};
+static const model_t child_with_pivot = {
+    .definition = SAGA(STEP("a", CLOCK UNDO) "," STEP("b", ENDLESS ",\"pivot\":true")), .undoes = true};
+
 static walk_result_t keeps_its_promises(const model_t *model)
 {
     walk_result_t result = explore(model, NULL);
@@ -122,6 +136,14 @@ static void going_back_holds(void **state)
     assert_true(keeps_its_promises(&rewinds).anomalies > 0);
     keeps_its_promises(&rewound_group);
     keeps_its_promises(&rewound_pivot);
+}
+
+static void a_child_can_be_undone_at_any_time(void **state)
+{
+    (void)state;
+    keeps_its_promises(&child);
+    keeps_its_promises(&child_with_operators);
+    keeps_its_promises(&child_with_pivot);
 }
 
 static void operators_cannot_break_it(void **state)
@@ -353,6 +375,36 @@ static void lose_a_cancel(sb_saga_state_t *state, sb_saga_input_t *input)
         input->kind = SB_SAGA_IN_TIMER;
 }
 
+/* What is completed stays completed, whatever becomes of the saga it is a step of. */
+static void keep_a_completed_one(sb_saga_state_t *state, sb_saga_input_t *input)
+{
+    if (input->kind == SB_SAGA_IN_UNDO && state->status == SB_SAGA_COMPLETED)
+        input->kind = SB_SAGA_IN_TIMER;
+}
+
+static void start_in_earnest(sb_saga_state_t *state, sb_saga_input_t *input)
+{
+    (void)state;
+    input->voided = false;
+}
+
+/* Of what ended only the newest step is undone. */
+static void undo_the_last_only(const sb_saga_state_t *before, const sb_saga_event_t *event,
+                               sb_saga_state_t *after)
+{
+    if (event->kind == SB_SAGA_EV_COMPENSATING && before->status == SB_SAGA_COMPLETED &&
+        after->step[0].status == SB_STEP_COMPLETED)
+        after->step[0].status = SB_STEP_COMPENSATED;
+}
+
+static void decide_the_last_only(const sb_saga_state_t *before, const sb_saga_input_t *input,
+                                 sb_decision_t *decision, sb_saga_state_t *after)
+{
+    (void)input;
+    for (int i = 0; i < decision->event_count; i++)
+        undo_the_last_only(before, &decision->event[i], after);
+}
+
 static const struct {
     const model_t *model;
     mutant_t mutant;
@@ -413,6 +465,17 @@ static const struct {
      {.name = "a cancel on the way back is lost",
       .breaks = "a cancel is all the way",
       .before = lose_a_cancel}},
+    {&child,
+     {.name = "a completed child is kept",
+      .breaks = "an undo is all the way",
+      .before = keep_a_completed_one}},
+    {&child,
+     {.name = "a void start runs", .breaks = "a void start does nothing", .before = start_in_earnest}},
+    {&child,
+     {.name = "a completed child is half undone",
+      .breaks = "what is undone is undone",
+      .decided = decide_the_last_only,
+      .folded = undo_the_last_only}},
     {&conditions, {.name = "a pause is for ever", .breaks = "every saga can end", .before = never_resume}},
 };
 
@@ -439,6 +502,7 @@ int main(void)
         cmocka_unit_test(conditions_hold),
         cmocka_unit_test(fallbacks_hold),
         cmocka_unit_test(going_back_holds),
+        cmocka_unit_test(a_child_can_be_undone_at_any_time),
         cmocka_unit_test(operators_cannot_break_it),
         cmocka_unit_test(without_a_barrier_late_effects_are_reported),
         cmocka_unit_test(every_move_was_made),
