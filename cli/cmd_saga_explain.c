@@ -31,6 +31,11 @@ static void add_wait(sb_buf_t *out, const json_t *wait)
         sb_buf_add_text(out, "an operator to resume it");
         return;
     }
+    if (strcmp(what, "saga") == 0) {
+        sb_buf_printf(out, "saga %s to end (%s), since %s", text_of(wait, "saga"), text_of(wait, "command"),
+                      text_of(wait, "since"));
+        return;
+    }
     if (strcmp(what, "operator") == 0)
         sb_buf_printf(out, "an operator: %s was refused (retry or skip step %s)", text_of(wait, "command"),
                       text_of(wait, "step"));

@@ -12,12 +12,15 @@ typedef struct check {
     const draft_faults_t *faults;
     const draft_t *draft; /* in hand */
     int changed;          /* new versions of events */
-    sb_code_t code;       /* without a listener: the first fault's */
+    int new_sagas;
+    int faults_told;
+    sb_code_t code; /* without a listener: the first fault's */
     sb_error_t *err;
 } check_t;
 
 static void tell(check_t *check, sb_code_t code, const char *pointer, const char *message)
 {
+    check->faults_told++;
     if (check->faults)
         check->faults->on_fault(check->faults->context, code, check->draft->path, pointer, message);
     else if (check->code == SB_OK)
@@ -88,12 +91,13 @@ static void check_content(check_t *check, const sb_artifact_t *registered)
         tell(check, SB_MISMATCH, "", why);
 }
 
-static sb_code_t check_by_kind(check_t *check, sb_error_t *err)
+/* beside NULL: by itself. */
+static sb_code_t check_by_kind(check_t *check, const sb_catalog_t *beside, sb_error_t *err)
 {
     const draft_t *draft = check->draft;
     sb_artifact_check_fn of_kind = check->check ? check->check[draft->kind] : NULL;
     sb_error_t why = SB_ERROR_INIT;
-    sb_code_t code = of_kind ? of_kind(draft->body, check->released, &why) : SB_OK;
+    sb_code_t code = of_kind ? of_kind(draft->body, beside, &why) : SB_OK;
     if (code == SB_OK)
         return SB_OK;
     if (code == SB_NO_MEMORY) {
@@ -118,10 +122,12 @@ static sb_code_t check_draft(check_t *check, draft_t *draft, sb_error_t *err)
         code = check_versions(check, err);
     /* What is registered was checked then. A release that is being replaced must be able to start once more,
      * though a newer one has registered versions that its views do not read. */
+    bool saga = draft->kind == SB_ARTIFACT_SAGA; /* what they say of each other is asked when all are there */
     if (code == SB_OK && (!registered || check->changed > 0))
-        code = check_by_kind(check, err);
+        code = check_by_kind(check, saga ? NULL : check->released, err);
     if (code != SB_OK || registered)
         return code;
+    check->new_sagas += saga;
     sb_artifact_t artifact = {draft->kind, draft->name, draft->version, draft->hash, draft->body};
     return sb_catalog_add(check->released, &artifact, sb_buf_slice(&draft->text), 0, err);
 }
@@ -136,15 +142,15 @@ static bool is_drafted(const drafts_t *drafts, const sb_artifact_t *artifact)
     return false;
 }
 
-typedef struct other_views {
+typedef struct others {
     check_t *check;
     const drafts_t *drafts;
-} other_views_t;
+} others_t;
 
 /* A new version of an event type may take a field away from a view that someone else registered. */
 static sb_code_t check_view(void *context, const sb_artifact_t *artifact, sb_error_t *err)
 {
-    other_views_t *others = context;
+    others_t *others = context;
     check_t *check = others->check;
     const sb_artifact_t *newest =
         sb_catalog_artifact(check->released, SB_ARTIFACT_VIEW, sb_slice(artifact->name), 0);
@@ -154,7 +160,28 @@ static sb_code_t check_view(void *context, const sb_artifact_t *artifact, sb_err
     (void)snprintf(draft.path, sizeof draft.path, "view %s version %d, which is registered", artifact->name,
                    artifact->version);
     check->draft = &draft;
-    return check_by_kind(check, err);
+    return check_by_kind(check, check->released, err);
+}
+
+/* The newest of each saga beside those that it has as steps. A new version may be one that another, which
+ * someone else registered, cannot have as a step. */
+static sb_code_t check_saga(void *context, const sb_artifact_t *artifact, sb_error_t *err)
+{
+    others_t *others = context;
+    check_t *check = others->check;
+    if (sb_catalog_artifact(check->released, SB_ARTIFACT_SAGA, sb_slice(artifact->name), 0) != artifact)
+        return SB_OK;
+    draft_t draft = {.kind = SB_ARTIFACT_SAGA, .body = (json_t *)(uintptr_t)artifact->body};
+    (void)snprintf(draft.path, sizeof draft.path, "saga %s version %d, which is registered", artifact->name,
+                   artifact->version);
+    check->draft = &draft;
+    for (int i = 0; i < others->drafts->count; i++) {
+        const draft_t *file = others->drafts->at[i];
+        if (file->kind == SB_ARTIFACT_SAGA && file->version == artifact->version &&
+            strcmp(file->name, artifact->name) == 0)
+            check->draft = file;
+    }
+    return check_by_kind(check, check->released, err);
 }
 
 sb_code_t drafts_check(drafts_t *drafts, sb_catalog_t *released,
@@ -162,12 +189,14 @@ sb_code_t drafts_check(drafts_t *drafts, sb_catalog_t *released,
                        sb_error_t *err)
 {
     check_t check = {.released = released, .check = check_of, .faults = faults, .err = err};
-    other_views_t others = {&check, drafts};
+    others_t others = {&check, drafts};
     sb_code_t code = SB_OK;
     for (int i = 0; code == SB_OK && check.code == SB_OK && i < drafts->count; i++)
         code = check_draft(&check, drafts->at[i], err);
     if (code == SB_OK && check.code == SB_OK && check.changed > 0)
         code = sb_catalog_each(released, SB_ARTIFACT_VIEW, check_view, &others, err);
+    if (code == SB_OK && check.new_sagas > 0 && check.faults_told == 0) /* each by itself is right */
+        code = sb_catalog_each(released, SB_ARTIFACT_SAGA, check_saga, &others, err);
     return code == SB_OK ? check.code : code;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/duration.h"
 #include "base/near.h"
+#include "saga/nesting.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #define TRIES_MAX       1000
 #define VERSION_MAX     1000000
 #define DEFAULT_TIMEOUT 10000
+#define CHILD_TRY_MS    30000 /* of a child: while it runs it says so, more often than this */
 
 static const sb_retry_policy_t default_retry = {SB_RETRY_EXPONENTIAL, 5, 200, 5000, true};
 static const sb_retry_policy_t default_undo_retry = {SB_RETRY_EXPONENTIAL, 0, 500, 60000, true};
@@ -247,20 +249,40 @@ static void check_undo(compiler_t *c, const place_t *place, const sb_step_defini
           step->name);
 }
 
+/* Who does it. */
+static void read_doer(compiler_t *c, const place_t *place, sb_step_definition_t *step)
+{
+    static const char *const not_of_child[] = {"participant", "action",  "compensation", "undo_input",
+                                               "no_effect",   "timeout", "retry",        "undo_retry",
+                                               "fallback",    NULL};
+    step->child = read_name(c, place, "saga", false);
+    if (!step->child) {
+        step->participant = read_name(c, place, "participant", true);
+        step->action = read_name(c, place, "action", true);
+        step->compensation = read_name(c, place, "compensation", false);
+        return;
+    }
+    for (int i = 0; not_of_child[i]; i++)
+        if (json_object_get(place->object, not_of_child[i]))
+            fault(c, place, not_of_child[i],
+                  "a step that is a saga has no %s: saga %s has participants, times and undos of its own",
+                  not_of_child[i], step->child);
+    step->participant = SB_CHILD_PARTICIPANT;
+    step->action = step->child;
+}
+
 static void read_step(compiler_t *c, const place_t *place, int index, bool *past_pivot)
 {
     static const char *const members[] = {
-        "name",         "title",      "description", "participant", "action",   "input",
-        "compensation", "undo_input", "when",        "parallel",    "pivot",    "forward_only",
-        "no_effect",    "timeout",    "retry",       "undo_retry",  "fallback", NULL};
+        "name",         "title",      "description", "saga",     "participant", "action",       "input",
+        "compensation", "undo_input", "when",        "parallel", "pivot",       "forward_only", "no_effect",
+        "timeout",      "retry",      "undo_retry",  "fallback", NULL};
     sb_step_definition_t *step = &c->out->step[index];
     check_members(c, place, members);
     step->name = read_name(c, place, "name", true);
     step->title = read_text(c, place, "title");
     (void)read_text(c, place, "description");
-    step->participant = read_name(c, place, "participant", true);
-    step->action = read_name(c, place, "action", true);
-    step->compensation = read_name(c, place, "compensation", false);
+    read_doer(c, place, step);
     step->group = read_group(c, place, index);
     step->no_effect = read_bool(c, place, "no_effect");
     step->pivot = read_bool(c, place, "pivot");
@@ -271,7 +293,9 @@ static void read_step(compiler_t *c, const place_t *place, int index, bool *past
         fault(c, place, "pivot", "there is a pivot before this step already");
     *past_pivot = *past_pivot || step->pivot;
     bool endless = step->pivot || step->forward_only;
-    step->timeout_ms = read_duration(c, place, "timeout", DEFAULT_TIMEOUT);
+    if (step->child && !endless)
+        step->compensation = SB_CHILD_UNDO;
+    step->timeout_ms = read_duration(c, place, "timeout", step->child ? CHILD_TRY_MS : DEFAULT_TIMEOUT);
     step->retry = read_retry(c, place, "retry", endless, &default_retry, step->retry_class);
     step->undo_retry = read_retry(c, place, "undo_retry", true, &default_undo_retry, step->undo_retry_class);
     if (c->code == SB_OK)
@@ -417,9 +441,10 @@ void sb_definition_free(sb_definition_t **definition)
 
 sb_code_t sb_definition_check(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err)
 {
-    (void)catalog;
     sb_definition_t *definition = NULL;
     sb_code_t code = sb_definition_compile(&definition, body, err);
+    if (code == SB_OK && catalog)
+        code = sb_nesting_check(definition, catalog, err);
     sb_definition_free(&definition);
     return code;
 }

@@ -8,6 +8,10 @@
  * compensation, or declares `no_effect` (it only looks), or is the `pivot` (the point of no return: tried
  * until its outcome is known) or comes after it (`forward_only`: tried until it succeeds).
  *
+ * In place of a participant a step may name another saga, its child: the orchestrator starts it with the
+ * step's input and waits for its end (saga/orchestrator/children.h). What must hold between definitions
+ * (saga/nesting.h) is checked when they are registered.
+ *
  * Thread: a compiled definition is read-only and may be shared.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -23,6 +27,10 @@
 #define SB_STEPS_MAX     32
 #define SB_STEP_NAME_MAX 64
 
+/* Who does a step that is a saga, as far as people see; and what undoes it. */
+#define SB_CHILD_PARTICIPANT "saga"
+#define SB_CHILD_UNDO        "undo"
+
 /* A policy of its own for tries that ended with errors of one class. */
 typedef struct sb_class_retry {
     bool declared;
@@ -31,19 +39,20 @@ typedef struct sb_class_retry {
 
 typedef struct sb_step_definition {
     const char *name;
-    const char *title; /* for people; NULL: none */
-    const char *participant;
-    const char *action;           /* "reserve": the command's type is "<participant>.<action>" */
-    const char *compensation;     /* "release"; NULL: nothing to undo, or no way to */
-    sb_template_t *input;         /* NULL: the saga's whole input */
-    sb_template_t *undo_input;    /* of the compensation; NULL: the forward input */
-    sb_condition_t *when;         /* NULL: always */
-    int group;                    /* steps of one group run side by side; -1: alone */
-    bool no_effect;               /* it changes nothing */
-    bool pivot;                   /* once it is done there is no way back */
-    bool forward_only;            /* after the pivot */
-    uint32_t timeout_ms;          /* of one try */
-    sb_retry_policy_t retry;      /* its attempts_max does not bind the pivot and what follows */
+    const char *title;         /* for people; NULL: none */
+    const char *child;         /* the saga that does it; NULL: a participant does */
+    const char *participant;   /* of a child: SB_CHILD_PARTICIPANT */
+    const char *action;        /* "reserve": the command's type is "<participant>.<action>"; a child's name */
+    const char *compensation;  /* "release"; NULL: nothing to undo, or no way to */
+    sb_template_t *input;      /* NULL: the saga's whole input */
+    sb_template_t *undo_input; /* of the compensation; NULL: the forward input */
+    sb_condition_t *when;      /* NULL: always */
+    int group;                 /* steps of one group run side by side; -1: alone */
+    bool no_effect;            /* it changes nothing */
+    bool pivot;                /* once it is done there is no way back */
+    bool forward_only;         /* after the pivot */
+    uint32_t timeout_ms;       /* of one try */
+    sb_retry_policy_t retry;   /* its attempts_max does not bind the pivot and what follows */
     sb_retry_policy_t undo_retry; /* attempts_max is always 0: an undo has no failure outcome */
     sb_class_retry_t retry_class[SB_CLASS_COUNT];
     sb_class_retry_t undo_retry_class[SB_CLASS_COUNT];
@@ -67,7 +76,7 @@ typedef struct sb_definition {
 SB_MUST_CHECK sb_code_t sb_definition_compile(sb_definition_t **out, const json_t *body, sb_error_t *err);
 void sb_definition_free(sb_definition_t **definition);
 
-/* The check of the catalog's kind SB_ARTIFACT_SAGA. */
+/* The check of the catalog's kind SB_ARTIFACT_SAGA; catalog NULL: of the definition by itself. */
 sb_code_t sb_definition_check(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err);
 
 /* Index of a step by name; -1: none. */

@@ -7,6 +7,7 @@
 #include "saga/orchestrator/columns.h"
 #include "saga/orchestrator/decide.h"
 #include "saga/orchestrator/order.h"
+#include "saga/orchestrator/recover.h"
 #include "saga_sql.h"
 
 #include <stdlib.h>
@@ -282,8 +283,10 @@ static bool settle_touch(sb_orchestrator_t *o, sb_shard_t *shard, sb_touch_t *to
     o->stats.attention += touch->state.attention - before.attention;
     if (sb_saga_is_over(&touch->state)) {
         o->stats.attention -= touch->state.attention;
-        count_end(o, touch->state.status);
+        if (!sb_saga_is_over(&before)) /* else it was brought back to be undone, and refused it */
+            count_end(o, touch->state.status);
         tell_watchers(o, touch);
+        sb_children_ended(o, saga);
         sb_orchestrator_remove_saga(o, shard, saga);
         sb_open_saga_free(saga);
         touch->saga = NULL;
@@ -292,6 +295,8 @@ static bool settle_touch(sb_orchestrator_t *o, sb_shard_t *shard, sb_touch_t *to
     bool fits = move(touch);
     sb_timers_set(&o->timers, saga, touch->wake_us);
     send_orders(o, shard, touch);
+    if (saga->child && touch->state.status != before.status)
+        sb_children_turned(o, saga);
     return fits;
 }
 
@@ -476,6 +481,8 @@ static sb_code_t refuse_item(sb_orchestrator_t *o, const run_t *run, const sb_er
         if (saga)
             sb_timers_set(&o->timers, saga, sb_orchestrator_now(o) + 30 * 1000000LL);
     }
+    if (item->input.kind == SB_SAGA_IN_UNDO)
+        sb_recover_forget_ended(o, run->shard, item->no);
     if (item->command_no)
         code = close_refused(o, run, why, err);
     if (code == SB_OK)

@@ -30,6 +30,7 @@ typedef struct sb_call {
     int64_t queued_us; /* monotonic */
     size_t bytes;
     sb_saga_start_t start; /* START: slices into this allocation */
+    bool voided;           /* START: it is to do nothing, but to take its key */
     sb_hash_t request_hash;
     int64_t tried[SB_CALL_TRIES_MAX]; /* numbers it was given in transactions that may have committed */
     int tried_count;

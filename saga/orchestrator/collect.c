@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/scan.h"
+#include "saga/orchestrator/recover.h"
 #include "saga/orchestrator/reply.h"
 #include "saga_sql.h"
 
@@ -86,7 +87,7 @@ static void collect_start(sb_orchestrator_t *o, sb_call_t *call)
     sb_error_t err = SB_ERROR_INIT;
     const sb_plan_t *plan = NULL;
     sb_code_t code = find_plan(o, call->start.type, &plan, &err);
-    if (code == SB_OK)
+    if (code == SB_OK && !call->voided)
         code = check_input(plan, call->start.input, &err);
     sb_item_t *item = code == SB_OK ? sb_item_list_add(&o->home->items) : NULL;
     if (code == SB_OK && !item)
@@ -385,6 +386,11 @@ sb_code_t sb_collect_commands(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_
         item->input.reason = sb_arena_copy(&o->turn, sb_pg_get_slice(rows, row, 5));
     }
     sb_pg_result_free(rows);
+    for (size_t i = 0; code == SB_OK && i < shard->items.count; i++) {
+        const sb_item_t *item = &shard->items.item[i];
+        if (item->input.kind == SB_SAGA_IN_UNDO && !sb_open_sagas_find(&o->sagas, item->no))
+            code = sb_recover_ended(o, shard, item->no, err);
+    }
     return code;
 }
 

@@ -340,7 +340,9 @@ static sb_code_t decide_start(sb_orchestrator_t *o, sb_shard_t *shard, sb_item_t
     touch->call = call;
     batch->fresh_count++;
     sb_saga_state_init(&touch->state);
-    sb_saga_input_t input = {.kind = SB_SAGA_IN_START, .step = -1};
+    sb_saga_input_t input = {.kind = SB_SAGA_IN_START, .step = -1, .voided = call->voided};
+    if (call->voided)
+        input.reason = SB_SLICE("the saga it is a step of turned back before it was started");
     return decide_input(o, touch, &input, item, err);
 }
 
@@ -411,7 +413,7 @@ sb_code_t sb_decide(sb_orchestrator_t *o, sb_shard_t *shard, sb_item_t *item, sb
     if (!touch)
         return no_memory(err);
     item->touch = touch;
-    if (sb_saga_is_over(&touch->state)) {
+    if (sb_saga_is_over(&touch->state) && item->input.kind != SB_SAGA_IN_UNDO) {
         item->code = SB_CONFLICT;
         item->refusal = "the saga is over";
         return SB_OK;

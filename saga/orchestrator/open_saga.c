@@ -235,15 +235,21 @@ sb_open_saga_t *sb_open_sagas_find(const sb_open_sagas_t *sagas, int64_t no)
 
 /* ---- lists ---- */
 
-void sb_saga_list_append(sb_saga_list_t *list, sb_open_saga_t *saga)
+void sb_saga_list_add(sb_saga_list_t *list, sb_open_saga_t *saga)
 {
-    saga->older = list->newest;
-    saga->newer = NULL;
-    if (list->newest)
-        list->newest->newer = saga;
+    sb_open_saga_t *older = list->newest;
+    while (older && older->no > saga->no)
+        older = older->older;
+    saga->older = older;
+    saga->newer = older ? older->newer : list->oldest;
+    if (saga->newer)
+        saga->newer->older = saga;
+    else
+        list->newest = saga;
+    if (older)
+        older->newer = saga;
     else
         list->oldest = saga;
-    list->newest = saga;
 }
 
 void sb_saga_list_remove(sb_saga_list_t *list, sb_open_saga_t *saga)

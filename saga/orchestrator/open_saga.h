@@ -13,6 +13,7 @@
 #include "saga/orchestrator/plans.h"
 
 struct sb_touch;
+struct sb_child;
 
 /* Inputs that an operator gave in place of a definition's, by step and direction; JSON, absent: none. */
 typedef struct sb_given {
@@ -42,6 +43,7 @@ typedef struct sb_open_saga {
     size_t timer_at;
 
     struct sb_touch *touch;     /* what the batch in work decided about it */
+    struct sb_child *child;     /* its steps that are sagas and out (children.h) */
     struct sb_open_saga *newer; /* the shard's list */
     struct sb_open_saga *older;
     struct sb_open_saga *resend_next; /* commands to be sent again */
@@ -102,8 +104,8 @@ typedef struct sb_saga_list {
     sb_open_saga_t *newest;
 } sb_saga_list_t;
 
-/* Numbers rise, so a new saga goes to the end (a recovered one too). */
-void sb_saga_list_append(sb_saga_list_t *list, sb_open_saga_t *saga);
+/* In order of number: they rise, so a new saga goes to the end (a recovered one too). */
+void sb_saga_list_add(sb_saga_list_t *list, sb_open_saga_t *saga);
 void sb_saga_list_remove(sb_saga_list_t *list, sb_open_saga_t *saga);
 
 typedef struct sb_resend_list {

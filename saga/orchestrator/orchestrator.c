@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/scan.h"
+#include "saga/child_key.h"
 #include "saga/orchestrator/orchestrator_internal.h"
 
 #include <stdlib.h>
@@ -138,6 +139,10 @@ static sb_code_t check_start(const sb_saga_start_t *start, sb_error_t *err)
         return sb_fail_at(err, SB_INVALID, "/input", "the input must be a JSON object");
     if (start->key.ptr && (start->key.len == 0 || start->key.len > SB_KEY_MAX || !sb_utf8_ok(start->key)))
         return sb_fail_at(err, SB_INVALID, "/key", "a key is 1 to %u bytes of UTF-8 without NUL", SB_KEY_MAX);
+    if (start->key.ptr && sb_slice_starts(start->key, SB_CHILD_KEY_PREFIX))
+        return sb_fail_at(err, SB_INVALID, "/key",
+                          "keys that begin with " SB_CHILD_KEY_PREFIX
+                          " belong to sagas that are steps of others");
     if (start->correlation_id.len > SB_KEY_MAX || !sb_utf8_ok(start->correlation_id))
         return sb_fail_at(err, SB_INVALID, "/correlation_id", "a correlation id is at most %u bytes of UTF-8",
                           SB_KEY_MAX);
@@ -287,6 +292,7 @@ void sb_orchestrator_remove_saga(sb_orchestrator_t *o, sb_shard_t *shard, sb_ope
     o->stats.attention -= saga->stuck || state.attention;
     sb_timers_set(&o->timers, saga, 0);
     sb_resend_remove(&o->resend, saga);
+    sb_children_forget(o, saga);
     sb_shard_remove(shard, saga);
     sb_open_sagas_remove(&o->sagas, saga);
     o->open_count = (int64_t)o->sagas.count;

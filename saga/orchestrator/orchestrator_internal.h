@@ -10,6 +10,7 @@
 #include "saga/orchestrator/arena.h"
 #include "saga/orchestrator/batch.h"
 #include "saga/orchestrator/call.h"
+#include "saga/orchestrator/children.h"
 #include "saga/orchestrator/shard.h"
 #include "saga/orchestrator/timers.h"
 #include "saga/orchestrator/watch.h"
@@ -58,6 +59,7 @@ struct sb_orchestrator {
     sb_plans_t plans;
     sb_open_sagas_t sagas;
     sb_timers_t timers;
+    sb_children_t children;
     sb_resend_list_t resend;
     double resend_tokens;
     int64_t resend_us; /* monotonic: when the tokens were last filled */

@@ -338,6 +338,9 @@ static int64_t idle_us(sb_orchestrator_t *o)
         wait = sooner(wait, o->watch_us - mono);
     if (o->resend.first)
         wait = sooner(wait, 20000);
+    int64_t child_us = sb_children_next_us(o);
+    if (child_us)
+        wait = sooner(wait, child_us - mono);
     const sb_open_saga_t *first = sb_timers_first(&o->timers);
     if (first && mono < o->timers_frozen_us)
         wait = sooner(wait, o->timers_frozen_us - mono);
@@ -387,6 +390,8 @@ static void turn(sb_orchestrator_t *o)
     if (!something_waits(o)) /* what a turn that was cut short left behind still points into it */
         sb_arena_reset(&o->turn);
     sb_code_t code = housekeeping(o, &err);
+    if (code == SB_OK)
+        code = sb_children_tend(o, &err);
     if (code != SB_OK) {
         on_trouble(o, NULL, code, &err);
         return;

@@ -118,6 +118,8 @@ sb_code_t sb_order_send(sb_orchestrator_t *o, const sb_open_saga_t *saga, const 
                         sb_slice_t body, sb_error_t *err)
 {
     headers_t headers;
+    if (saga->plan->definition->step[order->step].child)
+        return sb_children_take(o, saga->no, order, body, err);
     fill_headers(&headers, o, saga, order);
     sb_record_t record = {.topic = saga->plan->step[order->step].topic,
                           .partition = -1,

@@ -14,7 +14,7 @@ SB_MUST_CHECK sb_code_t sb_order_render(const sb_open_saga_t *saga, const sb_sli
                                         const sb_given_t *given, const sb_saga_order_t *order, sb_buf_t *out,
                                         sb_error_t *err);
 
-/* Hands one command to the bus. */
+/* Hands one command to the bus, or to whoever does steps that are sagas. */
 SB_MUST_CHECK sb_code_t sb_order_send(sb_orchestrator_t *o, const sb_open_saga_t *saga,
                                       const sb_saga_order_t *order, sb_slice_t body, sb_error_t *err);
 

@@ -26,8 +26,9 @@ static void log_stuck(const sb_open_saga_t *saga, const sb_error_t *err)
                  sb_uuid_format(&saga->id, text));
 }
 
-/* From a row of recover_sagas. */
-static sb_code_t load_saga(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_result_t *rows, int row,
+/* From a row of recover_sagas. The caller owns *out; its plan is NULL when nobody registered its definition.
+ */
+static sb_code_t make_saga(sb_orchestrator_t *o, const sb_pg_result_t *rows, int row, sb_open_saga_t **out,
                            sb_error_t *err)
 {
     sb_hash_t hash = {{0}};
@@ -51,6 +52,17 @@ static sb_code_t load_saga(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_
     }
     if (code != SB_OK)
         log_stuck(saga, &why);
+    *out = saga;
+    return SB_OK;
+}
+
+static sb_code_t load_saga(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_result_t *rows, int row,
+                           sb_error_t *err)
+{
+    sb_open_saga_t *saga = NULL;
+    sb_code_t code = make_saga(o, rows, row, &saga, err);
+    if (code != SB_OK || !saga)
+        return code;
     saga->slow = sb_saga_counter(saga->no) < shard->low;
     sb_orchestrator_add_saga(o, shard, saga);
     return SB_OK;
@@ -249,4 +261,72 @@ sb_code_t sb_recover(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)
             from = sb_saga_counter(shard->sagas.newest->no) + 1;
     } while (count > 0);
     return mark_stuck(o, shard, err);
+}
+
+/* ---- one that has ended ---- */
+
+static sb_code_t fold_ended(sb_orchestrator_t *o, sb_open_saga_t *saga, sb_saga_state_t *state,
+                            sb_error_t *err)
+{
+    sb_pg_array_t numbers;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_array_init(&numbers, SB_PG_INT8);
+    sb_pg_array_add_int8(&numbers, saga->no);
+    sb_pg_add_array(&params, &numbers);
+    sb_saga_state_init(state);
+    sb_code_t code = sb_pg_query(o->pg, sb_sql_recover_events, &params, &rows, err);
+    for (int row = 0; code == SB_OK && row < sb_pg_rows(rows); row++)
+        code = fold_event(o, saga, state, rows, row, err);
+    sb_pg_result_free(rows);
+    sb_pg_array_fini(&numbers);
+    return code;
+}
+
+/* It takes its place among the open ones: below the low-water mark those are named in the lease row. */
+static void bring_back(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga,
+                       const sb_saga_state_t *state)
+{
+    sb_open_saga_set_state(saga, state);
+    saga->slow = sb_saga_counter(saga->no) < shard->low;
+    shard->slow_changed = shard->slow_changed || saga->slow;
+    sb_orchestrator_add_saga(o, shard, saga);
+}
+
+sb_code_t sb_recover_ended(sb_orchestrator_t *o, sb_shard_t *shard, int64_t no, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_open_saga_t *saga = NULL;
+    sb_saga_state_t state;
+    sb_error_t why = SB_ERROR_INIT;
+    sb_pg_add_int8(&params, no);
+    sb_code_t code = sb_pg_query(o->pg, sb_sql_recover_ended, &params, &rows, err);
+    if (code == SB_OK && sb_pg_rows(rows) == 1)
+        code = make_saga(o, rows, 0, &saga, err);
+    sb_pg_result_free(rows);
+    if (code != SB_OK || !saga)
+        return code;
+    code = saga->plan ? fold_ended(o, saga, &state, &why) : SB_NOT_FOUND;
+    if (code == SB_OK && state.status == SB_SAGA_COMPLETED) {
+        bring_back(o, shard, saga, &state);
+        return SB_OK;
+    }
+    if (code != SB_OK && saga->plan)
+        log_stuck(saga, &why);
+    sb_open_saga_free(saga);
+    return sb_pg_is_open(o->pg) ? SB_OK : sb_fail(err, SB_UNAVAILABLE, "%s", why.message);
+}
+
+void sb_recover_forget_ended(sb_orchestrator_t *o, sb_shard_t *shard, int64_t no)
+{
+    sb_open_saga_t *saga = sb_open_sagas_find(&o->sagas, no);
+    sb_saga_state_t state;
+    if (!saga || saga->stuck)
+        return;
+    sb_open_saga_get_state(saga, &state);
+    if (!sb_saga_is_over(&state))
+        return;
+    sb_orchestrator_remove_saga(o, shard, saga);
+    sb_open_saga_free(saga);
 }

@@ -15,4 +15,12 @@
  * (it holds the low-water mark), logged, and its row raises attention. */
 SB_MUST_CHECK sb_code_t sb_recover(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err);
 
+/* Brings a saga that is completed into memory, to be undone by the one it is a step of. Nothing when there is
+ * no such saga, or it cannot be read; it leaves memory again with the decision, or with
+ * sb_recover_forget_ended.
+ */
+SB_MUST_CHECK sb_code_t sb_recover_ended(sb_orchestrator_t *o, sb_shard_t *shard, int64_t no,
+                                         sb_error_t *err);
+void sb_recover_forget_ended(sb_orchestrator_t *o, sb_shard_t *shard, int64_t no);
+
 #endif

@@ -31,10 +31,10 @@ int64_t sb_shard_low(const sb_shard_t *shard)
 
 void sb_shard_add(sb_shard_t *shard, sb_open_saga_t *saga)
 {
-    sb_saga_list_append(&shard->sagas, saga);
+    sb_saga_list_add(&shard->sagas, saga);
     if (saga->slow)
         shard->slow_count++;
-    else if (!shard->first_fast)
+    else if (!shard->first_fast || saga->no < shard->first_fast->no)
         shard->first_fast = saga;
 }
 

@@ -53,7 +53,7 @@ int64_t sb_shard_low(const sb_shard_t *shard);
 #define SB_SLOW_MAX 1000
 void sb_shard_mark_slow(sb_shard_t *shard, int64_t now_us);
 
-/* A saga comes into the shard's list at its end, or leaves it. */
+/* A saga comes into the shard's list, or leaves it. */
 void sb_shard_add(sb_shard_t *shard, sb_open_saga_t *saga);
 void sb_shard_remove(sb_shard_t *shard, sb_open_saga_t *saga);
 

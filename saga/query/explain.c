@@ -23,11 +23,17 @@ static void write_command(sb_buf_t *out, const sb_story_t *story, int index, sb_
 {
     char type[160];
     const sb_step_definition_t *step = &story->definition->step[index];
-    (void)snprintf(type, sizeof type, "%s.%s", step->participant, command_of(step, direction));
+    if (step->child)
+        (void)snprintf(type, sizeof type, "%s saga %s", direction == SB_FORWARD ? "run" : "undo",
+                       step->child);
+    else
+        (void)snprintf(type, sizeof type, "%s.%s", step->participant, command_of(step, direction));
     sb_render_text(out, "step", sb_slice(step->name));
     sb_render_text(out, "participant", sb_slice(step->participant));
     sb_render_text(out, "command", sb_slice(type));
     sb_render_text(out, "direction", sb_slice(direction_name(direction)));
+    if (!sb_uuid_is_nil(&story->step[index].child))
+        sb_render_uuid(out, "saga", &story->step[index].child);
 }
 
 /* ---- what it waits for ---- */
@@ -46,13 +52,18 @@ static void write_wait(sb_buf_t *out, const sb_story_t *story, int index)
 {
     const sb_step_state_t *st = &story->state.step[index];
     sb_direction_t direction = st->status == SB_STEP_COMPENSATING ? SB_COMPENSATE : SB_FORWARD;
-    const char *what = st->status == SB_STEP_FAILED ? "operator" : st->waiting ? "next_try" : "answer";
+    bool child = story->definition->step[index].child != NULL;
+    const char *what = st->status == SB_STEP_FAILED ? "operator"
+                       : st->waiting                ? "next_try"
+                       : child                      ? "saga"
+                                                    : "answer";
     sb_render_open(out, NULL, '{');
     sb_render_text(out, "what", sb_slice(what));
     write_command(out, story, index, direction);
-    write_tries(out, story, index, direction);
+    if (!child)
+        write_tries(out, story, index, direction);
     sb_render_time(out, "since", st->since_us);
-    if (st->status != SB_STEP_FAILED)
+    if (st->status != SB_STEP_FAILED && !child) /* a child's times are its own */
         sb_render_time(out, "until", st->wake_us);
     sb_render_bool(out, "attention", st->attention);
     sb_render_close(out, '}');

@@ -22,17 +22,19 @@ static void add_label(sb_buf_t *out, const char *text)
 
 static void add_step(sb_buf_t *out, const sb_step_definition_t *step, int index, const char *indent)
 {
-    sb_buf_printf(out, "%ss%d%s\"", indent, index, step->pivot ? "{{" : "[");
+    const char *open = step->pivot ? "{{" : step->child ? "[[" : "[";
+    const char *close = step->pivot ? "}}" : step->child ? "]]" : "]";
+    sb_buf_printf(out, "%ss%d%s\"", indent, index, open);
     add_label(out, step->title ? step->title : step->name);
     sb_buf_add_text(out, "<br>");
     add_label(out, step->participant);
-    sb_buf_add_char(out, '.');
+    sb_buf_add_char(out, step->child ? ' ' : '.');
     add_label(out, step->action);
     if (step->pivot)
         sb_buf_add_text(out, "<br>point of no return");
     if (step->fallback)
         sb_buf_add_text(out, "<br>or its fallback");
-    sb_buf_printf(out, "\"%s\n", step->pivot ? "}}" : "]");
+    sb_buf_printf(out, "\"%s\n", close);
 }
 
 /* The end of the run of steps that go side by side with the first. */
@@ -104,9 +106,9 @@ static void add_way_back(sb_buf_t *out, const sb_definition_t *definition)
         if (!step->compensation)
             continue;
         sb_buf_printf(out, "    u%d([\"", i);
-        add_label(out, step->participant);
-        sb_buf_add_char(out, '.');
-        add_label(out, step->compensation);
+        add_label(out, step->child ? step->compensation : step->participant);
+        sb_buf_add_char(out, step->child ? ' ' : '.');
+        add_label(out, step->child ? step->child : step->compensation);
         sb_buf_printf(out, "\"]):::undo\n    s%d -. undo .-> u%d\n", i, i);
         if (later >= 0)
             sb_buf_printf(out, "    u%d -.-> u%d\n", later, i);

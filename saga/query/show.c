@@ -1,6 +1,7 @@
 /* A saga as the API shows it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "saga/child_key.h"
 #include "saga/query/query.h"
 #include "saga/query/render.h"
 #include "saga/query/story.h"
@@ -29,6 +30,38 @@ static void write_compensation(sb_buf_t *out, const sb_story_step_t *step, const
     sb_render_close(out, '}');
 }
 
+static void write_link(sb_buf_t *out, const sb_uuid_t *id)
+{
+    char href[64], text[SB_UUID_TEXT];
+    sb_render_uuid(out, "id", id);
+    (void)snprintf(href, sizeof href, "/v1/sagas/%s", sb_uuid_format(id, text));
+    sb_render_text(out, "href", sb_slice(href));
+}
+
+/* The saga that is the step. */
+static void write_child(sb_buf_t *out, const sb_step_definition_t *definition, const sb_story_step_t *step)
+{
+    sb_render_open(out, "saga", '{');
+    sb_render_text(out, "type", sb_slice(definition->child));
+    if (!sb_uuid_is_nil(&step->child))
+        write_link(out, &step->child);
+    sb_render_close(out, '}');
+}
+
+/* The saga that this one is a step of. */
+static void write_parent(sb_buf_t *out, const sb_story_t *story)
+{
+    sb_uuid_t parent;
+    sb_slice_t step;
+    uint16_t round;
+    if (!sb_child_key_read(story->key, &parent, &step, &round))
+        return;
+    sb_render_open(out, "parent", '{');
+    write_link(out, &parent);
+    sb_render_text(out, "step", step);
+    sb_render_close(out, '}');
+}
+
 static void write_step(sb_buf_t *out, const sb_story_t *story, int i)
 {
     const sb_story_step_t *step = &story->step[i];
@@ -39,9 +72,11 @@ static void write_step(sb_buf_t *out, const sb_story_t *story, int i)
     if (story->definition->step[i].title)
         sb_render_text(out, "title", sb_slice(story->definition->step[i].title));
     sb_render_text(out, "participant", sb_slice(story->definition->step[i].participant));
+    if (story->definition->step[i].child)
+        write_child(out, &story->definition->step[i], step);
     sb_render_text(out, "status", sb_slice(sb_step_status_name(state->status)));
     write_leg(out, &step->leg[SB_FORWARD]);
-    if (is_open && state->wake_us)
+    if (is_open && state->wake_us && !story->definition->step[i].child)
         sb_render_time(out, state->waiting ? "next_try_at" : "deadline_at", state->wake_us);
     if (state->attention)
         sb_render_bool(out, "attention", true);
@@ -116,6 +151,7 @@ static void write_story(sb_buf_t *out, sb_story_t *story, bool history)
     sb_render_uuid(out, "id", &story->id);
     sb_render_text(out, "type", story->type);
     sb_render_text(out, "key", story->key);
+    write_parent(out, story);
     sb_render_text(out, "status", sb_slice(sb_saga_status_name(state->status)));
     sb_render_bool(out, "paused", state->paused);
     sb_render_bool(out, "attention", state->attention);

@@ -2,7 +2,9 @@
 #include "saga/query/story.h"
 
 #include "events/saga_number.h"
+#include "saga/child_key.h"
 #include "saga/event_body.h"
+#include "saga/query/query.h"
 #include "saga_sql.h"
 
 #include <stdlib.h>
@@ -101,13 +103,33 @@ static sb_code_t fold(sb_story_t *story, sb_error_t *err)
         for (int i = 0; i < story->definition->step_count; i++)
             note_step(&story->step[i], &before.step[i], &story->state.step[i], event.at_us);
         note_event(story, &event);
-        if (sb_saga_is_over(&story->state) && !sb_saga_is_over(&before))
-            story->ended_us = event.at_us;
+        if (sb_saga_is_over(&story->state) !=
+            sb_saga_is_over(&before)) /* a child may be undone after its end */
+            story->ended_us = sb_saga_is_over(&story->state) ? event.at_us : 0;
     }
     return SB_OK;
 }
 
 /* ---- reading ---- */
+
+/* The sagas that are its steps, by their keys. */
+static sb_code_t find_children(sb_story_t *story, sb_pg_t *pg, sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    for (int i = 0; code == SB_OK && i < story->definition->step_count; i++) {
+        const sb_step_definition_t *step = &story->definition->step[i];
+        char key[SB_CHILD_KEY_MAX];
+        if (!step->child || story->state.step[i].round == 0)
+            continue;
+        sb_child_key_write(&story->id, step->name, story->state.step[i].round, key);
+        code = sb_saga_find(pg, sb_slice(step->child), sb_slice(key), &story->step[i].child, err);
+        if (code == SB_NOT_FOUND) {
+            sb_error_clear(err);
+            code = SB_OK;
+        }
+    }
+    return code;
+}
 
 static sb_code_t find_definition(sb_pg_t *pg, sb_story_t *story, sb_error_t *err)
 {
@@ -169,6 +191,8 @@ sb_code_t sb_story_read(sb_story_t **out, sb_pg_t *pg, sb_catalog_t *catalog, co
         code = find_definition(pg, story, err);
     if (code == SB_OK)
         code = fold(story, err);
+    if (code == SB_OK)
+        code = find_children(story, pg, err);
     if (code == SB_OK)
         *out = story;
     else

@@ -22,6 +22,7 @@ typedef struct sb_story_step {
     sb_story_leg_t leg[2]; /* by direction */
     sb_slice_t result;
     sb_slice_t error;
+    sb_uuid_t child; /* of a step that is a saga: the one of its newest round; nil: none yet */
 } sb_story_step_t;
 
 typedef struct sb_story {

@@ -99,6 +99,9 @@ static void the_projects_files_have_no_fault(void **state)
     assert_ok(check(f, NULL, SB_TEST_SCHEMAS), &f->err);
     assert_string_equal(sb_buf_text(&f->faults), "");
     assert_true(f->files >= 30);
+    assert_ok(check(f, NULL, SB_TEST_SCHEMAS "/../examples/nested"), &f->err);
+    assert_string_equal(sb_buf_text(&f->faults), "");
+    assert_int_equal(f->files, 2);
     assert_ok(check(f, SB_TEST_SCHEMAS, SB_TEST_SCHEMAS), &f->err);
     assert_string_equal(sb_buf_text(&f->faults), "");
     assert_code(SB_NOT_FOUND, check(f, NULL, "/no/such/directory"), &f->err);
@@ -124,6 +127,57 @@ static void every_fault_is_named(void **state)
     put_file(f->dir, "events/a.x.v2.json", V2(UPCAST));
     assert_ok(check(f, NULL, f->dir), &f->err);
     assert_null(strstr(sb_buf_text(&f->faults), "a.x."));
+}
+
+#define SAGA(name, version, steps) "{\"saga\":\"" name "\",\"version\":" version ",\"steps\":[" steps "]}"
+#define OWN(more)                  "{\"name\":\"own\",\"participant\":\"p\",\"action\":\"do\"" more "}"
+#define CHILD(name)                "{\"name\":\"c\",\"saga\":\"" name "\"}"
+#define UNDO                       ",\"compensation\":\"undo\""
+
+/* Also of those that are there already, whose file nobody touched. */
+static void sagas_fit_those_they_are_steps_of(void **state)
+{
+    fixture_t *f = *state;
+    put_file(f->dir, "sagas/a.json", SAGA("a", "1", OWN(UNDO) "," CHILD("b")));
+    assert_ok(check(f, NULL, f->dir), &f->err);
+    assert_fault(f, "invalid a.json /steps/1/saga: no saga b is registered, or among the files");
+    put_file(f->dir, "sagas/b.json", SAGA("b", "1", OWN(UNDO) "," CHILD("c")));
+    put_file(f->dir, "sagas/c.json", SAGA("c", "1", OWN(UNDO)));
+    assert_ok(check(f, NULL, f->dir), &f->err);
+    assert_string_equal(sb_buf_text(&f->faults), ""); /* a names b, which is read after it */
+
+    put_file(f->released, "sagas/a.json", SAGA("a", "1", OWN(UNDO) "," CHILD("b")));
+    put_file(f->released, "sagas/b.json", SAGA("b", "1", OWN(UNDO)));
+    put_file(f->dir, "sagas/b.json", SAGA("b", "2", OWN(",\"pivot\":true")));
+    assert_ok(check(f, f->released, f->dir), &f->err);
+    assert_fault(f,
+                 "invalid a.json /steps/1/saga: saga b cannot be undone once its pivot own is done, so step "
+                 "c could not");
+    put_file(f->dir, "sagas/b.json", SAGA("b", "2", CHILD("a")));
+    assert_ok(check(f, f->released, f->dir), &f->err);
+    assert_fault(f, "/steps/1/saga: a saga cannot be a step of itself: a -> b -> a");
+    assert_fault(f, "/steps/0/saga: a saga cannot be a step of itself: b -> a -> b");
+}
+
+static void sagas_are_nested_only_so_deep(void **state)
+{
+    fixture_t *f = *state;
+    static const char names[] = "gfedcba";
+    put_file(f->dir, "sagas/g.json", SAGA("g", "1", OWN(UNDO)));
+    for (int i = 1; i < 7; i++) {
+        char path[40], body[200];
+        (void)snprintf(path, sizeof path, "sagas/%c.json", names[i]);
+        (void)snprintf(body, sizeof body,
+                       "{\"saga\":\"%c\",\"version\":1,\"steps\":[{\"name\":\"c\",\"saga\":\"%c\"}]}",
+                       names[i], names[i - 1]);
+        put_file(f->dir, path, body);
+        assert_ok(check(f, NULL, f->dir), &f->err);
+        if (i < 6)
+            assert_string_equal(sb_buf_text(&f->faults), "");
+    }
+    assert_fault(f,
+                 "invalid a.json /steps/0/saga: sagas can be nested 5 deep at most: a -> b -> c -> d -> e -> "
+                 "f -> g");
 }
 
 static void what_was_released_is_not_edited(void **state)
@@ -167,10 +221,9 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(the_projects_files_have_no_fault),
-        CASE(every_fault_is_named),
-        CASE(what_was_released_is_not_edited),
-        CASE(a_new_version_follows_the_released_one),
+        CASE(the_projects_files_have_no_fault),  CASE(every_fault_is_named),
+        CASE(sagas_fit_those_they_are_steps_of), CASE(sagas_are_nested_only_so_deep),
+        CASE(what_was_released_is_not_edited),   CASE(a_new_version_follows_the_released_one),
     };
     return cmocka_run_group_tests_name("catalog_check", tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "saga/child_key.h"
 #include "saga/definition.h"
 #include "saga/migrate.h"
 #include "saga/result.h"
@@ -87,6 +88,66 @@ static void has_defaults(void **state)
     assert_int_equal(d->step[0].retry.attempts_max, 5);
     assert_true(d->step[0].undo_retry.delay_max_ms > 0);
     sb_definition_free(&d);
+}
+
+#define STEP_SAGA(more) "{\"name\":\"x\",\"saga\":\"other\"" more "}"
+
+static void a_step_may_be_a_saga(void **state)
+{
+    (void)state;
+    sb_definition_t *d =
+        compile(SAGA(STEP_SAGA(",\"input\":{\"a\":\"$.input/a\"},\"when\":{\"pointer\":\"$.input/a\","
+                               "\"operator\":\"exists\"}")));
+    assert_string_equal(d->step[0].child, "other");
+    assert_string_equal(d->step[0].participant, SB_CHILD_PARTICIPANT);
+    assert_string_equal(d->step[0].compensation, SB_CHILD_UNDO); /* nothing need be said of it */
+    sb_definition_free(&d);
+    d = compile(SAGA(STEP_SAGA(",\"pivot\":true") ",{\"name\":\"y\",\"saga\":\"third\"}"));
+    assert_null(d->step[0].compensation);
+    assert_null(d->step[1].compensation);
+    sb_definition_free(&d);
+    static const char *const others[] = {
+        ",\"participant\":\"p\"", ",\"action\":\"a\"",   ",\"compensation\":\"c\"",
+        ",\"no_effect\":true",    ",\"timeout\":\"1s\"", ",\"undo_input\":{}",
+        ",\"retry\":{}",          ",\"undo_retry\":{}",  ",\"fallback\":{}"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        char text[200], pointer[40] = "/steps/0/";
+        (void)snprintf(text, sizeof text,
+                       "{\"saga\":\"s\",\"version\":1,\"steps\":[{\"name\":\"x\",\"saga\":\"other\"%s}]}",
+                       others[i]);
+        strncat(pointer, others[i] + 2, strcspn(others[i] + 2, "\""));
+        assert_refused(text, pointer, "a step that is a saga has no ");
+    }
+    assert_refused(SAGA("{\"name\":\"x\",\"saga\":\"A b\"}"), "/steps/0/saga", "must begin with a-z");
+}
+
+static void the_key_of_a_child_names_its_parent(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"",
+                                         "saga:",
+                                         "order-1",
+                                         "saga:0190a1b2-0000-8000-8000-000000000001",
+                                         "saga:0190a1b2-0000-8000-8000-000000000001/",
+                                         "saga:0190a1b2-0000-8000-8000-000000000001/pay",
+                                         "saga:0190a1b2-0000-8000-8000-000000000001/pay/",
+                                         "saga:0190a1b2-0000-8000-8000-000000000001/pay/70000",
+                                         "saga:0190a1b2-0000-8000-8000-000000000001//1",
+                                         "saga:0190a1b2-0000-8000-8000-00000000000x/pay/1"};
+    char key[SB_CHILD_KEY_MAX];
+    sb_uuid_t id = sb_uuid_v7(), back;
+    sb_slice_t step;
+    uint16_t round;
+    char name[SB_STEP_NAME_MAX + 1];
+    memset(name, 'n', SB_STEP_NAME_MAX);
+    name[SB_STEP_NAME_MAX] = '\0';
+    assert_true(
+        sb_child_key_read(sb_slice(sb_child_key_write(&id, name, UINT16_MAX, key)), &back, &step, &round));
+    assert_true(sb_uuid_equal(&id, &back));
+    assert_true(sb_slice_is(step, name));
+    assert_int_equal(round, UINT16_MAX);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_false(sb_child_key_read(sb_slice(others[i]), &back, &step, &round));
 }
 
 static void refuses_what_it_does_not_know(void **state)
@@ -494,7 +555,7 @@ static void the_schema_knows_the_same_members(void **state)
     const json_t *known = sb_json_at(schema, SB_SLICE("/$defs/step/properties"));
     const char *name;
     json_t *member;
-    assert_int_equal(json_object_size(known), 17);
+    assert_int_equal(json_object_size(known), 18);
     json_object_foreach((json_t *)(uintptr_t)known, name, member)
     {
         sb_error_clear(&err);
@@ -514,6 +575,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_order_saga_compiles),
         cmocka_unit_test(has_defaults),
+        cmocka_unit_test(a_step_may_be_a_saga),
+        cmocka_unit_test(the_key_of_a_child_names_its_parent),
         cmocka_unit_test(refuses_what_it_does_not_know),
         cmocka_unit_test(refuses_wrong_values),
         cmocka_unit_test(classes_of_errors_have_policies_of_their_own),

@@ -52,8 +52,30 @@ static void groups_conditions_pivot_and_undos_are_drawn(void **state)
     json_decref(body);
 }
 
+static void a_step_that_is_a_saga_has_two_walls(void **state)
+{
+    (void)state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_definition_t *definition = NULL;
+    sb_buf_t text = SB_BUF_INIT;
+    json_t *body = NULL;
+    assert_ok(sb_json_parse(&body,
+                            SB_SLICE("{\"saga\": \"order\", \"version\": 1, \"steps\": ["
+                                     "{\"name\": \"pay\", \"saga\": \"payment\"}]}"),
+                            "the order", &err),
+              &err);
+    assert_ok(sb_definition_compile(&definition, body, &err), &err);
+    sb_definition_graph(definition, &text);
+    assert_contains(sb_buf_text(&text), "s0[[\"pay<br>saga payment\"]]\n");
+    assert_contains(sb_buf_text(&text), "u0([\"undo payment\"]):::undo\n");
+    sb_buf_fini(&text);
+    sb_definition_free(&definition);
+    json_decref(body);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(groups_conditions_pivot_and_undos_are_drawn)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(groups_conditions_pivot_and_undos_are_drawn),
+                                       cmocka_unit_test(a_step_that_is_a_saga_has_two_walls)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
