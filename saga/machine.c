@@ -11,6 +11,7 @@
 
 #define US_PER_MS          1000
 #define ATTENTION_DELAY_MS 5000 /* at least, between tries of what does not mend itself */
+#define SILENCE_MS_MAX     300000
 
 /* ---- decide ---- */
 
@@ -68,12 +69,24 @@ typedef struct trouble {
     sb_slice_t error;
     sb_error_class_t error_class;
     bool attention; /* an operator must look at it: it is tried on until one does */
+    bool silence;   /* nothing was heard at all */
 } trouble_t;
 
 static sb_retry_policy_t policy_of(const turn_t *turn, int step, sb_error_class_t error_class)
 {
     bool undo = sb_step_direction(&turn->state->step[step]) == SB_COMPENSATE;
     return sb_definition_retry(&turn->definition->step[step], undo, error_class);
+}
+
+/* What got no answer may only be waiting its turn behind others at a participant that is slow: repeated at
+ * the pace of the definition, however much waits there, it would be more than that one ever catches up with.
+ * So what is tried without end waits as long again as it has waited, once an operator was called. */
+static uint32_t silence_ms(const turn_t *turn, const sb_step_state_t *st)
+{
+    int64_t waited_ms = (turn->now_us - st->since_us) / US_PER_MS;
+    if (waited_ms < 0)
+        return 0;
+    return waited_ms < SILENCE_MS_MAX ? (uint32_t)waited_ms : SILENCE_MS_MAX;
 }
 
 static void retry_later(turn_t *turn, int step, trouble_t why)
@@ -87,6 +100,8 @@ static void retry_later(turn_t *turn, int step, trouble_t why)
     uint32_t delay_ms = sb_retry_delay_ms(&policy, tries, turn->input->random);
     if (why.attention && delay_ms < ATTENTION_DELAY_MS)
         delay_ms = ATTENTION_DELAY_MS;
+    if (why.silence && endless && tries >= SB_UNDO_ATTENTION && delay_ms < silence_ms(turn, st))
+        delay_ms = silence_ms(turn, st);
     event.wake_us = turn->now_us + (int64_t)delay_ms * US_PER_MS;
     event.error = why.error;
     event.error_class = why.error_class;
@@ -152,7 +167,7 @@ static void on_success(turn_t *turn, int step)
 static void on_refusal(turn_t *turn, int step)
 {
     sb_slice_t error = turn->input->error;
-    trouble_t why = {error, turn->input->error_class, false};
+    trouble_t why = {.error = error, .error_class = turn->input->error_class};
     if (turn->state->step[step].status == SB_STEP_COMPENSATING) {
         retry_later(turn, step, why); /* there is no way further back: try again, in sight of an operator */
         call_for_attention(turn, step, error);
@@ -182,7 +197,7 @@ static void on_answer(turn_t *turn, int step)
         break;
     case SB_OUTCOME_ERROR:
         if (of_last && !st->waiting)
-            try_ended(turn, step, (trouble_t){in->error, in->error_class, in->attention});
+            try_ended(turn, step, (trouble_t){in->error, in->error_class, in->attention, false});
         break;
     case SB_OUTCOME_PENDING:
         if (of_last && !st->waiting)
@@ -262,7 +277,7 @@ static void on_timer(turn_t *turn)
     for (int i = 0; i < definition->step_count; i++) {
         const sb_step_state_t *st = &turn->state->step[i];
         if (sb_step_is_out(st) && turn->now_us >= st->wake_us)
-            try_ended(turn, i, (trouble_t){SB_SLICE("no answer in time"), SB_CLASS_NONE, false});
+            try_ended(turn, i, (trouble_t){.error = SB_SLICE("no answer in time"), .silence = true});
     }
 }
 
@@ -508,9 +523,7 @@ static void drive(turn_t *turn)
     if (state->status == SB_SAGA_COMPENSATING) {
         for (int i = 0; i < definition->step_count; i++) {
             if (state->step[i].status == SB_STEP_DISPATCHED && state->step[i].waiting)
-                give_up(
-                    turn, i,
-                    (trouble_t){SB_SLICE("the saga turned back between two tries"), SB_CLASS_NONE, false});
+                give_up(turn, i, (trouble_t){.error = SB_SLICE("the saga turned back between two tries")});
         }
         if (!sb_state_any_open(definition, state) && sb_state_next_undo(definition, state) < 0)
             end_the_way_back(turn);

@@ -377,11 +377,15 @@ static void an_undo_is_tried_for_ever_in_sight(void **state)
     timer(101, "step.retried a undo 1.5 at 121 > 121");
     assert_false(play.state.attention);
     timer(121, " > undo a 1.5 unknown > 131");
-    timer(131, "step.retried a undo 1.6 at 151, attention a undo > 151");
+    timer(131, "step.retried a undo 1.6 at 252, attention a undo > 252"); /* as long again as it has waited */
     assert_true(play.state.attention);
-    timer(151, " > undo a 1.6 unknown > 161");
-    timer(161, "step.retried a undo 1.7 at 181 > 181"); /* it calls once */
-    undone(170, 0, "step.compensated a, compensated");
+    timer(252, " > undo a 1.6 unknown > 262");
+    timer(262, "step.retried a undo 1.7 at 514 > 514"); /* it calls once */
+    verb(300, SB_SAGA_IN_RETRY, 0, "step.retried a undo 1.7 at 300 > undo a 1.7 unknown > 310");
+    not_undone(301, 0, "step.retried a undo 1.8 at 321 > 321"); /* an answer: by the policy */
+    timer(321, " > undo a 1.8 unknown > 331");
+    timer(1000010, "step.retried a undo 1.9 at 1300010 > 1300010");
+    undone(1000020, 0, "step.compensated a, compensated");
     assert_false(play.state.attention);
 }
 
