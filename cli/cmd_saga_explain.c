@@ -49,7 +49,7 @@ static void add_wait(sb_buf_t *out, const json_t *wait)
         sb_buf_printf(out, " of %lld", (long long)json_integer_value(most));
     sb_buf_printf(out, ", since %s", text_of(wait, "since"));
     if (*until)
-        sb_buf_printf(out, ", %s %s", strcmp(what, "answer") == 0 ? "given up at" : "due at", until);
+        sb_buf_printf(out, ", %s %s", strcmp(what, "answer") == 0 ? "waited for until" : "due at", until);
     if (json_is_true(json_object_get(wait, "attention")))
         sb_buf_add_text(out, " [attention]");
 }

@@ -48,13 +48,26 @@ static void write_tries(sb_buf_t *out, const sb_story_t *story, int index, sb_di
         sb_render_int(out, "attempts_max", step->retry.attempts_max);
 }
 
-static void write_wait(sb_buf_t *out, const sb_story_t *story, int index)
+/* Until when it waits, as far as the events say: absent (0) while it is paused, and when that time is over,
+ * for its clock was started anew then (it still works, it waits for its turn, another instance sent it). */
+static int64_t waits_until(const sb_story_t *story, int index, bool is_out, int64_t now_us)
 {
     const sb_step_state_t *st = &story->state.step[index];
+    int64_t until_us = st->wake_us;
+    if (is_out && st->waiting)
+        until_us += (int64_t)story->definition->step[index].timeout_ms * 1000;
+    return story->state.paused || until_us <= now_us ? 0 : until_us;
+}
+
+static void write_wait(sb_buf_t *out, const sb_story_t *story, int index, int64_t now_us)
+{
+    const sb_step_state_t *st = &story->state.step[index];
+    /* That a try went out when its time had come is no event. */
+    bool is_out = !st->waiting || (!story->state.paused && st->wake_us <= now_us);
     sb_direction_t direction = st->status == SB_STEP_COMPENSATING ? SB_COMPENSATE : SB_FORWARD;
     bool child = story->definition->step[index].child != NULL;
     const char *what = st->status == SB_STEP_FAILED ? "operator"
-                       : st->waiting                ? "next_try"
+                       : !is_out                    ? "next_try"
                        : child                      ? "saga"
                                                     : "answer";
     sb_render_open(out, NULL, '{');
@@ -64,7 +77,7 @@ static void write_wait(sb_buf_t *out, const sb_story_t *story, int index)
         write_tries(out, story, index, direction);
     sb_render_time(out, "since", st->since_us);
     if (st->status != SB_STEP_FAILED && !child) /* a child's times are its own */
-        sb_render_time(out, "until", st->wake_us);
+        sb_render_time(out, "until", waits_until(story, index, is_out, now_us));
     sb_render_bool(out, "attention", st->attention);
     sb_render_close(out, '}');
 }
@@ -77,7 +90,7 @@ static bool is_waited_for(const sb_saga_state_t *state, int index)
            (st->status == SB_STEP_FAILED && state->past_pivot);
 }
 
-static void write_waits(sb_buf_t *out, const sb_story_t *story)
+static void write_waits(sb_buf_t *out, const sb_story_t *story, int64_t now_us)
 {
     sb_render_open(out, "waits_for", '[');
     if (!sb_saga_is_over(&story->state)) {
@@ -88,7 +101,7 @@ static void write_waits(sb_buf_t *out, const sb_story_t *story)
         }
         for (int i = 0; i < story->definition->step_count; i++)
             if (is_waited_for(&story->state, i))
-                write_wait(out, story, i);
+                write_wait(out, story, i, now_us);
     }
     sb_render_close(out, ']');
 }
@@ -155,7 +168,7 @@ static void write_explanation(sb_buf_t *out, const sb_story_t *story, int64_t no
     sb_render_bool(out, "past_pivot", story->state.past_pivot);
     if (story->state.rewind_to >= 0)
         sb_render_text(out, "rewinding_to", sb_slice(story->definition->step[story->state.rewind_to].name));
-    write_waits(out, story);
+    write_waits(out, story, now_us);
     write_error(out, story);
     sb_forecast_success(story->definition, &story->state, now_us, &forecast);
     write_forecast(out, "if_all_goes_well", story, &forecast);
