@@ -365,11 +365,11 @@ static const char *cannot_rewind(const turn_t *turn, int step, int end)
         return "it is paused: resume it first";
     if (state->status == SB_SAGA_STARTED && !sb_state_can_turn(turn->definition, state))
         return "its pivot is done or under way: there is no way back";
-    for (int i = 0; i < step; i++)
-        if (!sb_step_is_done(&state->step[i]))
-            return "a step before that one was undone, or is not done yet: go back to that";
     for (int i = step; i < end; i++)
         begun = begun || state->step[i].status != SB_STEP_PENDING;
+    for (int i = 0; begun && i < step; i++)
+        if (!sb_step_is_done(&state->step[i]))
+            return "a step before that one was undone, or is not done yet: go back to that";
     return begun ? NULL : "it has not come to that step yet";
 }
 

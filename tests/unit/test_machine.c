@@ -787,8 +787,7 @@ static void there_is_no_way_back_over_the_pivot(void **state)
     begin(3);
     make_pivot(1);
     start(0, "started > do a 1.1 > 10");
-    rewind_to(1, 1, false,
-              "refused: a step before that one was undone, or is not done yet: go back to that > 10");
+    rewind_to(1, 1, false, "refused: it has not come to that step yet > 10");
     rewind_to(1, 7, false, "refused: there is no such step to go back to > 10");
     done(1, 0, "step.completed a > do b 1.1 > 11");
     rewind_to(2, 0, false, "refused: its pivot is done or under way: there is no way back > 11");
