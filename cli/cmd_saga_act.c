@@ -286,11 +286,11 @@ static void print_many(sb_cli_t *cli, const tally_t *tally)
         sb_output_json(&cli->out, tally->answer);
     else
         sb_output_items(&cli->out, items, columns);
-    if (json_is_true(json_object_get(tally->answer, "dry_run")))
+    if (tally->matched == 0)
+        sb_cli_note(cli, "no open saga is like that");
+    else if (json_is_true(json_object_get(tally->answer, "dry_run")))
         sb_cli_note(cli, "%s would be taken by %d and refused by %d; nothing was done", verb,
                     (int)tally->matched - refused, refused);
-    else if (tally->matched == 0)
-        sb_cli_note(cli, "no open saga is like that");
     else
         sb_cli_note(cli, "%s is on its way to %d; sagabus audit list --act %s says what came of %s", verb,
                     (int)tally->matched, tally->act_count == 1 ? sb_buf_text(&tally->acts) : "NUMBER",

@@ -55,6 +55,21 @@ static sb_code_t refuse_unknown(const sb_member_t *list, const char *pointer, sb
                       known);
 }
 
+static sb_code_t refuse_kind(const sb_member_t *member, const char *pointer, sb_error_t *err)
+{
+    static const struct {
+        char letter;
+        const char *name;
+    } kinds[] = {
+        {'s', "a string"}, {'n', "a number"}, {'b', "true or false"}, {'o', "an object"}, {'a', "an array"}};
+    char wanted[64] = "";
+    for (size_t i = 0, at = 0; i < sizeof kinds / sizeof kinds[0] && at < sizeof wanted; i++)
+        if (strchr(member->kinds, kinds[i].letter))
+            at += (size_t)snprintf(wanted + at, sizeof wanted - at, "%s%s", at ? " or " : "", kinds[i].name);
+    return sb_fail_at(err, SB_INVALID, pointer, "member %s has the wrong JSON type: it must be %s",
+                      member->name, wanted);
+}
+
 static sb_code_t take_member(sb_member_t *list, sb_slice_t name, const sb_scan_value_t *value,
                              sb_error_t *err)
 {
@@ -70,7 +85,7 @@ static sb_code_t take_member(sb_member_t *list, sb_slice_t name, const sb_scan_v
     if (value->kind == SB_SCAN_NULL && list[i].kinds[0] != '*')
         return SB_OK; /* as if it were not there */
     if (list[i].kinds[0] != '*' && !strchr(list[i].kinds, kind_letter(value->kind)))
-        return sb_fail_at(err, SB_INVALID, pointer, "member %s has the wrong JSON type", list[i].name);
+        return refuse_kind(&list[i], pointer, err);
     list[i].value = *value;
     return SB_OK;
 }

@@ -44,6 +44,15 @@ static void number(sb_buf_t *out, const char *name, uint64_t value)
     sb_buf_printf(out, ",\"%s\":%llu", name, (unsigned long long)value);
 }
 
+/* One that is only known for what has limits. */
+static void count(sb_buf_t *out, const char *name, const sb_participant_state_t *s, uint64_t value)
+{
+    if (s->counted)
+        number(out, name, value);
+    else
+        sb_buf_printf(out, ",\"%s\":null", name);
+}
+
 static void text(sb_buf_t *out, const char *name, const char *value)
 {
     sb_buf_printf(out, ",\"%s\":", name);
@@ -63,12 +72,12 @@ static void write_one(sb_buf_t *out, const sb_participant_state_t *s)
     text(out, "breaker", s->breaker);
     number(out, "breaker_opened", s->breaker_opened);
     number(out, "retry_in_ms", (uint64_t)s->retry_in_ms);
-    number(out, "waiting", s->waiting);
-    number(out, "out", s->out);
+    count(out, "waiting", s, s->waiting);
+    count(out, "out", s, s->out);
     number(out, "concurrency", s->concurrency);
     number(out, "rate", s->rate);
     number(out, "sent", s->sent);
-    number(out, "repeats", s->repeats);
+    count(out, "repeats", s, s->repeats);
     number(out, "succeeded", s->succeeded);
     number(out, "refused", s->refused);
     number(out, "errors", s->errors);

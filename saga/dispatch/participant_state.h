@@ -14,12 +14,13 @@
 typedef struct sb_participant_state {
     char name[SB_PARTICIPANT_NAME_MAX + 1];
     bool http;           /* else on Kafka */
+    bool counted;        /* false: on Kafka and without limits: nobody knows waiting, out and repeats */
     char url[200];       /* without what could be secret in it; "" on Kafka */
     const char *breaker; /* "closed", "open", "half-open"; NULL: it has none */
     uint64_t breaker_opened;
     int64_t retry_in_ms;        /* nothing goes out before, by breaker or Retry-After; 0: it may */
     uint32_t waiting;           /* commands that wait for their turn, or to ask again */
-    uint32_t out;               /* that are out; of those without limits over Kafka nobody keeps count: 0 */
+    uint32_t out;               /* that are out */
     uint32_t concurrency, rate; /* 0: no limit */
     uint64_t sent, repeats;
     uint64_t succeeded, refused, errors, pending; /* answers */

@@ -38,6 +38,7 @@ static sb_code_t add_participant(sb_participants_t *p, const char *name, partici
     sb_retry_budget_init(&one->budget, s->retry_percent, 10, 0, now);
     (void)snprintf(one->state.name, sizeof one->state.name, "%s", name);
     one->state.http = one->http;
+    one->state.counted = one->guarded;
     one->state.concurrency = s->concurrency;
     one->state.rate = s->rate;
     sb_http_show_url(s->url, one->state.url, sizeof one->state.url);

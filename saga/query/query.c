@@ -140,7 +140,9 @@ static sb_code_t set_time(const char *name, sb_slice_t value, int64_t *out, sb_e
 {
     return sb_time_parse(value, out)
                ? SB_OK
-               : sb_fail(err, SB_INVALID, "%s=%.*s: a time in RFC 3339 is wanted", name, SB_SLICE_ARG(value));
+               : sb_fail(err, SB_INVALID,
+                         "%s=%.*s: a time in RFC 3339 is wanted, such as 2026-01-31T08:30:00Z", name,
+                         SB_SLICE_ARG(value));
 }
 
 sb_code_t sb_saga_filter_set(sb_saga_filter_t *filter, const char *name, sb_slice_t value, sb_error_t *err)
