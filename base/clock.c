@@ -136,11 +136,14 @@ static bool take_digits(sb_slice_t *at, int count, int *out)
 
 static bool take_char(sb_slice_t *at, const char *any_of)
 {
-    if (at->len == 0 || at->ptr[0] == '\0' || !strchr(any_of, at->ptr[0]))
-        return false;
-    at->ptr++;
-    at->len--;
-    return true;
+    for (; at->len > 0 && *any_of; any_of++) {
+        if (at->ptr[0] != *any_of)
+            continue;
+        at->ptr++;
+        at->len--;
+        return true;
+    }
+    return false;
 }
 
 static bool take_fraction(sb_slice_t *at, int *us)

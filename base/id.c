@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sagabus/id.h"
 
-#include "base/hex.h"
-
 #include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
@@ -118,24 +116,29 @@ char *sb_uuid_format(const sb_uuid_t *id, char text[SB_UUID_TEXT])
     return text;
 }
 
+/* Without a branch a digit: every record that is read has one. */
 bool sb_uuid_parse(const char *text, size_t length, sb_uuid_t *out)
 {
-    if (length != SB_UUID_TEXT - 1)
+    enum { DIGIT = 0x80 };
+    static const uint8_t digit[256] = {
+        ['0'] = DIGIT,      ['1'] = DIGIT + 1,  ['2'] = DIGIT + 2,  ['3'] = DIGIT + 3,  ['4'] = DIGIT + 4,
+        ['5'] = DIGIT + 5,  ['6'] = DIGIT + 6,  ['7'] = DIGIT + 7,  ['8'] = DIGIT + 8,  ['9'] = DIGIT + 9,
+        ['a'] = DIGIT + 10, ['b'] = DIGIT + 11, ['c'] = DIGIT + 12, ['d'] = DIGIT + 13, ['e'] = DIGIT + 14,
+        ['f'] = DIGIT + 15, ['A'] = DIGIT + 10, ['B'] = DIGIT + 11, ['C'] = DIGIT + 12, ['D'] = DIGIT + 13,
+        ['E'] = DIGIT + 14, ['F'] = DIGIT + 15};
+    static const uint8_t place[16] = {0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34};
+    if (length != SB_UUID_TEXT - 1 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-')
         return false;
     sb_uuid_t id;
-    size_t at = 0;
+    uint8_t all = DIGIT;
     for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) {
-            if (text[at++] != '-')
-                return false;
-        }
-        int high = sb_hex_value(text[at]);
-        int low = sb_hex_value(text[at + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        id.byte[i] = (uint8_t)(high << 4 | low);
-        at += 2;
+        uint8_t high = digit[(uint8_t)text[place[i]]];
+        uint8_t low = digit[(uint8_t)text[place[i] + 1]];
+        all &= high & low;
+        id.byte[i] = (uint8_t)((high & 0xf) << 4 | (low & 0xf));
     }
+    if (all != DIGIT)
+        return false;
     *out = id;
     return true;
 }

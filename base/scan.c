@@ -83,9 +83,21 @@ size_t sb_utf8_length(const char *text, size_t left)
     return (unsigned char)*text < 0x80 ? 1 : utf8_length(text, text + left);
 }
 
+/* Whether the eight bytes are ASCII without a zero: most text is, and is passed over quickly. */
+static bool is_plain(const char *at)
+{
+    static const uint64_t highs = UINT64_C(0x8080808080808080);
+    static const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t bytes;
+    memcpy(&bytes, at, sizeof bytes);
+    return ((bytes | (bytes - ones)) & highs) == 0;
+}
+
 bool sb_utf8_ok(sb_slice_t text)
 {
     size_t at = 0;
+    while (text.len - at >= sizeof(uint64_t) && is_plain(text.ptr + at))
+        at += sizeof(uint64_t);
     for (size_t n = 1; n > 0 && at < text.len; at += n)
         n = text.ptr[at] ? sb_utf8_length(text.ptr + at, text.len - at) : 0;
     return at == text.len;

@@ -525,7 +525,8 @@ sb_code_t sb_consumer_next(sb_consumer_t *consumer, int timeout_ms, rd_kafka_mes
     if (code != SB_OK)
         return code;
     assign_again(consumer);
-    look_for_orphans(consumer);
+    if (timeout_ms > 0) /* not before each of those that wait */
+        look_for_orphans(consumer);
     rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, timeout_ms);
     if (!message) {
         code = act_on_rebalance(consumer, err);

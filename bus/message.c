@@ -191,32 +191,60 @@ typedef struct fields {
     sb_slice_t at[FIELDS];
 } fields_t;
 
+/* By length: a name is compared with those of its length alone. */
+#define KNOWN_NAME 20
+static const struct known {
+    char name[KNOWN_NAME];
+    uint8_t length;
+    uint8_t field;
+} known[FIELDS] = {{"id", 2, OUTBOX_ID},
+                   {"ce_id", 5, ID},
+                   {SB_POSITION_HEADER, sizeof SB_POSITION_HEADER - 1, POSITION},
+                   {"ce_type", 7, TYPE},
+                   {"ce_time", 7, TIME},
+                   {"ce_source", 9, SOURCE},
+                   {"eventType", 9, OUTBOX_TYPE},
+                   {"ce_subject", 10, SUBJECT},
+                   {"traceparent", 11, TRACE},
+                   {"content-type", 12, CONTENT},
+                   {"ce_dataschema", 13, SCHEMA},
+                   {"ce_specversion", 14, SPEC},
+                   {"ce_causationid", 14, CAUSATION},
+                   {"ce_traceparent", 14, CE_TRACE},
+                   {"ce_partitionkey", 15, PARTITION_KEY},
+                   {"ce_correlationid", 16, CORRELATION}};
+
+static bool is_known(const char *name)
+{
+    return (uintptr_t)name - (uintptr_t)known < sizeof known;
+}
+
+static const struct known *find_known(const char *name)
+{
+    if (is_known(name))
+        return &known[((uintptr_t)name - (uintptr_t)known) / sizeof *known];
+    size_t length = strlen(name);
+    for (size_t i = 0; i < FIELDS && known[i].length <= length; i++)
+        if (known[i].length == length && memcmp(known[i].name, name, length) == 0)
+            return &known[i];
+    return NULL;
+}
+
+const char *sb_message_known_name(const char *name)
+{
+    const struct known *found = find_known(name);
+    return found ? found->name : NULL;
+}
+
+bool sb_message_is_known_name(const char *name)
+{
+    return is_known(name);
+}
+
 static field_t field_of(const char *name)
 {
-    static const struct {
-        const char *name;
-        field_t field;
-    } known[] = {{"ce_id", ID},
-                 {"ce_type", TYPE},
-                 {"ce_source", SOURCE},
-                 {"ce_subject", SUBJECT},
-                 {"ce_time", TIME},
-                 {"ce_dataschema", SCHEMA},
-                 {"ce_specversion", SPEC},
-                 {"ce_correlationid", CORRELATION},
-                 {"ce_causationid", CAUSATION},
-                 {"ce_partitionkey", PARTITION_KEY},
-                 {"ce_traceparent", CE_TRACE},
-                 {"traceparent", TRACE},
-                 {"content-type", CONTENT},
-                 {SB_POSITION_HEADER, POSITION},
-                 {"id", OUTBOX_ID},
-                 {"eventType", OUTBOX_TYPE}};
-    bool attribute = name[0] == 'c' && name[1] == 'e' && name[2] == '_';
-    for (size_t i = attribute ? 0 : TRACE; i < (attribute ? (size_t)TRACE : FIELDS); i++)
-        if (known[i].name[attribute ? 3 : 0] == name[attribute ? 3 : 0] && strcmp(known[i].name, name) == 0)
-            return known[i].field;
-    return FIELDS;
+    const struct known *found = find_known(name);
+    return found ? (field_t)found->field : FIELDS;
 }
 
 /* The last one of a name counts. */

@@ -41,6 +41,11 @@ SB_MUST_CHECK sb_code_t sb_message_encode_structured(const sb_event_t *event, co
 /* The record key of an event: its partition key, else its subject. */
 sb_slice_t sb_message_key(const sb_event_t *event);
 
+/* Names of headers that are read have one static copy, which is not searched for again: sb_message_decode is
+ * quick with it, and it need not be copied. NULL: the name is none of them. */
+const char *sb_message_known_name(const char *name);
+bool sb_message_is_known_name(const char *name); /* it is that copy itself */
+
 typedef struct sb_message_info {
     sb_slice_t id;           /* as given; event.id is its UUID, or one made from source and id (version 5) */
     sb_slice_t data_schema;  /* as given; event.schema_version is 0 when it is not <type>.v<n> */

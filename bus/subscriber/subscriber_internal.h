@@ -245,8 +245,9 @@ void sb_slot_add_all(sb_sub_t *sub, sb_entry_t *const *round, size_t count);
 void sb_slot_done(sb_sub_t *sub, sb_entry_t *const *entries, size_t count);
 /* Gives up an entry of a slot that is gone, or at the end: the mark never passes it. */
 void sb_slot_forget(sb_entry_t *entry);
-/* Into the lane's transaction: false when the slot is gone. And out of it again, not done. */
-bool sb_slot_enter(const sb_lane_t *lane, sb_entry_t *entry);
+/* Into the lane's transaction: the lane is the holder of those whose slot is not gone. And out of it again,
+ * not done. */
+void sb_slot_enter(const sb_lane_t *lane, sb_entry_t *const *entries, size_t count);
 void sb_slot_leave(sb_sub_t *sub, sb_entry_t *const *entries, size_t count);
 /* Where the slot stands when what the lane holds is done; lock. */
 sb_inbox_mark_t sb_slot_would_be(const sb_slot_t *slot, const sb_lane_t *lane);

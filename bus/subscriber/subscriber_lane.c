@@ -251,9 +251,12 @@ static void wait_out(sb_lane_t *lane, const sb_error_t *why)
 static size_t enter(sb_lane_t *lane, sb_entry_t **entries, size_t count)
 {
     size_t n = 0;
+    bool stop = stopping(lane);
+    if (!stop)
+        sb_slot_enter(lane, entries, count);
     for (size_t i = 0; i < count; i++) {
         sb_entry_t *entry = entries[i];
-        if (stopping(lane) || !sb_slot_enter(lane, entry)) {
+        if (stop || !entry->holder) {
             go_on(entry);
             sb_slot_forget(entry);
         } else if (lane->waiting_count > 0 && put_behind(lane, entry)) {

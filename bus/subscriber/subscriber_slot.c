@@ -48,11 +48,17 @@ sb_fetched_t *sb_fetched_new(sb_subscriber_t *pool)
     return fetched;
 }
 
+/* Of the copy of a header's name: of those that everyone has there is one already. */
+static size_t length_of(const char *name)
+{
+    return sb_message_is_known_name(name) ? 0 : strlen(name) + 1;
+}
+
 static size_t size_of(const sb_message_t *message)
 {
     size_t size = strlen(message->topic) + 1 + message->key.len + message->value.len;
     for (size_t i = 0; i < message->header_count; i++)
-        size += strlen(message->headers[i].name) + 1 + message->headers[i].value.len;
+        size += length_of(message->headers[i].name) + message->headers[i].value.len;
     return size;
 }
 
@@ -89,7 +95,8 @@ void sb_fetched_take(sb_fetched_t *fetched, rd_kafka_message_t *record)
     char *at = fetched->own;
     message->topic = put_text(&at, message->topic);
     for (size_t i = 0; i < message->header_count; i++) {
-        message->headers[i].name = put_text(&at, message->headers[i].name);
+        if (!sb_message_is_known_name(message->headers[i].name))
+            message->headers[i].name = put_text(&at, message->headers[i].name);
         put_slice(&at, &message->headers[i].value);
     }
     put_slice(&at, &message->key);
@@ -358,17 +365,16 @@ bool sb_slot_drain(sb_slot_t *slot, int64_t until_us)
 
 /* ---- the lanes' side ---- */
 
-bool sb_slot_enter(const sb_lane_t *lane, sb_entry_t *entry)
+void sb_slot_enter(const sb_lane_t *lane, sb_entry_t *const *entries, size_t count)
 {
-    sb_sub_t *sub = entry->slot->sub;
-    (void)pthread_mutex_lock(&sub->lock);
-    bool ours = !atomic_load(&entry->slot->gone);
-    if (ours) {
-        entry->slot->in_hand++;
-        entry->holder = lane;
+    (void)pthread_mutex_lock(&lane->sub->lock);
+    for (size_t i = 0; i < count; i++) {
+        sb_slot_t *slot = entries[i]->slot;
+        bool ours = !atomic_load(&slot->gone);
+        slot->in_hand += ours;
+        entries[i]->holder = ours ? lane : NULL;
     }
-    (void)pthread_mutex_unlock(&sub->lock);
-    return ours;
+    (void)pthread_mutex_unlock(&lane->sub->lock);
 }
 
 /* Lock: held. */

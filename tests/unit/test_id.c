@@ -99,6 +99,17 @@ static void parses_exactly_its_form(void **state)
         "2ed6657d-e927-568b-95e1-2665a8aea6ag", "{ed6657d-e927-568b-95e1-2665a8aea6a}"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_false(sb_uuid_parse(bad[i], strlen(bad[i]), &id));
+    for (size_t at = 0; at < 36; at++) {
+        for (int byte = 0; byte < 256; byte++) {
+            char near[] = "2ed6657d-e927-568b-95e1-2665a8aea6a2";
+            sb_uuid_t parsed;
+            bool digit =
+                (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'f') || (byte >= 'A' && byte <= 'F');
+            bool right = near[at] == '-' ? byte == '-' : digit;
+            near[at] = (char)byte;
+            assert_true(sb_uuid_parse(near, 36, &parsed) == right);
+        }
+    }
     assert_true(sb_uuid_equal(&id, &same));
     sb_uuid_t nil = SB_UUID_NIL;
     assert_true(sb_uuid_is_nil(&nil));

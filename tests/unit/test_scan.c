@@ -360,6 +360,20 @@ static void text_that_postgresql_can_hold(void **state)
         assert_false(sb_utf8_ok(sb_slice(bad[i])));
     assert_false(sb_utf8_ok((sb_slice_t){"a\0b", 3}));
     assert_true(sb_utf8_ok(SB_SLICE_NONE));
+    for (size_t at = 0; at < 20; at++) { /* wherever it stands */
+        static const char spoiling[] = {'\0', '\x80', '\xff', '\xc3'};
+        char text[] = "aaaaaaaaaaaaaaaaaaaa";
+        for (size_t i = 0; i < sizeof spoiling; i++) {
+            text[at] = spoiling[i];
+            assert_false(sb_utf8_ok((sb_slice_t){text, 20}));
+        }
+        text[at] = '\x01';
+        assert_true(sb_utf8_ok((sb_slice_t){text, 20}));
+        text[at] = '\x7f';
+        assert_true(sb_utf8_ok((sb_slice_t){text, 20}));
+        memcpy(&text[at < 19 ? at : 18], "\xc3\xa9", 2);
+        assert_true(sb_utf8_ok((sb_slice_t){text, 20}));
+    }
 }
 
 int main(void)
