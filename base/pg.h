@@ -161,7 +161,7 @@ void sb_pg_rollback(sb_pg_t *pg); /* best effort */
 
 /* ---- a batch: several prepared statements, one round trip, one implicit transaction ---- */
 
-#define SB_PG_BATCH_MAX 16
+#define SB_PG_BATCH_MAX 20
 
 typedef struct sb_pg_batch {
     int count;

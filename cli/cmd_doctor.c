@@ -8,6 +8,7 @@
 #include "cli/registry.h"
 #include "cli/remote.h"
 #include "events/store/durable.h"
+#include "events/tally.h"
 #include "migrations/list.h"
 #include "saga/topology.h"
 
@@ -148,6 +149,30 @@ static void check_withheld(report_t *r, sb_pg_t *pg)
     sb_pg_result_free(result);
 }
 
+/* Whether the relay and each view took in what the store has, as the keeper compared it last. */
+static void check_complete(report_t *r, sb_pg_t *pg)
+{
+    sb_pg_result_t *rows = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_tally_state(pg, &rows, &err) != SB_OK)
+        say(r, VERDICT_WARN, "complete", "%s", err.message);
+    for (int i = 0; i < sb_pg_rows(rows); i++) {
+        long long ranges = sb_pg_get_int(rows, i, 4);
+        if (ranges > 0)
+            say(r, VERDICT_FAIL, "complete",
+                "%s took in %lld events of seq %lld to %lld, the store has %lld (%lld such ranges): sagabus "
+                "store gaps",
+                sb_pg_get_text(rows, i, 0), (long long)sb_pg_get_int(rows, i, 8),
+                (long long)sb_pg_get_int(rows, i, 5), (long long)sb_pg_get_int(rows, i, 6),
+                (long long)sb_pg_get_int(rows, i, 7), ranges);
+        else
+            say(r, VERDICT_OK, "complete", "%s took in every event up to seq %lld; it is at %lld",
+                sb_pg_get_text(rows, i, 0), (long long)sb_pg_get_int(rows, i, 3),
+                (long long)sb_pg_get_int(rows, i, 2));
+    }
+    sb_pg_result_free(rows);
+}
+
 /* Settings of each endpoint as this machine has them, and what the database says of each subscription. */
 static void check_push_one(report_t *r, const json_t *item)
 {
@@ -207,6 +232,7 @@ static void check_postgres(report_t *r)
         say(r, VERDICT_OK, "schema", "%s is what this binary needs", SB_SCHEMA);
         check_appenders(r, pg);
         check_withheld(r, pg);
+        check_complete(r, pg);
         check_push(r, pg);
     } else {
         say(r, VERDICT_FAIL, "schema", "%s", err.message);

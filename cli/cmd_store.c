@@ -1,11 +1,16 @@
-/* store detach: in this process, against PostgreSQL, as the owner.
+/* store detach and store gaps: in this process, against PostgreSQL.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "cli/commands.h"
 #include "events/store/detach.h"
+#include "events/tally.h"
 #include "migrations/list.h"
 
 #include <inttypes.h>
+#include <unistd.h>
+
+#define GAPS_DEFAULT 100
 
 static sb_code_t read_class(const sb_cli_t *cli, sb_event_class_t *out, sb_error_t *err)
 {
@@ -74,5 +79,72 @@ sb_code_t sb_cmd_store_detach(sb_cli_t *cli, sb_error_t *err)
                          "and no view can be rebuilt from the beginning.");
     else if (done)
         sb_cli_note(cli, "the tables are still there: archive or drop them");
+    return code;
+}
+
+/* ---- store gaps ---- */
+
+static json_t *gap_json(const sb_pg_result_t *rows, int row)
+{
+    char found[SB_TIME_TEXT], accepted[SB_TIME_TEXT];
+    bool open = sb_pg_is_null(rows, row, 6);
+    int64_t events = sb_pg_get_int(rows, row, 3), taken = sb_pg_get_int(rows, row, 4);
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:s?, s:s?, s:s?}", "reader",
+                     sb_pg_get_text(rows, row, 0), "from", (json_int_t)sb_pg_get_int(rows, row, 1), "to",
+                     (json_int_t)sb_pg_get_int(rows, row, 2), "events", (json_int_t)events, "taken",
+                     (json_int_t)taken, "found_at", sb_time_format(sb_pg_get_time(rows, row, 5), found),
+                     "accepted_at", open ? NULL : sb_time_format(sb_pg_get_time(rows, row, 6), accepted),
+                     "accepted_by", open ? NULL : sb_pg_get_text(rows, row, 7), "reason",
+                     open ? NULL : sb_pg_get_text(rows, row, 8));
+}
+
+static sb_code_t list_gaps(sb_cli_t *cli, sb_pg_t *pg, sb_error_t *err)
+{
+    static const sb_column_t columns[] = {
+        {"READER", "/reader"}, {"FROM", "/from"},      {"TO", "/to"},           {"EVENTS", "/events"},
+        {"TAKEN", "/taken"},   {"FOUND", "/found_at"}, {"ACCEPTED", "/reason"}, {NULL, NULL}};
+    sb_pg_result_t *rows = NULL;
+    int64_t limit = 0;
+    sb_code_t code = sb_cli_option_int(cli, "limit", 1, 10000, GAPS_DEFAULT, &limit, err);
+    if (code == SB_OK)
+        code = sb_tally_gaps(pg, limit, &rows, err);
+    json_t *items = json_array();
+    for (int row = 0; code == SB_OK && row < sb_pg_rows(rows); row++)
+        (void)json_array_append_new(items, gap_json(rows, row));
+    if (code == SB_OK)
+        sb_output_items(&cli->out, items, columns);
+    json_decref(items);
+    sb_pg_result_free(rows);
+    return code;
+}
+
+static sb_code_t accept_gaps(const sb_cli_t *cli, sb_pg_t *pg, sb_error_t *err)
+{
+    char by[96];
+    char host[64] = "";
+    int64_t count = 0;
+    (void)gethostname(host, sizeof host - 1);
+    (void)snprintf(by, sizeof by, "cli@%s:%d", host, (int)getpid());
+    sb_code_t code = sb_tally_accept(pg, cli->argument_count > 0 ? cli->argument[0] : NULL, by,
+                                     sb_cli_option(cli, "reason"), &count, err);
+    if (code == SB_OK)
+        sb_cli_note(cli, "%lld ranges are accepted", (long long)count);
+    return code;
+}
+
+sb_code_t sb_cmd_store_gaps(sb_cli_t *cli, sb_error_t *err)
+{
+    sb_pg_t *pg = NULL;
+    bool accepts = sb_cli_option(cli, "accept") != NULL;
+    if (accepts && !sb_cli_option(cli, "reason"))
+        return sb_fail(err, SB_INVALID, "store gaps --accept needs a --reason");
+    if (!accepts && cli->argument_count > 0)
+        return sb_fail(err, SB_INVALID, "READER goes with --accept");
+    sb_code_t code = sb_cli_pg(cli, false, &pg, err);
+    if (code == SB_OK)
+        code = sb_migrate_check(pg, SB_SCHEMA, sb_migrations, err);
+    if (code == SB_OK)
+        code = accepts ? accept_gaps(cli, pg, err) : list_gaps(cli, pg, err);
+    sb_pg_close(&pg);
     return code;
 }

@@ -15,6 +15,7 @@ const sb_migration_t sb_migrations[] = {
     {"0008_relay", sb_sql_0008_relay},
     {"0009_push", sb_sql_0009_push},
     {"0010_dead_letter", sb_sql_0003_dead_letter}, /* the tables that a service has, too */
+    {"0011_tally", sb_sql_0011_tally},
     {NULL, NULL},
 };
 /* clang-format on */

@@ -114,6 +114,10 @@ static void write_sequencer(const sb_engine_t *engine, sb_buf_t *out)
     }
     gauge(out, "sagabus_sealed_seq", "Up to here history is sealed; 0: another instance seals.",
           (double)s.sealed_seq);
+    gauge(out, "sagabus_gap_ranges",
+          "Ranges of seq that the relay or a view took in otherwise than the store.", (double)s.gap_ranges);
+    gauge(out, "sagabus_complete_seq", "Compared up to here; 0: another instance compares.",
+          (double)s.complete_seq);
 }
 
 static void write_relay(const sb_engine_t *engine, sb_buf_t *out)

@@ -19,6 +19,7 @@
 #include "bus/relay/relay_rebuild.h"
 #include "bus/relay/relay_tail.h"
 #include "bus_sql.h"
+#include "events/saga_types.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -28,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROLE           "relay"
 #define SAVE_EVERY_US  100000  /* the cursor: what a crash sends again */
 #define BEAT_EVERY_US  2000000 /* and at least so often, which renews the beat */
 #define FAST_POLL_US   10000   /* of the safe sequence number, while another process moves it */
@@ -147,23 +149,21 @@ static void fill_notes(notes_t *notes, const sb_relay_out_t *out)
     }
 }
 
-/* With the guard, in one transaction. */
-static sb_code_t save_notes(sb_relay_t *relay, const sb_pg_params_t *guard, sb_error_t *err)
+/* With the guard and the count, in one transaction. */
+static sb_code_t save_notes(sb_relay_t *relay, sb_pg_batch_t *batch, sb_error_t *err)
 {
     notes_t notes;
     sb_pg_array_t *const all[] = {&notes.seq,   &notes.id,        &notes.type,
                                   &notes.topic, &notes.partition, &notes.bytes};
     static const uint32_t types[] = {SB_PG_INT8, SB_PG_UUID, SB_PG_TEXT, SB_PG_TEXT, SB_PG_INT4, SB_PG_INT8};
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    sb_pg_batch_t batch = {.count = 0};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         sb_pg_array_init(all[i], types[i]);
     fill_notes(&notes, relay->out);
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         sb_pg_add_array(&params, all[i]);
-    sb_pg_batch_add(&batch, sb_sql_lease_advance, guard);
-    sb_pg_batch_add(&batch, sb_sql_relay_withheld, &params);
-    sb_code_t code = sb_pg_batch_run(relay->pg, &batch, NULL, NULL, err);
+    sb_pg_batch_add(batch, sb_sql_relay_withheld, &params);
+    sb_code_t code = sb_pg_batch_run(relay->pg, batch, NULL, NULL, err);
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         sb_pg_array_fini(all[i]);
     if (code == SB_OK)
@@ -171,35 +171,39 @@ static sb_code_t save_notes(sb_relay_t *relay, const sb_pg_params_t *guard, sb_e
     return code;
 }
 
-/* The cursor alone. Only this transaction of the relay is lazy: an epoch that is taken, and what was withheld
- * or is being filled again, must survive a crash of PostgreSQL. */
-static sb_code_t save_lazily(sb_relay_t *relay, const sb_pg_params_t *guard, sb_error_t *err)
+/* The cursor and the count alone. Only this transaction of the relay is lazy: an epoch that is taken, and
+ * what was withheld or is being filled again, must survive a crash of PostgreSQL. */
+static sb_code_t save_lazily(sb_relay_t *relay, sb_pg_batch_t *batch, sb_error_t *err)
 {
     static const sb_pg_params_t none = SB_PG_PARAMS_INIT;
-    sb_pg_batch_t batch = {.count = 0};
-    sb_pg_batch_add(&batch, sb_sql_lease_advance, guard);
-    sb_pg_batch_add(&batch, sb_sql_commit_lazily, &none);
-    return sb_pg_batch_run(relay->pg, &batch, NULL, NULL, err);
+    sb_pg_batch_add(batch, sb_sql_commit_lazily, &none);
+    return sb_pg_batch_run(relay->pg, batch, NULL, NULL, err);
 }
 
 static sb_code_t save(sb_relay_t *relay, sb_error_t *err)
 {
     int64_t cursor = cursor_of(relay);
     sb_pg_params_t guard;
+    sb_pg_batch_t batch = {.count = 0};
+    sb_tally_write_t counted;
     sb_buf_t detail = SB_BUF_INIT;
+    sb_tally_write_init(&counted);
     sb_relay_marks_write(&relay->marks, &detail);
     sb_lease_move_t move = {.cursor = &cursor, .detail = sb_buf_slice(&detail)};
     sb_lease_guard(&relay->lease, &move, &guard);
-    sb_code_t code = SB_OK;
-    if (sb_buf_failed(&detail))
-        code = sb_fail(err, SB_NO_MEMORY, "relay: out of memory");
-    else if (sb_relay_out_to_note(relay->out, 0))
-        code = save_notes(relay, &guard, err);
-    else
-        code = save_lazily(relay, &guard, err);
+    sb_pg_batch_add(&batch, sb_sql_lease_advance, &guard);
+    sb_code_t code = sb_buf_failed(&detail) ? sb_fail(err, SB_NO_MEMORY, "relay: out of memory") : SB_OK;
+    if (code == SB_OK)
+        code = sb_tally_write_add(&counted, sb_relay_out_tally(relay->out), ROLE, 0, &batch, err);
+    if (code == SB_OK && sb_relay_out_to_note(relay->out, 0))
+        code = save_notes(relay, &batch, err);
+    else if (code == SB_OK)
+        code = save_lazily(relay, &batch, err);
+    sb_tally_write_fini(&counted);
     sb_buf_fini(&detail);
     if (code != SB_OK)
         return code;
+    sb_relay_out_tally(relay->out)->count = 0;
     relay->saved = cursor;
     relay->saved_us = sb_mono_us();
     return SB_OK;
@@ -208,7 +212,8 @@ static sb_code_t save(sb_relay_t *relay, sb_error_t *err)
 static sb_code_t save_when_due(sb_relay_t *relay, sb_error_t *err)
 {
     int64_t since = sb_mono_us() - relay->saved_us;
-    bool due = since >= BEAT_EVERY_US || (since >= SAVE_EVERY_US && cursor_of(relay) != relay->saved);
+    bool due = since >= BEAT_EVERY_US || (since >= SAVE_EVERY_US && cursor_of(relay) != relay->saved) ||
+               sb_tally_is_long(sb_relay_out_tally(relay->out));
     return due ? save(relay, err) : SB_OK;
 }
 
@@ -452,6 +457,22 @@ static void step_down(sb_relay_t *relay)
     relay->lease.epoch = 0;
 }
 
+/* Says which events are to reach Kafka. */
+static sb_code_t begin_count(sb_relay_t *relay, sb_error_t *err)
+{
+    const char *type;
+    sb_pg_array_t types;
+    sb_pg_array_init(&types, SB_PG_TEXT);
+    for (size_t i = 0; (type = sb_saga_public_type(i)); i++)
+        sb_pg_array_add_slice(&types, sb_slice(type));
+    sb_relay_out_count_from(relay->out, relay->lease.cursor);
+    sb_code_t code = sb_pg_array_failed(&types) ? sb_fail(err, SB_NO_MEMORY, "relay: out of memory") : SB_OK;
+    if (code == SB_OK)
+        code = sb_tally_begin(relay->pg, ROLE, 0, NULL, &types, relay->lease.cursor, err);
+    sb_pg_array_fini(&types);
+    return code;
+}
+
 static sb_code_t take_over(sb_relay_t *relay, sb_error_t *err)
 {
     sb_code_t code = sb_lease_acquire(&relay->lease, relay->pg, relay->config.owner, relay->overdue_ms, err);
@@ -459,6 +480,9 @@ static sb_code_t take_over(sb_relay_t *relay, sb_error_t *err)
         code = sb_relay_marks_parse(&relay->marks, sb_buf_slice(&relay->lease.detail), err);
     if (code == SB_OK)
         code = sb_relay_out_open(&relay->out, relay->config.config, &relay->marks, &relay->signal, err);
+    if (code != SB_OK)
+        return code;
+    code = begin_count(relay, err);
     if (code != SB_OK)
         return code;
     sb_relay_out_warm(relay->out);
@@ -565,7 +589,7 @@ sb_code_t sb_relay_open(sb_relay_t **out, const sb_relay_config_t *config, sb_er
     relay->config = *config;
     atomic_init(&relay->stopping, false);
     (void)pthread_mutex_init(&relay->stats_lock, NULL);
-    sb_lease_init(&relay->lease, "relay");
+    sb_lease_init(&relay->lease, ROLE);
     sb_relay_page_init(&relay->page);
     relay->signal.fd = -1;
     sb_code_t code =

@@ -66,6 +66,8 @@ struct sb_relay_out {
     int64_t withheld_total;
     bool new_cluster; /* since it was opened */
     int64_t acked;
+    int64_t counted_seq; /* the newest event in tally, or before it */
+    sb_tally_t tally;
 };
 
 /* ---- reports ---- */
@@ -133,8 +135,10 @@ static void advance(sb_relay_out_t *out)
 {
     for (; out->head < out->tail; out->head++) {
         const slot_t *slot = &out->ring[out->head & (RING_SLOTS - 1)];
-        if (!slot->acked)
+        if (!slot->acked || (slot->seq > out->counted_seq && !sb_tally_add(&out->tally, slot->seq, 1)))
             return;
+        if (slot->seq > out->counted_seq)
+            out->counted_seq = slot->seq;
         slot->mark->acked[slot->partition] = slot->seq;
         if (out->withheld_count > 0)
             note_withheld(out, slot->seq);
@@ -454,6 +458,16 @@ sb_code_t sb_relay_out_send(sb_relay_out_t *out, const sb_event_t *event, int64_
 }
 
 /* ---- how far ---- */
+
+void sb_relay_out_count_from(sb_relay_out_t *out, int64_t seq)
+{
+    out->counted_seq = seq;
+}
+
+sb_tally_t *sb_relay_out_tally(sb_relay_out_t *out)
+{
+    return &out->tally;
+}
 
 int64_t sb_relay_out_oldest(const sb_relay_out_t *out)
 {

@@ -14,6 +14,7 @@
 #include "base/signal.h"
 #include "bus/position.h"
 #include "bus/relay/relay_marks.h"
+#include "events/tally.h"
 #include "sagabus/event.h"
 
 typedef struct sb_relay_out sb_relay_out_t;
@@ -38,6 +39,12 @@ SB_MUST_CHECK sb_code_t sb_relay_out_serve(sb_relay_out_t *out, int timeout_ms, 
 /* Takes back what is under way and forgets the producer. Returns the lowest event that is not acknowledged,
  * where sending must go on; 0: all are. */
 int64_t sb_relay_out_restart(sb_relay_out_t *out);
+
+/* Counts events acknowledged above this seq; what is at or below it is sent once more, to fill a topic. */
+void sb_relay_out_count_from(sb_relay_out_t *out, int64_t seq);
+/* The count up to the lowest event under way, to be written with the cursor and emptied by the owner. While
+ * it is full, acknowledgements wait. */
+sb_tally_t *sb_relay_out_tally(sb_relay_out_t *out);
 
 /* seq and time of the lowest event under way; 0 when there is none. */
 int64_t sb_relay_out_oldest(const sb_relay_out_t *out);

@@ -11,6 +11,7 @@
 #include "base/retry.h"
 #include "base/signal.h"
 #include "events/store/seal.h"
+#include "events/tally.h"
 #include "events_sql.h"
 
 #include <inttypes.h>
@@ -26,6 +27,7 @@
 #define LOOK_MS            250 /* at safe_seq, while there is not enough for a seal */
 #define REST_TIMES         4   /* what a seal took */
 #define REST_MIN_MS        20
+#define TALLY_MS           5000
 
 struct sb_keeper {
     char *uri;
@@ -35,7 +37,9 @@ struct sb_keeper {
     int64_t seal_us; /* negative: no seals */
     sb_signal_t wake;
     _Atomic bool stopping;
-    _Atomic int64_t sealed; /* the lease's cursor, for others */
+    _Atomic int64_t sealed;           /* the lease's cursor, for others */
+    _Atomic int64_t ranges, complete; /* likewise, of the tallies */
+    int64_t tally_ms, tally_us;       /* the pace; next due */
     sb_pg_t *pg;
     sb_lease_t lease;
     int64_t beat_us, upkeep_us; /* last written; next due */
@@ -66,6 +70,7 @@ sb_code_t sb_keeper_open(sb_keeper_t **out, const sb_keeper_config_t *config, sb
     keeper->owner = strdup(config->owner);
     keeper->overdue_ms = config->overdue_ms ? config->overdue_ms : 10000;
     keeper->commands_kept_ms = config->commands_kept_ms ? config->commands_kept_ms : COMMANDS_KEPT_MS;
+    keeper->tally_ms = config->tally_ms ? config->tally_ms : TALLY_MS;
     keeper->seal_us = (config->seal_ms ? config->seal_ms : SEAL_MS) * 1000;
     sb_code_t code = sb_signal_init(&keeper->wake, err);
     if (code == SB_OK)
@@ -106,6 +111,12 @@ void sb_keeper_close(sb_keeper_t **keeper)
 int64_t sb_keeper_sealed(const sb_keeper_t *keeper)
 {
     return atomic_load(&keeper->sealed);
+}
+
+void sb_keeper_tally(const sb_keeper_t *keeper, int64_t *ranges, int64_t *complete)
+{
+    *ranges = atomic_load(&keeper->ranges);
+    *complete = atomic_load(&keeper->complete);
 }
 
 static bool is_stopping(sb_keeper_t *keeper)
@@ -176,6 +187,35 @@ static sb_code_t beat(sb_keeper_t *keeper, sb_error_t *err)
         return SB_OK;
     keeper->beat_us = now;
     return sb_lease_beat(&keeper->lease, keeper->pg, err);
+}
+
+/* ---- what readers have taken in ---- */
+
+static sb_code_t compare_tallies(sb_keeper_t *keeper, sb_error_t *err)
+{
+    sb_tally_found_t found;
+    int64_t start_us = sb_mono_us();
+    if (start_us < keeper->tally_us)
+        return SB_OK;
+    sb_code_t code = sb_tally_check(keeper->pg, &keeper->lease, &found, err);
+    int64_t spent_us = sb_mono_us() - start_us;
+    bool soon = code == SB_OK && found.more;
+    keeper->tally_us = sb_mono_us() + (soon ? spent_us * REST_TIMES : keeper->tally_ms * 1000);
+    if (code == SB_OK) {
+        if (found.ranges > atomic_load(&keeper->ranges))
+            sb_log(SB_LOG_ERROR, "TALLY-GAP",
+                   "the relay or a view has not taken in what the store has: run `sagabus store "
+                   "gaps`|ranges=%" PRId64,
+                   found.ranges);
+        atomic_store(&keeper->ranges, found.ranges);
+        atomic_store(&keeper->complete, found.complete > 0 ? found.complete : 0);
+        return SB_OK;
+    }
+    if (code == SB_FENCED || !sb_pg_is_open(keeper->pg))
+        return code;
+    sb_log_error(SB_LOG_WARN, "KEEPER-TALLY", err, "counts of readers are compared again later");
+    sb_error_clear(err);
+    return SB_OK;
 }
 
 /* ---- a seal ---- */
@@ -345,6 +385,7 @@ static sb_code_t take_over(sb_keeper_t *keeper, sb_error_t *err)
         return code;
     keeper->beat_us = sb_mono_us();
     keeper->upkeep_us = 0;
+    keeper->tally_us = 0;
     atomic_store(&keeper->sealed, keeper->lease.cursor);
     return SB_OK;
 }
@@ -365,6 +406,8 @@ static sb_code_t lead(sb_keeper_t *keeper, sb_error_t *err)
         if (code == SB_OK)
             code = beat(keeper, err);
         if (code == SB_OK)
+            code = compare_tallies(keeper, err);
+        if (code == SB_OK)
             code = seal_some(keeper, &wait_ms, err);
         if (code == SB_OK)
             rest(keeper, wait_ms < LOOK_MS * 4 ? wait_ms : LOOK_MS * 4);
@@ -383,6 +426,8 @@ void sb_keeper_run(sb_keeper_t *keeper)
             failures = 0;
             code = lead(keeper, &err);
             atomic_store(&keeper->sealed, 0);
+            atomic_store(&keeper->ranges, 0);
+            atomic_store(&keeper->complete, 0);
         }
         if (code == SB_OK)
             break;

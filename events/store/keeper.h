@@ -1,4 +1,5 @@
-/* keeper - what the store needs beside its write path: seals, partitions ahead, old commands forgotten.
+/* keeper - what the store needs beside its write path: seals, partitions ahead, old commands forgotten, and a
+ * look whether every event reached the relay and the views (events/tally.h).
  *
  * A thread and a connection of its own, so that nothing here holds up safe_seq; an elected role (lease
  * `keeper`), so that two instances never seal the same range. It seals what is safe, a bounded number of
@@ -20,6 +21,7 @@ typedef struct sb_keeper_config {
     const char *owner;        /* this instance's name, for the lease row */
     uint32_t overdue_ms;      /* 0: 10000 */
     int64_t commands_kept_ms; /* how long an append is idempotent by its command id; 0: 7 days */
+    int64_t tally_ms;         /* how often counts of readers are compared; 0: 5000 */
     int64_t seal_ms;          /* how long an event may wait for its seal; 0: 10000; negative: none is made */
 } sb_keeper_config_t;
 
@@ -31,5 +33,9 @@ void sb_keeper_close(sb_keeper_t **keeper); /* NULL is fine; sets NULL */
 
 /* Up to here history is sealed, as far as this instance knows; 0 while it is not the one that seals. */
 int64_t sb_keeper_sealed(const sb_keeper_t *keeper);
+
+/* Ranges of seq that a reader took in otherwise than the store has them, and up to where all were compared; 0
+ * while it is not the one that compares. */
+void sb_keeper_tally(const sb_keeper_t *keeper, int64_t *ranges, int64_t *complete);
 
 #endif

@@ -132,6 +132,7 @@ void sb_sequencer_stats(const sb_sequencer_t *sequencer, sb_sequencer_stats_t *o
     (void)pthread_mutex_lock(lock);
     *out = sequencer->stats;
     out->sealed_seq = sb_keeper_sealed(sequencer->keeper);
+    sb_keeper_tally(sequencer->keeper, &out->gap_ranges, &out->complete_seq);
     if (sequencer->behind_since_us)
         out->lag_ms = (sb_mono_us() - sequencer->behind_since_us) / 1000;
     (void)pthread_mutex_unlock(lock);

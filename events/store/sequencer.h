@@ -35,6 +35,8 @@ typedef struct sb_sequencer_stats { /* each read atomically */
     int blocker_pid;       /* backend of the oldest transaction that holds safe_seq back; 0: none */
     char blocker_name[64]; /* its application_name */
     int64_t sealed_seq;    /* up to here history is sealed; 0: another instance knows */
+    int64_t gap_ranges;    /* of seq, that the relay or a view took in otherwise than the store has them */
+    int64_t complete_seq;  /* compared up to here; 0: another instance compares */
 } sb_sequencer_stats_t;
 
 SB_MUST_CHECK sb_code_t sb_sequencer_open(sb_sequencer_t **out, const sb_sequencer_config_t *config,

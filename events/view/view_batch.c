@@ -5,6 +5,7 @@
 #include "events/view/view_sql.h"
 #include "events_sql.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,8 @@ struct sb_view_batch {
     sb_view_type_map_t types;
     sb_pg_array_t names; /* of the view's event types */
     sb_view_parked_rows_t parked;
+    sb_tally_write_t counted;
+    char role[SB_LEASE_ROLE_MAX]; /* of the view, whatever the lease */
     table_io_t table[SB_VIEW_TABLES_MAX];
 };
 
@@ -146,6 +149,8 @@ sb_code_t sb_view_batch_new(sb_view_batch_t **out, const sb_view_batch_config_t 
     batch->config = *config;
     sb_pg_array_init(&batch->names, SB_PG_TEXT);
     sb_view_parked_rows_init(&batch->parked);
+    sb_tally_write_init(&batch->counted);
+    sb_view_role(batch->role, definition->name);
     for (int i = 0; i < definition->event_count; i++)
         sb_pg_array_add_slice(&batch->names, sb_slice(definition->event[i].name));
     for (int t = 0; t < definition->table_count; t++) {
@@ -181,6 +186,7 @@ void sb_view_batch_free(sb_view_batch_t **batch)
     }
     sb_pg_array_fini(&b->names);
     sb_view_parked_rows_fini(&b->parked);
+    sb_tally_write_fini(&b->counted);
     sb_view_type_map_fini(&b->types);
     sb_view_fold_free(&b->fold);
     free(b);
@@ -368,6 +374,16 @@ static sb_code_t collect_table(sb_view_batch_t *batch, int t, sb_pg_batch_t *out
     return failed ? out_of_memory(batch, err) : SB_OK;
 }
 
+/* Adds the events of a page to the count, or takes them back. A page has room: it is of RANGE_MAX numbers. */
+static void count_page(const sb_view_batch_t *batch, const page_t *page, int times)
+{
+    for (int i = 0; i < page->count; i++) {
+        bool fits = sb_tally_add(batch->config.tally, sb_pg_get_int(page->result, i, 0), times);
+        assert(fits);
+        (void)fits;
+    }
+}
+
 static sb_code_t write_page(sb_view_batch_t *batch, const sb_lease_t *lease, int64_t reach,
                             sb_view_batch_result_t *result, sb_error_t *err)
 {
@@ -384,10 +400,17 @@ static sb_code_t write_page(sb_view_batch_t *batch, const sb_lease_t *lease, int
                                         batch->fold, err);
         sb_pg_batch_add(&out, sb_sql_view_parked_add, &batch->parked.params);
     }
-    if (code != SB_OK || out.count == 1) /* nothing but the checkpoint, which can wait */
+    if (code != SB_OK || (out.count == 1 && !sb_tally_is_long(batch->config.tally)))
+        return code; /* nothing but the checkpoint, which can wait */
+    code = sb_tally_write_add(&batch->counted, batch->config.tally, batch->role, batch->config.generation,
+                              &out, err);
+    if (code == SB_OK)
+        code = sb_pg_batch_run(batch->config.pg, &out, NULL, NULL, err);
+    if (code != SB_OK)
         return code;
     result->saved = true;
-    return sb_pg_batch_run(batch->config.pg, &out, NULL, NULL, err);
+    batch->config.tally->count = 0;
+    return SB_OK;
 }
 
 /* Loads the rows that the page may change. Where keys come from the carry, that is loaded first. */
@@ -419,8 +442,12 @@ sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t t
         code = load_rows(batch, &page, err);
     if (code == SB_OK)
         code = fold_page(batch, &page, sb_view_fold_apply, err);
-    if (code == SB_OK)
+    if (code == SB_OK) {
+        count_page(batch, &page, 1);
         code = write_page(batch, lease, page.reach, result, err);
+        if (code != SB_OK)
+            count_page(batch, &page, -1);
+    }
     sb_pg_result_free(page.result);
     if (code != SB_OK)
         return code;
@@ -430,9 +457,40 @@ sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t t
     return SB_OK;
 }
 
-sb_code_t sb_view_batch_save(sb_pg_t *pg, const sb_lease_t *lease, const char *detail, sb_error_t *err)
+sb_code_t sb_view_batch_save(sb_pg_t *pg, const sb_lease_t *lease, sb_tally_t *tally, const char *detail,
+                             sb_error_t *err)
 {
     sb_pg_params_t params;
+    sb_tally_write_t write;
+    sb_pg_batch_t out = {.count = 0};
+    sb_tally_write_init(&write);
     sb_lease_guard(lease, &(sb_lease_move_t){.cursor = &lease->cursor, .detail = sb_slice(detail)}, &params);
-    return sb_pg_query(pg, sb_sql_lease_advance, &params, NULL, err);
+    sb_pg_batch_add(&out, sb_sql_lease_advance, &params);
+    sb_code_t code = sb_tally_write_add(&write, tally, lease->role, lease->next, &out, err);
+    if (code == SB_OK)
+        code = sb_pg_batch_run(pg, &out, NULL, NULL, err);
+    if (code == SB_OK)
+        tally->count = 0;
+    sb_tally_write_fini(&write);
+    return code;
+}
+
+sb_code_t sb_view_batch_count(sb_pg_t *pg, const sb_view_definition_t *definition, int64_t generation,
+                              int64_t begun_seq, sb_error_t *err)
+{
+    char role[SB_LEASE_ROLE_MAX];
+    sb_pg_array_t names, none;
+    sb_pg_array_init(&names, SB_PG_TEXT);
+    sb_pg_array_init(&none, SB_PG_TEXT);
+    sb_view_role(role, definition->name);
+    for (int i = 0; i < definition->event_count; i++)
+        sb_pg_array_add_slice(&names, sb_slice(definition->event[i].name));
+    sb_code_t code = SB_OK;
+    if (sb_pg_array_failed(&names))
+        code = sb_fail(err, SB_NO_MEMORY, "view %s: out of memory", definition->name);
+    if (code == SB_OK)
+        code = sb_tally_begin(pg, role, generation, &names, &none, begun_seq, err);
+    sb_pg_array_fini(&names);
+    sb_pg_array_fini(&none);
+    return code;
 }

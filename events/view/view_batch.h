@@ -12,6 +12,7 @@
 
 #include "base/lease.h"
 #include "events/catalog.h"
+#include "events/tally.h"
 #include "events/view/view_fold.h"
 
 typedef struct sb_view_type_entry {
@@ -52,6 +53,7 @@ typedef struct sb_view_batch_config {
     const sb_view_definition_t *definition; /* borrowed */
     int64_t generation;
     int events_max;
+    sb_tally_t *tally; /* borrowed: what was folded and is not counted in the database */
 } sb_view_batch_config_t;
 
 /* Reads which keys are parked. */
@@ -72,8 +74,13 @@ typedef struct sb_view_batch_result {
 SB_MUST_CHECK sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t to_seq,
                                           sb_view_batch_result_t *result, sb_error_t *err);
 
-/* Writes lease->cursor, and detail (JSON text, NULL: as it is), in one transaction. */
-SB_MUST_CHECK sb_code_t sb_view_batch_save(sb_pg_t *pg, const sb_lease_t *lease, const char *detail,
-                                           sb_error_t *err);
+/* Writes lease->cursor with the tally of the generation lease->next, and detail (JSON text, NULL: as it is),
+ * in one transaction. Empties the tally. */
+SB_MUST_CHECK sb_code_t sb_view_batch_save(sb_pg_t *pg, const sb_lease_t *lease, sb_tally_t *tally,
+                                           const char *detail, sb_error_t *err);
+
+/* Says which events a generation of the view is to have, and that it counts those after begun_seq. */
+SB_MUST_CHECK sb_code_t sb_view_batch_count(sb_pg_t *pg, const sb_view_definition_t *definition,
+                                            int64_t generation, int64_t begun_seq, sb_error_t *err);
 
 #endif

@@ -2,6 +2,7 @@
 #include "events/view/view_generation.h"
 
 #include "base/log.h"
+#include "events/tally.h"
 #include "events/view/view_sql.h"
 #include "events_sql.h"
 
@@ -242,11 +243,12 @@ sb_code_t sb_view_generation_first(sb_pg_t *pg, const sb_lease_t *lease,
 
 /* ---- what is left behind ---- */
 
-static sb_code_t forget_parked(sb_pg_t *pg, const char *view, sb_error_t *err)
+static sb_code_t forget_gone(sb_pg_t *pg, const char *view, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_add_text(&params, view);
-    return sb_pg_query(pg, sb_sql_view_parked_forget, &params, NULL, err);
+    sb_code_t code = sb_pg_query(pg, sb_sql_view_parked_forget, &params, NULL, err);
+    return code == SB_OK ? sb_tally_forget(pg, view, err) : code;
 }
 
 sb_code_t sb_view_generation_sweep(sb_pg_t *pg, const char *view, sb_error_t *err)
@@ -263,7 +265,7 @@ sb_code_t sb_view_generation_sweep(sb_pg_t *pg, const char *view, sb_error_t *er
         code = run_script(pg, &text, err);
     }
     sb_pg_result_free(result);
-    return code == SB_OK ? forget_parked(pg, view, err) : code;
+    return code == SB_OK ? forget_gone(pg, view, err) : code;
 }
 
 static sb_code_t drop_old(sb_pg_t *pg, const sb_view_definition_t *definition, int64_t number,
@@ -295,7 +297,7 @@ void sb_view_generation_prune(sb_pg_t *pg, const sb_view_definition_t *definitio
         code = drop_old(pg, definition, sb_pg_get_int(result, i, 0), &err);
     sb_pg_result_free(result);
     if (code == SB_OK)
-        code = forget_parked(pg, definition->name, &err);
+        code = forget_gone(pg, definition->name, &err);
     if (code != SB_OK)
         sb_log_error(SB_LOG_WARN, "VIEW-OLD", &err, "an old generation of view %s stays", definition->name);
 }

@@ -20,6 +20,7 @@
 typedef struct slot {
     char name[SB_VIEW_NAME_MAX + 1];
     sb_lease_t lease; /* epoch 0: not owned */
+    sb_tally_t tally; /* folded since the checkpoint in the database */
     sb_view_definition_t *definition;
     sb_view_batch_t *batch; /* NULL while not owned, or after a failure */
     int64_t saved_seq;      /* the checkpoint in the database */
@@ -166,7 +167,7 @@ static void publish_stats(sb_projector_t *projector)
 
 static sb_code_t save(sb_projector_t *projector, slot_t *slot, const char *detail, sb_error_t *err)
 {
-    sb_code_t code = sb_view_batch_save(projector->pg, &slot->lease, detail, err);
+    sb_code_t code = sb_view_batch_save(projector->pg, &slot->lease, &slot->tally, detail, err);
     if (code == SB_OK) {
         slot->saved_seq = slot->lease.cursor;
         slot->saved_us = sb_mono_us();
@@ -243,7 +244,11 @@ static sb_code_t open_batch(sb_projector_t *projector, slot_t *slot, sb_error_t 
                                      .catalog = projector->config.catalog,
                                      .definition = slot->definition,
                                      .generation = slot->lease.next,
-                                     .events_max = (int)projector->config.batch_events};
+                                     .events_max = (int)projector->config.batch_events,
+                                     .tally = &slot->tally};
+    if (code == SB_OK)
+        code =
+            sb_view_batch_count(projector->pg, slot->definition, slot->lease.next, slot->lease.cursor, err);
     slot->folded_by = live.number == 0 ? fingerprint : live.fingerprint;
     slot->revision = 0;
     slot->outdated = false;
@@ -256,6 +261,7 @@ static sb_code_t take(sb_projector_t *projector, slot_t *slot, sb_error_t *err)
                                       projector->config.overdue_ms, err);
     if (code != SB_OK)
         return code;
+    slot->tally.count = 0;
     slot->saved_seq = slot->lease.cursor;
     slot->saved_us = sb_mono_us();
     slot->noted = !sb_slice_is(sb_buf_slice(&slot->lease.detail), "{}");

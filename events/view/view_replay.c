@@ -46,6 +46,7 @@ typedef struct building {
     int64_t retired; /* of the one before it */
     sb_view_fold_t *fold;
     sb_view_type_map_t types;
+    sb_tally_t tally; /* of the next generation */
     sb_replay_report_t report;
 } building_t;
 
@@ -164,6 +165,23 @@ static sb_code_t make_room(replay_t *replay, sb_error_t *err)
     return code;
 }
 
+/* The generation is not live, so that nobody compares yet. */
+static sb_code_t flush_tally(replay_t *replay, building_t *view, sb_error_t *err)
+{
+    char role[SB_LEASE_ROLE_MAX];
+    sb_view_role(role, view->definition->name);
+    return sb_tally_flush(&view->tally, replay->pg, &view->lease, role, view->number, err);
+}
+
+static sb_code_t count_event(replay_t *replay, building_t *view, int64_t seq, sb_error_t *err)
+{
+    if (sb_tally_add(&view->tally, seq, 1))
+        return SB_OK;
+    sb_code_t code = flush_tally(replay, view, err);
+    (void)sb_tally_add(&view->tally, seq, 1);
+    return code;
+}
+
 static sb_code_t fold_event(replay_t *replay, building_t *view, const sb_view_record_t *record,
                             sb_error_t *err)
 {
@@ -187,8 +205,13 @@ static sb_code_t on_record(void *context, const sb_view_record_t *record, sb_err
 {
     replay_t *replay = context;
     sb_code_t code = SB_OK;
-    for (int i = 0; i < replay->view_count && code == SB_OK; i++)
-        code = fold_event(replay, &replay->view[i], record, err);
+    for (int i = 0; i < replay->view_count && code == SB_OK; i++) {
+        building_t *view = &replay->view[i];
+        int64_t before = view->report.events;
+        code = fold_event(replay, view, record, err);
+        if (code == SB_OK && view->report.events > before && replay->config->mode == SB_REPLAY_BUILD)
+            code = count_event(replay, view, record->seq, err);
+    }
     if (code == SB_OK && replay->budget.used > replay->limit)
         code = make_room(replay, err);
     replay->time_us = record->time_us;
@@ -456,7 +479,8 @@ static sb_code_t switch_view(replay_t *replay, building_t *view, sb_error_t *err
                           .fingerprint = &view->fingerprint,
                           .generation = view->number,
                           .on_step = on_step,
-                          .context = replay};
+                          .context = replay,
+                          .tally = view->tally};
     replay->at = &s;
     replay->at_events = replay->progress.events = view->report.events;
     replay->at_rows = replay->progress.rows = view->report.rows;
@@ -548,6 +572,8 @@ static sb_code_t claim(replay_t *replay, building_t *view, sb_error_t *err)
     if (code == SB_OK)
         code = sb_view_generation_last(replay->pg, view->definition->name, &view->number, err);
     view->number++;
+    if (code == SB_OK)
+        code = sb_view_batch_count(replay->pg, view->definition, view->number, 0, err);
     return code;
 }
 

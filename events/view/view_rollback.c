@@ -79,7 +79,9 @@ static sb_code_t go_back(rollback_t *r, int64_t generation, sb_error_t *err)
                               .generation = r->old.number,
                               .on_step = on_step,
                               .context = r};
-    code = sb_view_switch_near(&r->s, err);
+    code = sb_view_batch_count(r->pg, r->definition, r->old.number, r->old.seq, err);
+    if (code == SB_OK)
+        code = sb_view_switch_near(&r->s, err);
     if (code == SB_OK)
         code = sb_view_switch_live(&r->s, err);
     return code;

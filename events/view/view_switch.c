@@ -44,7 +44,8 @@ sb_code_t sb_view_switch_near(sb_view_switch_t *s, sb_error_t *err)
                                      .catalog = s->catalog,
                                      .definition = s->definition,
                                      .generation = s->generation,
-                                     .events_max = BATCH_EVENTS};
+                                     .events_max = BATCH_EVENTS,
+                                     .tally = &s->tally};
     sb_code_t code = s->batch ? SB_OK : sb_view_batch_new(&s->batch, &config, err);
     for (int round = 0; code == SB_OK && round < ROUNDS_MAX; round++) {
         code = sb_view_safe_seq(s->pg, &s->seq_end, err);
@@ -94,6 +95,13 @@ static sb_code_t check_versions(const sb_view_switch_t *s, sb_error_t *err)
     return code;
 }
 
+static sb_code_t flush_tally(sb_view_switch_t *s, sb_error_t *err)
+{
+    char role[SB_LEASE_ROLE_MAX];
+    sb_view_role(role, s->definition->name);
+    return sb_tally_flush(&s->tally, s->pg, s->lease, role, s->generation, err);
+}
+
 /* The lock keeps the projector out from here to the end, and what is left to fold is little. Readers must not
  * go back in time, so the new generation goes at least as far as the old one. */
 static sb_code_t switch_locked(sb_view_switch_t *s, sb_error_t *err)
@@ -112,6 +120,8 @@ static sb_code_t switch_locked(sb_view_switch_t *s, sb_error_t *err)
         code = sb_view_history_whole(s->pg, s->definition->name, err);
     if (code == SB_OK)
         code = check_versions(s, err);
+    if (code == SB_OK) /* with the switch: the last pages may have changed no row */
+        code = flush_tally(s, err);
     if (code == SB_OK && s->fingerprint)
         return sb_view_generation_switch(s->pg, s->definition, s->fingerprint, s->generation, old_seq,
                                          s->lease->cursor, err);

@@ -25,7 +25,8 @@ typedef struct sb_view_switch {
     int64_t events, rows, parked; /* moved so far */
     int64_t seq_end;              /* where it is going */
     int64_t retired;              /* the generation that was live; 0: none */
-    sb_view_batch_t *batch;       /* its own */
+    sb_view_batch_t *batch;       /* its own, as the next */
+    sb_tally_t tally;
 } sb_view_switch_t;
 
 /* Folds by batches until little is left. */

@@ -6,6 +6,7 @@
 #include "bus/relay/relay_page.h"
 #include "tests/support/assert.h"
 #include "tests/support/mock.h"
+#include "tests/support/tally.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,26 @@ static void goes_on_where_it_stopped(void **state)
         sb_test_relay_stop(&f->relay);
     }
     assert_int_equal(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 300), 300);
+}
+
+/* Somebody moved the cursor over events: the chain of positions has no gap for it, the counts say it. */
+static void a_cursor_that_was_moved_is_found_by_its_range(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_append(&f->relay, "order.created", 200);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    assert_int_equal(sb_test_tally_ranges(f->relay.pg), 0);
+    sb_test_relay_append(&f->relay, "order.created", 100);
+    sb_test_pg_script(f->relay.pg, "UPDATE sagabus.lease SET cursor = cursor + 30 WHERE role = 'relay'");
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    assert_int_equal(sb_test_tally_ranges(f->relay.pg), 1);
+    assert_int_equal(sb_test_pg_int(f->relay.pg, "SELECT events - taken FROM sagabus.tally_gap WHERE role = "
+                                                 "'relay' AND from_seq <= 201 AND to_seq >= 230"),
+                     30);
 }
 
 static void sends_again_after_a_failed_report(void **state)
@@ -666,6 +687,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sends_every_event_once_and_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(goes_on_where_it_stopped, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_cursor_that_was_moved_is_found_by_its_range, setup, teardown),
         cmocka_unit_test_setup_teardown(sends_again_after_a_failed_report, setup, teardown),
         cmocka_unit_test_setup_teardown(keeps_order_over_errors_that_librdkafka_mends, setup, teardown),
         cmocka_unit_test_setup_teardown(keeps_order_while_leaders_move, setup_three_brokers, teardown),

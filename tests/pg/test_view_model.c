@@ -8,6 +8,7 @@
 #include "events/view/view_batch.h"
 #include "events/view/view_generation.h"
 #include "tests/pg/view_world.h"
+#include "tests/support/tally.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #define EVENTS_MAX 400
 #define VIEW       "everything"
 
+static sb_tally_t tally; /* of the history at hand */
 static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_VIEW] = sb_view_check};
 
 /* ---- events: everything about one follows from its seed ---- */
@@ -172,7 +174,8 @@ static void fold_live(sb_world_t *world, unsigned *random, sb_lease_t *lease, sb
                                          .catalog = world->catalog,
                                          .definition = view,
                                          .generation = 1,
-                                         .events_max = sizes[pick(random, sizeof sizes / sizeof *sizes)]};
+                                         .events_max = sizes[pick(random, sizeof sizes / sizeof *sizes)],
+                                         .tally = &tally};
         if (!batch)
             assert_ok(sb_view_batch_new(&batch, &config, &err), &err);
         assert_ok(sb_view_batch_run(batch, lease, safe, &done, &err), &err);
@@ -301,6 +304,8 @@ static void run_history(const history_t *history, outcome_t *out)
     assert_ok(sb_catalog_new(&world.catalog, &err), &err);
     assert_ok(sb_catalog_apply(world.catalog, world.pg, SB_TEST_THINGS, checks, &applied, &err), &err);
     take_view(&world, &lease, &view);
+    tally.count = 0;
+    assert_ok(sb_view_batch_count(world.pg, view, lease.next, 0, &err), &err);
     for (size_t from = 0; from < history->count;) {
         size_t to = from + 1 + pick(&random, 200);
         to = to < history->count ? to : history->count;
@@ -308,9 +313,11 @@ static void run_history(const history_t *history, outcome_t *out)
         fold_live(&world, &random, &lease, view, sb_world_safe(&world));
         from = to;
     }
-    assert_ok(sb_view_batch_save(world.pg, &lease, NULL, &err), &err);
+    assert_ok(sb_view_batch_save(world.pg, &lease, &tally, NULL, &err), &err);
     free_outcome(out);
+    assert_int_equal(sb_test_tally_ranges(world.pg), 0);
     replay_somehow(&world, &random, out);
+    assert_int_equal(sb_test_tally_ranges(world.pg), 0); /* of the new generation */
     out->live = shown(&world, view, 1);
     out->replayed = shown(&world, view, out->generation);
     out->same = strcmp(out->live, out->replayed) == 0;

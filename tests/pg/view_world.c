@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/pg/view_world.h"
 
+#include "tests/support/tally.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,6 +171,7 @@ void sb_world_project(sb_world_t *world, uint32_t batch_events)
                      safe) == 0,
         60000);
     sb_world_stop(&p);
+    assert_int_equal(sb_test_tally_ranges(world->pg), 0); /* every event once, by the counts */
 }
 
 sb_code_t sb_world_replay(const char *uri, const char *view, int64_t range_seqs, sb_replay_fn on_progress,

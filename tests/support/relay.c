@@ -4,6 +4,7 @@
 #include "bus/position.h"
 #include "tests/support/assert.h"
 #include "tests/support/mock.h"
+#include "tests/support/tally.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -164,6 +165,7 @@ size_t sb_test_relay_check(sb_test_relay_t *t, const char *topic, int partitions
     for (int p = 0; p < partitions; p++)
         check_chain(&got, p);
     size_t records = got.count;
+    assert_int_equal(sb_test_tally_ranges(t->pg), 0);
     free(seqs);
     sb_test_messages_free(&got);
     sb_reader_close(&reader);
