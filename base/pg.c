@@ -267,6 +267,32 @@ sb_code_t sb_pg_prepare(sb_pg_t *pg, const char *sql, const sb_pg_params_t *para
     return code;
 }
 
+bool sb_pg_forget(sb_pg_t *pg, const char *sql)
+{
+    char text[48], name[24];
+    if (!is_prepared(pg, sql))
+        return true;
+    sb_pg_statement_name(sql, name);
+    (void)snprintf(text, sizeof text, "DEALLOCATE \"%s\"", name);
+    bool told = !sb_pg_is_open(pg); /* its statements went with the session */
+    if (!told) {
+        PGresult *result = PQexec(pg->conn, text);
+        told = PQresultStatus(result) == PGRES_COMMAND_OK;
+        PQclear(result);
+    }
+    if (!told)
+        return false;
+    size_t hole = slot_of(pg, sql);
+    pg->prepared[hole] = NULL;
+    pg->prepared_count--;
+    for (size_t i = (hole + 1) % pg->prepared_cap; pg->prepared[i]; i = (i + 1) % pg->prepared_cap) {
+        const char *moved = pg->prepared[i]; /* those behind it may stand where its place was taken */
+        pg->prepared[i] = NULL;
+        pg->prepared[slot_of(pg, moved)] = moved;
+    }
+    return true;
+}
+
 void sb_pg_bind(const sb_pg_params_t *params, sb_pg_bound_t *bound)
 {
     for (int i = 0; params && i < params->count; i++) {

@@ -154,6 +154,10 @@ SB_MUST_CHECK sb_code_t sb_pg_query_once(sb_pg_t *pg, const char *sql, const sb_
 /* Several statements as text in one go (migrations, BEGIN, test fixtures); results are dropped. */
 SB_MUST_CHECK sb_code_t sb_pg_script(sb_pg_t *pg, const char *sql, sb_error_t *err);
 
+/* Forgets a statement that was prepared here, so that its text may be freed. False: the server could not be
+ * told, and the text must stay as long as the connection. */
+bool sb_pg_forget(sb_pg_t *pg, const char *sql);
+
 SB_MUST_CHECK sb_code_t sb_pg_begin(sb_pg_t *pg, sb_error_t *err);
 /* SB_UNKNOWN_OUTCOME when the connection broke after COMMIT was sent. */
 SB_MUST_CHECK sb_code_t sb_pg_commit(sb_pg_t *pg, sb_error_t *err);

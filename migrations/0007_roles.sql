@@ -81,6 +81,7 @@ END $$;
 CREATE FUNCTION access_grant_reader(p_role name) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     e name;
+    t regclass;
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA sagabus_view TO %I', p_role);
     FOR e IN SELECT a.role FROM sagabus.access_role a JOIN pg_roles r ON r.rolname = a.role WHERE a.kind = 'engine' LOOP
@@ -91,6 +92,10 @@ BEGIN
         EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA sagabus_view GRANT SELECT ON TABLES TO %I', e, p_role);
     END LOOP;
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA sagabus_view TO %I', p_role);
+    FOR t IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'sagabus_view'::regnamespace AND c.relkind = 'r'
+        AND c.relname ~ '_carry_g[0-9]+$' LOOP -- what a view carries is its own
+        EXECUTE format('REVOKE ALL ON %s FROM %I', t, p_role);
+    END LOOP;
 END $$;
 
 -- Gives every recorded role its rights anew, and says how many they are, and what a superuser still has to run: at the end of each `sagabus migrate`, which may have made tables and

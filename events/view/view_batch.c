@@ -179,6 +179,9 @@ void sb_view_batch_free(sb_view_batch_t **batch)
     if (!b)
         return;
     for (int t = 0; t < b->config.definition->table_count; t++) {
+        sb_view_sql_release(&b->table[t].fetch, b->config.pg);
+        sb_view_sql_release(&b->table[t].upsert, b->config.pg);
+        sb_view_sql_release(&b->table[t].remove, b->config.pg);
         sb_pg_array_fini(&b->table[t].dirty);
         sb_pg_array_fini(&b->table[t].keys);
         for (int i = 0; i < b->config.definition->table[t].column_count; i++)

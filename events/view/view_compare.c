@@ -40,6 +40,8 @@ static void add_text(sb_buf_t *out, sb_view_type_t type, const sb_view_value_t *
         sb_view_value_json(type, value, out);
 }
 
+#define DIRTY (-2) /* the column of that name */
+
 /* column -1: the whole row. live, folded NULL: there is no row. */
 static sb_code_t tell(const matching_t *m, const sb_view_value_t *key, int column,
                       const sb_view_value_t *live, const sb_view_value_t *folded, sb_error_t *err)
@@ -50,14 +52,17 @@ static sb_code_t tell(const matching_t *m, const sb_view_value_t *key, int colum
         return SB_OK;
     c->result->told++;
     add_text(&text[0], m->live->column[0].type, key);
-    if (column >= 0 && live)
-        add_text(&text[1], m->live->column[column].type, live);
-    if (column >= 0 && folded)
-        add_text(&text[2], m->live->column[column].type, folded);
+    sb_view_type_t type = column >= 0 ? m->live->column[column].type : SB_VIEW_BOOL;
+    if (column != -1 && live)
+        add_text(&text[1], type, live);
+    if (column != -1 && folded)
+        add_text(&text[2], type, folded);
     sb_view_difference_t difference = {.view = c->live->name,
                                        .table = m->live->name,
                                        .key = sb_buf_text(&text[0]),
-                                       .column = column >= 0 ? m->live->column[column].name : NULL,
+                                       .column = column >= 0       ? m->live->column[column].name
+                                                 : column == DIRTY ? "dirty"
+                                                                   : NULL,
                                        .live = live ? sb_buf_text(&text[1]) : NULL,
                                        .folded = folded ? sb_buf_text(&text[2]) : NULL};
     sb_code_t code = c->on_difference(c->context, &difference, err);
@@ -86,6 +91,17 @@ static uint64_t mix_value(uint64_t hash, sb_view_type_t type, const sb_view_valu
                                         : mix(hash, &value->integer, sizeof value->integer);
 }
 
+static bool is_dirty(const matching_t *m, const sb_pg_result_t *page, int row)
+{
+    return sb_pg_get_bool(page, row, m->live->column_count);
+}
+
+/* Rows that are not parked have the checksum of their columns. */
+static uint64_t mix_dirty(uint64_t hash, bool dirty)
+{
+    return dirty ? mix(hash, "dirty", 5) : hash;
+}
+
 static uint64_t hash_live(const matching_t *m, const sb_pg_result_t *page, int row)
 {
     uint64_t hash = 14695981039346656037u;
@@ -94,7 +110,7 @@ static uint64_t hash_live(const matching_t *m, const sb_pg_result_t *page, int r
         if (m->column[i] >= 0)
             hash = mix_value(hash, m->live->column[i].type, &value);
     }
-    return hash;
+    return mix_dirty(hash, is_dirty(m, page, row));
 }
 
 static uint64_t hash_folded(const matching_t *m, const sb_view_row_t *row)
@@ -106,7 +122,7 @@ static uint64_t hash_folded(const matching_t *m, const sb_view_row_t *row)
         sb_view_value_t value = sb_view_rows_value(m->rows, row, m->column[i]);
         hash = mix_value(hash, m->live->column[i].type, &value);
     }
-    return hash;
+    return mix_dirty(hash, row->dirty);
 }
 
 /* ---- rows ---- */
@@ -142,7 +158,12 @@ static sb_code_t compare_row(matching_t *m, const sb_pg_result_t *page, int at, 
         m->unequal[at] = true;
         return tell(m, &key, i, &live, &folded, err);
     }
-    return SB_OK;
+    if (is_dirty(m, page, at) == row->dirty)
+        return SB_OK;
+    sb_view_value_t key = sb_view_rows_value(m->rows, row, 0);
+    m->unequal[at] = true;
+    return tell(m, &key, DIRTY, &(sb_view_value_t){.integer = is_dirty(m, page, at)},
+                &(sb_view_value_t){.integer = row->dirty}, err);
 }
 
 static sb_code_t settle_doubts(matching_t *m, const sb_pg_result_t *page, sb_error_t *err)
@@ -237,11 +258,11 @@ static sb_code_t page_text(const matching_t *m, bool first, const char **sql, sb
 
 static sb_code_t walk(matching_t *m, sb_error_t *err)
 {
-    const char *sql = NULL;
+    const char *first = NULL, *sql = NULL;
     sb_pg_result_t *page = NULL;
-    sb_code_t code = page_text(m, true, &sql, err);
+    sb_code_t code = page_text(m, true, &first, err);
     if (code == SB_OK)
-        code = sb_pg_query(m->compare->pg, sql, NULL, &page, err);
+        code = sb_pg_query(m->compare->pg, first, NULL, &page, err);
     if (code == SB_OK)
         code = page_text(m, false, &sql, err);
     while (code == SB_OK && sb_pg_rows(page) > 0) {
@@ -262,6 +283,8 @@ static sb_code_t walk(matching_t *m, sb_error_t *err)
         page = next;
     }
     sb_pg_result_free(page);
+    sb_view_sql_release(&first, m->compare->pg);
+    sb_view_sql_release(&sql, m->compare->pg);
     return code == SB_OK ? count_missing(m, err) : code;
 }
 

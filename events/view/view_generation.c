@@ -95,7 +95,7 @@ static sb_code_t query_int(sb_pg_t *pg, const char *sql, const char *text, int64
     return code;
 }
 
-sb_code_t sb_view_history_whole(sb_pg_t *pg, const char *view, sb_error_t *err)
+sb_code_t sb_view_history_whole(sb_pg_t *pg, const char *view, int64_t after, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
@@ -103,7 +103,7 @@ sb_code_t sb_view_history_whole(sb_pg_t *pg, const char *view, sb_error_t *err)
     sb_code_t code = sb_pg_query(pg, sb_sql_read_bounds, &params, &rows, err);
     int64_t gone = code == SB_OK ? sb_pg_get_int(rows, 0, 0) : 0;
     sb_pg_result_free(rows);
-    if (gone > 0)
+    if (gone > after)
         return sb_fail(
             err, SB_GONE,
             "view %s cannot be built from the beginning: history is incomplete, events up to %" PRId64

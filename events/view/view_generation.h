@@ -32,8 +32,9 @@ SB_MUST_CHECK sb_code_t sb_view_registered(const sb_catalog_t *catalog, sb_slice
                                            sb_view_definition_t **out, sb_hash_t *fingerprint,
                                            sb_error_t *err);
 
-/* SB_GONE: a range of domain events was detached, so that a view built from the beginning would be wrong. */
-SB_MUST_CHECK sb_code_t sb_view_history_whole(sb_pg_t *pg, const char *view, sb_error_t *err);
+/* SB_GONE: a range of domain events after this seq was detached, so that a view built from there (0: from the
+ * beginning) would be wrong. */
+SB_MUST_CHECK sb_code_t sb_view_history_whole(sb_pg_t *pg, const char *view, int64_t after, sb_error_t *err);
 
 SB_MUST_CHECK sb_code_t sb_view_safe_seq(sb_pg_t *pg, int64_t *out, sb_error_t *err);
 

@@ -234,7 +234,7 @@ static sb_code_t open_batch(sb_projector_t *projector, slot_t *slot, sb_error_t 
         code = sb_view_registered(projector->config.catalog, sb_slice(slot->name), live.version,
                                   &slot->definition, &fingerprint, err);
     if (code == SB_OK && live.number == 0)
-        code = sb_view_history_whole(projector->pg, slot->name, err);
+        code = sb_view_history_whole(projector->pg, slot->name, 0, err);
     if (code == SB_OK && live.number == 0)
         code = sb_view_generation_first(projector->pg, &slot->lease, slot->definition, &fingerprint, err);
     else if (code == SB_OK && live.number != slot->lease.next)

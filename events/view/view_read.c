@@ -88,6 +88,7 @@ static sb_code_t definition_of(sb_view_reader_t *reader, sb_slice_t view, int ve
 typedef struct place {
     const sb_view_table_t *table;
     const char *view;
+    const char *carry; /* its table's name; NULL: there is none */
     int64_t generation;
     int64_t seq;
 } place_t;
@@ -116,6 +117,7 @@ static sb_code_t find_place(sb_view_reader_t *reader, sb_slice_t view, sb_slice_
         return sb_fail(err, SB_NOT_FOUND, "view %s has no table %.*s", definition->name, SB_SLICE_ARG(table));
     place->table = &definition->table[at];
     place->view = definition->name;
+    place->carry = definition->carry >= 0 ? definition->carry_name : NULL;
     return SB_OK;
 }
 
@@ -422,6 +424,7 @@ sb_code_t sb_view_parked(sb_view_reader_t *reader, sb_slice_t view, int64_t afte
     sb_pg_add_int8(&params, place.generation);
     sb_pg_add_int8(&params, after);
     sb_pg_add_int4(&params, limit + 1);
+    sb_pg_add_slice(&params, sb_slice(place.carry));
     code = sb_pg_query(reader->pg, sb_sql_view_parked_page, &params, &result, err);
     for (int i = 0; code == SB_OK && i < sb_pg_rows(result) && i < limit; i++) {
         sb_view_parked_info_t info = {.table = sb_pg_get_text(result, i, 1),

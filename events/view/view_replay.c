@@ -267,7 +267,7 @@ static sb_code_t type_numbers(replay_t *replay, sb_buf_t *out, sb_error_t *err)
 
 static sb_code_t history_whole(replay_t *replay, sb_error_t *err)
 {
-    return sb_view_history_whole(replay->pg, replay->view[0].definition->name, err);
+    return sb_view_history_whole(replay->pg, replay->view[0].definition->name, 0, err);
 }
 
 /* One pass over the history. */

@@ -77,6 +77,7 @@ static sb_code_t go_back(rollback_t *r, int64_t generation, sb_error_t *err)
                               .definition = r->definition,
                               .shown = r->shown,
                               .generation = r->old.number,
+                              .begun_seq = r->old.seq,
                               .on_step = on_step,
                               .context = r};
     code = sb_view_batch_count(r->pg, r->definition, r->old.number, r->old.seq, err);

@@ -11,31 +11,54 @@
 
 #define TEXTS_MAX 4096
 
-static pthread_mutex_t texts_lock = PTHREAD_MUTEX_INITIALIZER;
-static char *texts[TEXTS_MAX * 2]; /* open-addressed; guarded by texts_lock, entries are never removed */
-static size_t texts_count;
+typedef struct text {
+    char *text; /* NULL: a free place */
+    int holders;
+} text_t;
 
-static size_t hash_text(const char *text)
-{
-    uint64_t hash = 14695981039346656037u;
-    for (; *text; text++)
-        hash = (hash ^ (uint8_t)*text) * 1099511628211u;
-    return (size_t)(hash >> 17) % (TEXTS_MAX * 2);
-}
+static pthread_mutex_t texts_lock = PTHREAD_MUTEX_INITIALIZER;
+static text_t
+    texts[TEXTS_MAX];    /* guarded by texts_lock; looked through when a batch is made, not when it runs */
+static size_t texts_end; /* places used so far */
 
 static sb_code_t intern_locked(const char *text, const char **out, sb_error_t *err)
 {
-    size_t i = hash_text(text);
-    while (texts[i] && strcmp(texts[i], text) != 0)
-        i = (i + 1) % (TEXTS_MAX * 2);
-    if (!texts[i] && texts_count == TEXTS_MAX)
-        return sb_fail(err, SB_BUSY, "views: more than %d different statements", TEXTS_MAX);
-    if (!texts[i]) {
-        texts[i] = strdup(text);
-        texts_count += texts[i] != NULL;
+    size_t at = TEXTS_MAX;
+    for (size_t i = 0; i < texts_end; i++) {
+        if (texts[i].text && strcmp(texts[i].text, text) == 0) {
+            texts[i].holders++;
+            *out = texts[i].text;
+            return SB_OK;
+        }
+        if (!texts[i].text && at == TEXTS_MAX)
+            at = i;
     }
-    *out = texts[i];
+    if (at == TEXTS_MAX && texts_end == TEXTS_MAX)
+        return sb_fail(err, SB_BUSY, "views: more than %d different statements", TEXTS_MAX);
+    if (at == TEXTS_MAX)
+        at = texts_end++;
+    texts[at] = (text_t){strdup(text), 1};
+    *out = texts[at].text;
     return *out ? SB_OK : sb_fail(err, SB_NO_MEMORY, "statement of a view: out of memory");
+}
+
+/* A text that the server could not be told to forget stays: its address must not become another one's. */
+void sb_view_sql_release(const char **text, sb_pg_t *pg)
+{
+    if (!*text || !sb_pg_forget(pg, *text))
+        return;
+    (void)pthread_mutex_lock(&texts_lock);
+    for (size_t i = 0; i < texts_end; i++) {
+        if (texts[i].text != *text)
+            continue;
+        if (--texts[i].holders == 0) {
+            free(texts[i].text);
+            texts[i].text = NULL;
+        }
+        break;
+    }
+    (void)pthread_mutex_unlock(&texts_lock);
+    *text = NULL;
 }
 
 sb_code_t sb_view_sql_intern(const sb_buf_t *text, const char **out, sb_error_t *err)
@@ -95,6 +118,16 @@ static void add_columns(sb_buf_t *out, const sb_view_table_t *table, bool cast)
 
 /* ---- definitions ---- */
 
+/* Readers get new tables by default privileges; what is carried is not for them. */
+static void hide(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
+{
+    sb_buf_add_text(out, "DO $hide$ DECLARE r name; BEGIN FOR r IN SELECT a.role FROM sagabus.access_role a "
+                         "JOIN pg_roles p ON p.rolname = a.role WHERE a.kind = 'reader' LOOP EXECUTE "
+                         "format('REVOKE ALL ON ");
+    add_generation(out, table, generation);
+    sb_buf_add_text(out, " FROM %I', r); END LOOP; END $hide$;\n");
+}
+
 void sb_view_sql_create(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
 {
     sb_buf_add_text(out, "CREATE TABLE ");
@@ -111,6 +144,8 @@ void sb_view_sql_create(sb_buf_t *out, const sb_view_table_t *table, int64_t gen
     }
     sb_buf_add_text(out, ", " DIRTY " bool NOT NULL");
     sb_buf_add_text(out, ") WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05);\n");
+    if (table->hidden)
+        hide(out, table, generation);
 }
 
 void sb_view_sql_index(sb_buf_t *out, const sb_view_table_t *table, int64_t generation)
@@ -216,7 +251,7 @@ void sb_view_sql_walk(sb_buf_t *out, const sb_view_table_t *table, int64_t gener
 {
     sb_buf_add_text(out, "SELECT ");
     add_columns(out, table, true);
-    sb_buf_add_text(out, " FROM ");
+    sb_buf_add_text(out, ", " DIRTY " FROM ");
     add_generation(out, table, generation);
     if (!first) {
         sb_buf_add_text(out, " WHERE ");

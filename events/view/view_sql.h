@@ -1,8 +1,8 @@
 /* view_sql - the few statements whose table and column names are data: built from a definition, names quoted.
  *
  * A connection knows its prepared statements by the address of their text, so texts that are executed are
- * interned: the same text is always at the same address and never freed. There are few (a view's tables, its
- * generations, the filters people use), and their number is bounded.
+ * interned: the same text is at the same address for as long as somebody holds it. Whoever lets go of one has
+ * its connection forget it first. Their number is bounded.
  *
  * Thread: any.
  *
@@ -10,12 +10,15 @@
 #ifndef SB_EVENTS_VIEW_SQL_H
 #define SB_EVENTS_VIEW_SQL_H
 
+#include "base/pg.h"
 #include "events/view/view_definition.h"
 
 #define SB_VIEW_SCHEMA "sagabus_view"
 
-/* The one lasting copy of a text. SB_BUSY: too many different ones. */
+/* The one copy of a text, held until it is let go as often. SB_BUSY: too many different ones. */
 SB_MUST_CHECK sb_code_t sb_view_sql_intern(const sb_buf_t *text, const char **out, sb_error_t *err);
+/* Lets go of one that was executed on this connection alone; NULL is fine, sets NULL. */
+void sb_view_sql_release(const char **text, sb_pg_t *pg);
 
 /* Definitions of tables, to be run as scripts. */
 void sb_view_sql_create(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
@@ -33,7 +36,8 @@ void sb_view_sql_copy_in(sb_buf_t *out, const sb_view_table_t *table, int64_t ge
 
 /* Rows of some keys: $1 is their array. */
 void sb_view_sql_fetch(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);
-/* A page of rows in order of the key; $1 is the key before it, unless it is the first. */
+/* A page of rows, dirty behind the columns, in order of the key; $1 is the key before it, unless it is the
+ * first. */
 void sb_view_sql_walk(sb_buf_t *out, const sb_view_table_t *table, int64_t generation, bool first, int limit);
 /* Rows in place of those there are: one array a column, and one that says which are dirty. */
 void sb_view_sql_upsert(sb_buf_t *out, const sb_view_table_t *table, int64_t generation);

@@ -117,7 +117,7 @@ static sb_code_t switch_locked(sb_view_switch_t *s, sb_error_t *err)
     if (code == SB_OK)
         code = fold_to(s, s->seq_end > old_seq ? s->seq_end : old_seq, err);
     if (code == SB_OK) /* nor since: the live view has passed what was still to be folded here */
-        code = sb_view_history_whole(s->pg, s->definition->name, err);
+        code = sb_view_history_whole(s->pg, s->definition->name, s->begun_seq, err);
     if (code == SB_OK)
         code = check_versions(s, err);
     if (code == SB_OK) /* with the switch: the last pages may have changed no row */

@@ -20,6 +20,7 @@ typedef struct sb_view_switch {
     const sb_hash_t *fingerprint;      /* NULL: of a rollback, the generation has it */
     const sb_view_definition_t *shown; /* a rollback's: the one that is live, whose columns stay in sight */
     int64_t generation;
+    int64_t begun_seq; /* folded up to here long ago: what was detached below is not missed */
     sb_code_t (*on_step)(void *context, sb_error_t *err); /* after a batch, a try; not SB_OK stops */
     void *context;
     int64_t events, rows, parked; /* moved so far */

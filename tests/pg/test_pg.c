@@ -203,6 +203,31 @@ static void a_server_that_is_not_there_is_named(void **state)
     assert_code(SB_UNAVAILABLE, sb_pg_open(&pg, &config, &f->err), &f->err);
 }
 
+/* Texts that are made come and go: another one at the same address must not meet the statement of before. */
+static void a_text_may_be_freed_once_it_is_forgotten(void **state)
+{
+    fixture_t *f = *state;
+    char *text[100];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 100; i++) {
+            text[i] = malloc(64);
+            assert_non_null(text[i]);
+            (void)snprintf(text[i], 64, "SELECT %d::bigint", round * 1000 + i);
+            assert_int_equal(sb_test_pg_int(f->pg, text[i]), round * 1000 + i);
+        }
+        for (int i = 0; i < 100; i += 2)
+            assert_true(sb_pg_forget(f->pg, text[i]));
+        for (int i = 1; i < 100; i += 2) /* are where they were, for the others */
+            assert_int_equal(sb_test_pg_int(f->pg, text[i]), round * 1000 + i);
+        assert_true(sb_pg_forget(f->pg, text[0]));
+        assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM pg_prepared_statements"), 51);
+        for (int i = 0; i < 100; i++) {
+            assert_true(sb_pg_forget(f->pg, text[i]));
+            free(text[i]);
+        }
+    }
+}
+
 static void statements_are_prepared_again_after_reopen(void **state)
 {
     fixture_t *f = *state;
@@ -621,6 +646,7 @@ int main(void)
         CASE(settings_of_the_uri_stay),
         CASE(a_server_that_is_not_there_is_named),
         CASE(statements_are_prepared_again_after_reopen),
+        CASE(a_text_may_be_freed_once_it_is_forgotten),
         CASE(many_statements_fit_the_cache),
         CASE(errors_carry_their_state),
         CASE(a_transaction_ends_as_told),

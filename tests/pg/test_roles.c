@@ -180,6 +180,14 @@ static void the_store_works_under_its_roles(void **state)
     assert_ok(sb_replay_run(&config, &replayed, &f->err), &f->err);
     assert_int_equal(replayed.rows, 1);
     assert_int_equal(sb_test_pg_int(f->reader, "SELECT count(*) FROM sagabus_view.order_summary"), 1);
+    static const char *const carried[] = {"SELECT * FROM sagabus_view.customer_orders_carry_g1", NULL};
+    assert_refused(f->reader, carried);
+    int roles = 0;
+    sb_buf_t todo = SB_BUF_INIT;
+    assert_ok(sb_access_grant(f->owner, &roles, &todo, &f->err),
+              &f->err); /* a later migrate gives it no more */
+    sb_buf_fini(&todo);
+    assert_refused(f->reader, carried);
     sb_verify_report_t report;
     sb_verify_config_t verify = {.pg = f->engine, .to = 1000000};
     assert_ok(sb_verify_run(&verify, &report, &f->err), &f->err);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "events/tally.h"
+#include "events/view/view_batch.h"
+#include "events/view/view_generation.h"
 #include "tests/pg/view_world.h"
 #include "tests/support/process.h"
 #include "tests/support/tally.h"
@@ -425,6 +427,37 @@ static void counts_survive_replay_and_rollback(void **state)
     sb_world_close(&world);
 }
 
+/* A daemon that lives through very many replays: statements of generations that are gone are given back. */
+static void statements_of_old_generations_are_given_back(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_hash_t fingerprint;
+    sb_tally_t tally = {.count = 0};
+    sb_view_definition_t *definition = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_world_open(&world);
+    assert_ok(
+        sb_view_registered(world.catalog, SB_SLICE("order_summary"), 0, &definition, &fingerprint, &err),
+        &err);
+    for (int i = 1; i <= 1600; i++) {
+        sb_view_batch_t *batch = NULL;
+        sb_view_batch_config_t config = {.pg = world.pg,
+                                         .catalog = world.catalog,
+                                         .definition = definition,
+                                         .generation = i,
+                                         .events_max = 10,
+                                         .tally = &tally};
+        assert_ok(sb_view_batch_new(&batch, &config, &err), &err);
+        sb_view_batch_free(&batch);
+    }
+    /* Those that were executed, too. */
+    sb_world_append(&world, 31, 50, 5, 0);
+    sb_world_project(&world, 10);
+    sb_view_definition_free(&definition);
+    sb_world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -439,6 +472,7 @@ int main(void)
         cmocka_unit_test(a_view_that_fails_still_beats),
         cmocka_unit_test(a_checkpoint_that_was_moved_is_found_by_its_range),
         cmocka_unit_test(counts_survive_replay_and_rollback),
+        cmocka_unit_test(statements_of_old_generations_are_given_back),
     };
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }
