@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "order.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -39,9 +40,44 @@ bool answer(order_call_t *call, json_t *result)
     return call->reply->result ? true : trouble(call, "out of memory");
 }
 
+/* The statements that this participant's connection has prepared, by the address of their text. The library
+ * may have connected anew: another server process knows none of them. */
+#define PREPARED_MAX 32
+static const char *prepared[PREPARED_MAX];
+static int prepared_count, prepared_pid;
+
+static bool is_prepared(PGconn *conn, const char *sql)
+{
+    if (PQbackendPID(conn) != prepared_pid) {
+        prepared_pid = PQbackendPID(conn);
+        prepared_count = 0;
+    }
+    for (int i = 0; i < prepared_count; i++)
+        if (prepared[i] == sql)
+            return true;
+    return false;
+}
+
+/* Parsed and planned once, not for each command. */
+static PGresult *execute(PGconn *conn, const char *sql, int count, const char *const *values)
+{
+    char name[24];
+    (void)snprintf(name, sizeof name, "p%zx", (size_t)(uintptr_t)sql);
+    if (!is_prepared(conn, sql)) {
+        if (prepared_count == PREPARED_MAX)
+            return PQexecParams(conn, sql, count, NULL, values, NULL, NULL, 0);
+        PGresult *result = PQprepare(conn, name, sql, count, NULL);
+        if (PQresultStatus(result) != PGRES_COMMAND_OK)
+            return result;
+        PQclear(result);
+        prepared[prepared_count++] = sql;
+    }
+    return PQexecPrepared(conn, name, count, values, NULL, NULL, 0);
+}
+
 PGresult *run(order_call_t *call, const char *sql, int count, const char *const *values)
 {
-    PGresult *result = PQexecParams(call->conn, sql, count, NULL, values, NULL, NULL, 0);
+    PGresult *result = execute(call->conn, sql, count, values);
     ExecStatusType status = PQresultStatus(result);
     if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
         return result;

@@ -46,7 +46,8 @@ bool trouble(order_call_t *call, const char *format, ...) SB_PRINTF(2, 3);
 /* The JSON text that later steps may use. */
 bool answer(order_call_t *call, json_t *result); /* consumes result */
 
-/* Runs one statement with text parameters. NULL after trouble(). The caller clears the result. */
+/* Runs one statement with text parameters, prepared at its first use: sql is static text. NULL after
+ * trouble(). The caller clears the result. */
 PGresult *run(order_call_t *call, const char *sql, int count, const char *const *values);
 /* As run, for statements whose result is only how many rows they touched; -1 after trouble(). */
 int touch(order_call_t *call, const char *sql, int count, const char *const *values);
