@@ -164,12 +164,13 @@ static const char *required(const char *name)
 _Noreturn static void usage(void)
 {
     (void)fprintf(stderr,
-                  "usage: bench NAME [--json] [--only PART] [--rounds N] [--scale X]\n"
+                  "usage: bench NAME [--json] [--only PART] [--rounds N] [--scale X] [--plot FILE]\n"
                   "  --only PART of smoke: append, publish or order; of relay: backlog or delivery; of read: "
-                  "history or news; of replay: rebuild, memory or live; of saga: noop, barrier, peers or "
-                  "recovery\n"
+                  "history or news; of replay: rebuild, memory or live; of saga: noop, barrier, http, peers, "
+                  "budget or recovery\n"
                   "  --rounds N  rounds of each side, 1 to %d (default %d)\n"
                   "  --scale X   length of each round: 1 as documented, 0.2 for a quick look\n"
+                  "  --plot FILE the budget of a saga as SVG\n"
                   "  NAME        one of:",
                   BENCH_ROUNDS_MAX, ROUNDS);
     for (int b = 0; benches[b].name; b++)
@@ -199,6 +200,8 @@ static options_t parse(int argc, char **argv, bench_env_t *env)
             options.json = true;
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
             env->only = argv[++i];
+        else if (strcmp(argv[i], "--plot") == 0 && i + 1 < argc)
+            env->plot = argv[++i];
         else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc)
             env->rounds = atoi(argv[++i]);
         else if (strcmp(argv[i], "--scale") == 0 && i + 1 < argc)

@@ -17,7 +17,7 @@
 
 #define BENCH_ROUNDS_MAX  31
 #define BENCH_VALUES_MAX  8
-#define BENCH_RESULTS_MAX 64
+#define BENCH_RESULTS_MAX 128
 
 typedef struct bench_env {
     const char *pg_uri;
@@ -25,6 +25,7 @@ typedef struct bench_env {
     const char *binary;    /* sagabus */
     const char *build_dir; /* where the participants of the order example are */
     const char *only;      /* the part that is wanted; NULL: all */
+    const char *plot;      /* where to draw what can be drawn; NULL: nowhere */
     int rounds;            /* of each side */
     double scale;          /* 1: as documented; less: a quick look */
 } bench_env_t;

@@ -4,6 +4,7 @@
  *   noop     raw librdkafka: takes what is there and answers it
  *   bare     the same, with one barrier row a command, a batch of rows a statement and a transaction
  *   barrier  the participant library, three participants on three threads
+ *   http     over HTTP, a thread a kept connection
  *
  * A forward command of step c whose input says so is refused.
  *
@@ -13,6 +14,7 @@
 #include "sagabus/participant.h"
 #include "tests/bench/bare_participant.h"
 #include "tests/bench/saga_world.h"
+#include "tests/support/http_peer.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -233,11 +235,39 @@ static int run_library(void)
     return 0;
 }
 
+/* ---- over HTTP ---- */
+
+static void play(void *context, const sb_peer_request_t *request, sb_peer_answer_t *out)
+{
+    (void)context;
+    bool may_refuse = sb_slice_is(sb_peer_header(request, "ce-sagastep"), "c") &&
+                      sb_slice_is(sb_peer_header(request, "ce-sagadirection"), "forward");
+    if (may_refuse && wants_refusal(request->body.ptr, request->body.len)) {
+        out->status = 409;
+        (void)snprintf(out->headers, sizeof out->headers, "ce-sagaoutcome: failure\r\nce-sagaerror: %s\r\n",
+                       "refused,%20as%20asked%20for");
+        return;
+    }
+    (void)snprintf(out->headers, sizeof out->headers, "Content-Type: application/json\r\n");
+    sb_buf_add_text(&out->body, RESULT);
+}
+
+static int run_http(void)
+{
+    sb_peer_t *peer = sb_peer_start(atoi(setting("SB_BENCH_HTTP_PORT")), play, NULL);
+    while (!stopping)
+        (void)pause();
+    sb_peer_stop(&peer);
+    return 0;
+}
+
 int saga_participants_run(const char *mode)
 {
     struct sigaction stop = {.sa_handler = on_stop};
     (void)sigaction(SIGTERM, &stop, NULL);
     if (strcmp(mode, "barrier") == 0)
         return run_library();
+    if (strcmp(mode, "http") == 0)
+        return run_http();
     return run_raw(strcmp(mode, "bare") == 0);
 }

@@ -11,8 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SETUP_MS 30000
-#define STOP_MS  10000
+#define SETUP_MS  30000
+#define STOP_MS   10000
+#define HTTP_PORT 30500 /* and 3,000 more, by our pid: others' tests and the peers' servers are below */
 
 const char *const saga_participant[SAGA_STEPS] = {"step_a", "step_b", "step_c"};
 
@@ -52,17 +53,24 @@ static const char *schemas(void)
 
 const char *const *saga_world_environment(const saga_world_t *world)
 {
-    static char text[6][640];
-    static const char *list[7];
+    static char text[10][640];
+    static const char *list[11];
+    int count = 6;
     (void)snprintf(text[0], sizeof text[0], "SAGABUS_PG=%s", place_uri(&world->place));
     (void)snprintf(text[1], sizeof text[1], "SAGABUS_KAFKA_BOOTSTRAP=%s", world->place.env->kafka_bootstrap);
     (void)snprintf(text[2], sizeof text[2], "SAGABUS_KAFKA_PREFIX=%s", world->place.prefix);
     (void)snprintf(text[3], sizeof text[3], "SAGABUS_SCHEMAS_DIR=%s", schemas());
     (void)snprintf(text[4], sizeof text[4], "SAGABUS_LOG_LEVEL=warn");
     (void)snprintf(text[5], sizeof text[5], "SAGABUS_SAGA_OPEN_MAX=20000");
-    for (int i = 0; i < 6; i++)
+    if (world->port) {
+        (void)snprintf(text[count++], sizeof text[0], "SB_BENCH_HTTP_PORT=%d", world->port);
+        for (int i = 0; i < SAGA_STEPS; i++)
+            (void)snprintf(text[count++], sizeof text[0],
+                           "SAGABUS_PARTICIPANT_STEP_%c_URL=http://127.0.0.1:%d/", 'A' + i, world->port);
+    }
+    for (int i = 0; i < count; i++)
         list[i] = text[i];
-    list[6] = NULL;
+    list[count] = NULL;
     return list;
 }
 
@@ -79,6 +87,8 @@ static void make_topics(saga_world_t *world)
 void saga_world_open(saga_world_t *world, const bench_env_t *env, const char *name, const char *mode)
 {
     *world = (saga_world_t){.mode = mode};
+    if (strcmp(mode, "http") == 0)
+        world->port = HTTP_PORT + (int)getpid() % 3000;
     (void)setenv("SAGABUS_SCHEMAS_DIR", schemas(), 1);
     place_open(&world->place, env, name);
     place_add_client(&world->place, "service");
