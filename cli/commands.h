@@ -24,6 +24,7 @@ sb_code_t sb_cmd_event_append_file(sb_cli_t *cli, const char *name, sb_error_t *
 sb_code_t sb_cmd_event_read(sb_cli_t *cli, sb_error_t *err);
 /* cmd_verify.c */
 sb_code_t sb_cmd_event_verify(sb_cli_t *cli, sb_error_t *err);
+sb_code_t sb_cmd_event_erase(sb_cli_t *cli, sb_error_t *err);
 /* cmd_store.c */
 sb_code_t sb_cmd_store_detach(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_store_gaps(sb_cli_t *cli, sb_error_t *err);

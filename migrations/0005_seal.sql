@@ -86,3 +86,51 @@ BEGIN
     RETURN true;
 END $$;
 REVOKE ALL ON FUNCTION event_erase(bigint, text) FROM PUBLIC;
+
+-- Erases one event by its number (p_seq), or all that a stream has now, in one transaction, and records who and why.
+-- outcome: 0 done; 1 there is no such event or stream; 2 it is a saga's, whose events are its state. p_dry: only says what
+-- there is to erase. Snapshots of the stream are folded from the bodies and go with them. What lies below first_version was
+-- detached and is not reached. For the owner alone.
+CREATE FUNCTION event_erase_recorded(p_category text, p_key text, p_seq bigint, p_who text, p_reason text, p_dry boolean,
+    OUT outcome int, OUT stream text, OUT first_version int, OUT erased bigint, OUT before bigint) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    no bigint;
+    e  record;
+BEGIN
+    erased := 0;
+    before := 0;
+    SELECT CASE x.class WHEN 1 THEN 0 ELSE 2 END, x.stream_no INTO outcome, no FROM sagabus.event x WHERE x.seq = p_seq;
+    IF p_seq IS NULL THEN
+        outcome := 0;
+    ELSIF outcome IS DISTINCT FROM 0 THEN
+        outcome := coalesce(outcome, 1);
+        RETURN;
+    END IF;
+    SELECT t.stream_no, t.category || '/' || t.key, t.first_version INTO no, stream, first_version FROM sagabus.stream t
+    WHERE CASE WHEN p_seq IS NULL THEN t.category = p_category AND t.key = p_key ELSE t.stream_no = no END AND t.version > 0;
+    IF NOT FOUND THEN
+        outcome := 1;
+        RETURN;
+    END IF;
+
+    FOR e IN SELECT x.seq, d.seq IS NOT NULL AS gone
+        FROM sagabus.stream t JOIN sagabus.event x ON x.class = 1 AND x.stream_no = t.stream_no
+            AND x.seq BETWEEN coalesce(p_seq, t.first_seq) AND coalesce(p_seq, t.last_seq)
+        LEFT JOIN sagabus.event_erased d ON d.seq = x.seq
+        WHERE t.stream_no = no ORDER BY x.version LOOP
+        IF e.gone THEN
+            before := before + 1;
+        ELSIF p_dry OR sagabus.event_erase(e.seq, p_reason) THEN
+            erased := erased + 1;
+        END IF;
+    END LOOP;
+    IF NOT p_dry THEN
+        DELETE FROM sagabus.snapshot s WHERE s.stream_no = no;
+    END IF;
+    IF erased > 0 AND NOT p_dry THEN
+        INSERT INTO sagabus.audit (who, act, target, reason, detail)
+        VALUES (p_who, 'event.erase', stream, p_reason, jsonb_build_object('seq', p_seq, 'events', erased));
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION event_erase_recorded(text, text, bigint, text, text, boolean) FROM PUBLIC;

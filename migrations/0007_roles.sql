@@ -123,7 +123,7 @@ BEGIN
             todo := nullif(concat_ws(E'\n', todo, sagabus.access_limit(a.role)), '');
         END IF;
         FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'sagabus'::regnamespace
-            AND (p.proname LIKE 'access\_%' OR p.proname = 'event_erase') LOOP
+            AND (p.proname LIKE 'access\_%' OR p.proname LIKE 'event\_erase%') LOOP
             EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %I', f, a.role);
         END LOOP;
         roles := roles + 1;

@@ -42,6 +42,9 @@ sb_code_t sb_post_event_batch(sb_worker_t *worker, sb_request_t *request, sb_err
 sb_code_t sb_get_events(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 sb_code_t sb_get_stream(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 
+/* event_erase.c */
+sb_code_t sb_post_event_erase(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
+
 /* event_stream.c */
 sb_code_t sb_get_event_stream(sb_worker_t *worker, sb_request_t *request, sb_error_t *err);
 

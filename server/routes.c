@@ -98,6 +98,11 @@ const sb_route_t sb_routes[] = {
      "(what "
      "is new);since:RFC 3339 time to start at, instead of after",
      NULL, NULL, 200},
+    {"POST", "/v1/events/erase", ADMIN, NULL, sb_post_event_erase,
+     "Take the body of one event, or of all of a stream, away for good; recorded in the audit. 403 unless "
+     "the "
+     "server works as the owner of the database.",
+     "events", "", "Erase", "Erased", 200},
     {"GET", "/v1/streams/{category}/{key+}", READ, NULL, sb_get_stream,
      "Events of one stream; a saga's is saga/{id}. 410 with first_version when older ones are no longer "
      "kept.",

@@ -9,7 +9,8 @@
  *
  * Events come through the store's reading path: checked by their schemas when they were written and brought
  * up to the newest version by the declared upcasts, so evolve knows one version of each type. An event type
- * that evolve does not know is not an error to us; return SB_OK for what does not concern the state.
+ * that evolve does not know is not an error to us; return SB_OK for what does not concern the state. The data
+ * of an event that was erased is `null`.
  *
  * A snapshot is the state's bytes at one version, so that a long stream need not be read whole. It is written
  * after the append, in a transaction of its own, and only over an older one; losing it costs time, never

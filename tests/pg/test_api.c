@@ -794,6 +794,53 @@ static void what_is_no_longer_kept_is_gone(void **state)
     sb_pg_close(&pg);
 }
 
+#define ERASE(body) ask(&shared, "POST", "/v1/events/erase", NULL, body)
+
+/* The body goes, also for a reader of a newer version; the place stays, and who asked for it is on record. */
+static void a_body_is_erased_on_request(void **state)
+{
+    (void)state;
+    append_order(&shared, "gdpr");
+    append_order(&shared, "gdpr");
+    answer_t answer =
+        ERASE("{\"stream\":\"order/gdpr\",\"reason\":\"asked for by the person\",\"dry_run\":true}");
+    assert_int_equal(answer.status, 200);
+    assert_contains(answer.body, "\"erased\":2,\"erased_before\":0,\"first_version\":1,\"dry_run\":true");
+    drop(&answer);
+    answer = ask(&shared, "GET", "/v1/streams/order/gdpr", NULL, NULL);
+    json_t *page = json_of(&answer);
+    char one[128];
+    (void)snprintf(one, sizeof one, "{\"seq\":%lld,\"reason\":\"a password\"}",
+                   (long long)int_at(page, "/items/0/seq"));
+    assert_string_equal(text_at(page, "/items/1/data/order_id"), "w");
+    json_decref(page);
+    drop(&answer);
+    answer = ERASE(one);
+    assert_contains(answer.body, "{\"stream\":\"order/gdpr\",\"erased\":1,\"erased_before\":0,");
+    drop(&answer);
+    answer = ERASE("{\"stream\":\"order/gdpr\",\"reason\":\"asked for by the person\"}");
+    assert_contains(answer.body, "\"erased\":1,\"erased_before\":1,");
+    drop(&answer);
+    answer = ask(&shared, "GET", "/v1/streams/order/gdpr", NULL, NULL);
+    page = json_of(&answer);
+    assert_int_equal(json_array_size(json_object_get(page, "items")), 2);
+    for (size_t i = 0; i < 2; i++)
+        assert_true(json_is_null(json_object_get(json_array_get(json_object_get(page, "items"), i), "data")));
+    json_decref(page);
+    drop(&answer);
+    answer = ask(&shared, "GET", "/v1/audit", NULL, NULL);
+    assert_contains(answer.body, "\"event.erase\"");
+    assert_contains(answer.body, "asked for by the person");
+    drop(&answer);
+    assert_problem(ERASE("{\"stream\":\"order/gdpr\"}"), 400, "invalid", "/reason");
+    assert_problem(ERASE("{\"reason\":\"x\"}"), 400, "invalid", "");
+    assert_problem(ERASE("{\"stream\":\"gdpr\",\"reason\":\"x\"}"), 400, "invalid", "/stream");
+    assert_problem(ERASE("{\"seq\":0,\"reason\":\"x\"}"), 400, "invalid", "/seq");
+    assert_problem(ERASE("{\"seq\":999999999,\"reason\":\"x\"}"), 404, "not_found", "");
+    assert_problem(ERASE("{\"stream\":\"order/nobody\",\"reason\":\"x\"}"), 404, "not_found", "");
+    assert_problem(ERASE("{\"stream\":\"saga/1\",\"reason\":\"x\"}"), 501, "unsupported", "");
+}
+
 static void the_same_id_is_appended_once(void **state)
 {
     (void)state;
@@ -1625,6 +1672,7 @@ int main(void)
         cmocka_unit_test(a_follower_whose_place_is_gone_is_told_and_ended),
         cmocka_unit_test(a_time_and_patterns_choose_events),
         cmocka_unit_test(what_is_no_longer_kept_is_gone),
+        cmocka_unit_test(a_body_is_erased_on_request),
         cmocka_unit_test(the_same_id_is_appended_once),
         cmocka_unit_test(a_version_that_is_not_the_stream_s_is_a_conflict),
         cmocka_unit_test(structured_cloudevents_are_taken),

@@ -468,6 +468,28 @@ static void history_as_lines_is_what_was_appended(void **state)
     (void)unlink(more);
 }
 
+/* ---- erasing ---- */
+
+static void erasing_is_asked_for_twice(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_pg_script(
+        f->pg,
+        "SELECT sagabus.event_append('order', 'o-1', 0, 0, NULL, NULL, ARRAY[gen_random_uuid()], "
+        "ARRAY[(SELECT type_no FROM sagabus.event_type WHERE name = 'order.confirmed' LIMIT 1)], '{}', "
+        "'{}', ARRAY['{\"order_id\":\"o\",\"customer_id\":\"c\"}'::bytea])");
+    SAYS(f, 1, "--reason", "event", "erase", "order/o-1", "--confirm");
+    SAYS(f, 0, "nothing was done: --confirm erases them", "event", "erase", "order/o-1", "--reason", "asked");
+    SAYS(f, 0, "\"erased\":1", "event", "erase", "order/o-1", "--reason", "asked", "-o", "jsonl");
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event WHERE data <> 'null'"), 1);
+    SAYS(f, 0, "docs/guarantees.md", "event", "erase", "1", "--reason", "asked", "--confirm");
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event WHERE data = 'null'"), 1);
+    SAYS(f, 0, "\"erased\":0,\"erased_before\":1", "event", "erase", "order/o-1", "--reason", "asked",
+         "--confirm", "-o", "jsonl");
+    SAYS(f, 1, "expected an event's sequence number, or a stream", "event", "erase", "o-1", "--reason", "x");
+    SAYS(f, 5, "there is no event 77", "event", "erase", "77", "--reason", "x");
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -478,6 +500,7 @@ int main(void)
         CASE(a_follower_misses_nothing_and_ends_cleanly),
         CASE(history_goes_to_a_url_in_order_and_stops_where_it_is_refused),
         CASE(history_as_lines_is_what_was_appended),
+        CASE(erasing_is_asked_for_twice),
     };
     return cmocka_run_group_tests_name("cli_events", tests, sb_test_pg_start, sb_test_pg_stop);
 }

@@ -5,6 +5,7 @@
 #include "base/migrate.h"
 #include "events/store/access.h"
 #include "events/store/durable.h"
+#include "events/store/erase.h"
 #include "events/store/sequencer.h"
 #include "events/store/verify.h"
 #include "events/view/view.h"
@@ -151,6 +152,39 @@ static void make_history(fixture_t *f, sb_catalog_t *catalog)
         "2, gen_random_uuid(), '{}')"); /* as the orchestrator does */
 }
 
+/* The owner alone, and the seals still prove what is left; a view is rebuilt from it without the body. */
+static void erase_history(fixture_t *f, sb_catalog_t *catalog)
+{
+    sb_erase_t erase = {.reason = "asked for"};
+    sb_erase_report_t erased;
+    sb_verify_report_t report;
+    sb_replay_report_t replayed;
+    sb_verify_config_t verify = {.pg = f->engine, .to = 1000000};
+    sb_replay_config_t config = {
+        .pg_uri = f->engine_uri, .owner = "one", .catalog = catalog, .view = "order_summary"};
+    assert_ok(sb_erase_parse("order/o-1", &erase, &f->err), &f->err);
+    assert_code(SB_DENIED, sb_erase_run(f->engine, &erase, &erased, &f->err), &f->err);
+    assert_contains(f->err.message, "for the owner of the database alone");
+    assert_code(SB_DENIED, sb_erase_run(f->client, &erase, &erased, &f->err), &f->err);
+    assert_ok(sb_erase_run(f->owner, &erase, &erased, &f->err), &f->err);
+    assert_string_equal(erased.stream, "order/o-1");
+    assert_int_equal(erased.erased, 1);
+    assert_int_equal(sb_test_pg_int(f->owner, "SELECT count(*) FROM sagabus.snapshot"), 0);
+    assert_int_equal(sb_test_pg_int(f->owner, "SELECT count(*) FROM sagabus.audit WHERE act = 'event.erase' "
+                                              "AND who = 'db:t_owner' AND target = 'order/o-1'"),
+                     1);
+    assert_ok(sb_erase_run(f->owner, &erase, &erased, &f->err), &f->err); /* again is fine */
+    assert_int_equal(erased.erased, 0);
+    assert_int_equal(erased.before, 1);
+    assert_int_equal(sb_test_pg_int(f->owner, "SELECT count(*) FROM sagabus.audit"), 1);
+    assert_ok(sb_verify_run(&verify, &report, &f->err), &f->err);
+    assert_int_equal(report.fault, SB_FAULT_NONE);
+    assert_int_equal(report.erased, 1);
+    assert_ok(sb_replay_run(&config, &replayed, &f->err), &f->err);
+    assert_int_equal(replayed.rows, 1);
+    assert_int_equal(replayed.parked, 0);
+}
+
 static void the_store_works_under_its_roles(void **state)
 {
     fixture_t *f = *state;
@@ -196,6 +230,7 @@ static void the_store_works_under_its_roles(void **state)
     assert_ok(sb_verify_run(&verify, &report, &f->err), &f->err);
     assert_int_equal(report.fault, SB_FAULT_NONE);
     assert_int_equal(report.events, 2);
+    erase_history(f, catalog);
     sb_catalog_free(&catalog);
 }
 

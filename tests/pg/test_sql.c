@@ -59,7 +59,7 @@ static void every_statement_fits_the_schema(void **state)
 /* What only the owner runs, when it migrates, detaches, or lets a restored store go on. */
 #define OF_THE_OWNER                                                                                         \
     "'s_events_access_add', 's_events_access_grant', 's_events_access_remove', 's_base_migrate_record', "    \
-    "'s_bus_store_fork', 's_events_detach_note', 's_events_detach_done'"
+    "'s_bus_store_fork', 's_events_detach_note', 's_events_detach_done', 's_events_event_erase'"
 
 /* EXPLAIN looks at every right that the statement needs, and carries nothing out. */
 static int explain_all(sb_pg_t *pg)
