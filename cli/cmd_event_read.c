@@ -21,7 +21,8 @@ typedef struct reading {
     bool follow;
     const char *types;
     const char *since; /* until the first page has said where that is */
-    int64_t at;        /* a stream: the version to begin with, 0 for the end; all: after this seq */
+    int64_t at;        /* a stream: the version to begin with, 0 for the end; all: after this seq, backward
+                          before it, 0 for the end */
     int64_t left;
     bool away; /* the server was not there at the last call */
 } reading_t;
@@ -48,8 +49,10 @@ static void page_path(const reading_t *r, int64_t limit, sb_buf_t *path)
     sb_buf_printf(path, "?limit=%lld", (long long)limit);
     if (r->category && r->at > 0)
         sb_buf_printf(path, "&from=%lld", (long long)r->at);
-    if (!r->category && !r->since)
+    if (!r->category && !r->since && !r->backward)
         sb_buf_printf(path, "&after=%lld", (long long)r->at);
+    if (!r->category && r->backward && r->at > 0)
+        sb_buf_printf(path, "&before=%lld", (long long)r->at);
     add_parameter(path, "since", r->since);
     add_parameter(path, "types", r->types);
     add_parameter(path, "backward", r->backward ? "true" : NULL);
@@ -60,14 +63,16 @@ static void page_path(const reading_t *r, int64_t limit, sb_buf_t *path)
 static bool next_page(reading_t *r, const json_t *page)
 {
     size_t count = json_array_size(json_object_get(page, "items"));
-    const json_t *next = json_object_get(page, r->category ? "next_from" : "next_after");
+    const json_t *next = json_object_get(page, r->category   ? "next_from"
+                                               : r->backward ? "next_before"
+                                                             : "next_after");
     int64_t before = r->since ? -1 : r->at;
     r->left -= (int64_t)count;
     r->since = NULL;
     if (!json_is_integer(next))
         return false;
     r->at = json_integer_value(next);
-    return r->category ? count > 0 : r->at > before;
+    return r->category ? count > 0 : r->backward || r->at > before;
 }
 
 static void print_events(sb_cli_t *cli, const json_t *items)
@@ -135,8 +140,8 @@ static sb_code_t read_pages(sb_cli_t *cli, reading_t *r, json_t *all, sb_error_t
 
 static sb_code_t check_options(const sb_cli_t *cli, const reading_t *r, sb_error_t *err)
 {
-    static const char *const of_all[] = {"all", "after", "since", "types"};
-    static const char *const of_stream[] = {"from", "backward"};
+    static const char *const of_all[] = {"all", "after", "before", "since", "types"};
+    static const char *const of_stream[] = {"from"};
     int64_t time_us;
     for (size_t i = 0; r->category && i < sizeof of_all / sizeof of_all[0]; i++)
         if (sb_cli_option(cli, of_all[i]))
@@ -146,6 +151,10 @@ static sb_code_t check_options(const sb_cli_t *cli, const reading_t *r, sb_error
             return sb_fail(err, SB_INVALID, "--%s goes with one stream: CATEGORY/KEY", of_stream[i]);
     if (r->backward && r->follow)
         return sb_fail(err, SB_INVALID, "--follow goes forward: leave --backward out");
+    if (r->backward && (r->since || sb_cli_option(cli, "after")))
+        return sb_fail(err, SB_INVALID, "--backward goes down from --before: leave --after and --since out");
+    if (!r->backward && sb_cli_option(cli, "before"))
+        return sb_fail(err, SB_INVALID, "--before goes with --backward");
     if (r->since && sb_cli_option(cli, "after"))
         return sb_fail(err, SB_INVALID, "--since and --after: give one of them");
     if (r->since && !sb_time_parse(sb_slice(r->since), &time_us))
@@ -155,11 +164,15 @@ static sb_code_t check_options(const sb_cli_t *cli, const reading_t *r, sb_error
 
 static sb_code_t read_options(const sb_cli_t *cli, reading_t *r, char *stream, size_t cap, sb_error_t *err)
 {
-    int64_t from = 0;
+    int64_t from = 0, before = 0;
     sb_code_t code =
         sb_cli_option_int(cli, "limit", 1, INT64_MAX, r->follow ? INT64_MAX : 100, &r->left, err);
     if (code == SB_OK)
         code = sb_cli_option_int(cli, "after", 0, INT64_MAX, 0, &r->at, err);
+    if (code == SB_OK)
+        code = sb_cli_option_int(cli, "before", 2, INT64_MAX, 0, &before, err);
+    if (before > 0)
+        r->at = before;
     if (code == SB_OK)
         code = sb_cli_option_int(cli, "from", 1, INT32_MAX, 0, &from, err);
     if (code != SB_OK || cli->argument_count == 0)

@@ -65,7 +65,8 @@ static void park_if_empty(const page_t *page, sb_request_t *request, int64_t nex
 static sb_code_t read_query(sb_worker_t *worker, sb_request_t *request, sb_read_all_t *read,
                             sb_slice_t types[SB_QUERY_TYPES_MAX], sb_error_t *err)
 {
-    static const char *const query[] = {"after", "since", "types", "category", "limit", "wait", NULL};
+    static const char *const query[] = {"after", "since", "types",    "category",
+                                        "limit", "wait",  "backward", NULL};
     int64_t limit = 0;
     read->budget_ms = SEARCH_MS;
     sb_code_t code = sb_request_query_only(request, query, err);
@@ -82,8 +83,51 @@ static sb_code_t read_query(sb_worker_t *worker, sb_request_t *request, sb_read_
     return code;
 }
 
+static sb_code_t read_back_query(const sb_request_t *request, sb_read_all_t *read,
+                                 sb_slice_t types[SB_QUERY_TYPES_MAX], sb_error_t *err)
+{
+    static const char *const query[] = {"backward", "before", "types", "category", "limit", NULL};
+    int64_t limit = 0, before = 0;
+    read->backward = true;
+    read->budget_ms = SEARCH_MS;
+    sb_code_t code = sb_request_query_only(request, query, err);
+    if (code == SB_OK)
+        code = sb_event_query_filter(request, read, types, err);
+    if (code == SB_OK)
+        code = sb_request_query_int(request, "limit", 1, 1000, 100, &limit, err);
+    if (code == SB_OK)
+        code = sb_request_query_int(request, "before", 2, INT64_MAX, 1, &before, err);
+    read->limit = (int)limit;
+    read->to_seq = before - 1;
+    return code;
+}
+
+/* Newest first; what is read backward has no news, so nobody waits. */
+static sb_code_t get_events_back(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
+{
+    sb_slice_t types[SB_QUERY_TYPES_MAX];
+    sb_read_all_t read = {.type_count = 0};
+    int64_t lowest = 0;
+    page_t page = {.out = &request->out};
+    sb_code_t code = read_back_query(request, &read, types, err);
+    if (code != SB_OK)
+        return code;
+    sb_buf_add_text(&request->out, "{\"items\":[");
+    code = sb_store_read_all(worker->store, &read, write_event, &page, &lowest, err);
+    code = ended(&page, code, err);
+    if (lowest > 1)
+        sb_buf_printf(&request->out, "],\"next_before\":%lld}\n", (long long)lowest);
+    else
+        sb_buf_add_text(&request->out, "],\"next_before\":null}\n");
+    return code;
+}
+
 sb_code_t sb_get_events(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
 {
+    bool backward = false;
+    sb_code_t asked = sb_request_query_bool(request, "backward", &backward, err);
+    if (asked != SB_OK || backward)
+        return asked != SB_OK ? asked : get_events_back(worker, request, err);
     sb_slice_t types[SB_QUERY_TYPES_MAX];
     sb_read_all_t read = {.type_count = 0};
     int64_t last_seq = 0;

@@ -93,7 +93,13 @@ static void write_operation(sb_buf_t *out, const sb_route_t *route)
     if (route->request)
         write_request(out, route->request);
     sb_buf_printf(out, ",\"responses\":{\"%d\":{\"description\":\"done\",", route->status);
-    write_content(out, route->response ? "application/json" : "text/plain", route->response);
+    size_t length = strlen(route->pattern);
+    bool stream = length > 7 && strcmp(route->pattern + length - 7, "/stream") == 0;
+    write_content(out,
+                  route->response ? "application/json"
+                  : stream        ? "text/event-stream"
+                                  : "text/plain",
+                  route->response);
     sb_buf_add_text(out, "},\"default\":{\"description\":\"what went wrong\",");
     write_content(out, "application/problem+json", "Problem");
     sb_buf_add_text(out, "}}}");

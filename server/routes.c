@@ -90,7 +90,8 @@ const sb_route_t sb_routes[] = {
     {"GET", "/v1/events", READ, NULL, sb_get_events,
      "Events of the store in order, up to the safe sequence number.", "events",
      "after:seq to start behind;since:RFC 3339 time to start at, instead of after;types:comma-separated, * "
-     "for any run of characters;category:of the type;limit:1 to 1000 (default 100);" WAIT_NEWS,
+     "for any run of characters;category:of the type;limit:1 to 1000 (default 100);backward:true: newest "
+     "first;before:with backward: seq to start below;" WAIT_NEWS,
      NULL, "EventPage", 200},
     {"GET", "/v1/events/stream", READ, NULL, sb_get_event_stream,
      "Events as they come, as server-sent events; Last-Event-ID goes on behind that seq.", "events",

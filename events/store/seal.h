@@ -1,11 +1,15 @@
 /* seal - how history is hashed: leaf, root, chain. What the keeper writes and the verifier checks.
  *
  * All hashes are SHA-256; numbers are big-endian; a text is its length in 4 bytes and its bytes.
- *   leaf = H(00 seq(8) class(1) stream_no(8) stream version(4) type schema_version(4) time(8) id(16) H(meta)
- * H(data)) node = H(01 left right), the tree of RFC 6962 over the leaves in order of seq seal = H(02 from(8)
- * to(8) leaves(4) root prev H(marks)), prev = the seal before, zeros for the first stream is "category/key"
- * of a domain stream and empty for a saga's; time is in microseconds since 1970. meta and data enter as
- * hashes, so that an erased body still verifies by the hashes kept in event_erased.
+ *
+ * - leaf = H(00 seq(8) class(1) stream_no(8) stream version(4) type schema_version(4) time(8) id(16) H(meta)
+ *   H(data))
+ * - node = H(01 left right): the tree of RFC 6962 over the leaves in order of seq
+ * - seal = H(02 from(8) to(8) leaves(4) root prev H(marks)); prev is the seal before, zeros for the first
+ *
+ * stream is "category/key" of a domain stream and empty for a saga's; time is in microseconds since 1970.
+ * meta and data enter as hashes, so that an erased body still verifies by the hashes kept in event_erased
+ * (erase.h).
  *
  * A mark is 32 bytes an event beside the seal: place, stream, version and type as they are, and 4 bytes each
  * of the hashes of the rest. It lets the verifier name a row that is gone, and say what differs. The proof is

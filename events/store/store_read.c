@@ -1,7 +1,9 @@
-/* One stream, by pages, so that neither a large limit nor a long stream is ever held in memory at once.
+/* One stream, by pages, so that neither a large limit nor a long stream is ever held in memory at once. A
+ * page is bounded by events and by the bytes of their bodies (stream_read.sql).
  *
- * Versions have no holes, so a page has as many rows as it asked for. When it has not, a range was detached
- * meanwhile or the store is damaged; which of the two is looked up, and nothing is passed over in silence.
+ * Versions have no holes, so a page finds as many rows as it asked for, also those that the bytes leave out.
+ * When it has not, a range was detached meanwhile or the store is damaged; which of the two is looked up, and
+ * nothing is passed over in silence.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/store_internal.h"
@@ -9,9 +11,8 @@
 #include "events/saga_number.h"
 #include "events_sql.h"
 
-#define FIRST_PAGE       100
-#define PAGE_EVENTS      500
-#define PAGE_BYTES_GUESS (8 << 20) /* what a page should not be much larger than */
+#define FIRST_PAGE  100
+#define PAGE_EVENTS 500
 
 /* One event as the catalog of now sees it: whole, and in the newest version. */
 static sb_code_t make_event(sb_store_t *store, const sb_slice_t fields[10], sb_event_t *event,
@@ -167,7 +168,6 @@ typedef struct reader {
     bool backward;
     sb_event_fn on_event;
     void *context;
-    size_t bytes; /* of the bodies of the page */
 } reader_t;
 
 static sb_code_t take_row(sb_store_t *store, reader_t *reader, const sb_pg_result_t *rows, int row,
@@ -178,7 +178,6 @@ static sb_code_t take_row(sb_store_t *store, reader_t *reader, const sb_pg_resul
     int wanted = reader->backward ? range->high : range->low;
     if (version != wanted)
         return explain_hole(store, &reader->stream, wanted, err);
-    reader->bytes += sb_pg_get_slice(rows, row, 8).len;
     sb_code_t code = sb_store_deliver_row(store, rows, row, reader->on_event, reader->context, err);
     if (reader->backward) {
         range->high_seq = sb_pg_get_int(rows, row, 0) - 1;
@@ -195,14 +194,6 @@ static int smaller(int a, int b)
     return a < b ? a : b;
 }
 
-/* Bodies may have 900,000 bytes: pages grow only where they turn out to be small. */
-static int next_size(const reader_t *reader, int rows)
-{
-    size_t average = reader->bytes / (size_t)rows + 1;
-    size_t fits = PAGE_BYTES_GUESS / average;
-    return fits < 10 ? 10 : smaller((int)fits, PAGE_EVENTS);
-}
-
 static sb_code_t read_pages(sb_store_t *store, reader_t *reader, int limit, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
@@ -213,14 +204,14 @@ static sb_code_t read_pages(sb_store_t *store, reader_t *reader, int limit, sb_e
         int size = smaller(smaller(page, limit - done), range->high - range->low + 1);
         code = read_page(store, &reader->stream, reader->backward, size, range, &rows, err);
         int count = code == SB_OK ? sb_pg_rows(rows) : 0;
-        reader->bytes = 0;
+        int found = count ? (int)sb_pg_get_int(rows, 0, 10) : 0;
         for (int i = 0; code == SB_OK && i < count; i++)
             code = take_row(store, reader, rows, i, err);
         sb_pg_result_free(rows);
-        if (code == SB_OK && count < size)
+        if (code == SB_OK && found < size)
             code = explain_hole(store, &reader->stream, reader->backward ? range->high : range->low, err);
         done += count;
-        page = next_size(reader, size);
+        page = PAGE_EVENTS;
     }
     return code;
 }

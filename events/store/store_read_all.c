@@ -258,6 +258,82 @@ static sb_code_t read_pages(reader_t *r, sb_error_t *err)
     return code;
 }
 
+/* ---- backward ---- */
+
+/* r->at: everything from there up was looked at. */
+static sb_code_t read_page_back(reader_t *r, int64_t low, sb_error_t *err)
+{
+    bool filtered = r->filter.by_type || r->filter.read->domain_only;
+    int64_t end = r->at - 1;
+    int64_t begin = filtered && end - r->window > low ? end - r->window : low;
+    int limit = (int)smaller(r->filter.read->limit - r->done, FEW_EVENTS);
+    int64_t start_us = sb_mono_us();
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    bool all = false;
+    sb_pg_add_int8(&params, begin);
+    sb_pg_add_int8(&params, end);
+    sb_pg_add_int4(&params, limit);
+    sb_pg_add_bool(&params, r->filter.by_type);
+    sb_pg_add_array(&params, &r->filter.type_nos);
+    sb_pg_add_bool(&params, r->filter.read->domain_only);
+    sb_code_t code = sb_pg_query(r->store->pg, sb_sql_event_read_back, &params, &rows, err);
+    if (code == SB_OK)
+        code = deliver_few(r, rows, limit, &all, err);
+    sb_pg_result_free(rows);
+    if (code == SB_OK && all)
+        r->at = begin + 1;
+    if (sb_mono_us() - start_us < WINDOW_QUICK_US)
+        r->window = smaller(r->window * 2, WINDOW_MAX);
+    return code;
+}
+
+/* From where downwards, and how far down: *low is not read any more. */
+static sb_code_t bounds_back(sb_store_t *store, const sb_read_all_t *read, int64_t *from, int64_t *low,
+                             sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_add_bool(&params, read->domain_only);
+    sb_code_t code = sb_store_ready(store, err);
+    if (code == SB_OK)
+        code = sb_pg_query(store->pg, sb_sql_read_bounds, &params, &rows, err);
+    if (code != SB_OK)
+        return code;
+    int64_t gone = sb_pg_get_int(rows, 0, 0);
+    *from = sb_pg_get_int(rows, 0, 1);
+    sb_pg_result_free(rows);
+    if (read->to_seq > 0 && read->to_seq < *from)
+        *from = read->to_seq;
+    *low = read->after_seq > gone ? read->after_seq : gone;
+    return gone > 0 && *from <= gone ? sb_fail(err, SB_GONE,
+                                               "events up to %lld are no longer kept: what is read backward "
+                                               "ends at %lld",
+                                               (long long)gone, (long long)gone + 1)
+                                     : SB_OK;
+}
+
+static sb_code_t read_back(reader_t *r, sb_error_t *err)
+{
+    const sb_read_all_t *read = r->filter.read;
+    int64_t until_us = read->budget_ms ? sb_mono_us() + (int64_t)read->budget_ms * 1000 : INT64_MAX;
+    int64_t from = 0, low = 0, ignored = 0;
+    sb_code_t code = bounds_back(r->store, read, &from, &low, err);
+    if (code == SB_OK)
+        code = fill_filter(r->store, &r->filter, err);
+    r->at = from + 1;
+    while (code == SB_OK && r->done < read->limit && r->at - 1 > low) {
+        code = read_page_back(r, low, err);
+        if (sb_mono_us() > until_us)
+            break;
+    }
+    sb_read_all_t again = *read;
+    again.to_seq = r->at; /* what was read last must still be there: a range may have gone meanwhile */
+    if (code == SB_OK && r->done > 0)
+        code = bounds_back(r->store, &again, &from, &ignored, err);
+    return code;
+}
+
 sb_code_t sb_store_read_all(sb_store_t *store, const sb_read_all_t *read, sb_event_fn on_event, void *context,
                             int64_t *last_seq, sb_error_t *err)
 {
@@ -271,12 +347,14 @@ sb_code_t sb_store_read_all(sb_store_t *store, const sb_read_all_t *read, sb_eve
     sb_pg_array_init(&r.filter.type_nos, SB_PG_INT4);
     int64_t ignored = 0;
     bool plain = !read->category.ptr && !read->types && !read->domain_only && read->limit > 0;
-    sb_code_t code = plain ? read_first(&r, err) : read_bounds(store, read, &r.to, err);
-    if (code == SB_OK && !plain)
+    sb_code_t code = read->backward ? read_back(&r, err)
+                     : plain        ? read_first(&r, err)
+                                    : read_bounds(store, read, &r.to, err);
+    if (code == SB_OK && !plain && !read->backward)
         code = fill_filter(store, &r.filter, err);
-    if (code == SB_OK)
+    if (code == SB_OK && !read->backward)
         code = read_pages(&r, err);
-    if (code == SB_OK && r.done > FEW_EVENTS) /* long enough for a range to have gone meanwhile */
+    if (code == SB_OK && !read->backward && r.done > FEW_EVENTS) /* long enough for a range to have gone */
         code = read_bounds(store, read, &ignored, err);
     sb_store_page_fini(&r.page);
     sb_pg_array_fini(&r.filter.type_nos);

@@ -81,7 +81,8 @@ SB_API SB_MUST_CHECK sb_code_t sb_store_append_many(sb_store_t *store, const sb_
 typedef sb_code_t (*sb_event_fn)(void *context, const sb_event_t *event, sb_error_t *err);
 
 /* Events of one stream from a version on (from 1), at most limit; backward: from that version down (0: the
- * newest). A saga's stream has category "saga" and the saga's id as key. SB_NOT_FOUND: no such stream;
+ * newest). Memory is bounded by one page of 8 MiB and an event, however large limit is. A saga's stream has
+ * category "saga" and the saga's id as key. SB_NOT_FOUND: no such stream;
  * SB_GONE: from is below the first version still kept (sb_store_stream says which); SB_CORRUPT: a version is
  * missing. */
 SB_API SB_MUST_CHECK sb_code_t sb_store_read_stream(sb_store_t *store, sb_slice_t category, sb_slice_t key,
@@ -100,6 +101,7 @@ SB_API SB_MUST_CHECK sb_code_t sb_store_stream(sb_store_t *store, sb_slice_t cat
 typedef struct sb_read_all {
     int64_t after_seq;
     int64_t to_seq; /* 0: the safe sequence number */
+    bool backward;  /* from to_seq down to the event after after_seq */
     int limit;
     sb_slice_t category;     /* absent: all */
     const sb_slice_t *types; /* NULL: all; else patterns, see sb_event_type_matches */
@@ -109,9 +111,11 @@ typedef struct sb_read_all {
 } sb_read_all_t;
 
 /* Events of the store in order of seq. *last_seq (may be NULL) is how far the read got, also past events that
- * the filter left out: the next page starts there. Memory is bounded by one page of some MiB, however large
- * limit is; no statement and no snapshot is open while on_event runs. SB_GONE: after_seq lies in what was
- * detached; the message says where the store begins. */
+ * the filter left out: the next page starts there (backward: it is the lowest that was looked at, so the next
+ * one's to_seq is one less, and there is none from 1 on). Memory is bounded by one page of some MiB, however
+ * large limit is; no statement and no snapshot is open while on_event runs. SB_GONE: after_seq lies in what
+ * was detached (backward: all that was asked for; else it ends where the store begins); the message says
+ * where the store begins. */
 SB_API SB_MUST_CHECK sb_code_t sb_store_read_all(sb_store_t *store, const sb_read_all_t *read,
                                                  sb_event_fn on_event, void *context, int64_t *last_seq,
                                                  sb_error_t *err);

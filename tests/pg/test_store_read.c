@@ -533,6 +533,121 @@ static void a_read_touches_only_the_partitions_it_needs(void **state)
     assert_null(strstr(plan, "Seq Scan"));
 }
 
+/* ---- backward ---- */
+
+typedef struct descent {
+    int64_t last, count;
+    int stop_after; /* 0: never */
+} descent_t;
+
+static sb_code_t descend(void *context, const sb_event_t *event, sb_error_t *err)
+{
+    descent_t *d = context;
+    assert_true(event->seq < d->last);
+    d->last = event->seq;
+    d->count++;
+    return d->stop_after && d->count == d->stop_after ? sb_fail(err, SB_STOPPED, "enough") : SB_OK;
+}
+
+static int64_t read_down(fixture_t *f, int64_t to, int limit, const char *type, bool domain_only,
+                         int64_t *lowest)
+{
+    sb_slice_t types[] = {sb_slice(type)};
+    sb_read_all_t read = {.to_seq = to,
+                          .backward = true,
+                          .limit = limit,
+                          .types = type ? types : NULL,
+                          .type_count = type != NULL,
+                          .domain_only = domain_only};
+    descent_t d = {.last = INT64_MAX};
+    assert_ok(sb_store_read_all(f->store, &read, descend, &d, lowest, &f->err), &f->err);
+    return d.count;
+}
+
+static void all_is_read_backward_too(void **state)
+{
+    fixture_t *f = *state;
+    int64_t lowest = 0;
+    descent_t d = {.last = INT64_MAX, .stop_after = 3};
+    sb_read_all_t read = {.backward = true, .limit = 100};
+    fill(f, 10, 1000);
+    sb_test_pg_script(f->pg, "UPDATE sagabus.lease SET cursor = 990 WHERE role = 'sequencer'");
+    assert_int_equal(read_down(f, 0, 5000, NULL, false, &lowest), 990); /* not above what is safe */
+    assert_int_equal(lowest, 1);
+    assert_int_equal(read_down(f, 0, 70, NULL, true, &lowest), 70);
+    assert_int_equal(lowest, 990 - 70 + 1);
+    assert_int_equal(read_down(f, lowest - 1, 5000, NULL, false, &lowest), 990 - 70);
+    /* pages of a filter are as many as those of a read upwards */
+    int64_t of_type =
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event e JOIN sagabus.event_type t USING "
+                              "(type_no) WHERE t.name = 'order.created' AND e.seq <= 990");
+    assert_true(of_type > 100);
+    assert_int_equal(read_down(f, 0, 5000, "order.created", true, &lowest), of_type);
+    assert_int_equal(lowest, 1);
+    assert_int_equal(read_down(f, 0, 5000, "no.such", false, &lowest), 0);
+    assert_int_equal(lowest, 1);
+    assert_code(SB_STOPPED, sb_store_read_all(f->store, &read, descend, &d, &lowest, &f->err), &f->err);
+    /* down to where the store begins, and not a hole below */
+    sb_test_pg_script(f->pg,
+                      "INSERT INTO sagabus.event_detached (class, from_seq, to_seq, leaf) VALUES (1, 0, "
+                      "500, 'x')");
+    assert_int_equal(read_down(f, 0, 5000, NULL, true, &lowest), 490);
+    assert_int_equal(lowest, 501);
+    read = (sb_read_all_t){.backward = true, .limit = 10, .to_seq = 500};
+    assert_code(SB_GONE, sb_store_read_all(f->store, &read, descend, &d, NULL, &f->err), &f->err);
+    assert_contains(f->err.message, "ends at 501");
+}
+
+/* ---- a stream of large bodies ---- */
+
+static sb_code_t count_one(void *context, const sb_event_t *event, sb_error_t *err)
+{
+    (void)event;
+    (void)err;
+    ++*(int *)context;
+    return SB_OK;
+}
+
+/* What a page brings at once, whatever the number of events that is asked for. */
+static void a_page_of_a_stream_is_bounded_by_its_bytes(void **state)
+{
+    fixture_t *f = *state;
+    static const char *const statements[] = {sb_sql_stream_read, sb_sql_stream_read_back};
+    sb_test_pg_script(
+        f->pg,
+        "SELECT sagabus.event_append('order', 'large', 0, 0, NULL, NULL, ARRAY(SELECT gen_random_uuid() FROM "
+        "generate_series(1, 40)), ARRAY(SELECT t.type_no FROM sagabus.event_type t, generate_series(1, 40) "
+        "WHERE t.name = 'order.confirmed' AND t.version = 1), '{}', '{}', ARRAY(SELECT "
+        "convert_to('{\"order_id\":\"' || repeat('x', 880000) || '\"}', 'UTF8') FROM generate_series(1, "
+        "40)))");
+    for (int i = 0; i < 2; i++) {
+        sb_pg_params_t params = SB_PG_PARAMS_INIT;
+        sb_pg_result_t *rows = NULL;
+        size_t bytes = 0;
+        sb_pg_add_int8(&params, 1);
+        sb_pg_add_int8(&params, 1000);
+        sb_pg_add_int8(&params, sb_test_pg_int(f->pg, "SELECT max(stream_no) FROM sagabus.stream"));
+        sb_pg_add_int4(&params, 1);
+        sb_pg_add_int4(&params, 40);
+        sb_pg_add_int4(&params, 500);
+        sb_pg_add_text(&params, "large");
+        sb_pg_add_int2(&params, 1);
+        assert_ok(sb_pg_query(f->pg, statements[i], &params, &rows, &f->err), &f->err);
+        for (int row = 0; row < sb_pg_rows(rows); row++)
+            bytes += sb_pg_get_slice(rows, row, 8).len;
+        assert_in_range(bytes, 7u << 20, (8u << 20) + 900000);
+        assert_int_equal(sb_pg_get_int(rows, 0, 10), 40); /* none of them is missing */
+        sb_pg_result_free(rows);
+    }
+    for (int backward = 0; backward < 2; backward++) {
+        int count = 0;
+        assert_ok(sb_store_read_stream(f->store, SB_SLICE("order"), SB_SLICE("large"), 0, backward, 1000,
+                                       count_one, &count, &f->err),
+                  &f->err);
+        assert_int_equal(count, 40);
+    }
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -543,6 +658,8 @@ int main(void)
         CASE(large_events_are_not_held_all_at_once),
         CASE(a_budget_ends_a_read_early_and_loses_nothing),
         CASE(keys_are_right_when_there_are_more_than_are_kept),
+        CASE(all_is_read_backward_too),
+        CASE(a_page_of_a_stream_is_bounded_by_its_bytes),
         CASE(a_hole_in_a_stream_is_never_passed_over),
         CASE(a_saga_is_a_stream_too),
         CASE(a_time_leads_to_the_first_event_that_is_not_older),
