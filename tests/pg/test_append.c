@@ -424,6 +424,82 @@ static void batches_that_cross_do_not_deadlock(void **state)
     assert_sound(f);
 }
 
+/* The wrong variant: streams locked in the order in which they were named. */
+static void lock_as_named(fixture_t *f)
+{
+    sb_test_pg_script(
+        f->pg,
+        "DO $do$ DECLARE d text := pg_get_functiondef('sagabus.event_append_many'::regproc); BEGIN "
+        "IF position('GROUP BY 1, 2 ORDER BY 1, 2' IN d) = 0 THEN RAISE EXCEPTION 'what sorts the streams "
+        "is not there any more'; END IF; EXECUTE replace(d, 'GROUP BY 1, 2 ORDER BY 1, 2', 'GROUP BY 1, 2 "
+        "ORDER BY 3'); END $do$");
+}
+
+static void wait_for_locks(fixture_t *f, int waiting);
+static void lock_stream(sb_pg_t *pg, const char *key);
+
+typedef struct batch {
+    pthread_t thread;
+    sb_pg_t *pg;
+    const char *keys; /* of three streams */
+    sb_code_t code;
+    sb_error_t err;
+} batch_t;
+
+static void *run_batch(void *context)
+{
+    batch_t *batch = context;
+    char sql[1024];
+    (void)snprintf(
+        sql, sizeof sql,
+        "SET deadlock_timeout = '20ms'; SELECT * FROM sagabus.event_append_many(NULL, 0, false, "
+        "ARRAY['order', 'order', 'order'], ARRAY[%s], ARRAY[0, 0, 0], ARRAY[0, 0, 0], '{}', '{}', "
+        "ARRAY[1, 1, 1], ARRAY[1, 2, 3], ARRAY[1, 2, 3], ARRAY[1, 1, 1], ARRAY[gen_random_uuid(), "
+        "gen_random_uuid(), gen_random_uuid()], ARRAY[1, 1, 1], '{}', '{}', ARRAY['{}'::bytea, '{}', "
+        "'{}'])",
+        batch->keys);
+    batch->code = sb_pg_script(batch->pg, sql, &batch->err);
+    return NULL;
+}
+
+/* One waits in its middle for a third party, the other comes the other way round: how many are ended as a
+ * deadlock. */
+static int deadlocks_of_two_that_cross(fixture_t *f)
+{
+    sb_pg_t *third = sb_test_pg_open(f->uri);
+    batch_t batch[] = {{.keys = "'a', 'm', 'z'"}, {.keys = "'z', 'n', 'a'"}};
+    int deadlocks = 0;
+    lock_stream(third, "m");
+    for (int i = 0; i < 2; i++) {
+        batch[i].pg = sb_test_pg_open(f->uri);
+        assert_int_equal(pthread_create(&batch[i].thread, NULL, run_batch, &batch[i]), 0);
+        wait_for_locks(f, i + 1);
+    }
+    sb_test_pg_script(third, "COMMIT");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(batch[i].thread, NULL), 0);
+        bool deadlock = batch[i].code != SB_OK && strcmp(batch[i].err.origin, "pg:40P01") == 0;
+        if (!deadlock)
+            assert_ok(batch[i].code, &batch[i].err);
+        deadlocks += deadlock;
+        sb_pg_close(&batch[i].pg);
+    }
+    sb_pg_close(&third);
+    return deadlocks;
+}
+
+static void streams_that_are_not_sorted_are_caught(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_pg_script(f->pg,
+                      "INSERT INTO sagabus.stream (category, key) SELECT 'order', k FROM unnest(ARRAY['a', "
+                      "'m', 'n', 'z']) k");
+    assert_int_equal(deadlocks_of_two_that_cross(f), 0);
+    assert_int_equal(events(f), 6);
+    lock_as_named(f);
+    assert_int_equal(deadlocks_of_two_that_cross(f), 1);
+}
+
 /* ---- a stream that comes while the batch waits ---- */
 
 static void wait_for_locks(fixture_t *f, int waiting)
@@ -572,6 +648,7 @@ int main(void)
         CASE(a_conflict_leaves_the_others_alone),
         CASE(random_batches_agree_with_a_model),
         CASE(batches_that_cross_do_not_deadlock),
+        CASE(streams_that_are_not_sorted_are_caught),
         CASE(a_stream_made_meanwhile_is_locked_too),
         CASE(the_streams_are_never_scanned),
         CASE(a_batch_that_is_given_up_never_happens),

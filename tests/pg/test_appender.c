@@ -451,6 +451,46 @@ static void an_older_batch_does_not_answer_for_a_newer_one(void **state)
     sb_test_proxy_close(&proxy);
 }
 
+/* A batch is given up while the server still works on it, and its members are told so; then it could go on.
+ * How many more events there are than callers were told of. */
+static int64_t events_nobody_was_told_of(fixture_t *f)
+{
+    sb_test_proxy_t *proxy = NULL;
+    char uri[SB_TEST_URI];
+    int64_t before;
+    sb_test_proxy_open(&proxy);
+    open_appender(f, sb_test_proxy_uri(proxy, f->uri, uri), 1, 0);
+    assert_ok(append(f, "blocked", SB_EXPECT_ANY, 0), &f->err);
+    before = events(f);
+    clear_notes();
+    sb_pg_t *blocker = block(f);
+    sb_test_proxy_cut(proxy);
+    /* of batch 2 it is known that it has not happened and never will */
+    assert_soon(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.append_lane WHERE number >= 2") == 1,
+                20000);
+    unblock(&blocker);
+    assert_soon(atomic_load(&notes.done) == 1, 20000);
+    assert_soon(sb_test_pg_int(f->pg,
+                               "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE "
+                               "'%event_append_many%' AND pid <> pg_backend_pid()") == 0,
+                20000);
+    sb_appender_close(&f->appender);
+    sb_test_proxy_close(&proxy);
+    return events(f) - before - (notes.note[NOTES_MAX - 1].code == SB_OK);
+}
+
+static void a_commit_that_is_not_fenced_is_caught(void **state)
+{
+    fixture_t *f = *state;
+    assert_int_equal(events_nobody_was_told_of(f), 0);
+    sb_test_pg_script(
+        f->pg, "DO $do$ DECLARE d text := pg_get_functiondef('sagabus.event_append_many'::regproc); BEGIN "
+               "IF position('AND l.number = p_number - 1' IN d) = 0 THEN RAISE EXCEPTION 'the fence is not "
+               "there any "
+               "more'; END IF; EXECUTE replace(d, 'AND l.number = p_number - 1', ''); END $do$");
+    assert_int_equal(events_nobody_was_told_of(f), 1);
+}
+
 /* A server that is read-only, or full, says so at once, each time: whoever asks again does so with a pause.
  */
 static void a_server_that_cannot_now_is_asked_again_after_a_pause(void **state)
@@ -488,6 +528,7 @@ int main(void)
         CASE(of_many_callers_one_wins_each_version),
         CASE(nobody_is_told_wrong_over_a_bad_network),
         CASE(an_older_batch_does_not_answer_for_a_newer_one),
+        CASE(a_commit_that_is_not_fenced_is_caught),
         CASE(a_server_that_cannot_now_is_asked_again_after_a_pause),
     };
     return cmocka_run_group_tests_name("appender", tests, sb_test_pg_start, sb_test_pg_stop);
