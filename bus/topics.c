@@ -114,6 +114,88 @@ sb_code_t sb_topics_inspect(const sb_config_t *config, sb_topic_list_t *list, in
     return code;
 }
 
+/* ---- what they take ---- */
+
+static void take_size(const rd_kafka_ConfigResource_t *resource, sb_topic_list_t *list)
+{
+    size_t count = 0;
+    if (rd_kafka_ConfigResource_error(resource) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &count);
+    for (size_t i = 0; i < count; i++) {
+        const char *value = rd_kafka_ConfigEntry_value(entries[i]);
+        if (!value || strcmp(rd_kafka_ConfigEntry_name(entries[i]), "max.message.bytes") != 0)
+            continue;
+        for (size_t t = 0; t < list->count; t++)
+            if (strcmp(list->item[t].name, rd_kafka_ConfigResource_name(resource)) == 0)
+                list->item[t].bytes_max = strtoll(value, NULL, 10);
+    }
+}
+
+static sb_code_t take_sizes(rd_kafka_event_t *event, sb_topic_list_t *list, sb_error_t *err)
+{
+    size_t count = 0;
+    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return sb_kafka_fail(err, rd_kafka_event_error(event), "ask for the settings of topics");
+    const rd_kafka_ConfigResource_t **resources =
+        rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &count);
+    for (size_t i = 0; i < count; i++)
+        take_size(resources[i], list);
+    return SB_OK;
+}
+
+static sb_code_t describe(rd_kafka_t *handle, rd_kafka_ConfigResource_t **resources, size_t count,
+                          int timeout_ms, sb_topic_list_t *list, sb_error_t *err)
+{
+    char text[256];
+    sb_code_t code = SB_OK;
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    rd_kafka_resp_err_t error =
+        rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, text, sizeof text);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        code = sb_kafka_fail(err, error, "ask for the settings of topics: %s", text);
+    } else {
+        rd_kafka_DescribeConfigs(handle, resources, count, options, queue);
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, -1); /* comes at the request's time-out */
+        code =
+            event ? take_sizes(event, list, err) : sb_fail(err, SB_INTERNAL, "ask for settings: no result");
+        if (event)
+            rd_kafka_event_destroy(event);
+    }
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_queue_destroy(queue);
+    return code;
+}
+
+static sb_code_t sizes(rd_kafka_t *handle, sb_topic_list_t *list, int timeout_ms, sb_error_t *err)
+{
+    rd_kafka_ConfigResource_t **resources = calloc(list->count + 1, sizeof(rd_kafka_ConfigResource_t *));
+    if (!resources)
+        return sb_fail(err, SB_NO_MEMORY, "ask for the settings of topics: out of memory");
+    size_t count = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        list->item[i].bytes_max = 0;
+        if (list->item[i].found > 0)
+            resources[count++] = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, list->item[i].name);
+    }
+    sb_code_t code = count ? describe(handle, resources, count, timeout_ms, list, err) : SB_OK;
+    rd_kafka_ConfigResource_destroy_array(resources, count);
+    free(resources);
+    return code;
+}
+
+sb_code_t sb_topics_sizes(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms, sb_error_t *err)
+{
+    rd_kafka_t *handle = NULL;
+    sb_code_t code = open_admin(&handle, config, err);
+    if (code == SB_OK && !sb_kafka_is_dev_broker(handle, timeout_ms))
+        code = sizes(handle, list, timeout_ms, err);
+    if (handle)
+        rd_kafka_destroy(handle);
+    return code;
+}
+
 /* ---- making them ---- */
 
 static const sb_topic_want_t *first_missing(const sb_topic_list_t *list)

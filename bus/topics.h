@@ -13,7 +13,8 @@
 typedef struct sb_topic_want {
     sb_topic_t name;
     int32_t partitions;
-    int32_t found; /* partitions in the cluster; 0: the topic is not there */
+    int32_t found;     /* partitions in the cluster; 0: the topic is not there */
+    int64_t bytes_max; /* its max.message.bytes; 0: not known (no right to ask, the dev broker) */
 } sb_topic_want_t;
 
 typedef struct sb_topic_list {
@@ -33,6 +34,11 @@ SB_MUST_CHECK sb_code_t sb_topics_inspect(const sb_config_t *config, sb_topic_li
  * dev broker, which has no admin API, topics make themselves. */
 SB_MUST_CHECK sb_code_t sb_topics_apply(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms,
                                         int *created, sb_error_t *err);
+
+/* Fills `bytes_max` of the topics that are there, as far as the cluster tells; needs the right
+ * DescribeConfigs. Blocks up to timeout_ms. */
+SB_MUST_CHECK sb_code_t sb_topics_sizes(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms,
+                                        sb_error_t *err);
 
 /* Leaves an empty topic: makes it when it is not there; deletes it first and makes it again, with as many
  * partitions as it had, when it has records and recreate says so. SB_CONFLICT: it has records, or

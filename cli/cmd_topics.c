@@ -112,7 +112,8 @@ static bool add_topic(json_t *items, const char *name, const char *prefix, bool 
                add_right(items, "subscribers", "topic", name, "Describe, Read") &&
                (!manage || add_right(items, "serve", "topic", name, "Create, Describe"));
     return add_right(items, "serve", "topic", name,
-                     manage ? "Create, Delete, Describe, Read, Write" : "Describe, Read, Write") &&
+                     manage ? "Create, Delete, Describe, DescribeConfigs, Read, Write"
+                            : "Describe, DescribeConfigs, Read, Write") &&
            add_right(items, "subscribers", "topic", name, "Describe, Read");
 }
 

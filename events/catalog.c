@@ -37,6 +37,12 @@ typedef struct unreadable {
     sb_error_t why;
 } unreadable_t;
 
+/* The largest event of a category, where its topic takes less than the store. */
+typedef struct limit {
+    char *category;
+    size_t bytes;
+} limit_t;
+
 struct sb_catalog {
     pthread_rwlock_t lock;
     atomic_uint_fast64_t revision;
@@ -47,6 +53,8 @@ struct sb_catalog {
     sb_upcast_chain_t **replaced; /* chains */
     int replaced_count;
     bool unlinked; /* memory ran out while chains were made */
+    limit_t *limits;
+    atomic_int limit_count;
 };
 
 static const char *const kind_names[SB_ARTIFACT_KINDS] = {"event", "saga", "view", "subscription"};
@@ -107,12 +115,66 @@ void sb_catalog_free(sb_catalog_t **catalog)
         free(c->unreadable[i].name);
     for (int i = 0; i < c->replaced_count; i++)
         free(c->replaced[i]);
+    for (int i = 0; i < c->limit_count; i++)
+        free(c->limits[i].category);
+    free(c->limits);
     free(c->unreadable);
     free(c->replaced);
     free(c->by_type_no.at);
     (void)pthread_rwlock_destroy(&c->lock);
     free(c);
     *catalog = NULL;
+}
+
+/* ---- what topics take ---- */
+
+static limit_t *find_limit(const sb_catalog_t *catalog, sb_slice_t category)
+{
+    for (int i = 0; i < catalog->limit_count; i++)
+        if (sb_slice_is(category, catalog->limits[i].category))
+            return &catalog->limits[i];
+    return NULL;
+}
+
+static sb_code_t add_limit(sb_catalog_t *catalog, sb_slice_t category, size_t bytes, sb_error_t *err)
+{
+    int count = catalog->limit_count;
+    char *name = strndup(category.ptr, category.len);
+    limit_t *grown = realloc(catalog->limits, ((size_t)count + 1) * sizeof *grown);
+    if (grown)
+        catalog->limits = grown;
+    if (!grown || !name) {
+        free(name);
+        return no_memory(err);
+    }
+    grown[count] = (limit_t){name, bytes};
+    catalog->limit_count = count + 1;
+    return SB_OK;
+}
+
+sb_code_t sb_catalog_limit(sb_catalog_t *catalog, sb_slice_t category, size_t bytes, sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    (void)pthread_rwlock_wrlock(&catalog->lock);
+    limit_t *limit = find_limit(catalog, category);
+    if (limit)
+        limit->bytes = bytes;
+    else
+        code = add_limit(catalog, category, bytes, err);
+    (void)pthread_rwlock_unlock(&catalog->lock);
+    return code;
+}
+
+size_t sb_catalog_event_bytes_max(const sb_catalog_t *catalog, sb_slice_t category)
+{
+    pthread_rwlock_t *lock = (pthread_rwlock_t *)(uintptr_t)&catalog->lock;
+    if (atomic_load(&catalog->limit_count) == 0)
+        return 0;
+    (void)pthread_rwlock_rdlock(lock);
+    const limit_t *limit = find_limit(catalog, category);
+    size_t bytes = limit ? limit->bytes : 0;
+    (void)pthread_rwlock_unlock(lock);
+    return bytes;
 }
 
 /* ---- the sorted lists ---- */

@@ -79,6 +79,13 @@ const sb_artifact_t *sb_catalog_artifact(const sb_catalog_t *catalog, sb_artifac
 const sb_artifact_t *sb_catalog_by_hash(const sb_catalog_t *catalog, sb_artifact_kind_t kind,
                                         const sb_hash_t *hash);
 
+/* The largest event that may be appended to streams of a category, for a topic that takes less than the
+ * store; 0: as the store has it. The server learns it from Kafka (max.message.bytes); it is this process's
+ * only. */
+SB_MUST_CHECK sb_code_t sb_catalog_limit(sb_catalog_t *catalog, sb_slice_t category, size_t bytes,
+                                         sb_error_t *err);
+size_t sb_catalog_event_bytes_max(const sb_catalog_t *catalog, sb_slice_t category);
+
 /* Calls visit for each artifact of a kind, in order of name and version. */
 typedef sb_code_t (*sb_artifact_fn)(void *context, const sb_artifact_t *artifact, sb_error_t *err);
 SB_MUST_CHECK sb_code_t sb_catalog_each(const sb_catalog_t *catalog, sb_artifact_kind_t kind,

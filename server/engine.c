@@ -56,9 +56,6 @@ static sb_code_t setting(const sb_config_t *config, const char *name, uint32_t *
     return code;
 }
 
-/* What a record has beside the event: the names of its headers, ids, the position. */
-#define RECORD_HEAD 4096
-
 sb_code_t sb_engine_open_appender(sb_engine_t *engine, sb_error_t *err)
 {
     sb_appender_config_t c = {
@@ -69,14 +66,14 @@ sb_code_t sb_engine_open_appender(sb_engine_t *engine, sb_error_t *err)
     if (code == SB_OK)
         code = sb_config_get_int(engine->config, "http.queue_max", 1, 100000, &queue, err);
     if (code == SB_OK && text && text[0])
-        code = sb_config_get_int(engine->config, "kafka.message.max.bytes", RECORD_HEAD + 1024, INT32_MAX,
+        code = sb_config_get_int(engine->config, "kafka.message.max.bytes", SB_RECORD_HEAD + 1024, INT32_MAX,
                                  &record_max, err);
     if (code != SB_OK)
         return code;
     c.connections = (int)connections;
     c.queue_max = (size_t)queue;
-    if (record_max > 0 && record_max < SB_EVENT_BYTES_MAX + RECORD_HEAD) /* the relay could not send it */
-        engine->event_bytes_max = (size_t)(record_max - RECORD_HEAD);
+    if (record_max > 0 && record_max < SB_EVENT_BYTES_MAX + SB_RECORD_HEAD) /* the relay could not send it */
+        engine->event_bytes_max = (size_t)(record_max - SB_RECORD_HEAD);
     c.event_bytes_max = engine->event_bytes_max;
     return sb_appender_new(&engine->appender, &c, engine->catalog, err);
 }

@@ -30,6 +30,9 @@ typedef struct sb_check {
 
 #define SB_CHECKS_MAX 8
 
+/* What a record has beside the event: the names of its headers, ids, the position. */
+#define SB_RECORD_HEAD 4096
+
 typedef struct sb_engine {
     const sb_config_t *config;
     const char *pg_uri;

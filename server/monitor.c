@@ -10,8 +10,9 @@
 #include "server_sql.h"
 
 #define ROUND_MS        1000
-#define TOPICS_MS       3000 /* patience with the brokers */
-#define TOPICS_EVERY_MS 5000 /* a broker that was replaced has none of them */
+#define TOPICS_MS       3000  /* patience with the brokers */
+#define TOPICS_EVERY_MS 5000  /* a broker that was replaced has none of them */
+#define SIZES_EVERY_MS  60000 /* what topics take is changed by hand */
 
 sb_code_t sb_monitor_init(sb_monitor_t *monitor, sb_engine_t *engine, sb_error_t *err)
 {
@@ -43,6 +44,30 @@ static sb_code_t check_postgres(sb_monitor_t *m, sb_error_t *err)
     return code;
 }
 
+/* An event that its topic would not take is refused when it is appended. Who may not ask the cluster
+ * (DescribeConfigs) gets a stand-in on Kafka instead. */
+static void take_sizes(sb_monitor_t *m, sb_topic_list_t *list)
+{
+    static const char suffix[] = ".events";
+    size_t prefix = strlen(sb_config_get(m->engine->config, "kafka.prefix"));
+    sb_error_t ignored = SB_ERROR_INIT;
+    if (sb_mono_us() < m->sizes_next_us ||
+        sb_topics_sizes(m->engine->config, list, TOPICS_MS, &ignored) != SB_OK)
+        return;
+    m->sizes_next_us = sb_mono_us() + SIZES_EVERY_MS * 1000;
+    for (size_t i = 0; i < list->count; i++) {
+        const sb_topic_want_t *topic = &list->item[i];
+        size_t length = strlen(topic->name);
+        if (topic->bytes_max < 2 * SB_RECORD_HEAD || length < prefix + sizeof suffix ||
+            strcmp(topic->name + length - (sizeof suffix - 1), suffix) != 0)
+            continue;
+        sb_slice_t category = {topic->name + prefix, length - prefix - (sizeof suffix - 1)};
+        if (sb_catalog_limit(m->engine->catalog, category, (size_t)topic->bytes_max - SB_RECORD_HEAD,
+                             &ignored) != SB_OK)
+            m->sizes_next_us = 0;
+    }
+}
+
 static sb_code_t check_topics(sb_monitor_t *m, sb_error_t *err)
 {
     bool manage = true;
@@ -59,6 +84,8 @@ static sb_code_t check_topics(sb_monitor_t *m, sb_error_t *err)
             code =
                 sb_fail(err, SB_NOT_FOUND, "topic %s is missing; `sagabus topics plan` lists what is needed",
                         list.item[i].name);
+    if (code == SB_OK)
+        take_sizes(m, &list);
     if (created > 0)
         sb_log(SB_LOG_INFO, "TOPICS-CREATED", "created what was missing|topics=%d", created);
     sb_topic_list_fini(&list);

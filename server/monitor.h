@@ -19,9 +19,9 @@ typedef struct sb_monitor {
     void *context;
 
     sb_pg_t *pg;
-    int64_t topics_next_us;    /* monotonic; when to look at the topics again */
-    uint64_t catalog_revision; /* whose chains were looked at */
-    bool warned_open;          /* beyond loopback without a key */
+    int64_t topics_next_us, sizes_next_us; /* monotonic; when to look at the topics again */
+    uint64_t catalog_revision;             /* whose chains were looked at */
+    bool warned_open;                      /* beyond loopback without a key */
 } sb_monitor_t;
 
 SB_MUST_CHECK sb_code_t sb_monitor_init(sb_monitor_t *monitor, sb_engine_t *engine, sb_error_t *err);

@@ -123,6 +123,9 @@ static sb_code_t add_event(sb_encoded_t *out, const sb_append_rules_t *rules, co
 {
     const sb_event_t *event = &append->events[index];
     size_t limit = rules->event_bytes_max ? rules->event_bytes_max : SB_EVENT_BYTES_MAX;
+    size_t of_topic = sb_catalog_event_bytes_max(rules->catalog, append->category);
+    if (of_topic > 0 && of_topic < limit)
+        limit = of_topic;
     if (!sb_event_type_ok(event->type) || !sb_slice_equal(sb_event_category(event->type), append->category))
         return fail_event(err, SB_INVALID, index, "/type",
                           "must be labels of a-z, 0-9, _ and -, the first one the stream's category");
@@ -146,8 +149,9 @@ static sb_code_t add_event(sb_encoded_t *out, const sb_append_rules_t *rules, co
     if (meta.len && !sb_scan_valid(meta, NULL))
         return fail_event(err, SB_INVALID, index, "", "its attributes must be UTF-8");
     if (event->data.len + meta.len + event->type.len + append->key.len > limit) {
-        char message[80];
-        (void)snprintf(message, sizeof message, "larger than %zu bytes with its attributes", limit);
+        char message[128];
+        (void)snprintf(message, sizeof message, "larger than %zu bytes with its attributes%s", limit,
+                       limit == of_topic ? ", which is what its topic takes (max.message.bytes)" : "");
         return fail_event(err, SB_TOO_LARGE, index, "", message);
     }
     sb_code_t code = check_data(type, index, event->data, err);

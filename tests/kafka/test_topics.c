@@ -5,6 +5,7 @@
 #include "tests/support/mock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static void makes_what_is_missing_and_refuses_another_count(void **state)
 {
@@ -73,6 +74,10 @@ static void makes_events_topics_as_the_settings_want_them(void **state)
     assert_string_equal(value, "5400000");
     sb_test_kafka_topic_setting(events, "cleanup.policy", value, sizeof value);
     assert_string_equal(value, "compact");
+    sb_test_kafka_topic_setting(events, "max.message.bytes", value, sizeof value);
+    assert_ok(sb_topics_sizes(config, &list, 20000, &err), &err);
+    assert_true(list.item[0].bytes_max > 0);
+    assert_int_equal(list.item[0].bytes_max, strtoll(value, NULL, 10));
     sb_test_kafka_topic_setting(replies, "cleanup.policy", value, sizeof value);
     assert_string_equal(value,
                         "delete"); /* replies are no events: a later one does not stand for an earlier one */

@@ -371,6 +371,25 @@ static void an_invalid_event_is_refused_with_its_place(void **state)
     assert_appended(f, "k", SB_EXPECT_NONE, 0, 1); /* the connection is as good as before */
 }
 
+/* What Kafka's topic of a category takes holds for that category. */
+static void what_a_topic_does_not_take_is_refused(void **state)
+{
+    fixture_t *f = *state;
+    char data[4096];
+    int length =
+        snprintf(data, sizeof data, "{\"order_id\":\"o\",\"customer_id\":\"c\",\"note\":\"%03000d\"}", 0);
+    sb_event_t event = {.type = SB_SLICE("order.confirmed"), .data = {data, (size_t)length}};
+    assert_ok(sb_catalog_limit(f->catalog, SB_SLICE("order"), 2000, &f->err), &f->err);
+    assert_ok(sb_catalog_limit(f->catalog, SB_SLICE("payment"), 100, &f->err), &f->err);
+    assert_code(SB_TOO_LARGE, append_one(f, "order", "big", &event), &f->err);
+    assert_contains(f->err.message, "larger than 2000 bytes");
+    assert_contains(f->err.message, "what its topic takes (max.message.bytes)");
+    assert_ok(sb_catalog_limit(f->catalog, SB_SLICE("order"), 4000, &f->err), &f->err); /* it was raised */
+    assert_ok(append_one(f, "order", "big", &event), &f->err);
+    assert_ok(sb_catalog_limit(f->catalog, SB_SLICE("order"), 0, &f->err), &f->err);
+    assert_ok(append_one(f, "order", "big", &event), &f->err);
+}
+
 static void what_is_too_large_is_refused(void **state)
 {
     fixture_t *f = *state;
@@ -823,6 +842,7 @@ int main(void)
         CASE(a_command_sent_twice_at_once_is_carried_out_once),
         CASE(an_invalid_event_is_refused_with_its_place),
         CASE(what_is_too_large_is_refused),
+        CASE(what_a_topic_does_not_take_is_refused),
         CASE(ten_thousand_events_go_in_and_come_back),
         CASE(a_stream_is_read_from_any_version_both_ways),
         CASE(attributes_come_back_as_they_were_given),
