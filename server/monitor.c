@@ -13,6 +13,7 @@
 #define TOPICS_MS       3000  /* patience with the brokers */
 #define TOPICS_EVERY_MS 5000  /* a broker that was replaced has none of them */
 #define SIZES_EVERY_MS  60000 /* what topics take is changed by hand */
+#define SIZES_AGAIN_MS  15000
 
 sb_code_t sb_monitor_init(sb_monitor_t *monitor, sb_engine_t *engine, sb_error_t *err)
 {
@@ -51,10 +52,10 @@ static void take_sizes(sb_monitor_t *m, sb_topic_list_t *list)
     static const char suffix[] = ".events";
     size_t prefix = strlen(sb_config_get(m->engine->config, "kafka.prefix"));
     sb_error_t ignored = SB_ERROR_INIT;
-    if (sb_mono_us() < m->sizes_next_us ||
-        sb_topics_sizes(m->engine->config, list, TOPICS_MS, &ignored) != SB_OK)
+    if (sb_mono_us() < m->sizes_next_us)
         return;
-    m->sizes_next_us = sb_mono_us() + SIZES_EVERY_MS * 1000;
+    bool ok = sb_topics_sizes(m->engine->config, list, TOPICS_MS, &ignored) == SB_OK;
+    m->sizes_next_us = sb_mono_us() + (ok ? SIZES_EVERY_MS : SIZES_AGAIN_MS) * INT64_C(1000);
     for (size_t i = 0; i < list->count; i++) {
         const sb_topic_want_t *topic = &list->item[i];
         size_t length = strlen(topic->name);
