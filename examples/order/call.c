@@ -98,6 +98,11 @@ int touch(order_call_t *call, const char *sql, int count, const char *const *val
 
 bool publish(order_call_t *call, const char *type, json_t *body)
 {
+    return publish_at(call, type, body, -1);
+}
+
+bool publish_at(order_call_t *call, const char *type, json_t *body, int version)
+{
     char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(body);
     if (!text)
@@ -112,7 +117,8 @@ bool publish(order_call_t *call, const char *type, json_t *body)
     sb_append_t append = {
         .category = sb_event_category(event.type),
         .key = event.subject,
-        .expect = SB_EXPECT_ANY,
+        .expect = version < 0 ? SB_EXPECT_ANY : SB_EXPECT_EXACT,
+        .expected_version = version < 0 ? 0 : version,
         .events = &event,
         .count = 1,
     };
@@ -120,5 +126,7 @@ bool publish(order_call_t *call, const char *type, json_t *body)
     sb_error_t err = SB_ERROR_INIT;
     sb_code_t code = sb_participant_append(call->participant, &append, &result, &err);
     free(text);
+    if (code == SB_OK && result.outcome == SB_APPEND_CONFLICT)
+        return trouble(call, "append %s: the order is at version %d by now", type, result.version);
     return code == SB_OK ? true : trouble(call, "append %s: %s", type, err.message);
 }

@@ -54,5 +54,7 @@ int touch(order_call_t *call, const char *sql, int count, const char *const *val
 
 /* Appends an event of the order's stream in the command's transaction; body is consumed. */
 bool publish(order_call_t *call, const char *type, json_t *body);
+/* The same to a stream that is at this version: when another was first, it is trouble() and asked again. */
+bool publish_at(order_call_t *call, const char *type, json_t *body, int version);
 
 #endif

@@ -124,22 +124,34 @@ static json_t *body_of(const order_state_t *order, const order_command_t *comman
     }
 }
 
-static sb_code_t order_decide(const void *state, const void *what, sb_decision_t *decision, sb_error_t *err)
+sb_code_t order_event(const order_state_t *order, const order_command_t *command, const char **type,
+                      json_t **body, sb_error_t *err)
 {
-    const order_state_t *order = state;
-    const order_command_t *command = what;
     const rule_t *rule = &rules[command->verb];
+    *type = NULL;
+    *body = NULL;
     if (order->status == rule->to && command->verb != ORDER_CREATE)
         return SB_OK;
     if (!(rule->from & FROM(order->status)))
         return sb_fail(err, SB_DENIED, "order %s is %s: it cannot be %s", command->order_id,
                        order_status_name(order->status), rule->verb);
-    json_t *body = body_of(order, command);
-    char *text = body ? json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    *type = rule->type;
+    *body = body_of(order, command);
+    return *body ? SB_OK : no_memory(err);
+}
+
+static sb_code_t order_decide(const void *state, const void *what, sb_decision_t *decision, sb_error_t *err)
+{
+    const char *type;
+    json_t *body;
+    sb_code_t code = order_event(state, what, &type, &body, err);
+    if (code != SB_OK || !type)
+        return code;
+    char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(body);
     if (!text)
         return no_memory(err);
-    sb_event_t event = {.type = sb_slice(rule->type), .data = sb_slice(text)};
+    sb_event_t event = {.type = sb_slice(type), .data = sb_slice(text)};
     sb_decision_add(decision, &event);
     free(text);
     return SB_OK;

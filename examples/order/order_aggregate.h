@@ -41,4 +41,10 @@ const char *order_status_name(order_status_t status);
 
 extern const sb_aggregate_type_t order_aggregate; /* its state is an order_state_t */
 
+/* Its decision alone, for who appends in a transaction of its own and with the version that the state has
+ * (orders.c): the type and body (the caller's) of the event that follows; NULL: there is nothing to do.
+ * SB_DENIED: what does not fit. */
+sb_code_t order_event(const order_state_t *order, const order_command_t *command, const char **type,
+                      json_t **body, sb_error_t *err);
+
 #endif

@@ -5,6 +5,7 @@
 #include "tests/e2e/stack.h"
 #include "tests/support/assert.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,6 +150,43 @@ static void stock_and_money_are_conserved(void **state)
     sb_stack_check_conserved(&stack);
 }
 
+static bool row_is(const char *query)
+{
+    return sb_test_pg_int(stack.pg, query) == 1;
+}
+
+/* The order left the house while its saga was still under way: the rules of the order refuse the undo,
+ * whoever asks, and that is for an operator to settle. */
+static void an_order_that_was_shipped_is_not_cancelled(void **state)
+{
+    (void)state;
+    const char *const ship[] = {"event",
+                                "append",
+                                "order.shipped",
+                                "--key",
+                                "o-shipped",
+                                "--data",
+                                "{\"order_id\":\"o-shipped\",\"customer_id\":\"alan\",\"parcel\":{}}",
+                                NULL};
+    const char *const resolve[] = {"saga",     "resolve",          "order/o-shipped",
+                                   "--reason", "it is on its way", NULL};
+    sb_test_signal(&stack.participant[SB_STACK_PARTICIPANTS - 1], SIGSTOP);
+    sb_http_answer_t answer = sb_order_start(&stack, "o-shipped", "alan", "book", 1999, NULL);
+    assert_int_equal(answer.status, 201);
+    sb_http_free(&answer);
+    assert_soon(row_is("SELECT count(*) FROM orders.orders WHERE order_id = 'o-shipped'"), 30000);
+    assert_int_equal(sb_stack_sagabus(&stack, ship), 0);
+    sb_stack_kill_participant(&stack, SB_STACK_PARTICIPANTS - 1); /* and started again */
+    assert_soon(
+        row_is("SELECT count(*) FROM sagabus.saga WHERE key = 'o-shipped' AND attention AND error LIKE "
+               "'%order o-shipped is shipped: it cannot be cancelled%'"),
+        60000);
+    assert_true(row_is("SELECT count(*) FROM orders.orders WHERE order_id = 'o-shipped' AND status = "
+                       "'confirmed'"));
+    assert_int_equal(sb_stack_sagabus(&stack, resolve), 0);
+    assert_soon(row_is("SELECT count(*) FROM sagabus.saga WHERE key = 'o-shipped' AND status = 5"), 10000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +197,7 @@ int main(void)
         cmocka_unit_test(one_key_is_one_saga),
         cmocka_unit_test(the_read_model_follows_and_comes_back_from_a_replay),
         cmocka_unit_test(stock_and_money_are_conserved),
+        cmocka_unit_test(an_order_that_was_shipped_is_not_cancelled),
     };
     return cmocka_run_group_tests_name("order saga", tests, set_up, tear_down);
 }
