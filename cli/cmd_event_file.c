@@ -183,17 +183,6 @@ static sb_code_t scan_members(import_t *import, sb_slice_t line, sb_slice_t foun
     return SB_OK;
 }
 
-/* The version at the end of "…v2"; 0 when the text has none. */
-static int schema_version_of(sb_slice_t dataschema)
-{
-    size_t i = dataschema.len;
-    while (i > 0 && dataschema.ptr[i - 1] >= '0' && dataschema.ptr[i - 1] <= '9')
-        i--;
-    if (i == dataschema.len || i == 0 || dataschema.ptr[i - 1] != 'v' || dataschema.len - i > 6)
-        return 0;
-    return (int)strtol(dataschema.ptr + i, NULL, 10);
-}
-
 /* What the store would refuse, said of the line. */
 static sb_code_t check_event(const import_t *import, const sb_event_t *event, sb_error_t *err)
 {
@@ -228,7 +217,7 @@ static sb_code_t parse_event(import_t *import, sb_slice_t line, sb_event_t *even
     if (!found[TYPE].ptr || !key.ptr || !found[DATA].ptr)
         return fail_member(!found[TYPE].ptr ? "type" : !key.ptr ? "subject" : "data", "is missing", err);
     *event = (sb_event_t){.type = found[TYPE],
-                          .schema_version = schema_version_of(found[DATASCHEMA]),
+                          .schema_version = sb_catalog_version_of(found[DATASCHEMA]),
                           .source = found[SOURCE],
                           .subject = key,
                           .correlation_id = found[CORRELATION],

@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
+#include "cli/help.h"
 #include "sagabus/version.h"
 #include "server/openapi.h"
 

@@ -1,4 +1,5 @@
-/* command - the one table of commands, and all that grows from it: parsing, help, completion, reference.
+/* command - the one table of commands, and what a command line says by it; help.h: what the table says of
+ * itself.
  *
  * A command is "noun verb" (saga start) or a single word (serve). Its row in table.c says its arguments and
  * options; getopt_long reads them from there, beside the options that every command has and one for each
@@ -97,14 +98,10 @@ sb_code_t sb_cli_file_failed(const char *path, int why, sb_error_t *err);
 /* The text of an argument that is JSON itself, @FILE, or @- for standard input; ended by NUL in out. */
 SB_MUST_CHECK sb_code_t sb_cli_content(const char *value, sb_buf_t *out, sb_error_t *err);
 
-/* Help of everything (noun NULL), of a noun, or of one command. False: there is no such. */
-bool sb_cli_help(const char *noun, const char *verb, sb_buf_t *out);
-/* `noun verb` or `noun`, whichever it is. */
-void sb_cli_command_name(const sb_cli_command_t *command, sb_buf_t *out);
-/* The script for bash. */
-void sb_cli_completion_bash(sb_buf_t *out);
-/* docs/cli.md and docs/configuration.md. */
-void sb_cli_reference(sb_buf_t *out);
-void sb_cli_reference_settings(sb_buf_t *out);
+/* A row of the table; NULL: there is none. verb NULL: the noun alone. */
+const sb_cli_command_t *sb_cli_find(const char *noun, const char *verb);
+bool sb_cli_is_noun(const char *word);
+/* What every command takes, ended by a NULL name. */
+extern const sb_cli_option_t sb_cli_common_options[];
 
 #endif

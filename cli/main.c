@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/help.h"
 #include "sagabus/version.h"
 
 #include <errno.h>

@@ -561,6 +561,19 @@ uint64_t sb_catalog_revision(const sb_catalog_t *catalog)
 
 /* ---- look-ups ---- */
 
+int sb_catalog_version_of(sb_slice_t dataschema)
+{
+    int version = 0;
+    size_t i = dataschema.len;
+    while (i > 0 && dataschema.ptr[i - 1] >= '0' && dataschema.ptr[i - 1] <= '9')
+        i--;
+    if (i == dataschema.len || i == 0 || dataschema.ptr[i - 1] != 'v' || dataschema.len - i > 6)
+        return 0;
+    for (; i < dataschema.len; i++)
+        version = version * 10 + (dataschema.ptr[i] - '0');
+    return version;
+}
+
 const sb_event_type_t *sb_catalog_type(const sb_catalog_t *catalog, sb_slice_t name, int version)
 {
     lock_read(catalog);

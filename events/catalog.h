@@ -63,6 +63,9 @@ sb_code_t sb_catalog_explain(const sb_catalog_t *catalog, int type_no, sb_error_
 /* Rises with every change of what events are brought to. */
 uint64_t sb_catalog_revision(const sb_catalog_t *catalog);
 
+/* The version at the end of a dataschema, "…v2"; 0, which is the newest, when the text has none. */
+int sb_catalog_version_of(sb_slice_t dataschema);
+
 /* version 0: the newest. NULL when unknown (load once more before giving up: another instance may know it).
  */
 const sb_event_type_t *sb_catalog_type(const sb_catalog_t *catalog, sb_slice_t name, int version);

@@ -2,9 +2,8 @@
 #include "server/event_body.h"
 
 #include "base/clock.h"
+#include "events/catalog.h"
 #include "server/body.h"
-
-#include <stdlib.h>
 
 /* Namespace of command ids that are made from a client's own: (source, id), or Idempotency-Key. */
 static const sb_uuid_t command_space = {
@@ -45,17 +44,6 @@ static const sb_member_t template[MEMBERS + 1] = {
     [PARTITION_KEY] = {"partitionkey", "s", {0}},
     [EXPECTED] = {"expected_version", "ns", {0}},
 };
-
-/* The version at the end of "…v2"; 0 when the text has none. */
-static int schema_version_of(sb_slice_t dataschema)
-{
-    size_t i = dataschema.len;
-    while (i > 0 && dataschema.ptr[i - 1] >= '0' && dataschema.ptr[i - 1] <= '9')
-        i--;
-    if (i == dataschema.len || i == 0 || dataschema.ptr[i - 1] != 'v' || dataschema.len - i > 6)
-        return 0;
-    return (int)strtol(dataschema.ptr + i, NULL, 10);
-}
 
 static sb_code_t read_expected(const sb_member_t *member, sb_append_t *append, sb_error_t *err)
 {
@@ -131,7 +119,7 @@ static sb_code_t fill(const sb_request_t *request, sb_slice_t key, const sb_memb
         return sb_fail_at(err, SB_UNSUPPORTED, "/specversion", "specversion 1.0 is what we read");
     *event = (sb_event_t){
         .type = text[TYPE],
-        .schema_version = schema_version_of(text[DATASCHEMA]),
+        .schema_version = sb_catalog_version_of(text[DATASCHEMA]),
         .source = text[SOURCE],
         .subject = text[SUBJECT],
         .correlation_id = text[CORRELATION].ptr ? text[CORRELATION] : sb_slice(request->request_id),

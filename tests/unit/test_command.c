@@ -2,7 +2,7 @@
  * the reference pages all come from the one table.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "cli/command.h"
+#include "cli/help.h"
 #include "server/openapi.h"
 #include "tests/support/assert.h"
 
