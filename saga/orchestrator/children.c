@@ -35,9 +35,9 @@ struct sb_child {
     stage_t stage;
     bool is_due; /* which list */
     int64_t no;
-    int64_t look_us;  /* monotonic, as all here */
-    int64_t said_us;  /* the machine was told that it runs */
-    int64_t asked_us; /* its undo was asked for; 0: not yet */
+    int64_t look_us;   /* monotonic, as all here */
+    int64_t said_us;   /* the machine was told that it runs */
+    int64_t asked_us;  /* its undo was asked for; 0: not yet */
     char *input;       /* REFUSED: why */
     sb_code_t refused; /* the code of it */
 };

@@ -282,6 +282,8 @@ static void check_history(const check_t *check, const chaos_saga_t *saga)
                   event->version, (long long)event->epoch, (long long)epoch);
         epoch = event->epoch > epoch ? event->epoch : epoch;
         int ends = end_of(event->type);
+        if (saga->parent[0] && end == SB_SAGA_COMPLETED && strcmp(event->type, "saga.compensating") == 0)
+            end = 0; /* undone by the one it is a step of */
         if (end && (ends || strcmp(event->type, "saga.anomaly") != 0))
             found(check, CHAOS_END, "%s: %s after its end", saga->key, event->type);
         end = ends ? ends : end;
@@ -297,8 +299,28 @@ static void check_history(const check_t *check, const chaos_saga_t *saga)
               sb_saga_status_name((sb_saga_status_t)saga->status), saga->attention ? " with attention" : "");
 }
 
+/* A saga that is a step of another came to what that one came to. Its effects are looked at as that one's. */
+static void check_child(const check_t *check, const chaos_saga_t *saga)
+{
+    const chaos_saga_t *parent = NULL;
+    for (size_t i = 0; i < check->record->sagas && !parent; i++)
+        if (strcmp(check->record->saga[i].id, saga->parent) == 0)
+            parent = &check->record->saga[i];
+    if (!parent)
+        found(check, CHAOS_PHANTOM, "%s is a step of saga %s, which is not there", saga->id, saga->parent);
+    else if (saga->status != parent->status)
+        found(check, CHAOS_HALF, "%s is %s, and its step %s is %s", parent->key,
+              sb_saga_status_name((sb_saga_status_t)parent->status), saga->id,
+              sb_saga_status_name((sb_saga_status_t)saga->status));
+    check_history(check, saga);
+}
+
 static void check_saga(const check_t *check, const chaos_saga_t *saga)
 {
+    if (saga->parent[0]) {
+        check_child(check, saga);
+        return;
+    }
     const chaos_type_t *type = chaos_type_named(saga->type);
     tally_t tally[CHAOS_STEPS];
     check->out->completed += saga->status == SB_SAGA_COMPLETED;

@@ -30,6 +30,13 @@ const chaos_type_t chaos_type[CHAOS_TYPES] = {
               {.name = "charge", .service = WALLET_A, .order = 0},
               {.name = "pay", .service = WALLET_B, .order = 0},
               {.name = "book", .service = SHIP, .order = 1}}},
+    {.name = "combo",
+     .step_count = 4,
+     .takes_stock = true,
+     .step = {{.name = "reserve", .service = STOCK, .order = 0},
+              {.name = "charge", .service = WALLET_A, .order = 1}, /* these two are a saga */
+              {.name = "pay", .service = WALLET_B, .order = 2},
+              {.name = "book", .service = SHIP, .order = 3}}},
 };
 
 const chaos_type_t *chaos_type_named(const char *name)

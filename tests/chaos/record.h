@@ -17,7 +17,8 @@
 
 extern const char *const chaos_service[CHAOS_SERVICES]; /* wallet_a, wallet_b, stock, ship */
 
-/* ---- the sagas, as their definitions in tests/chaos/sagas say ---- */
+/* ---- the sagas, as their definitions in tests/chaos/sagas say. The steps of a saga that is a step of
+ * another count as that one's, in its place. ---- */
 
 typedef struct chaos_step {
     const char *name;
@@ -34,8 +35,9 @@ typedef struct chaos_type {
     bool takes_stock; /* a completed one has taken one piece */
 } chaos_type_t;
 
-#define CHAOS_TYPES 3
-extern const chaos_type_t chaos_type[CHAOS_TYPES]; /* transfer, purchase, bundle */
+#define CHAOS_TYPES       4
+#define CHAOS_PLAIN_TYPES 3                        /* the first ones: no step of theirs is a saga */
+extern const chaos_type_t chaos_type[CHAOS_TYPES]; /* transfer, purchase, bundle, combo */
 const chaos_type_t *chaos_type_named(const char *name);
 int chaos_step_named(const chaos_type_t *type, const char *name); /* -1: none */
 
@@ -66,7 +68,8 @@ typedef struct chaos_saga {
     char id[CHAOS_ID_MAX];
     char key[CHAOS_KEY_MAX];
     char type[CHAOS_NAME_MAX];
-    int status; /* as sb_saga_status_t */
+    char parent[CHAOS_ID_MAX]; /* that it is a step of; "": a client started it */
+    int status;                /* as sb_saga_status_t */
     bool attention;
     int64_t no;
 } chaos_saga_t;
@@ -79,7 +82,7 @@ typedef struct chaos_event {
 } chaos_event_t;
 
 typedef struct chaos_effect {
-    char id[CHAOS_ID_MAX]; /* of the saga */
+    char id[CHAOS_ID_MAX]; /* of the saga, or of the one that it is a step of */
     char step[CHAOS_NAME_MAX];
     int service;
     bool compensate;

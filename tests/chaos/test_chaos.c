@@ -154,6 +154,13 @@ static void check_that_it_was_real(void)
                      tally->hit);
     }
     need("sagas", whole, sagas * 8 / 10);
+    need("sagas that were steps of others",
+         count("SELECT count(*) FROM sagabus.saga WHERE key LIKE 'saga:%'"), sagas / 100);
+    need("of them undone after their end",
+         count("SELECT count(*) FROM sagabus.event e JOIN sagabus.event_type t USING (type_no) JOIN "
+               "sagabus.saga s "
+               "ON s.no = e.stream_no WHERE e.class = 2 AND t.name = 'saga.completed' AND s.status = 4"),
+         sagas / 1000);
     need("compensated", findings.compensated, whole * 15 / 100);
     need("completed", findings.completed, whole * 2 / 100);
     need("cancels answered", findings.cancelled_calls, sagas / 100);

@@ -68,6 +68,31 @@ static void add_saga(chaos_record_t *record, int number, const chaos_type_t *typ
     }
 }
 
+static const char *const story_undone[] = {"saga.started",
+                                           "saga.step.completed",
+                                           "saga.completed",
+                                           "saga.compensating",
+                                           "saga.step.compensated",
+                                           "saga.compensated",
+                                           NULL};
+
+/* A step of another saga, undone after its end unless it stays completed. */
+static void add_child(chaos_record_t *record, int number, int parent, bool completed)
+{
+    const char *const *story = completed ? story_completed : story_undone;
+    chaos_saga_t saga = {.no = number, .status = completed ? SB_SAGA_COMPLETED : SB_SAGA_COMPENSATED};
+    (void)snprintf(saga.id, sizeof saga.id, "00000000-0000-0000-0000-%012d", number);
+    (void)snprintf(saga.parent, sizeof saga.parent, "00000000-0000-0000-0000-%012d", parent);
+    (void)snprintf(saga.key, sizeof saga.key, "saga:%d", number);
+    (void)snprintf(saga.type, sizeof saga.type, "payment");
+    chaos_add_saga(record, &saga);
+    for (int i = 0; story[i]; i++) {
+        chaos_event_t event = {.no = number, .version = i + 1, .epoch = 1};
+        (void)snprintf(event.type, sizeof event.type, "%s", story[i]);
+        chaos_add_event(record, &event);
+    }
+}
+
 static void add_books(chaos_record_t *record)
 {
     for (int service = 0; service < CHAOS_SERVICES; service++) {
@@ -86,6 +111,8 @@ static void fill(chaos_record_t *record)
         add_saga(record, 2 * i + 1, &chaos_type[i], true);
         add_saga(record, 2 * i + 2, &chaos_type[i], false);
     }
+    add_child(record, 101, 2 * CHAOS_TYPES - 1, true);
+    add_child(record, 102, 2 * CHAOS_TYPES, false);
     add_books(record);
 }
 
@@ -274,6 +301,35 @@ static void leave_one_open(chaos_record_t *r)
     (void)snprintf(event_of(r, 2, 5)->type, 32, "saga.step.retried");
 }
 
+static void undo_after_the_end(chaos_record_t *r)
+{
+    chaos_event_t more = {.no = 1, .version = 4, .epoch = 2, .type = "saga.compensating"};
+    chaos_add_event(r, &more);
+}
+static chaos_saga_t *child_of(chaos_record_t *r, int number)
+{
+    for (size_t i = 0; i < r->sagas; i++)
+        if (r->saga[i].no == number)
+            return &r->saga[i];
+    fail_msg("no saga %d", number);
+    return NULL;
+}
+static void orphan_a_child(chaos_record_t *r)
+{
+    child_of(r, 101)->parent[0] = 'f';
+}
+static void swap_children(chaos_record_t *r)
+{
+    chaos_saga_t *one = child_of(r, 101), *other = child_of(r, 102), kept = *one;
+    memcpy(one->parent, other->parent, sizeof one->parent);
+    memcpy(other->parent, kept.parent, sizeof other->parent);
+}
+static void end_a_child_twice(chaos_record_t *r)
+{
+    chaos_event_t more = {.no = 102, .version = 7, .epoch = 1, .type = "saga.compensated"};
+    chaos_add_event(r, &more);
+}
+
 static const struct {
     const char *name;
     void (*seed)(chaos_record_t *record);
@@ -302,6 +358,10 @@ static const struct {
     {"seen completed, then compensated", show_two_ends, CHAOS_END},
     {"two ends in one stream", end_twice, CHAOS_END},
     {"a step after the end", go_on_after_the_end, CHAOS_END},
+    {"undone after its end, and nobody's step", undo_after_the_end, CHAOS_END},
+    {"a step of another, with two ends", end_a_child_twice, CHAOS_END},
+    {"a step of a saga that is not there", orphan_a_child, CHAOS_PHANTOM},
+    {"completed with a step that was undone", swap_children, CHAOS_HALF},
     {"an event of an epoch that was over", write_with_an_old_epoch, CHAOS_FENCE},
     {"an event without the lease", write_without_the_lease, CHAOS_FENCE},
     {"a hole in the versions", leave_a_hole, CHAOS_FENCE},

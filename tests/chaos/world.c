@@ -391,7 +391,10 @@ static void copy(char *out, size_t size, const sb_pg_result_t *found, int row, i
 
 static void read_sagas(sb_pg_t *pg, chaos_record_t *record)
 {
-    sb_pg_result_t *found = ask(pg, "SELECT id::text, key, type, status, attention, no FROM sagabus.saga");
+    sb_pg_result_t *found =
+        ask(pg, "SELECT id::text, left(key, 39), type, status, attention, no, "
+                "CASE WHEN key LIKE 'saga:%' THEN substring(key FROM 6 FOR 36) ELSE '' END "
+                "FROM sagabus.saga");
     for (int row = 0; row < sb_pg_rows(found); row++) {
         chaos_saga_t saga = {.status = (int)sb_pg_get_int(found, row, 3),
                              .attention = sb_pg_get_bool(found, row, 4),
@@ -399,6 +402,7 @@ static void read_sagas(sb_pg_t *pg, chaos_record_t *record)
         copy(saga.id, sizeof saga.id, found, row, 0);
         copy(saga.key, sizeof saga.key, found, row, 1);
         copy(saga.type, sizeof saga.type, found, row, 2);
+        copy(saga.parent, sizeof saga.parent, found, row, 6);
         chaos_add_saga(record, &saga);
     }
     sb_pg_result_free(found);
@@ -435,6 +439,25 @@ static void read_effects(sb_pg_t *pg, int service, chaos_record_t *record)
     sb_pg_result_free(found);
 }
 
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const chaos_saga_t *)a)->id, ((const chaos_saga_t *)b)->id);
+}
+
+/* What a saga did that is a step of another is that one's. */
+static void give_effects_to_parents(chaos_record_t *record)
+{
+    if (record->sagas > 0)
+        qsort(record->saga, record->sagas, sizeof *record->saga, by_id);
+    for (size_t i = 0; i < record->effects && record->sagas > 0; i++) {
+        chaos_saga_t wanted = {.no = 0};
+        (void)snprintf(wanted.id, sizeof wanted.id, "%s", record->effect[i].id);
+        const chaos_saga_t *saga = bsearch(&wanted, record->saga, record->sagas, sizeof wanted, by_id);
+        if (saga && saga->parent[0])
+            (void)snprintf(record->effect[i].id, sizeof record->effect[i].id, "%s", saga->parent);
+    }
+}
+
 void chaos_read_all(chaos_world_t *world, chaos_record_t *record)
 {
     sb_pg_t *pg = connection(&world->look, world->uri);
@@ -442,5 +465,6 @@ void chaos_read_all(chaos_world_t *world, chaos_record_t *record)
     read_events(pg, record);
     for (int i = 0; i < CHAOS_SERVICES; i++)
         read_effects(connection(&world->books[i], world->service_uri[i]), i, record);
+    give_effects_to_parents(record);
     chaos_read_books(world, record);
 }

@@ -163,8 +163,8 @@ typedef struct sim {
     orchestrator_t orchestrator[ORCHESTRATORS];
     commit_t commit[ORCHESTRATORS * 8];
     bool accepted[KEYS];
-    sb_definition_t *definition[CHAOS_TYPES];
-    sb_definition_t given[CHAOS_TYPES]; /* to the machine */
+    sb_definition_t *definition[CHAOS_PLAIN_TYPES];
+    sb_definition_t given[CHAOS_PLAIN_TYPES]; /* to the machine */
     sb_buf_t text, scratch;
 } sim_t;
 
@@ -262,12 +262,12 @@ static void at_orchestrator(sim_t *sim, int64_t in_us, what_t what, int a, int b
 
 static const chaos_type_t *type_of(int key)
 {
-    return &chaos_type[key % CHAOS_TYPES];
+    return &chaos_type[key % CHAOS_PLAIN_TYPES];
 }
 
 static sb_definition_t *definition_of(sim_t *sim, int key)
 {
-    return &sim->given[key % CHAOS_TYPES];
+    return &sim->given[key % CHAOS_PLAIN_TYPES];
 }
 
 static void name_key(char out[CHAOS_KEY_MAX], int key)
@@ -479,7 +479,7 @@ static void add_order(sim_t *sim, commit_t *commit, int no, const open_saga_t *s
         letter_t early = commit->order[commit->orders - 1].letter;
         early.step = i;
         if (saga->next.step[i].status == SB_STEP_COMPLETED &&
-            sim->given[saga->key % CHAOS_TYPES].step[i].compensation)
+            sim->given[saga->key % CHAOS_PLAIN_TYPES].step[i].compensation)
             commit->order[commit->orders++].letter = early;
     }
 }
@@ -1042,7 +1042,7 @@ static void happen(sim_t *sim, const happening_t *h)
 
 static void load_definitions(sim_t *sim)
 {
-    for (int i = 0; i < CHAOS_TYPES; i++) {
+    for (int i = 0; i < CHAOS_PLAIN_TYPES; i++) {
         char path[512];
         sb_error_t err = SB_ERROR_INIT;
         (void)snprintf(path, sizeof path, "%s/tests/chaos/sagas/%s.json", SB_SOURCE_DIR, chaos_type[i].name);
@@ -1166,7 +1166,7 @@ void simulate(uint64_t seed, sim_bug_t bug, sim_result_t *out)
     }
     run(sim);
     fill_record(sim);
-    for (int i = 0; i < CHAOS_TYPES; i++)
+    for (int i = 0; i < CHAOS_PLAIN_TYPES; i++)
         sb_definition_free(&sim->definition[i]);
     sb_buf_fini(&sim->text);
     sb_buf_fini(&sim->scratch);
