@@ -276,9 +276,7 @@ static void on_started(void *context, const sb_saga_answer_t *answer)
     } else {
         child->stage = TO_START;
     }
-    bool heard_of = child->stage == FOLLOWED && wish_of(child) == WANTED &&
-                    sb_open_sagas_find(&o->sagas, child->no); /* it runs here: its end is told */
-    if (heard_of || child->stage == TO_START)
+    if (child->stage == TO_START)
         make_wait(o, child);
     else
         make_due(o, child);
@@ -489,6 +487,8 @@ sb_code_t sb_children_tend(sb_orchestrator_t *o, sb_error_t *err)
             start(o, child, wish == UNDO_WANTED);
         else if (child->stage == REFUSED)
             conclude_refused(o, child);
+        else if (child->stage == FOLLOWED && wish == WANTED && sb_open_sagas_find(&o->sagas, child->no))
+            say_pending(o, child); /* it is here and runs: its end will be told */
         else if (child->stage == FOLLOWED)
             looked[count++] = child;
     }

@@ -321,7 +321,7 @@ static void a_child_may_be_another_instances(void **state)
     engine_stop(&engine[2]);
 }
 
-#define ORDERS 300
+#define ORDERS 200
 
 typedef struct flood {
     stage_t *stage;
@@ -395,13 +395,17 @@ static void killed_orchestrators_leave_no_child_half_done(void **state)
     stage->play->drop_per_mille = 20;
     stage->play->twice_per_mille = 50;
     unsigned seed = 11;
-    for (int kills = 0; kills < 20; kills++) {
+    for (int kills = 0; kills < 12; kills++) {
         sb_test_process_t child = {.pid = 0};
-        flood.first = kills * ORDERS / 20;
+        flood.first = kills * ORDERS / 12;
         sb_test_fork(&child, drive, &flood);
         sb_test_sleep_ms(40 + rand_r(&seed) % 200);
         sb_test_signal(&child, SIGKILL);
         sb_test_process_end(&child);
+        sb_test_pg_script(stage->pg,
+                          "INSERT INTO sagabus.saga_command (saga_no, shard, verb, requested_by, reason) "
+                          "SELECT no, shard, 'cancel', 'ann', 'a test' FROM sagabus.saga "
+                          "WHERE ended_at IS NULL AND no % 11 = 0"); /* parents and children */
     }
     engine_t engine;
     engine_start(stage, &engine, "last");
