@@ -21,6 +21,7 @@
 #include "events_sql.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -603,10 +604,10 @@ sb_code_t sb_appender_try(sb_appender_t *appender, const sb_append_t *append, sb
 
 /* ---- waiting ---- */
 
+/* A semaphore, not a condition: whoever is woken needs no lock that the lane still holds, and goes on at
+ * once. It may be gone as soon as it is posted. */
 typedef struct waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool done;
+    sem_t done;
     sb_code_t code;
     sb_append_result_t result;
     sb_error_t err;
@@ -615,29 +616,23 @@ typedef struct waiter {
 static void on_answer(void *context, sb_code_t code, const sb_append_result_t *result, const sb_error_t *err)
 {
     waiter_t *waiter = context;
-    (void)pthread_mutex_lock(&waiter->lock);
     waiter->code = code;
     waiter->result = *result;
     if (err)
         waiter->err = *err;
-    waiter->done = true;
-    (void)pthread_cond_signal(&waiter->changed); /* under the lock: once it is free, waiter may be gone */
-    (void)pthread_mutex_unlock(&waiter->lock);
+    (void)sem_post(&waiter->done);
 }
 
 static void init_waiter(waiter_t *waiter)
 {
-    *waiter = (waiter_t){.done = false, .err = SB_ERROR_INIT};
-    (void)pthread_mutex_init(&waiter->lock, NULL);
-    (void)pthread_cond_init(&waiter->changed, NULL);
+    *waiter = (waiter_t){.err = SB_ERROR_INIT};
+    (void)sem_init(&waiter->done, 0, 0);
 }
 
 static sb_code_t await(waiter_t *waiter, sb_error_t *err)
 {
-    (void)pthread_mutex_lock(&waiter->lock);
-    while (!waiter->done)
-        (void)pthread_cond_wait(&waiter->changed, &waiter->lock);
-    (void)pthread_mutex_unlock(&waiter->lock);
+    while (sem_wait(&waiter->done) != 0)
+        continue; /* a signal of the program's came */
     if (waiter->code != SB_OK && err)
         *err = waiter->err;
     return waiter->code;
@@ -645,8 +640,7 @@ static sb_code_t await(waiter_t *waiter, sb_error_t *err)
 
 static void fini_waiter(waiter_t *waiter)
 {
-    (void)pthread_cond_destroy(&waiter->changed);
-    (void)pthread_mutex_destroy(&waiter->lock);
+    (void)sem_destroy(&waiter->done);
 }
 
 static bool is_callback(const sb_appender_t *appender)
