@@ -131,9 +131,22 @@ bool sb_kafka_keeps_out(int code, const char *reason)
            (code != RD_KAFKA_RESP_ERR__SSL || strstr(reason, "certificate"));
 }
 
+/* Older ones send the client's nonce twice, which Kafka before 4 let pass and 4 takes for a wrong password.
+ */
+#define VERSION_SCRAM 0x020601ff
+
+static const char *advice_for(const char *reason)
+{
+    return strstr(reason, "SCRAM") && rd_kafka_version() < VERSION_SCRAM
+               ? " (Kafka 4 refuses SCRAM of librdkafka before 2.6.1, whatever the password: take a newer "
+                 "one, or PLAIN)"
+               : "";
+}
+
 void sb_kafka_kept_out(sb_error_t *err, int code, const char *reason)
 {
-    sb_code_t ignored = sb_fail(err, SB_DENIED, "the brokers do not let us in: %s", reason);
+    sb_code_t ignored =
+        sb_fail(err, SB_DENIED, "the brokers do not let us in%s: %s", advice_for(reason), reason);
     (void)ignored;
     if (err)
         (void)snprintf(err->origin, sizeof err->origin, "kafka:%d", code);
