@@ -157,6 +157,59 @@ static void a_member_that_stands_still_in_a_transaction_does_not_keep_its_partit
     sb_pg_close(&busy);
 }
 
+static void stand_still(sb_pg_t *member, const char *owner, int32_t partition, int64_t *epoch)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_inbox_claim_t claimed;
+    if (!*epoch) {
+        assert_ok(sb_inbox_claim(member, SUB, TOPIC, partition, owner, "cluster", &claimed, &err), &err);
+        *epoch = claimed.epoch;
+    }
+    sb_inbox_part_t part = {.topic = TOPIC, .partition = partition, .epoch = *epoch};
+    sb_inbox_batch_t batch = {.parts = &part, .part_count = 1};
+    assert_ok(sb_inbox_begin(member, SUB, &batch, &err), &err);
+    assert_true(part.held);
+}
+
+static void end_those_of(sb_pg_t *taker, int32_t partition, int64_t expected, int64_t left)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    int64_t ended = 0;
+    assert_ok(sb_inbox_end_idle(taker, SUB, TOPIC, partition, "shop/host/2", 0, &ended, &err), &err);
+    assert_int_equal(ended, expected);
+    assert_soon(sb_test_pg_int(pg, "SELECT count(*) FROM pg_stat_activity WHERE application_name = "
+                                   "'shop/host/1'") == left,
+                10000);
+}
+
+/* Some lanes of the member before are slow in partitions that it keeps; one only reads. */
+static void only_who_holds_the_partition_is_ended(void **state)
+{
+    (void)state;
+    static const char before[] = "shop/host/1";
+    int64_t zero = 0, one = 0;
+    sb_pg_t *lane[5];
+    for (int i = 0; i < 5; i++)
+        lane[i] = another(before);
+    sb_pg_t *taker = another("shop/host/2");
+    stand_still(lane[0], before, 0, &zero);
+    stand_still(lane[1], before, 1, &one);
+    sb_test_pg_script(lane[2], "BEGIN; SELECT seq FROM position");
+    end_those_of(taker, 0, 1, 4);
+    /* Two that hold it together. */
+    stand_still(lane[3], before, 0, &zero);
+    stand_still(lane[4], before, 0, &zero);
+    end_those_of(taker, 0, 2, 2);
+    /* One that has moved the position in it; and nobody. */
+    sb_test_pg_script(lane[1], "UPDATE position SET seq = 7 WHERE partition = 1");
+    end_those_of(taker, 0, 0, 2);
+    end_those_of(taker, 1, 1, 1);
+    assert_int_equal(sb_test_pg_int(lane[2], "SELECT 1"), 1);
+    for (int i = 0; i < 5; i++)
+        sb_pg_close(&lane[i]);
+    sb_pg_close(&taker);
+}
+
 static sb_code_t handle_nothing(void *context, struct pg_conn *conn, const sb_delivery_t *deliveries,
                                 size_t count, sb_error_t *err)
 {
@@ -275,6 +328,7 @@ int main(void)
         CASE(a_position_never_goes_back),
         CASE(rows_of_another_life_of_the_store_stay_until_their_own_position_passes),
         CASE(a_member_that_stands_still_in_a_transaction_does_not_keep_its_partition),
+        CASE(only_who_holds_the_partition_is_ended),
         CASE(a_member_is_never_taken_for_the_one_before),
         CASE(a_topic_made_anew_is_not_begun_as_if_there_were_no_position),
         CASE(a_key_that_came_in_the_midst_of_a_discard_is_not_freed_under_its_member),
