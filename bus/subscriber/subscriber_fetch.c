@@ -124,12 +124,19 @@ static sb_code_t know_cluster(sb_subscriber_t *s, sb_error_t *err)
     return SB_OK;
 }
 
-static sb_code_t end_of(sb_subscriber_t *s, const sb_slot_t *slot, int64_t *out, sb_error_t *err)
+/* At the end, which is told by the last record that is there: the seq of "now" holds in a topic that is made
+ * anew and on other brokers, its offset does not. */
+static sb_code_t begin_now(sb_subscriber_t *s, sb_slot_t *slot, sb_error_t *err)
 {
-    int64_t low;
+    int64_t low, end;
     rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(sb_consumer_handle(s->consumer), slot->topic,
-                                                                 slot->partition, &low, out, CLUSTER_MS);
-    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "end of %s", slot->topic);
+                                                                 slot->partition, &low, &end, CLUSTER_MS);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return sb_kafka_fail(err, error, "end of %s", slot->topic);
+    slot->at.next_offset = end > low ? end - 1 : end;
+    slot->begins_at = end;
+    slot->low.next_offset = end; /* saved soon: a restart must not begin later */
+    return SB_OK;
 }
 
 static void note_cluster(const sb_slot_t *slot)
@@ -192,12 +199,8 @@ static sb_code_t claim(sb_subscriber_t *s, sb_slot_t *slot, sb_error_t *err)
 static sb_code_t begin_fresh(sb_subscriber_t *s, sb_slot_t *slot, sb_error_t *err)
 {
     const sb_subscription_t *config = &slot->sub->config;
-    slot->fresh = true;
-    if (config->from == SB_FROM_NOW) {
-        sb_code_t code = end_of(s, slot, &slot->at.next_offset, err);
-        slot->low.next_offset = slot->at.next_offset; /* saved soon: a restart must not begin later */
-        return code;
-    }
+    if (config->from == SB_FROM_NOW)
+        return begin_now(s, slot, err);
     if (config->from == SB_FROM_STORE) {
         slot->filling = true;
         slot->fill_after = config->from_seq;
@@ -579,7 +582,7 @@ static sb_code_t offer(sb_subscriber_t *s, sb_slot_t *slot, sb_fetched_t *fetche
         count_repeat(slot->sub);
         return sb_subscriber_deal(slot, NULL, passed, false, err);
     }
-    bool wanted = fetched->fault || sb_sub_wants(slot->sub, fetched->event.type);
+    bool wanted = next > slot->begins_at && (fetched->fault || sb_sub_wants(slot->sub, fetched->event.type));
     if (slot->sub->full && (wanted || order == SB_POSITION_GAP)) {
         slot->behind = true;
         return SB_OK;
@@ -606,6 +609,7 @@ static void note_lower_offset(sb_part_t *part, int64_t offset)
     for (sb_slot_t *slot = part->slots; slot; slot = slot->next) {
         if (slot->at.next_offset <= offset)
             continue;
+        slot->begins_at = 0;
         if (slot->at.incarnation > 0)
             slot->at.next_offset = offset;
         else
@@ -737,29 +741,42 @@ static bool fill_all(sb_subscriber_t *s)
 
 /* ---- topics that were made anew ---- */
 
-static void begin_again(sb_subscriber_t *s, sb_part_t *part, sb_slot_t *slot)
+static sb_code_t begin_again(sb_subscriber_t *s, sb_part_t *part, sb_slot_t *slot, sb_error_t *err)
 {
-    sb_error_t err = SB_ERROR_INIT;
-    sb_code_t code = s->pg_uri ? ensure_pg(s, &err) : SB_OK;
+    sb_code_t code = s->pg_uri ? ensure_pg(s, err) : SB_OK;
     if (code == SB_OK && s->pg_uri)
         code = sb_inbox_begin_again(s->pg, slot->sub->config.name, slot->topic, slot->partition, slot->epoch,
-                                    &err);
-    if (code != SB_OK) {
-        sb_log_error(SB_LOG_INFO, "SUBSCRIBER-OFFSET", &err, "the topic is read from its beginning later");
-        return;
-    }
+                                    err);
+    if (code != SB_OK)
+        return code;
     sb_slot_begin_again(slot);
     slot->anew = false;
     slot->behind = true;
     part->committed = -1;
+    return SB_OK;
 }
 
 static void begin_again_all(sb_subscriber_t *s)
 {
-    for (size_t i = 0; i < s->part_count; i++)
-        for (sb_slot_t *slot = s->parts[i].slots; slot; slot = slot->next)
-            if (slot->anew && sb_slot_is_idle(slot))
-                begin_again(s, &s->parts[i], slot);
+    static const sb_retry_policy_t patience = {SB_RETRY_EXPONENTIAL, 0, 500, 10000, false};
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_mono_us() < s->begin_again_us)
+        return;
+    for (size_t i = 0; i < s->part_count; i++) {
+        for (sb_slot_t *slot = s->parts[i].slots; slot; slot = slot->next) {
+            if (!slot->anew || !sb_slot_is_idle(slot))
+                continue;
+            sb_code_t code = begin_again(s, &s->parts[i], slot, &err);
+            s->begin_failures = code == SB_OK ? 0 : s->begin_failures + 1;
+            if (code == SB_OK)
+                continue;
+            uint32_t pause_ms = sb_retry_delay_ms(&patience, s->begin_failures, 0);
+            s->begin_again_us = sb_mono_us() + (int64_t)pause_ms * 1000;
+            sb_log_error(SB_LOG_INFO, "SUBSCRIBER-OFFSET", &err,
+                         "the topic is read from its beginning in %u ms", pause_ms);
+            return;
+        }
+    }
 }
 
 /* ---- partitions that somebody else claimed meanwhile ---- */

@@ -86,7 +86,7 @@ struct sb_slot {
     /* the fetching thread's */
     sb_inbox_mark_t at; /* dealt out up to here */
     bool behind;        /* it was full: the fetch must come back for it */
-    bool fresh;         /* it has no position yet */
+    int64_t begins_at;  /* from now: records below only tell where that is; 0: nothing */
     bool filling;       /* reads the store first: (fill_after, fill_to] */
     int64_t fill_after;
     int64_t fill_to; /* 0: everything that is safe when it is reached */
@@ -217,6 +217,8 @@ struct sb_subscriber {
     int64_t look_us;       /* next look at lanes and offsets */
     int64_t full_since_us; /* 0: there is room */
     int64_t store_again_us;
+    int64_t begin_again_us; /* when to try again what failed */
+    uint32_t begin_failures;
 };
 
 /* ---- subscriber_slot.c ---- */

@@ -80,7 +80,7 @@ typedef enum sb_order { SB_ORDER_KEY, SB_ORDER_NONE, SB_ORDER_PARTITION } sb_ord
 /* Where a subscription without a position begins. */
 typedef enum sb_from {
     SB_FROM_BEGINNING, /* what Kafka still has */
-    SB_FROM_NOW,
+    SB_FROM_NOW,  /* the end; a topic made anew and other brokers change nothing of what came before it */
     SB_FROM_SEQ,  /* the event after from_seq; what Kafka has no more is a gap: filled or reported */
     SB_FROM_STORE /* the store's events after from_seq, then Kafka; needs store_uri */
 } sb_from_t;

@@ -214,6 +214,88 @@ static void begins_now_and_does_not_begin_later_after_a_restart(void **state)
     assert_int_equal(sb_test_pg_int(world.pg, "SELECT min(n) FROM effect"), 20);
 }
 
+static void stop_when_it_knows_where_now_is(const char *that)
+{
+    char sql[120];
+    (void)snprintf(sql, sizeof sql, "SELECT count(*) FROM position WHERE %s", that);
+    start();
+    assert_soon(sb_test_pg_int(world.pg, sql) == PARTITIONS, 30000);
+    sb_test_subscriber_stop(&running);
+}
+
+/* Offsets of before say nothing then, and nothing was handled that would tell what is history. */
+static void what_began_now_gets_no_history_of_a_topic_made_anew(void **state)
+{
+    (void)state;
+    subscriptions[0].from = SB_FROM_NOW;
+    sb_test_world_send(&world, 20);
+    stop_when_it_knows_where_now_is("incarnation = 1 AND seq > 0");
+    sb_test_pg_script(world.pg, "UPDATE position SET next_offset = next_offset + 100000");
+    sb_test_world_send(&world, 20);
+    start();
+    await_effects("mail", 20);
+    sb_test_world_send(&world, 20);
+    await_effects("mail", 40);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT min(n) FROM effect"), 20);
+    assert_int_equal(stats(0).gaps, 0);
+}
+
+static void what_began_now_misses_nothing_on_other_brokers(void **state)
+{
+    (void)state;
+    subscriptions[0].from = SB_FROM_NOW;
+    sb_test_world_send(&world, 20);
+    stop_when_it_knows_where_now_is("incarnation = 1 AND seq > 0");
+    sb_test_pg_script(world.pg, "UPDATE position SET cluster_id = 'other'");
+    sb_test_world_send(&world, 20);
+    start();
+    await_effects("mail", 20);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT min(n) FROM effect"), 20);
+    assert_int_equal(stats(0).clusters, PARTITIONS);
+    assert_int_equal(stats(0).gaps, 0);
+}
+
+static void what_began_now_with_nothing_misses_nothing_on_other_brokers(void **state)
+{
+    (void)state;
+    subscriptions[0].from = SB_FROM_NOW;
+    stop_when_it_knows_where_now_is("next_offset = 0");
+    sb_test_pg_script(world.pg, "UPDATE position SET cluster_id = 'other'");
+    sb_test_world_send(&world, 20);
+    start();
+    await_effects("mail", 20);
+    sb_test_check_effects(&world, "mail", 20);
+}
+
+/* Each try later than the one before: it is made by the thread that fetches for all. */
+static void what_cannot_begin_again_pauses_between_its_tries(void **state)
+{
+    (void)state;
+    world.positions = false;
+    start();
+    sb_test_world_send(&world, 40);
+    await_effects("mail", 40);
+    sb_test_subscriber_stop(&running);
+    sb_test_pg_script(world.pg,
+                      "UPDATE position SET next_offset = next_offset + 100000;"
+                      "CREATE SEQUENCE tries; CREATE SEQUENCE first_ms; CREATE SEQUENCE third_ms;"
+                      "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                      "$$DECLARE n bigint := nextval('tries'); "
+                      "ms bigint := extract(epoch FROM clock_timestamp()) * 1000; "
+                      "BEGIN IF n = 1 THEN PERFORM setval('first_ms', ms); END IF; "
+                      "IF n = 3 THEN PERFORM setval('third_ms', ms); END IF; RAISE 'not now'; END$$;"
+                      "CREATE TRIGGER refuse BEFORE UPDATE ON position FOR EACH ROW "
+                      "WHEN (NEW.next_offset = 0) EXECUTE FUNCTION refuse()");
+    sb_test_world_send(&world, 40);
+    start();
+    assert_soon(sb_test_pg_int(world.pg, "SELECT last_value FROM tries") > 3, 30000);
+    assert_true(sb_test_pg_int(world.pg, "SELECT t.last_value - f.last_value FROM third_ms t, first_ms f") >=
+                1400);
+    sb_test_pg_script(world.pg, "DROP TRIGGER refuse ON position");
+    await_effects("mail", 80);
+    assert_int_equal(sb_test_wrong_effects(&world, "mail", 80), 0);
+}
+
 static void without_a_database_it_goes_on_at_the_groups_offsets(void **state)
 {
     (void)state;
@@ -510,6 +592,10 @@ int main(void)
         CASE(a_topic_without_positions_whose_offsets_begin_lower_is_read_from_its_beginning),
         CASE(topics_without_positions_are_kept_apart_by_source_and_id),
         CASE(begins_now_and_does_not_begin_later_after_a_restart),
+        CASE(what_began_now_gets_no_history_of_a_topic_made_anew),
+        CASE(what_began_now_misses_nothing_on_other_brokers),
+        CASE(what_began_now_with_nothing_misses_nothing_on_other_brokers),
+        CASE(what_cannot_begin_again_pauses_between_its_tries),
         CASE(without_a_database_it_goes_on_at_the_groups_offsets),
         CASE(reads_the_store_first_and_hands_over_to_kafka_by_seq),
         CASE(a_key_that_fails_is_held_back_and_released_in_order),

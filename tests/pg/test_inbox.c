@@ -259,6 +259,28 @@ static void a_topic_made_anew_is_not_begun_as_if_there_were_no_position(void **s
     assert_int_equal(sb_test_pg_int(pg, "SELECT next_offset FROM position"), 1);
 }
 
+/* On other brokers an offset says nothing; and what had one does not begin at their end. */
+static void on_other_brokers_an_offset_is_the_beginning(void **state)
+{
+    (void)state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_inbox_claim_t claimed;
+    sb_inbox_save_t before = save_of(claim(&claimed), 0, 5000);
+    assert_int_equal(claimed.mark.next_offset, -1);
+    before.mark.incarnation = 0;
+    assert_ok(sb_inbox_save(pg, SUB, &before, 1, &err), &err);
+    for (int i = 0; i < 2; i++) { /* the first one died before it had read anything */
+        assert_ok(sb_inbox_claim(pg, SUB, TOPIC, 0, "me", "others", &claimed, &err), &err);
+        assert_int_equal(claimed.other_cluster, i == 0);
+        assert_int_equal(claimed.mark.next_offset, 0);
+    }
+    sb_inbox_save_t known = save_of(claimed.epoch, 7, 1);
+    assert_ok(sb_inbox_save(pg, SUB, &known, 1, &err), &err);
+    assert_ok(sb_inbox_claim(pg, SUB, TOPIC, 0, "me", "cluster", &claimed, &err), &err);
+    assert_int_equal(claimed.mark.seq, 7);
+    assert_int_equal(claimed.mark.next_offset, -1);
+}
+
 /* ---- releasing keys ---- */
 
 #define HOLD(key)                                                                                            \
@@ -331,6 +353,7 @@ int main(void)
         CASE(only_who_holds_the_partition_is_ended),
         CASE(a_member_is_never_taken_for_the_one_before),
         CASE(a_topic_made_anew_is_not_begun_as_if_there_were_no_position),
+        CASE(on_other_brokers_an_offset_is_the_beginning),
         CASE(a_key_that_came_in_the_midst_of_a_discard_is_not_freed_under_its_member),
     };
     return cmocka_run_group_tests_name("inbox", tests, sb_test_pg_start, sb_test_pg_stop);
