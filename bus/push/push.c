@@ -14,17 +14,8 @@
 
 #define PURGE_EVERY_US INT64_C(60000000)
 #define ANSWER_BYTES   (256u << 10) /* of a body; nobody reads it */
-#define EXCERPT        80
 
 static const sb_retry_policy_t patience = {SB_RETRY_EXPONENTIAL, 0, 200, 10000, true};
-
-uint64_t sb_push_random(void)
-{
-    sb_uuid_t id = sb_uuid_v7();
-    uint64_t random;
-    memcpy(&random, id.byte + 8, sizeof random);
-    return random;
-}
 
 static bool is_stopping(sb_push_t *push)
 {
@@ -144,65 +135,6 @@ void sb_push_stats(const sb_push_t *push, sb_push_stats_t *out)
 }
 
 /* ---- landings ---- */
-
-static const char *phrase_of(int status)
-{
-    static const struct {
-        int status;
-        const char *phrase;
-    } known[] = {{400, "Bad Request"},
-                 {401, "Unauthorized"},
-                 {403, "Forbidden"},
-                 {404, "Not Found"},
-                 {405, "Method Not Allowed"},
-                 {408, "Request Timeout"},
-                 {409, "Conflict"},
-                 {413, "Content Too Large"},
-                 {415, "Unsupported Media Type"},
-                 {422, "Unprocessable Content"},
-                 {500, "Internal Server Error"},
-                 {502, "Bad Gateway"},
-                 {503, "Service Unavailable"},
-                 {504, "Gateway Timeout"}};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (known[i].status == status)
-            return known[i].phrase;
-    return status >= 300 && status < 400 ? "a redirect, which is not followed" : "";
-}
-
-/* The phrase keeps statuses apart where errors are grouped, and numbers are not looked at. */
-static void describe(const sb_http_result_t *result, char *out, size_t cap)
-{
-    char excerpt[EXCERPT + 1];
-    size_t n = 0;
-    for (size_t i = 0; i < result->body.len && n < EXCERPT; i++) {
-        unsigned char c = (unsigned char)result->body.ptr[i];
-        excerpt[n++] = c >= ' ' && c < 127 ? (char)c : ' ';
-    }
-    excerpt[n] = '\0';
-    (void)snprintf(out, cap, "the endpoint answered %d %s%s%s", result->status, phrase_of(result->status),
-                   n ? ": " : "", excerpt);
-}
-
-/* On the HTTP client's thread. An answer that is too long is an answer all the same. */
-void sb_push_landed(void *context, const sb_http_result_t *result)
-{
-    sb_push_flight_t *flight = context;
-    sb_push_t *push = flight->push;
-    bool answered = result->code == SB_OK || (result->code == SB_TOO_LARGE && result->status > 0);
-    flight->cancelled = result->code == SB_STOPPED;
-    flight->verdict = sb_push_verdict(answered ? result->status : 0, result->retry_after_s);
-    flight->retry_after_s = result->retry_after_s;
-    if (answered)
-        describe(result, flight->error, sizeof flight->error);
-    else
-        (void)snprintf(flight->error, sizeof flight->error, "%s", result->err->message);
-    (void)pthread_mutex_lock(&push->lock);
-    flight->next = push->landed;
-    push->landed = flight;
-    (void)pthread_mutex_unlock(&push->lock);
-    sb_signal_raise(&push->wake);
-}
 
 static sb_push_slot_t *slot_of(sb_push_t *push, uint64_t serial)
 {

@@ -1,8 +1,8 @@
 /* What push's files share: push.c elects owners and runs the loop, push_slot.c moves one subscription,
- * push_redrive.c sends its dead letters again, push_state.c is its way to PostgreSQL.
+ * push_redrive.c sends its dead letters again, push_flight.c is its way to the endpoint, push_state.c its way
+ * to PostgreSQL. Each calls only those that come after it here.
  *
- * Thread: push's own, but for the landing of flights (sb_push_landed, on the HTTP client's thread), which the
- * lock guards.
+ * Thread: push's own, but for the landing of flights on the HTTP client's thread, which the lock guards.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SB_BUS_PUSH_INTERNAL_H
@@ -113,12 +113,6 @@ struct sb_push {
     int64_t delivered, failures, dead_letters, redriven; /* since start */
 };
 
-/* ---- push.c ---- */
-
-/* Random bits for jitter. */
-uint64_t sb_push_random(void);
-void sb_push_landed(void *context, const sb_http_result_t *result);
-
 /* ---- push_slot.c ---- */
 
 /* Compiles the newest definition and begins at the lease's cursor. */
@@ -135,14 +129,6 @@ SB_MUST_CHECK sb_code_t sb_push_slot_settle(sb_push_t *push, sb_push_slot_t *slo
 /* A flight of this slot's life has landed. */
 SB_MUST_CHECK sb_code_t sb_push_slot_landed(sb_push_t *push, sb_push_slot_t *slot,
                                             const sb_push_flight_t *flight, sb_error_t *err);
-/* Sends the event unless a limit is reached: *sent. *due_us goes down to when it may be. */
-SB_MUST_CHECK sb_code_t sb_push_slot_send(sb_push_t *push, sb_push_slot_t *slot, const sb_event_t *event,
-                                          int64_t no, bool *sent, int64_t *due_us, sb_error_t *err);
-
-/* Whether a failure is a try of the event: not when the endpoint is away, which says nothing about the event.
- * tried_us: of its failure before this one. */
-bool sb_push_slot_counts(const sb_push_slot_t *slot, const sb_push_flight_t *flight, int64_t tried_us);
-uint32_t sb_push_slot_pause_ms(const sb_push_slot_t *slot, uint32_t tries);
 
 /* ---- push_redrive.c ---- */
 
@@ -152,6 +138,25 @@ SB_MUST_CHECK sb_code_t sb_push_redrive(sb_push_t *push, sb_push_slot_t *slot, i
 SB_MUST_CHECK sb_code_t sb_push_redrive_landed(sb_push_t *push, sb_push_slot_t *slot,
                                                const sb_push_flight_t *flight, sb_error_t *err);
 void sb_push_redrive_forget(sb_push_slot_t *slot);
+
+/* ---- push_flight.c ---- */
+
+/* Random bits for jitter. */
+uint64_t sb_push_random(void);
+static inline void sb_push_sooner(int64_t *due_us, int64_t at_us)
+{
+    if (at_us < *due_us)
+        *due_us = at_us;
+}
+
+/* Sends the event unless a limit is reached: *sent. *due_us goes down to when it may be. */
+SB_MUST_CHECK sb_code_t sb_push_send(sb_push_t *push, sb_push_slot_t *slot, const sb_event_t *event,
+                                     int64_t no, bool *sent, int64_t *due_us, sb_error_t *err);
+
+/* Whether a failure is a try of the event: not when the endpoint is away, which says nothing about the event.
+ * tried_us: of its failure before this one. */
+bool sb_push_counts(const sb_push_slot_t *slot, const sb_push_flight_t *flight, int64_t tried_us);
+uint32_t sb_push_pause_ms(const sb_push_slot_t *slot, uint32_t tries);
 
 /* ---- push_state.c: each is one transaction that the lease guards ---- */
 

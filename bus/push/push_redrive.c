@@ -95,7 +95,7 @@ static sb_code_t send_letter(sb_push_t *push, sb_push_slot_t *slot, const sb_pg_
     sb_code_t code = sb_message_decode(&row->record, &scratch, &event, &info, err);
     if (code == SB_OK) {
         event.seq = info.has_position ? info.position.seq : 0;
-        code = sb_push_slot_send(push, slot, &event, 0, &sent, due_us, err);
+        code = sb_push_send(push, slot, &event, 0, &sent, due_us, err);
     }
     if (sent) {
         slot->again.active = true;
@@ -140,10 +140,10 @@ static bool was_silent(sb_push_slot_t *slot, const sb_push_flight_t *flight)
     sb_push_silence_t *silence = &slot->silence;
     if (silence->no != slot->again.no)
         *silence = (sb_push_silence_t){.no = slot->again.no};
-    bool counts = sb_push_slot_counts(slot, flight, silence->tried_us);
+    bool counts = sb_push_counts(slot, flight, silence->tried_us);
     silence->tries += counts;
     silence->tried_us = sb_mono_us();
-    silence->due_us = silence->tried_us + (int64_t)sb_push_slot_pause_ms(slot, silence->tries) * 1000;
+    silence->due_us = silence->tried_us + (int64_t)sb_push_pause_ms(slot, silence->tries) * 1000;
     return counts && !sb_retry_allowed(&slot->definition->retry, silence->tries);
 }
 

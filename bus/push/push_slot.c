@@ -13,7 +13,6 @@
 #define SAVE_EVERY_US 100000
 #define READ_EVENTS   128
 #define READ_MS       50
-#define FULL_US       20000 /* the client takes no more calls: look again */
 
 /* ---- life ---- */
 
@@ -179,76 +178,6 @@ static sb_code_t read_on(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *err)
 
 /* ---- sending ---- */
 
-static void sooner(int64_t *due_us, int64_t at_us)
-{
-    if (at_us < *due_us)
-        *due_us = at_us;
-}
-
-/* A place in the breaker's and the rate's limits, both or none. */
-static bool enter(sb_push_slot_t *slot, int64_t now_us, sb_push_flight_t *flight, int64_t *due_us)
-{
-    if (!sb_rate_take(&slot->rate, now_us)) {
-        sooner(due_us, now_us + sb_rate_wait_us(&slot->rate, now_us));
-        return false;
-    }
-    if (!sb_breaker_enter(&slot->breaker, now_us, &flight->ticket)) {
-        int64_t wait_us = sb_breaker_wait_us(&slot->breaker, now_us);
-        if (wait_us != INT64_MAX)
-            sooner(due_us, now_us + wait_us);
-        sb_rate_give_back(&slot->rate);
-        return false;
-    }
-    flight->probing = sb_breaker_state(&slot->breaker, now_us) != SB_BREAKER_CLOSED;
-    return true;
-}
-
-static sb_code_t take_off(sb_push_t *push, sb_push_slot_t *slot, const sb_event_t *event,
-                          sb_push_flight_t *flight, sb_error_t *err)
-{
-    const sb_push_definition_t *d = slot->definition;
-    sb_code_t code = sb_push_request_make(&push->request, event, &slot->endpoint, d->structured,
-                                          d->timeout_ms, sb_wall_us() / 1000000, err);
-    if (code == SB_OK)
-        code = sb_http_multi_send(push->http, &push->request.call, sb_push_landed, flight, NULL, err);
-    return code;
-}
-
-sb_code_t sb_push_slot_send(sb_push_t *push, sb_push_slot_t *slot, const sb_event_t *event, int64_t no,
-                            bool *sent, int64_t *due_us, sb_error_t *err)
-{
-    int64_t now_us = sb_mono_us();
-    *sent = false;
-    if (slot->hold_until_us > now_us) {
-        sooner(due_us, slot->hold_until_us);
-        return SB_OK;
-    }
-    if (slot->flying >= (int)slot->definition->at_once)
-        return SB_OK;
-    sb_push_flight_t *flight = calloc(1, sizeof *flight);
-    if (!flight)
-        return sb_fail(err, SB_NO_MEMORY, "push: out of memory");
-    flight->push = push;
-    flight->serial = slot->serial;
-    flight->no = no;
-    if (!enter(slot, now_us, flight, due_us)) {
-        free(flight);
-        return SB_OK;
-    }
-    sb_code_t code = take_off(push, slot, event, flight, err);
-    *sent = code == SB_OK;
-    slot->flying += *sent;
-    if (*sent)
-        return SB_OK;
-    sb_breaker_dropped(&slot->breaker, flight->ticket);
-    sb_rate_give_back(&slot->rate);
-    free(flight);
-    if (code != SB_BUSY)
-        return code;
-    sooner(due_us, now_us + FULL_US);
-    return SB_OK;
-}
-
 static sb_code_t send_ready(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_us, sb_error_t *err)
 {
     bool sent = true;
@@ -259,10 +188,10 @@ static sb_code_t send_ready(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_
         sb_push_entry_t *entry =
             sb_push_window_ready_after(&slot->window, probing ? slot->probed_no : 0, sb_mono_us(), &ready_us);
         if (!entry) {
-            sooner(due_us, ready_us);
+            sb_push_sooner(due_us, ready_us);
             break;
         }
-        code = sb_push_slot_send(push, slot, &entry->event, entry->no, &sent, due_us, err);
+        code = sb_push_send(push, slot, &entry->event, entry->no, &sent, due_us, err);
         if (sent)
             entry->state = SB_PUSH_FLYING;
         if (sent && probing)
@@ -311,7 +240,7 @@ sb_code_t sb_push_slot_move(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_
     if (code == SB_OK && slot->open && sb_push_window_decided(&slot->window, &dead) > 0)
         *due_us = 0; /* those that were read behind a held key */
     if (slot->saved_seq != slot->lease.cursor)
-        sooner(due_us, slot->saved_us + SAVE_EVERY_US);
+        sb_push_sooner(due_us, slot->saved_us + SAVE_EVERY_US);
     if (slot->read_to < push->safe_seq && sb_push_window_room(&slot->window) >= READ_EVENTS)
         *due_us = 0;
     return code;
@@ -319,23 +248,11 @@ sb_code_t sb_push_slot_move(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_
 
 /* ---- what comes back ---- */
 
-uint32_t sb_push_slot_pause_ms(const sb_push_slot_t *slot, uint32_t tries)
-{
-    return sb_retry_delay_ms(&slot->definition->retry, tries, sb_push_random());
-}
-
-/* The one that opened the breaker is like a probe. An endpoint that took another event since is not away. */
-bool sb_push_slot_counts(const sb_push_slot_t *slot, const sb_push_flight_t *flight, int64_t tried_us)
-{
-    bool closed = !flight->probing && slot->breaker.state == SB_BREAKER_CLOSED;
-    return closed || flight->verdict != SB_PUSH_SILENT || (tried_us > 0 && slot->well_us > tried_us);
-}
-
 /* The longest of those under way. No time at all would be one request after the other. */
 static void wait_as_asked(sb_push_slot_t *slot, const sb_push_flight_t *flight)
 {
     int64_t ms = flight->retry_after_s > 0 ? (int64_t)flight->retry_after_s * 1000
-                                           : (int64_t)sb_push_slot_pause_ms(slot, slot->throttled + 1);
+                                           : (int64_t)sb_push_pause_ms(slot, slot->throttled + 1);
     int64_t until_us = sb_mono_us() + ms * 1000;
     slot->throttled++;
     if (until_us > slot->hold_until_us)
@@ -344,7 +261,7 @@ static void wait_as_asked(sb_push_slot_t *slot, const sb_push_flight_t *flight)
 
 static void fail_entry(sb_push_slot_t *slot, sb_push_entry_t *entry, const sb_push_flight_t *flight)
 {
-    bool counts = sb_push_slot_counts(slot, flight, entry->tried_us);
+    bool counts = sb_push_counts(slot, flight, entry->tried_us);
     bool endless = slot->window.order == SB_PUSH_ONE_BY_ONE;
     entry->tries += counts;
     entry->tried_us = sb_mono_us();
@@ -359,7 +276,7 @@ static void fail_entry(sb_push_slot_t *slot, sb_push_entry_t *entry, const sb_pu
                slot->name, entry->event.seq, entry->tries);
         return;
     }
-    entry->due_us = entry->tried_us + (int64_t)sb_push_slot_pause_ms(slot, entry->tries) * 1000;
+    entry->due_us = entry->tried_us + (int64_t)sb_push_pause_ms(slot, entry->tries) * 1000;
     if (endless && !sb_retry_allowed(&slot->definition->retry, entry->tries)) {
         char text[sizeof slot->problem];
         (void)snprintf(text, sizeof text, "event %" PRId64 " is not taken, and later ones wait for it: %s",
