@@ -46,6 +46,7 @@ CREATE TABLE artifact (
     hash       bytea NOT NULL CHECK (length(hash) = 32),
     body       bytea NOT NULL,                       -- canonical JSON
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    safe_seq   bigint NOT NULL DEFAULT 0,            -- when it was applied: what begins "now" begins behind it
     PRIMARY KEY (kind, name, version)
 );
 CREATE INDEX artifact_hash ON artifact (kind, hash);

@@ -29,13 +29,13 @@ sb_code_t sb_push_begin(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *err)
 {
     sb_pg_params_t name = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
-    int64_t first = slot->definition->from_start ? 0 : push->safe_seq;
     sb_pg_add_text(&name, slot->name);
     sb_code_t code = sb_pg_query(push->pg, sb_sql_push_known, &name, &rows, err);
     if (code != SB_OK)
         return code;
     bool known = sb_pg_get_bool(rows, 0, 0);
     slot->incarnation = sb_pg_get_int(rows, 0, 1);
+    int64_t first = slot->definition->from_start ? 0 : sb_pg_get_int(rows, 0, 2);
     sb_pg_result_free(rows);
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_add_text(&params, slot->name);

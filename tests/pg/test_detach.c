@@ -119,6 +119,23 @@ static void a_range_that_is_still_needed_stays(void **state)
                        roles[i][0]);
         sb_test_pg_script(f->pg, sql);
     }
+    /* A push subscription that nobody has begun to deliver. */
+    static const struct {
+        const char *body, *stands;
+    } unbegun[] = {{"{\"from\":\"start\"}", "stands at 0"}, {"{}", "stands at 18"}};
+    for (size_t i = 0; i < sizeof unbegun / sizeof unbegun[0]; i++) {
+        char sql[400];
+        (void)snprintf(sql, sizeof sql,
+                       "INSERT INTO sagabus.artifact (kind, name, version, hash, body, safe_seq) VALUES "
+                       "('subscription', 'later', 1, sha256('1'), '%s', 18), "
+                       "('subscription', 'later', 2, sha256('2'), '%s', 30000000)",
+                       unbegun[i].body, unbegun[i].body);
+        sb_test_pg_script(f->pg, sql);
+        assert_code(SB_CONFLICT, sb_detach_plan(f->pg, SB_CLASS_DOMAIN, EDGE, &f->plan, &f->err), &f->err);
+        assert_contains(f->err.message, "push subscription later, which has not begun");
+        assert_contains(f->err.message, unbegun[i].stands);
+        sb_test_pg_script(f->pg, "DELETE FROM sagabus.artifact WHERE name = 'later'");
+    }
     plan_one(f);
     assert_ok(sb_detach_plan(f->pg, SB_CLASS_DOMAIN, EDGE - 1, &f->plan, &f->err), &f->err);
     assert_int_equal(f->plan.count, 0); /* its last number is not below that */

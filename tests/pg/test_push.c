@@ -145,19 +145,29 @@ static int hooks(fixture_t *f, const char *key, int status)
 
 /* ---- the store ---- */
 
-static void define(fixture_t *f, const char *name, const char *text)
+static void define_more(fixture_t *f, const char *name, const char *text)
 {
-    static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_SUBSCRIPTION] =
-                                                                       sb_push_check};
     char path[160];
-    sb_error_t err = SB_ERROR_INIT;
-    sb_apply_report_t report;
     (void)snprintf(path, sizeof path, "%s/subscriptions/%s.json", f->dir, name);
     FILE *file = fopen(path, "we");
     assert_non_null(file);
     assert_true(fputs(text, file) >= 0);
     assert_int_equal(fclose(file), 0);
+}
+
+static void apply(fixture_t *f)
+{
+    static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_SUBSCRIPTION] =
+                                                                       sb_push_check};
+    sb_error_t err = SB_ERROR_INIT;
+    sb_apply_report_t report;
     assert_ok(sb_catalog_apply(f->catalog, f->pg, f->dir, checks, &report, &err), &err);
+}
+
+static void define(fixture_t *f, const char *name, const char *text)
+{
+    define_more(f, name, text);
+    apply(f);
 }
 
 /* The subscription of most tests; more are members that follow. Quick, so that the tests are. */
@@ -758,6 +768,37 @@ static void a_new_version_goes_on_and_a_new_subscription_begins_now(void **state
     assert_int_equal(hooks(f, NULL, 0), 1);
 }
 
+/* Not when a server first finds the time to deliver it: what was published before that is not lost. */
+static void now_is_when_it_was_applied(void **state)
+{
+    fixture_t *f = *state;
+    append(f, "k1", 2);
+    define(f, "hook", "{\"subscription\":\"hook\",\"types\":[\"order.*\"],\"endpoint\":\"shop\"}");
+    append(f, "k1", 1);
+    define(f, "hook",
+           "{\"subscription\":\"hook\",\"version\":2,\"types\":[\"order.*\"],\"endpoint\":\"shop\"}");
+    append(f, "k1", 2);
+    start(f, &first, "a");
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, NULL, 204), 3);
+}
+
+static void one_that_has_not_begun_begins_where_an_operator_says(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    append(f, "k1", 3);
+    define(f, "hook", HOOK(""));
+    assert_code(SB_NOT_FOUND, sb_push_pause(f->pg, "hook", "someone", "a test", &err), &err);
+    assert_ok(
+        sb_push_resume(f->pg, "hook", sb_test_pg_int(f->pg, "SELECT max(seq) - 1 FROM sagabus.event"), &err),
+        &err);
+    start(f, &first, "a");
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, NULL, 204), 1);
+    assert_code(SB_NOT_FOUND, sb_push_resume(f->pg, "nope", 1, &err), &err);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -779,6 +820,8 @@ int main(void)
         CASE(a_killed_daemon_repeats_under_the_same_id_and_leaves_nothing_out),
         CASE(a_second_instance_takes_over),
         CASE(a_new_version_goes_on_and_a_new_subscription_begins_now),
+        CASE(now_is_when_it_was_applied),
+        CASE(one_that_has_not_begun_begins_where_an_operator_says),
     };
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }
