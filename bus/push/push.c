@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define PURGE_EVERY_US INT64_C(60000000)
+#define TELL_EVERY_US  INT64_C(600000000)
 #define ANSWER_BYTES   (256u << 10) /* of a body; nobody reads it */
 
 static const sb_retry_policy_t patience = {SB_RETRY_EXPONENTIAL, 0, 200, 10000, true};
@@ -107,7 +108,7 @@ static void add_slot_stats(const sb_push_t *push, const sb_push_slot_t *slot, sb
     stats->owned++;
     stats->paused += slot->paused;
     stats->stuck += !slot->paused && (!slot->open || slot->problem[0]);
-    stats->in_flight += slot->flying;
+    stats->in_flight += slot->aloft;
     stats->breakers_open += slot->open && slot->breaker.state != SB_BREAKER_CLOSED;
     stats->lag_events = lag > stats->lag_events ? lag : stats->lag_events;
 }
@@ -136,14 +137,6 @@ void sb_push_stats(const sb_push_t *push, sb_push_stats_t *out)
 
 /* ---- landings ---- */
 
-static sb_push_slot_t *slot_of(sb_push_t *push, uint64_t serial)
-{
-    for (int i = 0; i < push->slot_count; i++)
-        if (push->slot[i]->open && push->slot[i]->serial == serial)
-            return push->slot[i];
-    return NULL;
-}
-
 /* ---- registry and leases ---- */
 
 static sb_push_slot_t *slot_named(sb_push_t *push, sb_slice_t name)
@@ -164,8 +157,11 @@ static sb_code_t add_slot(void *context, const sb_artifact_t *artifact, sb_error
         return SB_OK;
     }
     if (push->slot_count == SB_PUSH_SLOTS_MAX) {
-        sb_log(SB_LOG_WARN, "PUSH-TOO-MANY", "more push subscriptions than are taken|subscription=%s most=%d",
-               artifact->name, SB_PUSH_SLOTS_MAX);
+        if (sb_mono_us() >= push->tell_us)
+            sb_log(SB_LOG_WARN, "PUSH-TOO-MANY",
+                   "more push subscriptions than are taken|subscription=%s most=%d", artifact->name,
+                   SB_PUSH_SLOTS_MAX);
+        push->too_many = true;
         return SB_OK;
     }
     sb_push_slot_t *slot = calloc(1, sizeof *slot);
@@ -269,8 +265,11 @@ static sb_code_t refresh(sb_push_t *push, sb_error_t *err)
     int64_t now = sb_mono_us();
     push->refresh_us = now + (int64_t)push->config.refresh_ms * 1000;
     sb_code_t code = sb_catalog_load(push->config.catalog, push->pg, err);
+    push->too_many = false;
     if (code == SB_OK)
         code = sb_catalog_each(push->config.catalog, SB_ARTIFACT_SUBSCRIPTION, add_slot, push, err);
+    if (push->too_many && now >= push->tell_us)
+        push->tell_us = sb_mono_us() + TELL_EVERY_US;
     if (code == SB_OK && push->slot_count > 0)
         code = look(push, err);
     if (code == SB_OK && push->slot_count > 0)
@@ -281,7 +280,7 @@ static sb_code_t refresh(sb_push_t *push, sb_error_t *err)
         if (slot->lost)
             code = recover(push, slot, SB_FENCED, &cause);
         slot->lost = false;
-        if (code == SB_OK && !slot->open && slot->try_us <= now)
+        if (code == SB_OK && !slot->open && slot->aloft == 0 && slot->try_us <= now)
             code = ready_slot(push, slot, &cause);
         if (code != SB_OK && err)
             *err = cause;
@@ -298,9 +297,12 @@ static sb_code_t land_all(sb_push_t *push, sb_error_t *err)
     while (list) {
         sb_error_t cause = SB_ERROR_INIT;
         sb_push_flight_t *flight = list;
-        sb_push_slot_t *slot = slot_of(push, flight->serial);
+        sb_push_slot_t *slot = flight->slot;
         list = flight->next;
-        if (code == SB_OK && slot) {
+        slot->aloft--;
+        if (slot->aloft == 0 && !slot->open)
+            push->refresh_us = 0;
+        if (code == SB_OK && slot->open && slot->serial == flight->serial) {
             code = sb_push_slot_landed(push, slot, flight, &cause);
             if (code != SB_OK)
                 code = recover(push, slot, code, &cause);
@@ -393,10 +395,10 @@ static sb_code_t run_connected(sb_push_t *push, sb_error_t *err)
 
 static int in_flight(const sb_push_t *push)
 {
-    int flying = 0;
+    int aloft = 0;
     for (int i = 0; i < push->slot_count; i++)
-        flying += push->slot[i]->flying;
-    return flying;
+        aloft += push->slot[i]->aloft;
+    return aloft;
 }
 
 /* An orderly end: what is under way is answered, and the successor begins right after it. */

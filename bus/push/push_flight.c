@@ -137,6 +137,7 @@ sb_code_t sb_push_send(sb_push_t *push, sb_push_slot_t *slot, const sb_event_t *
     if (!flight)
         return sb_fail(err, SB_NO_MEMORY, "push: out of memory");
     flight->push = push;
+    flight->slot = slot;
     flight->serial = slot->serial;
     flight->no = no;
     if (!enter(slot, now_us, flight, due_us)) {
@@ -146,6 +147,7 @@ sb_code_t sb_push_send(sb_push_t *push, sb_push_slot_t *slot, const sb_event_t *
     sb_code_t code = take_off(push, slot, event, flight, err);
     *sent = code == SB_OK;
     slot->flying += *sent;
+    slot->aloft += *sent;
     if (*sent)
         return SB_OK;
     sb_breaker_dropped(&slot->breaker, flight->ticket);

@@ -26,6 +26,7 @@
 /* A request under way, and then how it ended. */
 typedef struct sb_push_flight {
     sb_push_t *push;
+    struct sb_push_slot *slot;
     uint64_t serial; /* of the slot's life; another one: the slot was closed meanwhile */
     int64_t no;      /* of the entry; 0: of the dead letter in hand */
     bool probing;    /* the breaker was not closed */
@@ -67,7 +68,8 @@ typedef struct sb_push_slot {
     int64_t incarnation;
     int64_t read_to;
     bool domain_only;
-    int flying;
+    int flying; /* of this life */
+    int aloft;  /* of those before, too: it is not opened again over them */
     sb_push_again_t again;
     sb_push_silence_t silence;
     int64_t probed_no; /* the entry that was the last probe */
@@ -106,6 +108,8 @@ struct sb_push {
     int64_t safe_seq;
     int64_t refresh_us;
     int64_t purge_us;
+    int64_t tell_us; /* of those that are too many: not before */
+    bool too_many;
 
     pthread_mutex_t lock; /* of landed and stats */
     sb_push_flight_t *landed;

@@ -81,6 +81,23 @@ static sb_code_t end_key(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *err)
 
 /* ---- sending it ---- */
 
+/* One that is no event, as it was edited or came: it waits for an operator again, and says why; nothing else
+ * waits for it. */
+static sb_code_t give_back(sb_push_t *push, sb_push_slot_t *slot, int64_t no, int64_t *due_us,
+                           sb_error_t *err)
+{
+    char why[sizeof err->message];
+    (void)snprintf(why, sizeof why, "%s", err->message);
+    sb_error_clear(err);
+    sb_log(SB_LOG_WARN, "PUSH-UNREADABLE", "a dead letter cannot be sent: %s|subscription=%s no=%lld", why,
+           slot->name, (long long)no);
+    slot->again.no = no;
+    sb_code_t code = sb_push_letter_failed(push, slot, why, err);
+    sb_push_redrive_forget(slot);
+    *due_us = 0;
+    return code;
+}
+
 static sb_code_t send_letter(sb_push_t *push, sb_push_slot_t *slot, const sb_pg_result_t *rows,
                              int64_t *due_us, sb_error_t *err)
 {
@@ -97,6 +114,8 @@ static sb_code_t send_letter(sb_push_t *push, sb_push_slot_t *slot, const sb_pg_
         event.seq = info.has_position ? info.position.seq : 0;
         code = sb_push_send(push, slot, &event, 0, &sent, due_us, err);
     }
+    if (code == SB_INVALID || code == SB_UNSUPPORTED)
+        code = give_back(push, slot, row->no, due_us, err);
     if (sent) {
         slot->again.active = true;
         slot->again.no = row->no;

@@ -745,6 +745,55 @@ static void a_second_instance_takes_over(void **state)
     assert_int_equal(distinct_ids(f, 200) + distinct_ids(f, 204), 16);
 }
 
+/* After an error of the database, its requests still being under way. */
+static void a_slot_opened_again_waits_for_its_old_requests(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(""));
+    append(f, "k0", 1);
+    start(f, &first, "a");
+    assert_soon(settled(f), WAIT_MS);
+    set_rule(f, 0, "slow", 200, 1, "", 2500);
+    set_rule(f, 1, "quick", 200, 1, "", 500);
+    sb_test_pg_script(
+        f->pg,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN IF nextval('public.refusals') = 1 THEN RAISE 'not now'; END IF; RETURN NEW; END$$;"
+        "CREATE SEQUENCE public.refusals; CREATE TRIGGER refuse BEFORE UPDATE ON sagabus.push FOR EACH ROW "
+        "WHEN (NEW.delivered > OLD.delivered) EXECUTE FUNCTION refuse()");
+    append(f, "quick", 1);
+    append(f, "slow", 1);
+    assert_soon(hooks(f, "quick", 0) == 2, WAIT_MS); /* again: it was not saved */
+    assert_soon(settled(f), WAIT_MS);
+    assert_int_equal(hooks(f, "slow", 0), 2);
+    assert_order(f, "slow");
+    assert_int_equal(stats_of(&first).in_flight, 0);
+}
+
+/* As an operator may have made it. */
+static void a_dead_letter_that_is_no_event_holds_nobody_up(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(RETRY PATIENT));
+    set_rule(f, 0, "*", 422, 2, "", 0);
+    append(f, "k1", 1);
+    append(f, "k2", 1);
+    start(f, &first, "a");
+    assert_soon(settled(f) && letters(f) == 2, WAIT_MS);
+    sb_test_pg_script(f->pg, "UPDATE sagabus.dead_letter SET header_names = '{}', header_values = '{}', "
+                             "value = 'x' WHERE key = 'k1'");
+    redrive(f, "k1");
+    redrive(f, "k2");
+    append(f, "k3", 1);
+    assert_soon(settled(f) && hooks(f, "k2", 204) == 1 && hooks(f, "k3", 204) == 1, WAIT_MS);
+    assert_soon(held_keys(f) == 1 && letters(f) == 1, WAIT_MS);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.quarantine WHERE due_at IS NULL"),
+                     1);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT attempts FROM sagabus.dead_letter WHERE ended IS NULL"),
+                     2);
+    assert_int_equal(stats_of(&first).stuck, 0);
+}
+
 /* ---- what is registered ---- */
 
 static void a_new_version_goes_on_and_a_new_subscription_begins_now(void **state)
@@ -799,6 +848,54 @@ static void one_that_has_not_begun_begins_where_an_operator_says(void **state)
     assert_code(SB_NOT_FOUND, sb_push_resume(f->pg, "nope", 1, &err), &err);
 }
 
+/* What is said a second time, and a third, within the minutes of a test, is said each second. */
+static void too_many_are_named_once(void **state)
+{
+    fixture_t *f = *state;
+    char name[16], text[200], said[65536];
+    char path[] = "/tmp/sb_push_log_XXXXXX";
+    for (int i = 0; i < 66; i++) {
+        (void)snprintf(name, sizeof name, "hook%02d", i);
+        (void)snprintf(text, sizeof text,
+                       "{\"subscription\":\"%s\",\"types\":[\"order.*\"],\"endpoint\":\"shop\"}", name);
+        define_more(f, name, text);
+    }
+    apply(f);
+    int fd = mkstemp(path), terminal = dup(STDERR_FILENO);
+    assert_true(fd >= 0 && terminal >= 0 && dup2(fd, STDERR_FILENO) >= 0);
+    start(f, &first, "a");
+    int64_t until_ms = sb_test_mono_ms() + WAIT_MS;
+    while (stats_of(&first).owned < 64 && sb_test_mono_ms() < until_ms)
+        sb_test_sleep_ms(10);
+    int64_t owned = stats_of(&first).owned;
+    /* Looks at the registry that certainly came: each brings one more of these. */
+    for (int i = 0; i < 4; i++) {
+        (void)snprintf(text, sizeof text,
+                       "{\"subscription\":\"hook00\",\"version\":%d,\"types\":[\"order.*\"],"
+                       "\"endpoint\":\"shop\"}",
+                       i + 2);
+        define(f, "hook00", text);
+        while (sb_test_pg_int(f->pg, "SELECT max(version) FROM sagabus.push") < i + 2 &&
+               sb_test_mono_ms() < until_ms)
+            sb_test_sleep_ms(10);
+    }
+    stop(&first);
+    (void)dup2(terminal, STDERR_FILENO);
+    (void)close(terminal);
+    ssize_t n = pread(fd, said, sizeof said - 1, 0);
+    (void)close(fd);
+    (void)unlink(path);
+    assert_true(n > 0);
+    said[n] = '\0';
+    int lines = 0;
+    for (const char *at = said; (at = strstr(at, "PUSH-TOO-MANY")); at++)
+        lines++;
+    assert_int_equal(owned, 64);
+    assert_int_equal(lines, 2);
+    assert_contains(said, "hook64");
+    assert_contains(said, "hook65");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -819,9 +916,12 @@ int main(void)
         CASE(a_redrive_without_an_answer_ends_and_holds_nobody_up),
         CASE(a_killed_daemon_repeats_under_the_same_id_and_leaves_nothing_out),
         CASE(a_second_instance_takes_over),
+        CASE(a_slot_opened_again_waits_for_its_old_requests),
+        CASE(a_dead_letter_that_is_no_event_holds_nobody_up),
         CASE(a_new_version_goes_on_and_a_new_subscription_begins_now),
         CASE(now_is_when_it_was_applied),
         CASE(one_that_has_not_begun_begins_where_an_operator_says),
+        CASE(too_many_are_named_once),
     };
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }
