@@ -490,6 +490,42 @@ static void erasing_is_asked_for_twice(void **state)
     SAYS(f, 5, "there is no event 77", "event", "erase", "77", "--reason", "x");
 }
 
+/* ---- did every event arrive ---- */
+
+static void a_range_that_was_passed_over_is_told_until_it_is_accepted(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_process_t serve;
+    static const char looked[] =
+        "SELECT count(*) FROM sagabus.tally_reader WHERE role = 'view:order_summary' AND looked_seq = 30";
+    static const char moved[] =
+        "SELECT count(*) FROM sagabus.lease WHERE role = 'view:order_summary' AND cursor >= 60";
+    write_lines(f, "w", 0, 30);
+    SAYS(f, 0, "30", "event", "append", "--file", f->file);
+    start_serve(f, &serve);
+    assert_soon(sb_test_pg_int(f->pg, looked) == 1, 30000); /* the server's keeper compares */
+    stop_serve(&serve);
+    SAYS(f, 0, "[]", "store", "gaps", "-o", "json");
+    sb_test_pg_script(f->pg, "UPDATE sagabus.lease SET cursor = 45 WHERE role = 'view:order_summary'");
+    write_lines(f, "w", 30, 60);
+    SAYS(f, 0, "30", "event", "append", "--file", f->file);
+    start_serve(f, &serve);
+    assert_soon(sb_test_pg_int(f->pg, moved) == 1, 30000);
+    assert_soon(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.tally_gap WHERE to_seq = 60") == 1,
+                30000);
+    stop_serve(&serve);
+    SAYS(f, 0, "\"events\":60,", "store", "gaps", "-o", "jsonl");
+    SAYS(f, 0, "\"taken\":45", "store", "gaps", "-o", "jsonl");
+    SAYS(f, 1, "view:order_summary took in 45 events of seq 1 to 60, the store has 60", "doctor", "--only",
+         "postgres");
+    SAYS(f, 1, "needs a --reason", "store", "gaps", "--accept");
+    SAYS(f, 0, "0 ranges are accepted", "store", "gaps", "relay", "--accept", "--reason", "another");
+    SAYS(f, 0, "1 ranges are accepted", "store", "gaps", "--accept", "--reason", "a test moved it");
+    SAYS(f, 0, "a test moved it", "store", "gaps");
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.tally_gap WHERE accepted_at IS NULL"), 0);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -501,6 +537,7 @@ int main(void)
         CASE(history_goes_to_a_url_in_order_and_stops_where_it_is_refused),
         CASE(history_as_lines_is_what_was_appended),
         CASE(erasing_is_asked_for_twice),
+        CASE(a_range_that_was_passed_over_is_told_until_it_is_accepted),
     };
     return cmocka_run_group_tests_name("cli_events", tests, sb_test_pg_start, sb_test_pg_stop);
 }
