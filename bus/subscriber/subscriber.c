@@ -337,7 +337,11 @@ sb_code_t sb_subscriber_new(sb_subscriber_t **out, const sb_config_t *settings,
         return sb_fail(err, SB_NO_MEMORY, "out of memory");
     atomic_init(&s->stopping, false);
     atomic_init(&s->lanes_stop, false);
-    code = fill_subscriber(s, settings, config, err);
+    atomic_init(&s->room_below, 0);
+    s->room.fd = -1;
+    code = sb_signal_init(&s->room, err);
+    if (code == SB_OK)
+        code = fill_subscriber(s, settings, config, err);
     if (code == SB_OK)
         *out = s;
     else
@@ -358,6 +362,7 @@ void sb_subscriber_close(sb_subscriber_t **subscriber)
     for (size_t i = 0; i < s->sub_count; i++)
         free_sub(&s->subs[i]);
     sb_fetched_pool_free(s);
+    sb_signal_fini(&s->room);
     free(s->subs);
     for (size_t i = 0; i < s->topic_count; i++)
         free(s->topics[i]);

@@ -667,6 +667,15 @@ static bool any_room(sb_subscriber_t *s)
     return room;
 }
 
+/* A lane that is done with what is waited for ends the wait. */
+static void await_room(sb_subscriber_t *s)
+{
+    atomic_store(&s->room_below, s->queue_max > 1 ? s->queue_max / 2 : 1);
+    if (!any_room(s))
+        (void)sb_signal_wait(&s->room, FULL_WAIT_MS);
+    atomic_store(&s->room_below, 0);
+}
+
 /* One that is only a little slower than the fetch is waited for: going back for it costs more. */
 static bool is_worth_waiting(const sb_subscriber_t *s)
 {
@@ -902,7 +911,7 @@ static sb_code_t wait_for_room(sb_subscriber_t *s, sb_error_t *err)
     if (!s->full_since_us)
         s->full_since_us = now_us;
     if (now_us - s->full_since_us < HOLD_AFTER_US) {
-        sb_sleep_ms(FULL_WAIT_MS);
+        await_room(s);
         return SB_OK;
     }
     sb_consumer_hold(s->consumer, true);

@@ -199,6 +199,8 @@ struct sb_subscriber {
     atomic_bool stopping;
     atomic_bool lanes_stop;
 
+    sb_signal_t room;             /* the fetching thread's: a subscription has worked off what it waits for */
+    atomic_llong room_below;      /* so few entries not done it waits for; 0: it does not */
     _Atomic(sb_fetched_t *) done; /* large records that nobody needs: the fetching thread destroys them */
     _Atomic(sb_fetched_t *) given_back; /* memory that nobody needs */
 

@@ -404,6 +404,13 @@ static void touch(sb_slot_t *slot, sb_slot_t **touched)
     slot->refs++;
 }
 
+static void tell_room(sb_subscriber_t *s, int64_t waiting)
+{
+    long long below = atomic_load(&s->room_below);
+    if (below > 0 && waiting <= below && atomic_exchange(&s->room_below, 0) > 0)
+        sb_signal_raise(&s->room);
+}
+
 void sb_slot_done(sb_sub_t *sub, sb_entry_t *const *entries, size_t count)
 {
     sb_slot_t *touched = NULL;
@@ -428,7 +435,9 @@ void sb_slot_done(sb_sub_t *sub, sb_entry_t *const *entries, size_t count)
         advance(slot);
         unref(slot);
     }
+    int64_t waiting = sub->waiting;
     (void)pthread_mutex_unlock(&sub->lock);
+    tell_room(sub->subscriber, waiting);
 }
 
 sb_inbox_mark_t sb_slot_would_be(const sb_slot_t *slot, const sb_lane_t *lane)
