@@ -189,6 +189,8 @@ static sb_code_t build_conf(build_t *build, const sb_config_t *config, bool dev_
     sb_code_t code = set(build, "bootstrap.servers", sb_config_get(config, "kafka.bootstrap"), err);
     if (code == SB_OK)
         code = set_table(build, defaults, sizeof defaults / sizeof defaults[0], err);
+    if (code == SB_OK && (BIT(build->use) & CONSUMER) && rd_kafka_version() >= SB_KAFKA_VERSION_BACKOFF)
+        code = set(build, "fetch.queue.backoff.ms", "10", err);
     if (code == SB_OK && dev_broker)
         code = set_table(build, dev_broker_defaults,
                          sizeof dev_broker_defaults / sizeof dev_broker_defaults[0], err);

@@ -14,6 +14,8 @@
 
 #include <librdkafka/rdkafka.h>
 
+#define SB_KAFKA_VERSION_BACKOFF 0x02020000 /* the first with fetch.queue.backoff.ms */
+
 /* What a Kafka handle is for; each has its own defaults (docs/kafka-settings.md), the user's `kafka.*` win
  * over them but for those that hold a guarantee (idempotence, acks, auto commit), which are refused. */
 typedef enum sb_kafka_use {

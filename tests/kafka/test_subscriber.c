@@ -310,6 +310,19 @@ static void without_a_database_it_goes_on_at_the_groups_offsets(void **state)
     assert_int_equal(stats(0).repeats, 0);
 }
 
+/* Its queue is full again and again, and the brokers are asked in between. */
+static void a_prefetch_that_is_always_full_is_read_to_its_end(void **state)
+{
+    (void)state;
+    sb_test_bus_set(world.config, "kafka.queued.max.messages.kbytes", "64");
+    sb_test_bus_set(world.config, "kafka.fetch.message.max.bytes", "16384");
+    config.pg_uri = NULL;
+    sb_test_world_send(&world, 30000);
+    start();
+    assert_soon(stats(0).handled == 30000, 60000);
+    assert_int_equal(stats(0).gaps, 0);
+}
+
 /* The store's events, as the relay test makes them, in the world's own database. */
 static void append(sb_test_relay_t *store, int count)
 {
@@ -596,6 +609,7 @@ int main(void)
         CASE(what_began_now_misses_nothing_on_other_brokers),
         CASE(what_began_now_with_nothing_misses_nothing_on_other_brokers),
         CASE(what_cannot_begin_again_pauses_between_its_tries),
+        CASE(a_prefetch_that_is_always_full_is_read_to_its_end),
         CASE(without_a_database_it_goes_on_at_the_groups_offsets),
         CASE(reads_the_store_first_and_hands_over_to_kafka_by_seq),
         CASE(a_key_that_fails_is_held_back_and_released_in_order),
