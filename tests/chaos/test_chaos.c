@@ -162,7 +162,9 @@ static void check_that_it_was_real(void)
                "ON s.no = e.stream_no WHERE e.class = 2 AND t.name = 'saga.completed' AND s.status = 4"),
          sagas / 1000);
     need("compensated", findings.compensated, whole * 15 / 100);
-    need("completed", findings.completed, whole * 2 / 100);
+    /* A short run may be over before a loaded machine's services are back in their groups after a broker's
+     * death. */
+    need("completed", findings.completed, sagas > SAGAS_SHORT ? whole * 2 / 100 : 0);
     need("cancels answered", findings.cancelled_calls, sagas / 100);
     need("another input under a known key, refused", findings.refused_other, sagas / 100);
     need("steps whose outcome stayed unknown",
