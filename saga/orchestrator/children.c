@@ -321,7 +321,8 @@ typedef struct sight {
     bool ended;
     sb_slice_t result, error;
     sb_error_class_t error_class;
-    bool undo_asked; /* and not done yet */
+    bool undo_asked;    /* and not done yet */
+    sb_slice_t refusal; /* of the last undo that was asked for; absent: it was taken, or is not done yet */
 } sight_t;
 
 static sb_error_class_t class_in(sb_slice_t event)
@@ -337,12 +338,14 @@ static sb_error_class_t class_in(sb_slice_t event)
 
 static sight_t read_sight(const sb_pg_result_t *rows, int row)
 {
+    sb_slice_t outcome = sb_pg_get_slice(rows, row, 7);
     return (sight_t){.status = (sb_saga_status_t)sb_pg_get_int(rows, row, 1),
                      .ended = sb_pg_get_bool(rows, row, 2),
                      .result = sb_pg_get_slice(rows, row, 3),
                      .error = sb_pg_get_slice(rows, row, 4),
                      .error_class = class_in(sb_pg_get_slice(rows, row, 5)),
-                     .undo_asked = sb_pg_get_bool(rows, row, 6)};
+                     .undo_asked = sb_pg_get_bool(rows, row, 6),
+                     .refusal = sb_slice_is(outcome, "ok") ? SB_SLICE_NONE : outcome};
 }
 
 static void conclude_success(sb_orchestrator_t *o, sb_child_t *child, const sight_t *sight)
@@ -363,6 +366,19 @@ static void conclude_failure(sb_orchestrator_t *o, sb_child_t *child, const sigh
     sb_saga_input_t what = {.outcome = SB_OUTCOME_FAILURE,
                             .error = sight->error.ptr ? sight->error : otherwise,
                             .error_class = sight->error_class};
+    conclude(o, child, &what);
+}
+
+/* It does not go back, its pivot is done, say: in sight of an operator it is asked again. */
+static void conclude_not_undone(sb_orchestrator_t *o, sb_child_t *child, const sight_t *sight)
+{
+    char why[SB_UUID_TEXT + 600];
+    (void)snprintf(why, sizeof why, "saga %s cannot be undone: %.*s",
+                   child->parent->plan->definition->step[child->step].child, SB_SLICE_ARG(sight->refusal));
+    sb_saga_input_t what = {.outcome = SB_OUTCOME_ERROR,
+                            .error = sb_slice(why),
+                            .error_class = SB_CLASS_INFRASTRUCTURE,
+                            .attention = true};
     conclude(o, child, &what);
 }
 
@@ -397,6 +413,10 @@ static bool judge_undo(sb_orchestrator_t *o, sb_child_t *child, const sight_t *s
 {
     if (sight->ended && sight->status != SB_SAGA_COMPLETED) {
         conclude(o, child, &(sb_saga_input_t){.outcome = SB_OUTCOME_SUCCESS});
+        return false;
+    }
+    if (child->asked_us && sight->refusal.ptr && sight->status != SB_SAGA_COMPENSATING) {
+        conclude_not_undone(o, child, sight);
         return false;
     }
     bool undo = wish_of(child) == UNDO_WANTED && wants_undo(child, sight);

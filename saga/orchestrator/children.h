@@ -12,6 +12,9 @@
  * owner's) and it is waited for until it is compensated. The same is done while the parent turns back with
  * the step still out: so a cancel and a deadline reach the child.
  *
+ * A child that refuses its undo (its pivot is done: a version with one came after the parent had started) is
+ * asked again, in sight of an operator.
+ *
  * While a child runs the machine is told `pending`, so that the step's time does not run out.
  *
  * Thread: the orchestrator's.

@@ -32,6 +32,16 @@ static const char order[] = "{\"saga\": \"order\", \"version\": 1, \"deadline\":
 static const char hasty[] =
     "{\"saga\": \"hasty\", \"version\": 1, \"deadline\": \"600ms\", \"steps\": [" STEP(
         "reserve", "r") ", {\"name\": \"pay\", \"saga\": \"payment\"}]}";
+static const char payment_2[] =
+    "{\"saga\": \"payment\", \"version\": 2, \"result\": {\"by\": "
+    "\"$.steps/charge/result/by\"}, \"steps\": [" STEP(
+        "hold",
+        "h") ", {\"name\": \"charge\", \"participant\": \"c\", \"action\": \"do\", \"pivot\": true}]}";
+#define PAY_IS_PIVOT(name)                                                                                   \
+    "{\"saga\": \"" name                                                                                     \
+    "\", \"version\": 2, \"steps\": [" STEP("reserve", "r") ", {\"name\": \"pay\", \"saga\": "               \
+                                                            "\"payment\", \"pivot\": true}]}"
+
 /* ---- outcomes ---- */
 
 static sb_outcome_t refuse(const sb_play_command_t *command, const char *type)
@@ -265,6 +275,32 @@ static void a_cancel_and_a_deadline_reach_the_child(void **state)
     engine_stop(&engine);
 }
 
+/* The versions that came while the parent was under way may be undone no more. */
+static void a_child_that_cannot_be_undone_calls_an_operator(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = refuse_ship;
+    stage->play->deaf = true;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t parent = start_of(&engine, "order");
+    engine_stop(&engine);
+    stage_register(stage, "order", PAY_IS_PIVOT("order"));
+    stage_register(stage, "hasty", PAY_IS_PIVOT("hasty"));
+    stage_register(stage, "payment", payment_2);
+    stage->play->deaf = false;
+    engine_start(stage, &engine, "two");
+    (void)child_in(stage, &parent, SB_SAGA_COMPLETED);
+    assert_soon(engine_stats(&engine).attention == 1, 20000);
+    assert_told(stage, &parent, true,
+                "saga payment cannot be undone: conflict: its pivot is done or under way");
+    assert_int_equal(engine_act(&engine, &parent, SB_SAGA_IN_SKIP, "pay", "{}"), SB_OK);
+    assert_int_equal(engine_await_end(&engine, &parent), SB_SAGA_COMPENSATED);
+    assert_int_equal(sb_play_stands(stage->play, &parent, "reserve"), false);
+    engine_stop(&engine);
+}
+
 /* Gone back to with another input, the step has another child. */
 static void going_back_makes_another_child(void **state)
 {
@@ -428,6 +464,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_completed_child_is_undone_in_reverse, set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_cancel_and_a_deadline_reach_the_child, set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_child_that_cannot_be_undone_calls_an_operator, set_up,
+                                        stage_tear_down),
         cmocka_unit_test_setup_teardown(going_back_makes_another_child, set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_child_may_be_another_instances, set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(killed_orchestrators_leave_no_child_half_done, set_up,
