@@ -8,6 +8,8 @@
 #include "saga/participant/barrier.h"
 
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct fixture {
@@ -285,6 +287,134 @@ static void undos_of_one_batch_are_told_apart(void **state)
     sb_barrier_answer_fini(&answer);
 }
 
+/* ---- any batch, beside what its commands would come to one by one ---- */
+
+enum { PAIRS = 3, BATCH = 8 };
+
+typedef enum known { NOTHING, DONE, REFUSED, VOIDED } known_t;
+
+typedef struct row {
+    known_t known;
+    char result[32];
+} row_t;
+
+typedef struct model {
+    sb_command_t command[2 * PAIRS]; /* forward commands, then their undos */
+    row_t row[2 * PAIRS];
+} model_t;
+
+static void make_commands(model_t *m, const sb_command_t *like, unsigned *seed)
+{
+    sb_uuid_t id[2 * PAIRS];
+    for (int i = 0; i < 2 * PAIRS; i++)
+        id[i] = sb_uuid_v7();
+    for (int i = 0; i < 2 * PAIRS; i++) { /* in no order: rows are entered in that of their ids */
+        int j = rand_r(seed) % (2 * PAIRS);
+        sb_uuid_t other = id[i];
+        id[i] = id[j];
+        id[j] = other;
+    }
+    for (int i = 0; i < 2 * PAIRS; i++) {
+        m->command[i] = *like;
+        m->command[i].id = id[i];
+        m->command[i].compensate = i >= PAIRS;
+        if (i >= PAIRS)
+            m->command[i].forward_id = id[i - PAIRS];
+        m->row[i].known = NOTHING;
+    }
+}
+
+static void learn(row_t *row, known_t known, const char *result)
+{
+    row->known = known;
+    (void)snprintf(row->result, sizeof row->result, "%s", result);
+}
+
+/* False: it is answered with an error and leaves nothing. */
+static bool expect(model_t *m, int which, bool completed, bool *runs)
+{
+    row_t *row = &m->row[which];
+    *runs = row->known == NOTHING;
+    if (!*runs || which < PAIRS)
+        return true;
+    row_t *forward = &m->row[which - PAIRS];
+    *runs = forward->known == DONE;
+    if (forward->known == NOTHING && completed)
+        return false;
+    if (forward->known == NOTHING) {
+        learn(forward, VOIDED, "");
+        learn(row, DONE, "{\"voided\":true}");
+    } else if (!*runs) {
+        learn(row, DONE, "{\"nothing_to_undo\":true}");
+    }
+    return true;
+}
+
+static void handle(sb_pg_t *pg, row_t *row, const sb_command_t *command, int what)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    char result[32] = "";
+    if (what == 0) {
+        assert_ok(sb_barrier_forget(of(pg), command, &err), &err);
+        return;
+    }
+    if (what % 2)
+        (void)snprintf(result, sizeof result, "{\"n\":%d}", what);
+    bool refused = what < 4 && !command->compensate;
+    learn(row, refused ? REFUSED : DONE, result);
+    keep(pg, command, refused ? SB_REPLY_FAILURE : SB_REPLY_SUCCESS, result);
+}
+
+static void take_turn(sb_pg_t *pg, model_t *m, const sb_command_t *command, int which, unsigned *seed)
+{
+    sb_barrier_answer_t answer;
+    bool completed = which >= PAIRS && rand_r(seed) % 2, runs;
+    sb_barrier_answer_init(&answer);
+    sb_barrier_verdict_t verdict = enter(pg, command, completed, &answer);
+    bool known = expect(m, which, completed, &runs);
+    row_t *row = &m->row[which];
+    assert_int_equal(verdict == SB_BARRIER_RUN, runs);
+    if (runs) {
+        handle(pg, row, command, rand_r(seed) % 8);
+    } else {
+        assert_int_equal(answer.outcome, !known               ? SB_REPLY_ERROR
+                                         : row->known == DONE ? SB_REPLY_SUCCESS
+                                                              : SB_REPLY_FAILURE);
+        assert_string_equal(sb_buf_text(&answer.result), known ? row->result : "");
+    }
+    sb_barrier_answer_fini(&answer);
+}
+
+static void any_batch_is_as_if_one_by_one(void **state)
+{
+    fixture_t *f = *state;
+    unsigned seed = 7;
+    for (int world = 0; world < 25; world++) {
+        model_t model, before;
+        make_commands(&model, &f->forward, &seed);
+        for (int n = 0; n < 4; n++) {
+            const sb_command_t *commands[BATCH];
+            sb_command_t copy[BATCH]; /* each message is decoded on its own */
+            int which[BATCH], count = 1 + rand_r(&seed) % BATCH;
+            before = model;
+            for (int i = 0; i < count; i++) {
+                which[i] = rand_r(&seed) % (2 * PAIRS);
+                copy[i] = model.command[which[i]];
+                commands[i] = &copy[i];
+            }
+            begin_with(f->a, rand_r(&seed) % 2, commands, count);
+            for (int i = 0; i < count; i++)
+                take_turn(f->a, &model, commands[i], which[i], &seed);
+            if (rand_r(&seed) % 4) {
+                commit(f->a);
+                continue;
+            }
+            sb_barrier_rollback(of(f->a));
+            model = before;
+        }
+    }
+}
+
 static void a_refusal_is_kept(void **state)
 {
     fixture_t *f = *state;
@@ -451,6 +581,7 @@ int main(void)
         CASE(a_forward_behind_its_undo_in_one_batch_is_voided),
         CASE(an_undo_behind_a_refused_forward_has_nothing_to_undo),
         CASE(undos_of_one_batch_are_told_apart),
+        CASE(any_batch_is_as_if_one_by_one),
         CASE(a_refusal_is_kept),
         CASE(an_undo_without_its_forward_is_voided_and_the_late_forward_does_nothing),
         CASE(an_undo_of_a_done_forward_runs_once),
