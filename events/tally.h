@@ -50,7 +50,8 @@ SB_MUST_CHECK sb_code_t sb_tally_flush(sb_tally_t *tally, sb_pg_t *pg, const sb_
                                        const char *role, int64_t generation, sb_error_t *err);
 
 /* Makes a reader known that takes in these types of the domain class (NULL: all) and of the saga class,
- * beginning after a seq; one that is known stays as it is. Arrays of text, borrowed. */
+ * beginning after a seq; one that is known stays as it is, unless its types are others. Arrays of text,
+ * borrowed. */
 SB_MUST_CHECK sb_code_t sb_tally_begin(sb_pg_t *pg, const char *role, int64_t generation,
                                        const sb_pg_array_t *domain, const sb_pg_array_t *saga,
                                        int64_t begun_seq, sb_error_t *err);

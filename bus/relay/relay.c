@@ -387,6 +387,12 @@ static sb_code_t rebuild(sb_relay_t *relay, bool *idle, sb_error_t *err)
     *idle = sb_relay_out_oldest(relay->out) > 0;
     if (*idle)
         return SB_OK;
+    if (cursor_of(relay) !=
+        relay->saved) { /* what is filled up to here is not to be sent again by a successor */
+        sb_code_t saved = save(relay, err);
+        if (saved != SB_OK)
+            return saved;
+    }
     sb_relay_rebuild_t with = {.config = relay->config.config,
                                .pg = relay->pg,
                                .lease = &relay->lease,

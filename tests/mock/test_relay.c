@@ -116,6 +116,34 @@ static void a_cursor_that_was_moved_is_found_by_its_range(void **state)
                      30);
 }
 
+/* A release that makes one more type of saga events public: what it counts is held against its own list. */
+static void a_type_that_became_public_is_no_gap(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_relay_append(&f->relay, "order.created", 200);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    sb_test_pg_script(
+        f->relay.pg,
+        "UPDATE sagabus.tally_reader SET saga = array_remove(saga, 'saga.started') WHERE role = 'relay';"
+        "INSERT INTO sagabus.event_type (name, version) VALUES ('saga.started', 1) ON CONFLICT DO NOTHING;"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) SELECT 7, n, t.type_no, 2, "
+        "gen_random_uuid(), '{}' FROM generate_series(1, 5) n, sagabus.event_type t WHERE t.name = "
+        "'saga.started'");
+    sb_test_relay_publish(&f->relay);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    assert_int_equal(sb_test_tally_ranges(f->relay.pg), 0);
+    sb_test_pg_script(f->relay.pg, "UPDATE sagabus.lease SET cursor = cursor - 2 WHERE role = 'relay'");
+    sb_test_relay_append(&f->relay, "order.created", 10);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    assert_int_equal(sb_test_tally_ranges(f->relay.pg), 1);
+}
+
 static void sends_again_after_a_failed_report(void **state)
 {
     fixture_t *f = *state;
@@ -589,6 +617,38 @@ static void a_filling_that_is_stopped_goes_on_where_it_was(void **state)
     assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 3010) >= 3010);
 }
 
+/* Or a successor would send from before the place up to which the topic is filled: again, out of order, and
+ * events of other topics in between would never be counted. */
+static void the_cursor_is_saved_before_a_topic_is_filled(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_test_pg_script(
+        f->relay.pg, "CREATE TABLE behind (upto bigint, cursor bigint); "
+                     "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                     "INSERT INTO public.behind SELECT NEW.upto_seq, l.cursor FROM sagabus.lease l WHERE "
+                     "l.role = 'relay' AND l.cursor < NEW.upto_seq; RETURN NULL; END $$; "
+                     "CREATE TRIGGER see AFTER UPDATE ON sagabus.relay_rebuild FOR EACH ROW EXECUTE FUNCTION "
+                     "see();");
+    sb_test_relay_start(&f->relay);
+    for (int i = 0; i < 5; i++) {
+        int64_t no = 0;
+        sb_relay_rebuild_state_t look = {.ended = false};
+        assert_ok(sb_relay_rebuild_request(f->relay.pg, "order", false, "test", &no, &err), &err);
+        for (int k = 0; !look.ended && k < 2000; k++) { /* it begins between two saves */
+            sb_test_relay_append(&f->relay, "stock.moved", 3);
+            assert_ok(sb_relay_rebuild_look(f->relay.pg, no, &look, &err), &err);
+            sb_test_sleep_ms(7);
+        }
+        assert_true(look.ended);
+        assert_string_equal(look.error, "");
+    }
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    assert_int_equal(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM behind"), 0);
+    assert_int_equal(sb_test_tally_ranges(f->relay.pg), 0);
+}
+
 /* How a transaction commits is seen by a trigger that runs at its end. */
 static const char watch_commits[] =
     "CREATE TABLE seen (what text, epoch bigint, sync text); "
@@ -688,6 +748,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(sends_every_event_once_and_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(goes_on_where_it_stopped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cursor_that_was_moved_is_found_by_its_range, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_type_that_became_public_is_no_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(sends_again_after_a_failed_report, setup, teardown),
         cmocka_unit_test_setup_teardown(keeps_order_over_errors_that_librdkafka_mends, setup, teardown),
         cmocka_unit_test_setup_teardown(keeps_order_while_leaders_move, setup_three_brokers, teardown),
@@ -708,6 +769,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             a_restored_database_goes_on_when_it_is_told_and_under_a_new_incarnation, setup, teardown),
         cmocka_unit_test_setup_teardown(a_filling_that_is_stopped_goes_on_where_it_was, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_cursor_is_saved_before_a_topic_is_filled, setup, teardown),
         cmocka_unit_test_setup_teardown(only_the_cursor_is_saved_without_waiting_for_the_disk, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(another_installation_under_a_prefix_is_none_of_its_business, setup,
