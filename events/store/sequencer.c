@@ -194,6 +194,20 @@ typedef struct tick {
     bool looked, published;
 } tick_t;
 
+/* What is published was drawn before. Else the sequence was not copied with its table, or was set back:
+ * events would appear where all readers have been. */
+static sb_code_t check_drawn(const sb_sequencer_t *sequencer, int64_t drawn, sb_error_t *err)
+{
+    int64_t safe = sequencer->rule.safe;
+    if (drawn >= safe)
+        return SB_OK;
+    return sb_fail(
+        err, SB_CORRUPT,
+        "sequencer: sagabus.event_seq stands at %lld, but readers have been given all up to %lld, and "
+        "would skip what is appended now: stop appenders, SELECT setval('sagabus.event_seq', %lld)",
+        (long long)drawn, (long long)safe, (long long)safe);
+}
+
 static sb_code_t feed_holders(sb_sequencer_t *sequencer, const tick_t *tick, const sb_pg_result_t *rows,
                               sb_error_t *err)
 {
@@ -270,7 +284,9 @@ static sb_code_t run_tick(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *e
                          .safe = sb_pg_get_int(rows, 0, 2),
                          .looked = sb_pg_get_bool(rows, 0, 3)};
         tick->published = tick->safe > sequencer->rule.safe;
-        code = feed_rule(sequencer, tick, rows, err);
+        code = check_drawn(sequencer, tick->drawn, err);
+        if (code == SB_OK)
+            code = feed_rule(sequencer, tick, rows, err);
     }
     sb_pg_result_free(rows);
     sb_pg_array_fini(&known);

@@ -240,6 +240,23 @@ static void a_savepoint_that_is_rolled_back_holds_nobody_up(void **state)
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), 3);
 }
 
+/* Copied without its sequence (logical replication does so), a store would have new events below what every
+ * reader has passed. */
+static void a_sequence_that_was_set_back_is_not_led(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    sb_test_pg_script(f->pg, INSERT ";" INSERT ";" INSERT);
+    start(f, &f->runner, "one");
+    assert_soon(safe_seq(f) == 3 && stats(&f->runner).leader, 3000);
+    sb_test_pg_script(f->pg, "SELECT setval('sagabus.event_seq', 1)");
+    assert_soon(!stats(&f->runner).leader, 3000);
+    sb_test_pg_script(f->pg, "SELECT setval('sagabus.event_seq', 3)");
+    sb_test_pg_script(f->pg, INSERT);
+    assert_soon(safe_seq(f) == 4, 8000);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event WHERE seq <= 4"), 4);
+}
+
 /* ---- appenders that do not wait for the disk ---- */
 
 typedef struct careless {
@@ -491,6 +508,7 @@ int main(void)
         CASE(strangers_do_not_hold_it_back),
         CASE(an_early_transaction_id_does_not_count),
         CASE(a_savepoint_that_is_rolled_back_holds_nobody_up),
+        CASE(a_sequence_that_was_set_back_is_not_led),
         CASE(a_restart_goes_on_where_it_was),
         CASE(another_one_takes_over),
         CASE(a_leader_whose_connection_is_ended_comes_back),
