@@ -12,8 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LOOK_US     500000   /* a child of another instance is asked after this often */
-#define START_US    500000   /* a start that could not be taken is tried again after */
+#define AGAIN_US    500000 /* a child of another instance is asked after, a start not taken is tried again */
 #define PENDING_US  10000000 /* the machine is told that the child runs; less than half of a try's time */
 #define ASK_AGAIN   10000000 /* an undo that its owner refused, or that came to nothing, is asked for again */
 #define IN_ONE_TURN 500
@@ -86,7 +85,7 @@ static void make_wait(sb_orchestrator_t *o, sb_child_t *child)
 {
     list_remove(list_of(o, child), child);
     child->is_due = false;
-    child->look_us = sb_mono_us() + (child->stage == TO_START ? START_US : LOOK_US);
+    child->look_us = sb_mono_us() + AGAIN_US;
     list_add(&o->children.waiting, child);
 }
 

@@ -313,6 +313,22 @@ static bool kill_service(chaos_faults_t *f)
     return was;
 }
 
+/* It dies at its next effect, which a service that is stopped or has nothing to do never comes to. */
+static bool crash_service(chaos_faults_t *f)
+{
+    const chaos_tally_t *tally = &f->tally[CHAOS_F_SERVICE_CRASH];
+    int before = tally->done;
+    int64_t until = sb_test_mono_ms() + HIT_MS;
+    sb_test_process_t *service = &f->world->service[below(f, CHAOS_SERVICES)];
+    if (service->pid)
+        sb_test_signal(service, SIGUSR1);
+    while (tally->done == before && sb_test_mono_ms() < until) {
+        sb_test_sleep_ms(5);
+        chaos_faults_tend(f);
+    }
+    return tally->done != before;
+}
+
 static bool commit_fault(chaos_faults_t *f, chaos_fault_t fault)
 {
     int i = below(f, CHAOS_SERVES);
@@ -345,9 +361,8 @@ static bool commit_fault(chaos_faults_t *f, chaos_fault_t fault)
     case CHAOS_F_BROKER_PAUSE:
     case CHAOS_F_BROKER_WIPE:
         return take_broker(f, fault);
-    case CHAOS_F_SERVICE_CRASH: /* at its next command; counted when it has died */
-        sb_test_signal(&f->world->service[below(f, CHAOS_SERVICES)], SIGUSR1);
-        return false;
+    case CHAOS_F_SERVICE_CRASH:
+        return crash_service(f);
     case CHAOS_F_SERVICE_KILL:
         return kill_service(f);
     case CHAOS_FAULTS:
@@ -360,9 +375,10 @@ void chaos_faults_next(chaos_faults_t *f)
 {
     chaos_fault_t fault = f->plan[f->next++];
     int64_t open = chaos_open_sagas(f->world);
-    if (commit_fault(f, fault))
+    bool came_about = commit_fault(f, fault);
+    if (came_about && fault != CHAOS_F_SERVICE_CRASH) /* that one was counted when it died */
         count(f, fault, open);
-    else if (fault != CHAOS_F_SERVICE_CRASH && f->count < f->count_max)
+    else if (!came_about && f->count < f->count_max)
         f->plan[f->count++] = fault;
 }
 

@@ -312,7 +312,7 @@ static chaos_saga_t *child_of(chaos_record_t *r, int number)
         if (r->saga[i].no == number)
             return &r->saga[i];
     fail_msg("no saga %d", number);
-    return NULL;
+    return r->saga; /* not reached */
 }
 static void orphan_a_child(chaos_record_t *r)
 {
