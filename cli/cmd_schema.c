@@ -15,6 +15,8 @@ sb_code_t sb_cmd_schema_apply(sb_cli_t *cli, sb_error_t *err)
     const char *dir = cli->argument_count ? cli->argument[0] : sb_config_get(cli->config, "schemas.dir");
     sb_code_t code = sb_registry_open(&registry, cli, err);
     if (code == SB_OK)
+        sb_catalog_prove(registry.catalog, SB_ARTIFACT_VIEW, sb_view_prove);
+    if (code == SB_OK)
         code = sb_catalog_apply(registry.catalog, registry.pg, dir, checks, &report, err);
     sb_registry_close(&registry);
     if (code != SB_OK)

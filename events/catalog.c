@@ -55,6 +55,7 @@ struct sb_catalog {
     bool unlinked; /* memory ran out while chains were made */
     limit_t *limits;
     atomic_int limit_count;
+    sb_artifact_prove_fn prove[SB_ARTIFACT_KINDS]; /* set before anything is registered */
 };
 
 static const char *const kind_names[SB_ARTIFACT_KINDS] = {"event", "saga", "view", "subscription"};
@@ -651,4 +652,14 @@ sb_code_t sb_catalog_each(const sb_catalog_t *catalog, sb_artifact_kind_t kind, 
             return code;
     }
     return SB_OK;
+}
+
+void sb_catalog_prove(sb_catalog_t *catalog, sb_artifact_kind_t kind, sb_artifact_prove_fn prove)
+{
+    catalog->prove[kind] = prove;
+}
+
+sb_artifact_prove_fn sb_catalog_proof(const sb_catalog_t *catalog, sb_artifact_kind_t kind)
+{
+    return catalog->prove[kind];
 }

@@ -97,6 +97,12 @@ SB_MUST_CHECK sb_code_t sb_catalog_each(const sb_catalog_t *catalog, sb_artifact
 /* Checks one body of a kind beyond JSON; the rooms of the others bring theirs. err->pointer at the fault. */
 typedef sb_code_t (*sb_artifact_check_fn)(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err);
 
+/* What only PostgreSQL can say of a body: asked by sb_catalog_apply, within its transaction, of each artifact
+ * of the kind that is new. It leaves nothing behind. */
+typedef sb_code_t (*sb_artifact_prove_fn)(const json_t *body, sb_pg_t *pg, sb_error_t *err);
+void sb_catalog_prove(sb_catalog_t *catalog, sb_artifact_kind_t kind, sb_artifact_prove_fn prove);
+sb_artifact_prove_fn sb_catalog_proof(const sb_catalog_t *catalog, sb_artifact_kind_t kind);
+
 /* Adds one artifact as a file has it, without a database: for checks. text is its canonical body. */
 SB_MUST_CHECK sb_code_t sb_catalog_add(sb_catalog_t *catalog, const sb_artifact_t *artifact, sb_slice_t text,
                                        int type_no, sb_error_t *err);

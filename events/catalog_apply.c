@@ -9,6 +9,7 @@ typedef struct apply {
     sb_pg_t *pg;
     sb_catalog_t
         *staging; /* what the database holds within this transaction, and the files: for the checks only */
+    const sb_catalog_t *catalog; /* the caller's: what it proves */
     drafts_t drafts;
     const sb_artifact_check_fn *check;
     sb_apply_report_t report;
@@ -59,6 +60,11 @@ static sb_code_t put(apply_t *apply, const draft_t *draft, bool *added, sb_error
     sb_pg_result_free(rows);
     if (!*added)
         return compare_hash(apply, draft, err);
+    sb_artifact_prove_fn prove = sb_catalog_proof(apply->catalog, draft->kind);
+    if (prove)
+        code = prove(draft->body, apply->pg, err);
+    if (code != SB_OK)
+        return sb_context(err, code, "%s", draft->path);
     return draft->kind == SB_ARTIFACT_EVENT ? put_type(apply, draft, err) : SB_OK;
 }
 
@@ -101,7 +107,7 @@ sb_code_t sb_catalog_apply(sb_catalog_t *catalog, sb_pg_t *pg, const char *dir,
                            const sb_artifact_check_fn check[SB_ARTIFACT_KINDS], sb_apply_report_t *report,
                            sb_error_t *err)
 {
-    apply_t apply = {.pg = pg, .check = check};
+    apply_t apply = {.pg = pg, .catalog = catalog, .check = check};
     *report = apply.report;
     sb_code_t code = read_files(&apply, dir, err);
     if (code == SB_OK)

@@ -147,6 +147,7 @@ static sb_code_t apply_schemas(sb_monitor_t *m, sb_error_t *err)
     sb_code_t code = sb_config_get_bool(m->engine->config, "schemas.apply", &apply, err);
     if (code != SB_OK || !apply)
         return code;
+    sb_catalog_prove(m->engine->catalog, SB_ARTIFACT_VIEW, sb_view_prove);
     code = sb_catalog_apply(m->engine->catalog, m->pg, sb_config_get(m->engine->config, "schemas.dir"),
                             checks, &report, err);
     if (code == SB_OK && report.added > 0)

@@ -22,6 +22,10 @@
  * exists in a registered schema of the event type. err->pointer at the fault. Thread: any. */
 sb_code_t sb_view_check(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err);
 
+/* The proof of the catalog's kind SB_ARTIFACT_VIEW, in the transaction that registers it: PostgreSQL plans
+ * the statements of a view by SQL, over its empty tables, which are undone. SB_INVALID with what it says. */
+sb_code_t sb_view_prove(const json_t *body, sb_pg_t *pg, sb_error_t *err);
+
 /* ---- projector: keeps all live views up to date ---- */
 
 typedef struct sb_projector sb_projector_t;

@@ -3,6 +3,7 @@
 
 #include "events/view/view_generation.h"
 #include "events/view/view_sql.h"
+#include "events/view/view_statement.h"
 #include "events_sql.h"
 
 #include <assert.h>
@@ -28,6 +29,7 @@ typedef struct table_io {
 struct sb_view_batch {
     sb_view_batch_config_t config;
     sb_view_fold_t *fold;
+    sb_view_statements_t *statements; /* of a view by SQL */
     sb_view_type_map_t types;
     sb_pg_array_t names; /* of the view's event types */
     sb_view_parked_rows_t parked;
@@ -161,9 +163,12 @@ sb_code_t sb_view_batch_new(sb_view_batch_t **out, const sb_view_batch_config_t 
             sb_pg_array_init(&batch->table[t].column[i], sb_view_types[table->column[i].type].parameter);
     }
     sb_code_t code = sb_view_fold_new(&batch->fold, definition, ROWS_MAX, err);
-    for (int t = 0; t < definition->table_count && code == SB_OK; t++)
+    bool by_sql = sb_view_is_by_sql(definition);
+    for (int t = 0; t < definition->table_count && code == SB_OK && !by_sql; t++)
         code = prepare_table(&batch->table[t], &definition->table[t], config->generation, err);
-    if (code == SB_OK)
+    if (code == SB_OK && by_sql)
+        code = sb_view_statements_new(&batch->statements, config->pg, definition, config->generation, err);
+    else if (code == SB_OK)
         code = sb_view_parked_load(config->pg, definition, config->generation, batch->fold, err);
     if (code != SB_OK) {
         sb_view_batch_free(&batch);
@@ -187,6 +192,7 @@ void sb_view_batch_free(sb_view_batch_t **batch)
         for (int i = 0; i < b->config.definition->table[t].column_count; i++)
             sb_pg_array_fini(&b->table[t].column[i]);
     }
+    sb_view_statements_free(&b->statements);
     sb_pg_array_fini(&b->names);
     sb_view_parked_rows_fini(&b->parked);
     sb_tally_write_fini(&b->counted);
@@ -258,6 +264,8 @@ static sb_code_t read_page(sb_view_batch_t *batch, int64_t after, int64_t to, pa
 {
     const sb_view_batch_config_t *config = &batch->config;
     const char *sql = config->definition->reads_subject ? sb_sql_view_page_subject : sb_sql_view_page;
+    if (batch->statements)
+        sql = sb_sql_view_page_whole;
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     if (sb_pg_array_failed(&batch->names))
         return out_of_memory(batch, err);
@@ -312,6 +320,16 @@ static sb_code_t know_types(sb_view_batch_t *batch, page_t *page, sb_error_t *er
     return SB_OK;
 }
 
+/* An event of the page, but for its type. */
+static sb_view_input_t input_at(const page_t *page, int i)
+{
+    return (sb_view_input_t){.seq = sb_pg_get_int(page->result, i, 0),
+                             .time_us = sb_pg_get_time(page->result, i, 1),
+                             .subject = sb_pg_get_slice(page->result, i, 3),
+                             .data = sb_pg_get_slice(page->result, i, 4),
+                             .stream = sb_pg_get_int(page->result, i, 6)};
+}
+
 typedef sb_code_t (*pass_fn)(sb_view_fold_t *fold, const sb_view_input_t *input, sb_error_t *err);
 
 /* Gives every event of the page, in the version that the view is given, to one of the fold's passes. */
@@ -321,11 +339,7 @@ static sb_code_t fold_page(sb_view_batch_t *batch, const page_t *page, pass_fn p
     sb_code_t code = SB_OK;
     for (int i = 0; i < page->count && code == SB_OK; i++) {
         int type_no = (int)sb_pg_get_int(page->result, i, 2);
-        sb_view_input_t input = {.seq = sb_pg_get_int(page->result, i, 0),
-                                 .time_us = sb_pg_get_time(page->result, i, 1),
-                                 .subject = sb_pg_get_slice(page->result, i, 3),
-                                 .data = sb_pg_get_slice(page->result, i, 4),
-                                 .stream = sb_pg_get_int(page->result, i, 6)};
+        sb_view_input_t input = input_at(page, i);
         code = sb_view_type_map_find(&batch->types, definition, batch->config.catalog, type_no, &input.event,
                                      err);
         if (code != SB_OK || input.event < 0)
@@ -380,7 +394,7 @@ static sb_code_t collect_table(sb_view_batch_t *batch, int t, sb_pg_batch_t *out
 /* Adds the events of a page to the count, or takes them back. A page has room: it is of RANGE_MAX numbers. */
 static void count_page(const sb_view_batch_t *batch, const page_t *page, int times)
 {
-    for (int i = 0; i < page->count; i++) {
+    for (int i = 0; i < page->count && !batch->config.loose; i++) {
         bool fits = sb_tally_add(batch->config.tally, sb_pg_get_int(page->result, i, 0), times);
         assert(fits);
         (void)fits;
@@ -432,6 +446,83 @@ static sb_code_t load_rows(sb_view_batch_t *batch, const page_t *page, sb_error_
     return code;
 }
 
+/* ---- a view by SQL ---- */
+
+static sb_code_t hand_over(sb_view_batch_t *batch, const page_t *page, sb_error_t *err)
+{
+    const sb_view_definition_t *definition = batch->config.definition;
+    sb_code_t code = SB_OK;
+    sb_view_statements_reset(batch->statements);
+    for (int i = 0; i < page->count && code == SB_OK; i++) {
+        int type_no = (int)sb_pg_get_int(page->result, i, 2);
+        sb_uuid_t id = sb_pg_get_uuid(page->result, i, 8);
+        sb_view_input_t input = input_at(page, i);
+        code = sb_view_type_map_find(&batch->types, definition, batch->config.catalog, type_no, &input.event,
+                                     err);
+        if (code != SB_OK || input.event < 0)
+            continue;
+        code = sb_view_type_map_upcast(&batch->types, definition, type_no, &input, err);
+        if (code == SB_OK)
+            code = sb_view_statements_add(batch->statements, &input, (int)sb_pg_get_int(page->result, i, 7),
+                                          &id, err);
+    }
+    return code;
+}
+
+/* In the open transaction: guard and checkpoint first, then the rows, then the count. */
+static sb_code_t run_open(sb_view_batch_t *batch, const sb_lease_t *lease, int64_t reach,
+                          sb_view_batch_result_t *result, sb_error_t *err)
+{
+    const sb_view_batch_config_t *config = &batch->config;
+    sb_pg_batch_t counts = {.count = 0};
+    sb_pg_params_t guard;
+    sb_code_t code = SB_OK;
+    if (!config->loose) {
+        sb_lease_guard(lease, &(sb_lease_move_t){.cursor = &reach}, &guard);
+        code = sb_pg_query(config->pg, sb_sql_lease_advance, &guard, NULL, err);
+    }
+    if (code == SB_OK)
+        code = sb_view_statements_run(batch->statements, &result->rows, &result->parked, err);
+    if (code == SB_OK && !config->loose)
+        code =
+            sb_tally_write_add(&batch->counted, config->tally, batch->role, config->generation, &counts, err);
+    return code == SB_OK && counts.count > 0 ? sb_pg_batch_run(config->pg, &counts, NULL, NULL, err) : code;
+}
+
+static sb_code_t run_statements(sb_view_batch_t *batch, const sb_lease_t *lease, const page_t *page,
+                                sb_view_batch_result_t *result, sb_error_t *err)
+{
+    sb_pg_t *pg = batch->config.pg;
+    bool own = !sb_pg_is_in_transaction(pg);
+    bool loose = batch->config.loose;
+    if (page->count == 0 && (loose || !sb_tally_is_long(batch->config.tally)))
+        return SB_OK; /* nothing but the checkpoint, which can wait */
+    sb_code_t code = hand_over(batch, page, err);
+    if (code == SB_OK && own)
+        code = sb_pg_begin(pg, err);
+    if (code == SB_OK)
+        code = run_open(batch, lease, page->reach, result, err);
+    if (code == SB_OK && own)
+        code = sb_pg_commit(pg, err);
+    if (code != SB_OK && own && sb_pg_is_open(pg))
+        sb_pg_rollback(pg);
+    if (code != SB_OK || loose)
+        return code;
+    result->saved = true;
+    batch->config.tally->count = 0;
+    return SB_OK;
+}
+
+/* What a page changes by rules, folded. */
+static sb_code_t run_rules(sb_view_batch_t *batch, const sb_lease_t *lease, const page_t *page,
+                           sb_view_batch_result_t *result, sb_error_t *err)
+{
+    sb_code_t code = load_rows(batch, page, err);
+    if (code == SB_OK)
+        code = fold_page(batch, page, sb_view_fold_apply, err);
+    return code == SB_OK ? write_page(batch, lease, page->reach, result, err) : code;
+}
+
 sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t to_seq,
                             sb_view_batch_result_t *result, sb_error_t *err)
 {
@@ -441,13 +532,10 @@ sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t t
     sb_code_t code = read_page(batch, lease->cursor, to_seq, &page, err);
     if (code == SB_OK)
         code = know_types(batch, &page, err);
-    if (code == SB_OK)
-        code = load_rows(batch, &page, err);
-    if (code == SB_OK)
-        code = fold_page(batch, &page, sb_view_fold_apply, err);
     if (code == SB_OK) {
         count_page(batch, &page, 1);
-        code = write_page(batch, lease, page.reach, result, err);
+        code = batch->statements ? run_statements(batch, lease, &page, result, err)
+                                 : run_rules(batch, lease, &page, result, err);
         if (code != SB_OK)
             count_page(batch, &page, -1);
     }

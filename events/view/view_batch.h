@@ -54,6 +54,8 @@ typedef struct sb_view_batch_config {
     int64_t generation;
     int events_max;
     sb_tally_t *tally; /* borrowed: what was folded and is not counted in the database */
+    bool loose;        /* rows only, into the open transaction, which will be rolled back: no guard, no
+                          checkpoint, no count. Of a view by SQL */
 } sb_view_batch_config_t;
 
 /* Reads which keys are parked. */

@@ -20,6 +20,7 @@ static void event_pointer(const sb_view_definition_t *view, int event, sb_buf_t 
                 sb_json_pointer_add(out, sb_slice(view->event[event].name));
                 return;
             }
+    sb_buf_printf(out, "/events/%d", event); /* of a view by SQL */
 }
 
 /* The JSON types that can become a value of a column. */

@@ -122,6 +122,8 @@ static sb_code_t compile_initial(sb_view_compiler_t *c, const json_t *body, sb_v
     column->initial = SB_VIEW_NULL;
     if (!initial)
         return SB_OK;
+    if (c->view->statement_count > 0)
+        return sb_view_refuse_at(c, "default", "is for rules; a view by SQL writes it in the statement");
     size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice("default"));
     sb_code_t code = sb_view_constant_of(c, column->type, column->bounds, initial, &column->initial);
     sb_json_pointer_leave(&c->pointer, mark);

@@ -69,5 +69,13 @@ bool sb_view_reads_carry(const sb_view_definition_t *view, const sb_view_source_
 
 SB_MUST_CHECK sb_code_t sb_view_compile_ons(sb_view_compiler_t *c, const json_t *body,
                                             const json_t *default_key, sb_view_table_t *table);
+/* Index of an event type, which is a new one of the view's unless it has it. */
+SB_MUST_CHECK sb_code_t sb_view_event_named(sb_view_compiler_t *c, const char *name, int *out);
+
+/* ---- views by SQL (view_by_sql.c) ---- */
+
+SB_MUST_CHECK sb_code_t sb_view_compile_events(sb_view_compiler_t *c, const json_t *body);
+/* After the tables. */
+SB_MUST_CHECK sb_code_t sb_view_compile_statements(sb_view_compiler_t *c, const json_t *body);
 
 #endif

@@ -12,10 +12,13 @@
 /* The key's source is compiled per rule, where its event type is known; here only its shape. */
 static sb_code_t compile_key(sb_view_compiler_t *c, const json_t *body, sb_view_table_t *table)
 {
-    static const char *const members[] = {"column", "type", "from", "description", NULL};
+    static const char *const members[] = {"column", "type", "description", "from", NULL};
+    static const char *const members_by_sql[] = {"column", "type", "description", NULL};
+    bool by_sql = c->view->statement_count > 0;
     sb_view_column_t *key = &table->column[0];
     key->initial = SB_VIEW_NULL;
-    sb_code_t code = body ? sb_view_only_members(c, body, members) : sb_view_refuse(c, "is missing");
+    sb_code_t code = body ? sb_view_only_members(c, body, by_sql ? members_by_sql : members)
+                          : sb_view_refuse(c, "is missing");
     if (code == SB_OK)
         code = sb_view_name_member(c, body, "column", &key->name);
     if (code == SB_OK && sb_view_is_system_column(key->name))
@@ -25,7 +28,8 @@ static sb_code_t compile_key(sb_view_compiler_t *c, const json_t *body, sb_view_
     if (code == SB_OK && !sb_view_types[key->type].key)
         code = sb_view_refuse_at(c, "type", "must be text, int8 or date");
     const json_t *from = json_object_get(body, "from");
-    if (code == SB_OK && (!(json_is_string(from) || json_is_object(from)) || json_object_get(from, "const")))
+    if (code == SB_OK && !by_sql &&
+        (!(json_is_string(from) || json_is_object(from)) || json_object_get(from, "const")))
         code = sb_view_refuse_at(
             c, "from",
             "must be a pointer (\"/customer_id\"), an attribute (\"$subject\"), or an object "
@@ -36,8 +40,10 @@ static sb_code_t compile_key(sb_view_compiler_t *c, const json_t *body, sb_view_
 
 static sb_code_t compile_table(sb_view_compiler_t *c, const json_t *body, sb_view_table_t *table)
 {
-    static const char *const members[] = {"name", "key", "columns", "on", "description", NULL};
-    sb_code_t code = sb_view_only_members(c, body, members);
+    static const char *const members[] = {"name", "key", "columns", "description", "on", NULL};
+    static const char *const members_by_sql[] = {"name", "key", "columns", "description", NULL};
+    bool by_sql = c->view->statement_count > 0;
+    sb_code_t code = sb_view_only_members(c, body, by_sql ? members_by_sql : members);
     if (code == SB_OK)
         code = sb_view_name_member(c, body, "name", &table->name);
     if (code == SB_OK &&
@@ -53,7 +59,7 @@ static sb_code_t compile_table(sb_view_compiler_t *c, const json_t *body, sb_vie
     }
     if (code == SB_OK)
         code = sb_view_compile_columns(c, json_object_get(body, "columns"), table);
-    if (code == SB_OK) {
+    if (code == SB_OK && !by_sql) {
         size_t mark = sb_json_pointer_enter(&c->pointer, sb_slice("on"));
         code = sb_view_compile_ons(c, json_object_get(body, "on"), json_object_get(key, "from"), table);
         sb_json_pointer_leave(&c->pointer, mark);
@@ -95,10 +101,24 @@ static sb_code_t compile_tables(sb_view_compiler_t *c, const json_t *body)
     return code;
 }
 
+/* Either rules or statements; in both cases the tables' columns are declared. */
+static sb_code_t compile_kind(sb_view_compiler_t *c, const json_t *body)
+{
+    const json_t *events = json_object_get(body, "events");
+    c->view->statement_count = json_object_get(body, "sql") != NULL; /* counted when they are compiled */
+    if (c->view->statement_count == 0)
+        return events
+                   ? sb_view_refuse_at(c, "events", "is for a view by \"sql\"; rules name theirs in \"on\"")
+                   : SB_OK;
+    if (json_object_get(body, "carry"))
+        return sb_view_refuse_at(c, "carry", "is for rules; a view by SQL keeps it in a table of its own");
+    return sb_view_compile_events(c, events);
+}
+
 static sb_code_t compile_view(sb_view_compiler_t *c, const json_t *body)
 {
-    static const char *const members[] = {"$schema",     "view",   "version", "title",
-                                          "description", "tables", "carry",   NULL};
+    static const char *const members[] = {"$schema", "view",  "version", "title", "description",
+                                          "tables",  "carry", "events",  "sql",   NULL};
     sb_code_t code = sb_view_only_members(c, body, members);
     if (code == SB_OK)
         code = sb_view_name_member(c, body, "view", &c->view->name);
@@ -109,6 +129,8 @@ static sb_code_t compile_view(sb_view_compiler_t *c, const json_t *body)
     if (code == SB_OK && (!json_is_integer(version) || json_integer_value(version) < 1 ||
                           json_integer_value(version) > INT32_MAX))
         code = sb_view_refuse_at(c, "version", "must be an integer from 1");
+    if (code == SB_OK)
+        code = compile_kind(c, body);
     if (code != SB_OK)
         return code;
     const json_t *tables = json_object_get(body, "tables");
@@ -126,6 +148,8 @@ static sb_code_t compile_view(sb_view_compiler_t *c, const json_t *body)
     sb_json_pointer_leave(&c->pointer, mark);
     if (carry)
         c->view->table_count++;
+    if (code == SB_OK && c->view->statement_count > 0)
+        code = sb_view_compile_statements(c, json_object_get(body, "sql"));
     return code;
 }
 

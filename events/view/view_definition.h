@@ -14,17 +14,18 @@
 
 #include <jansson.h>
 
-#define SB_VIEW_NAME_MAX    50 /* a table "<name>_g<generation>" must fit PostgreSQL's 63 bytes */
-#define SB_VIEW_SHOWN_MAX   6  /* tables that people read */
-#define SB_VIEW_TABLES_MAX  7  /* with the carry */
-#define SB_VIEW_COLUMNS_MAX 31 /* with the key */
-#define SB_VIEW_EVENTS_MAX  64
-#define SB_VIEW_FIELDS_MAX  64 /* per event type */
-#define SB_VIEW_STEPS_MAX   64 /* per rule */
-#define SB_VIEW_PARTS_MAX   256
-#define SB_VIEW_JOIN_MAX    8
-#define SB_VIEW_WHENS_MAX   8 /* per rule */
-#define SB_VIEW_ZONES_MAX   8
+#define SB_VIEW_NAME_MAX       50 /* a table "<name>_g<generation>" must fit PostgreSQL's 63 bytes */
+#define SB_VIEW_SHOWN_MAX      6  /* tables that people read */
+#define SB_VIEW_TABLES_MAX     7  /* with the carry */
+#define SB_VIEW_COLUMNS_MAX    31 /* with the key */
+#define SB_VIEW_EVENTS_MAX     64
+#define SB_VIEW_FIELDS_MAX     64 /* per event type */
+#define SB_VIEW_STEPS_MAX      64 /* per rule */
+#define SB_VIEW_PARTS_MAX      256
+#define SB_VIEW_JOIN_MAX       8
+#define SB_VIEW_WHENS_MAX      8 /* per rule */
+#define SB_VIEW_ZONES_MAX      8
+#define SB_VIEW_STATEMENTS_MAX 8
 
 typedef enum sb_view_origin {
     SB_VIEW_FIELD, /* a JSON Pointer into the event's data */
@@ -146,6 +147,8 @@ typedef struct sb_view_definition {
     sb_view_event_type_t *event;
     int part_count;
     sb_view_source_t *part;
+    int statement_count; /* of a view that is declared by SQL; else 0 */
+    const char *statement[SB_VIEW_STATEMENTS_MAX];
     int zone_count;
     sb_view_zone_t zone[SB_VIEW_ZONES_MAX];
     size_t use_count;

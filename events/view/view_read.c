@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "events/view/view_generation.h"
 #include "events/view/view_sql.h"
+#include "events/view/view_statement.h"
 #include "events_sql.h"
 
 #include <assert.h>
@@ -88,7 +89,7 @@ static sb_code_t definition_of(sb_view_reader_t *reader, sb_slice_t view, int ve
 typedef struct place {
     const sb_view_table_t *table;
     const char *view;
-    const char *carry; /* its table's name; NULL: there is none */
+    const char *carry; /* the table whose parked keys are numbers of streams; NULL: none is */
     int64_t generation;
     int64_t seq;
 } place_t;
@@ -117,7 +118,9 @@ static sb_code_t find_place(sb_view_reader_t *reader, sb_slice_t view, sb_slice_
         return sb_fail(err, SB_NOT_FOUND, "view %s has no table %.*s", definition->name, SB_SLICE_ARG(table));
     place->table = &definition->table[at];
     place->view = definition->name;
-    place->carry = definition->carry >= 0 ? definition->carry_name : NULL;
+    place->carry = definition->carry >= 0          ? definition->carry_name
+                   : sb_view_is_by_sql(definition) ? definition->table[0].name
+                                                   : NULL;
     return SB_OK;
 }
 

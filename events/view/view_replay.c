@@ -18,6 +18,7 @@
 #include "events/view/view_compare.h"
 #include "events/view/view_history.h"
 #include "events/view/view_load.h"
+#include "events/view/view_statement.h"
 #include "events/view/view_switch.h"
 #include "events_sql.h"
 
@@ -33,6 +34,7 @@
 #define VIEWS_MAX       64
 #define PARTS_MAX       (SB_VIEW_PART_BITS_MAX + 1) /* that wait: one a level */
 #define DIFFERENCES     10
+#define ASIDE_EVENTS    5000
 #define BEHIND_MS       30000 /* for the live view to come to where the fold is */
 
 /* A view that is rebuilt. */
@@ -190,6 +192,8 @@ static sb_code_t fold_event(replay_t *replay, building_t *view, const sb_view_re
                              .stream = record->stream_no,
                              .subject = record->subject,
                              .data = record->data};
+    if (sb_view_is_by_sql(view->definition))
+        return SB_OK; /* its turn comes after the pass */
     sb_code_t code = sb_view_type_map_find(&view->types, view->definition, replay->config->catalog,
                                            record->type_no, &input.event, err);
     if (code != SB_OK || input.event < 0)
@@ -270,6 +274,15 @@ static sb_code_t history_whole(replay_t *replay, sb_error_t *err)
     return sb_view_history_whole(replay->pg, replay->view[0].definition->name, 0, err);
 }
 
+/* Views by SQL are folded where their rows are. */
+static bool reads_history(const replay_t *replay)
+{
+    for (int i = 0; i < replay->view_count; i++)
+        if (!sb_view_is_by_sql(replay->view[i].definition))
+            return true;
+    return false;
+}
+
 /* One pass over the history. */
 static sb_code_t read_pass(replay_t *replay, sb_error_t *err)
 {
@@ -283,14 +296,14 @@ static sb_code_t read_pass(replay_t *replay, sb_error_t *err)
         sb_view_fold_begin(replay->view[i].fold, &replay->part);
     sb_code_t code = enter_phase(replay, SB_REPLAY_READ,
                                  replay->view_count == 1 ? replay->view[0].definition->name : NULL, err);
-    if (code == SB_OK)
+    if (code == SB_OK && reads_history(replay))
         code = sb_view_history_read(replay->history, 0, replay->end, on_record, replay, err);
     if (code == SB_OK) /* nothing was taken away while it was read */
         code = history_whole(replay, err);
     replay->progress.seq = replay->end;
     replay->read_us += sb_mono_us() - replay->phase_us;
     for (int i = 0; i < replay->view_count; i++)
-        replay->view[i].lease.cursor = replay->end;
+        replay->view[i].lease.cursor = sb_view_is_by_sql(replay->view[i].definition) ? 0 : replay->end;
     return code;
 }
 
@@ -322,7 +335,7 @@ static sb_code_t load(replay_t *replay, building_t *view, sb_error_t *err)
                                    .generation = view->number,
                                    .fold = view->fold,
                                    .first = replay->passes == 1,
-                                   .last = replay->waiting_count == 0,
+                                   .last = replay->waiting_count == 0 || sb_view_is_by_sql(view->definition),
                                    .on_rows = on_rows,
                                    .context = replay};
     replay->progress.rows = view->report.rows;
@@ -391,9 +404,48 @@ static sb_code_t on_later_record(void *context, const sb_view_record_t *record, 
     return code;
 }
 
+/* ---- views by SQL ---- */
+
+/* Folds the history up to seq into tables that are undone again, and takes their rows into memory. */
+static sb_code_t fold_aside(replay_t *replay, building_t *view, int64_t seq, sb_error_t *err)
+{
+    sb_view_batch_t *batch = NULL;
+    sb_lease_t place = {.cursor = 0};
+    sb_view_batch_result_t done = {.events = 0};
+    sb_view_batch_config_t config = {.pg = replay->pg,
+                                     .catalog = replay->config->catalog,
+                                     .definition = view->definition,
+                                     .events_max = ASIDE_EVENTS,
+                                     .loose = true};
+    sb_code_t code = sb_pg_begin(replay->pg, err);
+    if (code == SB_OK)
+        code = sb_view_statements_make(replay->pg, view->definition, 0, err);
+    if (code == SB_OK)
+        code = sb_view_batch_new(&batch, &config, err);
+    view->report.events = view->report.parked = 0;
+    while (code == SB_OK && place.cursor < seq) {
+        code = sb_view_batch_run(batch, &place, seq, &done, err);
+        if (code == SB_OK && done.waits_for[0])
+            code = sb_fail(err, SB_UNSUPPORTED, "%s", done.waits_for);
+        view->report.events += done.events;
+        view->report.parked += done.parked;
+        replay->progress.events = view->report.events;
+        replay->progress.seq = place.cursor;
+        if (code == SB_OK)
+            code = report_now_and_then(replay, err);
+    }
+    if (code == SB_OK)
+        code = sb_view_statements_read(replay->pg, view->definition, 0, replay->cap, view->fold, err);
+    if (sb_pg_is_open(replay->pg))
+        sb_pg_rollback(replay->pg);
+    sb_view_batch_free(&batch);
+    return code;
+}
+
 /* Brings the fold, whose rows are loaded already, to where the live view is, and compares. */
 static sb_code_t compare(replay_t *replay, building_t *view, sb_error_t *err)
 {
+    static const sb_view_part_t whole = {0, 0};
     extension_t extension = {replay, view};
     int64_t seq = 0;
     const sb_view_comparing_t config = {
@@ -402,7 +454,7 @@ static sb_code_t compare(replay_t *replay, building_t *view, sb_error_t *err)
         .other = view->definition,
         .generation = view->live_generation.number,
         .fold = view->fold,
-        .part = &replay->part,
+        .part = sb_view_is_by_sql(view->definition) ? &whole : &replay->part,
         .differences_max = replay->config->differences_max ? replay->config->differences_max : DIFFERENCES,
         .on_difference = replay->config->on_difference,
         .context = replay->config->context,
@@ -410,7 +462,9 @@ static sb_code_t compare(replay_t *replay, building_t *view, sb_error_t *err)
     if (!view->live)
         return SB_OK;
     sb_code_t code = find_snapshot(replay, view, &seq, err);
-    if (code == SB_OK)
+    if (code == SB_OK && sb_view_is_by_sql(view->definition))
+        code = fold_aside(replay, view, seq, err);
+    else if (code == SB_OK)
         code = sb_view_history_read(replay->history, replay->end, seq, on_later_record, &extension, err);
     if (code == SB_OK)
         code = sb_view_compare_run(&config, err);
@@ -421,11 +475,39 @@ static sb_code_t compare(replay_t *replay, building_t *view, sb_error_t *err)
     return code;
 }
 
+static sb_code_t build_until(replay_t *replay, building_t *view, sb_error_t *err);
+
+/* In the first pass: its tables, empty, which are filled while the view catches up; and what is asked of its
+ * rows. */
+static sb_code_t end_by_sql(replay_t *replay, building_t *view, sb_error_t *err)
+{
+    bool builds = replay->config->mode == SB_REPLAY_BUILD;
+    sb_code_t code = SB_OK;
+    if (replay->passes > 1)
+        return SB_OK;
+    if (replay->config->diff)
+        code = compare(replay, view, err);
+    else if (!builds)
+        code = fold_aside(replay, view, replay->end, err);
+    if (code == SB_OK && !builds)
+        view->report.rows = count_rows(view);
+    sb_view_fold_reset(view->fold);
+    if (code != SB_OK || !builds)
+        return code;
+    view->report.events = view->report.parked = 0;
+    code = load(replay, view, err);
+    return code == SB_OK && replay->config->until_seq > 0 ? build_until(replay, view, err) : code;
+}
+
 static sb_code_t end_pass(replay_t *replay, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
     for (int i = 0; i < replay->view_count && code == SB_OK; i++) {
         building_t *view = &replay->view[i];
+        if (sb_view_is_by_sql(view->definition)) {
+            code = end_by_sql(replay, view, err);
+            continue;
+        }
         view->report.parked += (int64_t)sb_view_fold_parked_count(view->fold);
         if (view->report.parked > SB_VIEW_PARKED_MAX)
             code = sb_fail(err, SB_TOO_LARGE,
@@ -468,6 +550,27 @@ static sb_code_t on_step(void *context, sb_error_t *err)
     replay->progress.seq = at->lease->cursor;
     replay->progress.seq_end = at->seq_end;
     return report_now_and_then(replay, err);
+}
+
+/* A view by SQL as of an event; it is not switched to. */
+static sb_code_t build_until(replay_t *replay, building_t *view, sb_error_t *err)
+{
+    sb_view_switch_t s = {.pg = replay->pg,
+                          .catalog = replay->config->catalog,
+                          .lease = &view->lease,
+                          .definition = view->definition,
+                          .generation = view->number,
+                          .on_step = on_step,
+                          .context = replay};
+    replay->at = &s;
+    replay->at_events = replay->at_rows = 0;
+    sb_code_t code = sb_view_switch_to(&s, replay->end, err);
+    sb_view_switch_fini(&s);
+    replay->at = NULL;
+    view->report.events = s.events;
+    view->report.rows = s.rows;
+    view->report.parked = s.parked;
+    return code;
 }
 
 static sb_code_t switch_view(replay_t *replay, building_t *view, sb_error_t *err)

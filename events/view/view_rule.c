@@ -196,7 +196,7 @@ static sb_code_t compile_rule(sb_view_compiler_t *c, int event, const sb_view_ta
 
 /* ---- events ---- */
 
-static sb_code_t event_named(sb_view_compiler_t *c, const char *name, int *out)
+sb_code_t sb_view_event_named(sb_view_compiler_t *c, const char *name, int *out)
 {
     *out = sb_view_definition_event(c->view, sb_slice(name));
     if (*out >= 0)
@@ -215,7 +215,7 @@ static sb_code_t event_named(sb_view_compiler_t *c, const char *name, int *out)
 static sb_code_t compile_on(sb_view_compiler_t *c, const char *name, const sb_view_table_t *table,
                             const json_t *default_key, const json_t *body, sb_view_on_t *on)
 {
-    sb_code_t code = event_named(c, name, &on->event);
+    sb_code_t code = sb_view_event_named(c, name, &on->event);
     if (code != SB_OK)
         return code;
     c->view->event[on->event].carries |= table->hidden;

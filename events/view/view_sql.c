@@ -142,7 +142,7 @@ void sb_view_sql_create(sb_buf_t *out, const sb_view_table_t *table, int64_t gen
         if (i == 0) /* pages are cut by the key, so its order must not change with the operating system's */
             sb_buf_add_text(out, column->type == SB_VIEW_TEXT ? " COLLATE \"C\" NOT NULL" : " NOT NULL");
     }
-    sb_buf_add_text(out, ", " DIRTY " bool NOT NULL");
+    sb_buf_add_text(out, ", " DIRTY " bool NOT NULL DEFAULT false");
     sb_buf_add_text(out, ") WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05);\n");
     if (table->hidden)
         hide(out, table, generation);

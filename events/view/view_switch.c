@@ -38,7 +38,7 @@ static sb_code_t fold_to(sb_view_switch_t *s, int64_t to, sb_error_t *err)
     return code;
 }
 
-sb_code_t sb_view_switch_near(sb_view_switch_t *s, sb_error_t *err)
+static sb_code_t ready(sb_view_switch_t *s, sb_error_t *err)
 {
     sb_view_batch_config_t config = {.pg = s->pg,
                                      .catalog = s->catalog,
@@ -46,7 +46,19 @@ sb_code_t sb_view_switch_near(sb_view_switch_t *s, sb_error_t *err)
                                      .generation = s->generation,
                                      .events_max = BATCH_EVENTS,
                                      .tally = &s->tally};
-    sb_code_t code = s->batch ? SB_OK : sb_view_batch_new(&s->batch, &config, err);
+    return s->batch ? SB_OK : sb_view_batch_new(&s->batch, &config, err);
+}
+
+sb_code_t sb_view_switch_to(sb_view_switch_t *s, int64_t seq, sb_error_t *err)
+{
+    sb_code_t code = ready(s, err);
+    s->seq_end = seq;
+    return code == SB_OK ? fold_to(s, seq, err) : code;
+}
+
+sb_code_t sb_view_switch_near(sb_view_switch_t *s, sb_error_t *err)
+{
+    sb_code_t code = ready(s, err);
     for (int round = 0; code == SB_OK && round < ROUNDS_MAX; round++) {
         code = sb_view_safe_seq(s->pg, &s->seq_end, err);
         if (code != SB_OK || s->seq_end - s->lease->cursor < NEAR_SEQS)

@@ -30,6 +30,9 @@ typedef struct sb_view_switch {
     sb_tally_t tally;
 } sb_view_switch_t;
 
+/* Folds by batches up to there. */
+SB_MUST_CHECK sb_code_t sb_view_switch_to(sb_view_switch_t *s, int64_t seq, sb_error_t *err);
+
 /* Folds by batches until little is left. */
 SB_MUST_CHECK sb_code_t sb_view_switch_near(sb_view_switch_t *s, sb_error_t *err);
 

@@ -334,12 +334,69 @@ static void a_broken_zone_file_is_refused(void **state)
     sb_buf_fini(&whole);
 }
 
+#define SQL_TABLE    "{\"name\":\"t\",\"key\":{\"column\":\"id\",\"type\":\"text\"},\"columns\":[]}"
+#define BY_SQL(rest) "{\"view\":\"v\",\"version\":1,\"tables\":[" SQL_TABLE "]," rest "}"
+#define SQL(text)    BY_SQL("\"events\":[\"a.b\"],\"sql\":" text)
+#define WITH_TABLES(tables)                                                                                  \
+    "{\"view\":\"v\",\"version\":1,\"events\":[\"a.b\"],\"sql\":\"DELETE FROM {t}\",\"tables\":[" tables "]" \
+                                                                                                         "}"
+
+static void a_view_by_sql_is_read_as_far_as_its_tables(void **state)
+{
+    (void)state;
+    static const char *const right[] = {
+        SQL("\"INSERT INTO {t} (id) SELECT stream FROM events\""),
+        SQL("[\" with x AS (SELECT 1) delete FROM {t}\",\"MERGE INTO {t} USING events ON id = stream WHEN "
+            "MATCHED THEN DELETE\"]"),
+        SQL("\"DELETE FROM {t} WHERE id IN ('{x};$1', 'it''s {x}', \\\"{x}\\\", '{}') -- {x};\\n AND id = "
+            "'{a,b}' /* {x} */\"")};
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+        sb_view_definition_t *view = NULL;
+        sb_error_t err = SB_ERROR_INIT;
+        json_t *body = parse(right[i]);
+        assert_ok(sb_view_definition_new(&view, body, &err), &err);
+        assert_int_equal(view->statement_count, i == 1 ? 2 : 1);
+        assert_int_equal(view->event_count, 1);
+        json_decref(body);
+        sb_view_definition_free(&view);
+    }
+    assert_refused(SQL("\"INSERT INTO t (id) SELECT stream FROM events\""), "/sql", "write {t}");
+    assert_refused(SQL("\"INSERT INTO '{t}' SELECT stream FROM events\""), "/sql", "write {t}");
+    assert_refused(SQL("[\"DELETE FROM {t}\",\"DELETE FROM {u}\"]"), "/sql/1", "{u} is none");
+    assert_refused(SQL("\"DELETE FROM {t}; DELETE FROM {t}\""), "/sql", "semicolon");
+    assert_refused(SQL("\"DELETE FROM {t} WHERE id = $1\""), "/sql", "no parameters");
+    assert_refused(SQL("\"TRUNCATE {t}\""), "/sql", "must begin with INSERT");
+    assert_refused(SQL("\"WITHIN {t}\""), "/sql", "must begin with INSERT");
+    assert_refused(SQL("7"), "/sql", "must be a statement");
+    assert_refused(SQL("[]"), "/sql", "an array of 1 to 8");
+    assert_refused(SQL("[null]"), "/sql/0", "must be a statement");
+    assert_refused(BY_SQL("\"sql\":\"DELETE FROM {t}\""), "/events", "is missing");
+    assert_refused(BY_SQL("\"events\":[\"a.b\",\"a.b\"],\"sql\":\"DELETE FROM {t}\""), "/events/1", "twice");
+    assert_refused(BY_SQL("\"events\":[\"saga.x\"],\"sql\":\"DELETE FROM {t}\""), "/events/0", "a saga's");
+    assert_refused(BY_SQL("\"events\":[\"a.b\"],\"carry\":{},\"sql\":\"DELETE FROM {t}\""), "/carry",
+                   "for rules");
+    assert_refused(BY_SQL("\"events\":[\"a.b\"]"), "/events", "\"on\"");
+    assert_refused(WITH_TABLES("{\"name\":\"t\",\"key\":" KEY ",\"columns\":[]}"), "/tables/0/key/from",
+                   "not known");
+    assert_refused(WITH_TABLES("{\"name\":\"t\",\"key\":{},\"columns\":[],\"on\":{}}"), "/tables/0/on",
+                   "not known");
+    assert_refused(WITH_TABLES(SQL_TABLE ",{\"name\":\"u\",\"key\":{\"column\":\"id\",\"type\":\"text\"},"
+                                         "\"columns\":[]}"),
+                   "/sql", "fills table u by no statement");
+    assert_refused(WITH_TABLES("{\"name\":\"t\",\"key\":{\"column\":\"id\",\"type\":\"text\"},\"columns\":[{"
+                               "\"name\":\"n\",\"type\":\"int8\",\"default\":0}]}"),
+                   "/tables/0/columns/0/default", "in the statement");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_seed_views_compile),          cmocka_unit_test(a_definition_knows_what_it_reads),
-        cmocka_unit_test(a_fault_is_named_with_its_place), cmocka_unit_test(no_file_is_too_odd),
+        cmocka_unit_test(the_seed_views_compile),
+        cmocka_unit_test(a_definition_knows_what_it_reads),
+        cmocka_unit_test(a_fault_is_named_with_its_place),
+        cmocka_unit_test(no_file_is_too_odd),
         cmocka_unit_test(a_broken_zone_file_is_refused),
+        cmocka_unit_test(a_view_by_sql_is_read_as_far_as_its_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

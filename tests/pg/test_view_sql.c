@@ -1,0 +1,333 @@
+/* Views that are declared by SQL: the same projector, replay, switch, rollback and comparison as those by
+ * rules, over random histories with versions mixed and poison in them.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/pg/view_world.h"
+#include "tests/support/process.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SPENT                                                                                                \
+    "{\"name\":\"spent\",\"key\":{\"column\":\"customer_id\",\"type\":\"text\"},\"columns\":[{\"name\":"     \
+    "\"orders\",\"type\":\"int8\"},{\"name\":\"amount\",\"type\":\"int8\",\"index\":true},{\"name\":"        \
+    "\"last_at\",\"type\":\"timestamptz\"}]}"
+#define PARCELS                                                                                              \
+    "{\"name\":\"parcels\",\"key\":{\"column\":\"stream\",\"type\":\"text\"},\"columns\":[{\"name\":"        \
+    "\"carrier\",\"type\":\"text\"},{\"name\":\"body\",\"type\":\"jsonb\"},{\"name\":\"place\",\"type\":"    \
+    "\"int4\"}]}"
+#define ADD_SPENT                                                                                            \
+    "\"INSERT INTO {spent} AS t (customer_id, orders, amount, last_at) SELECT data ->> 'customer_id', "      \
+    "count(*), sum((data ->> 'amount')::bigint)::bigint, max(time) FROM events WHERE type = "                \
+    "'order.created' GROUP BY 1 ON CONFLICT (customer_id) DO UPDATE SET orders = t.orders + "                \
+    "excluded.orders, amount = t.amount + excluded.amount, last_at = greatest(t.last_at, "                   \
+    "excluded.last_at)\""
+#define PUT_PARCELS                                                                                          \
+    "\"with newest AS (SELECT DISTINCT ON (stream) stream, data, version FROM events WHERE type = "          \
+    "'order.shipped' /* ; $ '{nope}' */ ORDER BY stream, seq DESC) INSERT INTO {parcels} AS t (stream, "     \
+    "carrier, body, place) SELECT stream, data #>> '{parcel,carrier}', data, version FROM newest ON "        \
+    "CONFLICT (stream) DO UPDATE SET carrier = excluded.carrier, body = excluded.body, place = "             \
+    "excluded.place\""
+#define BY_SQL(version, statements)                                                                          \
+    "{\"view\":\"spent\",\"version\":" version ",\"events\":[\"order.created\",\"order.shipped\"],"          \
+    "\"tables\":[" SPENT "," PARCELS "],\"sql\":[" statements "]}"
+
+static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_VIEW] = sb_view_check};
+
+/* Applies a directory with this one file. */
+static sb_code_t apply_view(sb_world_t *world, const char *body, sb_error_t *err)
+{
+    char directory[] = "/tmp/sb-view-XXXXXX";
+    char views[64];
+    char path[96];
+    sb_apply_report_t report;
+    assert_non_null(mkdtemp(directory));
+    (void)snprintf(views, sizeof views, "%s/views", directory);
+    (void)snprintf(path, sizeof path, "%s/spent.json", views);
+    assert_int_equal(mkdir(views, 0700), 0);
+    FILE *file = fopen(path, "wbe");
+    assert_non_null(file);
+    assert_true(fputs(body, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    sb_catalog_prove(world->catalog, SB_ARTIFACT_VIEW, sb_view_prove);
+    sb_code_t code = sb_catalog_apply(world->catalog, world->pg, directory, checks, &report, err);
+    assert_int_equal(remove(path), 0);
+    assert_int_equal(remove(views), 0);
+    assert_int_equal(remove(directory), 0);
+    return code;
+}
+
+static void open_world(sb_world_t *world)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_world_open(world);
+    assert_ok(apply_view(world, BY_SQL("1", ADD_SPENT "," PUT_PARCELS), &err), &err);
+}
+
+/* Both tables, and what is parked. */
+static char *rows_of(sb_world_t *world, int generation)
+{
+    char made[1024];
+    char suffix[16] = "";
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_result_t *result = NULL;
+    if (generation)
+        (void)snprintf(suffix, sizeof suffix, "_g%d", generation);
+    (void)snprintf(made, sizeof made,
+                   "CREATE OR REPLACE FUNCTION pg_temp.both() RETURNS text LANGUAGE sql AS $both$ SELECT "
+                   "concat_ws(' ', (SELECT count(*) || md5(string_agg(to_jsonb(t)::text, ',' ORDER BY "
+                   "customer_id)) FROM sagabus_view.spent%s t), (SELECT count(*) || "
+                   "md5(string_agg(to_jsonb(t)::text, ',' ORDER BY stream)) FROM sagabus_view.parcels%s t), "
+                   "(SELECT count(*) || md5(string_agg(key || first_seq || event_type || error, ',' ORDER BY "
+                   "first_seq)) FROM sagabus.view_parked p JOIN sagabus.view_generation g USING (view, "
+                   "generation) WHERE view = 'spent' AND (generation = %d OR (%d = 0 AND g.live)))) $both$",
+                   suffix, suffix, generation, generation);
+    sb_test_pg_script(world->pg, made);
+    assert_ok(sb_pg_query(world->pg, "SELECT pg_temp.both()", NULL, &result, &err), &err);
+    char *text = strdup(sb_pg_get_text(result, 0, 0));
+    sb_pg_result_free(result);
+    assert_non_null(text);
+    return text;
+}
+
+static void assert_same(char *want, char *have)
+{
+    assert_string_equal(want, have);
+    free(want);
+    free(have);
+}
+
+static void verify(sb_world_t *world, sb_replay_report_t *report)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_config_t config = {
+        .pg_uri = world->uri, .catalog = world->catalog, .view = "spent", .mode = SB_REPLAY_VERIFY};
+    assert_ok(sb_replay_run(&config, report, &err), &err);
+    assert_true(report->comparison.done && report->comparison.live_rows > 0);
+}
+
+static int64_t faults(const sb_replay_report_t *report)
+{
+    return report->comparison.missing + report->comparison.extra + report->comparison.differing;
+}
+
+static void compare_once(int seed, int pieces, int count, int keys, int poison, uint32_t batch)
+{
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    open_world(&world);
+    for (int piece = 0; piece < pieces; piece++) {
+        sb_world_append(&world, seed * 100 + piece, count, keys, poison);
+        sb_world_project(&world, batch);
+    }
+    assert_true(sb_world_int(&world, "SELECT count(*) FROM sagabus_view.parcels WHERE carrier LIKE 'p-%%'") >
+                1); /* of both versions: the older one has it elsewhere */
+    int64_t parked = sb_world_int(&world, "SELECT count(*) FROM sagabus.view_parked WHERE view = 'spent'");
+    assert_int_equal(parked > 0, poison > 0);
+    verify(&world, &report);
+    assert_int_equal(faults(&report), 0);
+    assert_int_equal(report.parked, parked);
+    assert_ok(sb_world_replay(world.uri, "spent", 0, NULL, NULL, &report, &err), &err);
+    assert_int_equal(report.generation, 2);
+    assert_int_equal(report.parked, parked);
+    assert_true(report.live && report.events > 0 && report.rows > 0);
+    assert_same(rows_of(&world, 1), rows_of(&world, 2));
+    assert_same(rows_of(&world, 1), rows_of(&world, 0));
+    sb_world_append(&world, seed * 100 + 50, count, keys, poison); /* and on, and back */
+    sb_world_project(&world, batch);
+    char *live = rows_of(&world, 0);
+    sb_replay_config_t config = {.pg_uri = world.uri, .catalog = world.catalog, .view = "spent"};
+    assert_ok(sb_view_rollback(&config, 0, &report, &err), &err);
+    assert_int_equal(report.generation, 1);
+    assert_same(live, rows_of(&world, 0));
+    sb_world_close(&world);
+}
+
+static void replay_equals_live_for_random_histories(void **state)
+{
+    (void)state;
+    compare_once(1, 1, 1500, 40, 0, 1000);
+    compare_once(2, 3, 300, 25, 17, 1);
+    compare_once(3, 2, 1000, 200, 29, 37);
+}
+
+static void poison_parks_its_stream_only(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_projector_t p;
+    open_world(&world);
+    sb_world_append(&world, 7, 200, 20, 0);
+    sb_test_pg_script(
+        world.pg,
+        "INSERT INTO sagabus.stream (category, key) VALUES ('order', 'bad'), ('order', 'good');"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, at, data) SELECT s.stream_no, "
+        "v.n, "
+        "t.type_no, 1, gen_random_uuid(), now(), convert_to(format('{\"customer_id\":\"%s\",\"amount\":%s}', "
+        "v.key, v.amount), 'UTF8') FROM (VALUES (1, 'bad', 1, '1'), (2, 'good', 1, '10'), (3, 'bad', 2, "
+        "'\"x\"'), (4, 'bad', 3, '100'), (5, 'good', 2, '20')) v (i, key, n, amount) JOIN sagabus.stream s "
+        "USING "
+        "(key) JOIN sagabus.event_type t ON t.name = 'order.created' ORDER BY v.i");
+    sb_world_project(&world, 1000);
+    assert_int_equal(sb_world_int(&world, "SELECT amount FROM sagabus_view.spent WHERE customer_id = 'bad'"),
+                     1);
+    assert_int_equal(sb_world_int(&world, "SELECT amount FROM sagabus_view.spent WHERE customer_id = 'good'"),
+                     30);
+    assert_int_equal(
+        sb_world_int(&world,
+                     "SELECT count(*) FROM sagabus.view_parked p JOIN sagabus.stream s ON "
+                     "s.stream_no::text = p.key AND s.key = 'bad' WHERE view = 'spent' AND error LIKE "
+                     "'%%invalid input syntax for type bigint%%'"),
+        1);
+    assert_int_equal(sb_world_int(&world, "SELECT count(*) FROM sagabus.view_parked WHERE view = 'spent'"),
+                     1);
+    /* what is not the event's fault parks nothing: the view stands until it is mended */
+    sb_test_pg_script(world.pg, "ALTER TABLE sagabus_view.parcels_g1 RENAME carrier TO gone");
+    sb_world_append(&world, 8, 100, 20, 0);
+    sb_world_start(&world, &p, "test", 100);
+    assert_soon(sb_world_int(&world,
+                             "SELECT count(*) FROM sagabus.lease WHERE role = 'view:spent' AND detail "
+                             "->> 'state' = 'failed' AND detail ->> 'problem' LIKE '%%carrier%%'") == 1,
+                30000);
+    sb_test_pg_script(world.pg, "ALTER TABLE sagabus_view.parcels_g1 RENAME gone TO carrier");
+    assert_soon(sb_world_is_at(&world, "spent", sb_world_safe(&world)), 30000);
+    sb_world_stop(&p);
+    assert_int_equal(sb_world_int(&world, "SELECT count(*) FROM sagabus.view_parked WHERE view = 'spent'"),
+                     1);
+    sb_world_close(&world);
+}
+
+static void verify_names_what_is_not_as_its_events_make_it(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_replay_report_t report;
+    open_world(&world);
+    sb_world_append(&world, 9, 600, 40, 0);
+    sb_world_project(&world, 100);
+    sb_test_pg_script(world.pg,
+                      "UPDATE sagabus_view.spent_g1 SET amount = amount + 1 WHERE customer_id = 'c-1';"
+                      "DELETE FROM sagabus_view.parcels_g1 WHERE stream = (SELECT min(stream) FROM "
+                      "sagabus_view.parcels_g1)");
+    verify(&world, &report);
+    assert_int_equal(report.comparison.differing, 1);
+    assert_int_equal(report.comparison.missing, 1);
+    assert_int_equal(sb_world_int(&world, "SELECT count(*) FROM pg_class WHERE relname LIKE 'spent_g%%' AND "
+                                          "relkind = 'r'"),
+                     1); /* nothing stays of the fold */
+    /* as of an event, beside the live one; and all views in one go */
+    sb_replay_config_t config = {
+        .pg_uri = world.uri, .catalog = world.catalog, .view = "spent", .until_seq = 300};
+    assert_ok(sb_replay_run(&config, &report, &err), &err);
+    assert_false(report.live);
+    assert_int_equal(report.seq, 300);
+    assert_int_equal(sb_world_int(&world, "SELECT sum(orders) FROM sagabus_view.spent_g2"),
+                     sb_world_int(&world,
+                                  "SELECT count(*) FROM sagabus.event JOIN sagabus.event_type t USING "
+                                  "(type_no) WHERE seq <= 300 AND t.name = 'order.created'"));
+    config = (sb_replay_config_t){.pg_uri = world.uri, .catalog = world.catalog, .memory_bytes = 64 << 10};
+    assert_ok(sb_replay_run(&config, &report, &err), &err);
+    assert_true(report.passes > 1);
+    config = (sb_replay_config_t){.pg_uri = world.uri, .catalog = world.catalog, .mode = SB_REPLAY_DRY};
+    assert_ok(sb_replay_run(&config, &report, &err), &err);
+    verify(&world, &report);
+    assert_int_equal(faults(&report), 0);
+    sb_world_close(&world);
+}
+
+static int run_child(void *context)
+{
+    sb_catalog_t *catalog = NULL;
+    sb_projector_t *projector = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    if (sb_catalog_new(&catalog, &err) != SB_OK)
+        return 1;
+    sb_projector_config_t config = {.pg_uri = context,
+                                    .owner = "child",
+                                    .catalog = catalog,
+                                    .batch_events = 3,
+                                    .idle_ms = 1,
+                                    .refresh_ms = 20};
+    if (sb_projector_open(&projector, &config, &err) == SB_OK)
+        sb_projector_run(projector);
+    return 1;
+}
+
+static void a_killed_projector_leaves_rows_and_checkpoint_together(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    open_world(&world);
+    sb_world_project(&world, 100);
+    for (int round = 0; round < 4; round++) {
+        sb_test_process_t child = {0};
+        int64_t before = sb_world_cursor(&world, "spent");
+        sb_world_append(&world, 100 + round, 300, 60, 0);
+        sb_test_fork(&child, run_child, world.uri);
+        assert_soon(sb_world_cursor(&world, "spent") > before, 60000);
+        sb_test_sleep_ms(round * 9);
+        sb_test_signal(&child, SIGKILL);
+        assert_true(sb_test_wait(&child, 5000));
+        sb_test_process_end(&child);
+        assert_int_equal(
+            sb_test_pg_int(world.pg,
+                           "SELECT (SELECT sum(orders) FROM sagabus_view.spent) - (SELECT count(*) FROM "
+                           "sagabus.event e JOIN sagabus.event_type t USING (type_no) WHERE t.name = "
+                           "'order.created' AND e.seq <= (SELECT cursor FROM sagabus.lease WHERE role = "
+                           "'view:spent'))"),
+            0);
+    }
+    sb_world_close(&world);
+}
+
+static void what_postgresql_refuses_is_not_registered(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body, *says;
+    } wrong[] = {
+        {BY_SQL("1", ADD_SPENT ",\"INSERT INTO {parcels} (stream, nope) SELECT stream, 1 FROM events\""),
+         "column \"nope\""},
+        {BY_SQL("1",
+                ADD_SPENT ",\"INSERT INTO {parcels} (stream, place) SELECT stream, stream FROM events\""),
+         "is of type integer"},
+        {BY_SQL("1", ADD_SPENT ",\"INSERT INTO {parcels} (stream) SELECT stream FROM events ON CONFLICT "
+                               "(carrier) DO NOTHING\""),
+         "no unique or exclusion constraint"},
+        {BY_SQL("1", ADD_SPENT ",\"UPDATE {parcels} SET place = 1 FORM events\""), "syntax error"}};
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_world_open(&world);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        sb_error_t why = SB_ERROR_INIT;
+        assert_code(SB_INVALID, apply_view(&world, wrong[i].body, &why), &why);
+        assert_contains(why.message, wrong[i].says);
+        assert_contains(why.message, "spent.json");
+        assert_contains(why.message, "statement 2");
+        assert_string_equal(why.pointer, "/sql");
+    }
+    assert_int_equal(sb_world_int(&world, "SELECT count(*) FROM sagabus.artifact WHERE name = 'spent'"), 0);
+    assert_ok(apply_view(&world, BY_SQL("1", ADD_SPENT "," PUT_PARCELS), &err), &err);
+    assert_int_equal(sb_world_int(&world, "SELECT count(*) FROM pg_class WHERE relname LIKE 'spent_g%%'"), 0);
+    /* the text is a part of what a version is */
+    assert_code(SB_MISMATCH, apply_view(&world, BY_SQL("1", PUT_PARCELS "," ADD_SPENT), &err), &err);
+    sb_world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(replay_equals_live_for_random_histories),
+        cmocka_unit_test(poison_parks_its_stream_only),
+        cmocka_unit_test(verify_names_what_is_not_as_its_events_make_it),
+        cmocka_unit_test(a_killed_projector_leaves_rows_and_checkpoint_together),
+        cmocka_unit_test(what_postgresql_refuses_is_not_registered),
+    };
+    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+}
