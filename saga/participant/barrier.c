@@ -135,7 +135,8 @@ static sb_code_t list_rows(sb_barrier_t *barrier, const sb_command_t *const *com
             barrier->row[barrier->row_count++] = (sb_barrier_row_t){
                 .id = command->forward_id, .command = command, .turn = 2 * i + 1, .voided = true};
     }
-    qsort(barrier->row, (size_t)barrier->row_count, sizeof *barrier->row, compare_rows);
+    if (barrier->row_count > 1) /* of no command there are no rows, not even an array */
+        qsort(barrier->row, (size_t)barrier->row_count, sizeof *barrier->row, compare_rows);
     int kept = 0;
     for (int i = 0; i < barrier->row_count; i++)
         if (kept == 0 || memcmp(&barrier->row[kept - 1].id, &barrier->row[i].id, sizeof(sb_uuid_t)) != 0)

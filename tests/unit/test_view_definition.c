@@ -339,7 +339,7 @@ static void a_broken_zone_file_is_refused(void **state)
 #define SQL(text)    BY_SQL("\"events\":[\"a.b\"],\"sql\":" text)
 #define WITH_TABLES(tables)                                                                                  \
     "{\"view\":\"v\",\"version\":1,\"events\":[\"a.b\"],\"sql\":\"DELETE FROM {t}\",\"tables\":[" tables "]" \
-                                                                                                         "}"
+    "}"
 
 static void a_view_by_sql_is_read_as_far_as_its_tables(void **state)
 {
