@@ -54,12 +54,7 @@ void sb_sleep_ms(int64_t ms)
 #define DAYS_OF_400_YEARS 146097
 #define EPOCH_DAY         719468 /* 1970-01-01, from 0000-03-01 */
 
-typedef struct date {
-    int64_t year;
-    int month, day;
-} date_t;
-
-static date_t date_of(int64_t day)
+sb_date_t sb_date_of(int64_t day)
 {
     day += EPOCH_DAY;
     int64_t era = (day >= 0 ? day : day - DAYS_OF_400_YEARS + 1) / DAYS_OF_400_YEARS;
@@ -67,17 +62,17 @@ static date_t date_of(int64_t day)
     int year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
     int of_year = of_era - (365 * year + year / 4 - year / 100);
     int month = (5 * of_year + 2) / 153; /* 0: March */
-    date_t date = {.day = of_year - (153 * month + 2) / 5 + 1};
+    sb_date_t date = {.day = of_year - (153 * month + 2) / 5 + 1};
     date.month = month < 10 ? month + 3 : month - 9;
     date.year = year + era * 400 + (date.month <= 2);
     return date;
 }
 
-/* Of a year from 0 on. */
-static int64_t day_of(int year, int month, int day)
+int64_t sb_date_day(sb_date_t date)
 {
-    int64_t of = (int64_t)year + 400 - (month <= 2); /* never below 0 */
-    int64_t of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+    int month = date.month;
+    int64_t of = date.year + 400 - (month <= 2); /* never below 0 */
+    int64_t of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + date.day - 1;
     return of * 365 + of / 4 - of / 100 + of / 400 + of_year - EPOCH_DAY - DAYS_OF_400_YEARS;
 }
 
@@ -100,7 +95,7 @@ char *sb_time_format(int64_t wall_us, char text[SB_TIME_TEXT])
     }
     int64_t day = seconds / 86400 - (seconds % 86400 < 0);
     int of_day = (int)(seconds - day * 86400);
-    date_t date = date_of(day);
+    sb_date_t date = sb_date_of(day);
     if (date.year < 0 || date.year > 9999) {
         (void)snprintf(text, SB_TIME_TEXT, "%04" PRId64 "-%02d-%02dT%02d:%02d:%02d.%06dZ", date.year,
                        date.month, date.day, of_day / 3600, of_day / 60 % 60, of_day % 60, (int)us);
@@ -192,8 +187,8 @@ bool sb_time_parse(sb_slice_t text, int64_t *out_us)
     }
     if (text.len != 0)
         return false;
-    int64_t seconds = day_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second -
-                      sign * (offset_h * 3600 + offset_m * 60);
+    int64_t seconds = sb_date_day((sb_date_t){year, month, day}) * 86400 + hour * 3600 + minute * 60 +
+                      second - sign * (offset_h * 3600 + offset_m * 60);
     *out_us = seconds * 1000000 + us;
     return true;
 }

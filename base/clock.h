@@ -26,6 +26,16 @@ int64_t sb_mono_us(void);
 void sb_sleep_ms(int64_t ms);
 void sb_sleep_us(int64_t us);
 
+/* A date of the Gregorian calendar, also before there was one. */
+typedef struct sb_date {
+    int64_t year;
+    int month, day; /* from 1 */
+} sb_date_t;
+
+/* Days since 1970-01-01, of a year from 0 on; and back, whatever the day. */
+int64_t sb_date_day(sb_date_t date);
+sb_date_t sb_date_of(int64_t day);
+
 #define SB_TIME_TEXT 32
 /* RFC 3339 in UTC with microseconds: 2026-11-21T05:19:35.123456Z; returns text. */
 char *sb_time_format(int64_t wall_us, char text[SB_TIME_TEXT]);

@@ -227,29 +227,6 @@ bool sb_view_value_parse(sb_view_type_t type, sb_slice_t text, sb_view_value_t *
 
 /* ---- dates ---- */
 
-/* Days since 1970-01-01 of a date of the Gregorian calendar, by years that begin in March. */
-static int64_t days_of(int64_t year, int month, int day)
-{
-    year -= month <= 2;
-    int64_t era = year / 400;
-    int64_t of_era = year - era * 400;
-    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
-
-static void date_of(int64_t days, int64_t *year, int *month, int *day)
-{
-    days += 719468;
-    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
-    int64_t of_era = days - era * 146097;
-    int64_t years = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
-    int64_t of_year = of_era - (365 * years + years / 4 - years / 100);
-    int64_t march = (5 * of_year + 2) / 153;
-    *day = (int)(of_year - (153 * march + 2) / 5 + 1);
-    *month = (int)(march < 10 ? march + 3 : march - 9);
-    *year = years + era * 400 + (*month <= 2);
-}
-
 static int digits_at(sb_slice_t text, size_t from, size_t count)
 {
     int value = 0;
@@ -270,22 +247,16 @@ bool sb_view_date_parse(sb_slice_t text, int64_t *days)
     int day = digits_at(text, 8, 2);
     if (year < 1 || month < 1 || month > 12 || day < 1)
         return false;
-    int64_t made = days_of(year, month, day);
-    int64_t same_year;
-    int same_month;
-    int same_day;
-    date_of(made, &same_year, &same_month, &same_day);
+    int64_t made = sb_date_day((sb_date_t){year, month, day});
+    sb_date_t same = sb_date_of(made);
     *days = made;
-    return same_month == month && same_day == day; /* there is no 30th of February */
+    return same.month == month && same.day == day; /* there is no 30th of February */
 }
 
 char *sb_view_date_format(int64_t days, char text[SB_VIEW_DATE_TEXT])
 {
-    int64_t year;
-    int month;
-    int day;
-    date_of(days, &year, &month, &day);
-    (void)snprintf(text, SB_VIEW_DATE_TEXT, "%04d-%02d-%02d", (int)(year % 10000), month, day);
+    sb_date_t date = sb_date_of(days);
+    (void)snprintf(text, SB_VIEW_DATE_TEXT, "%04d-%02d-%02d", (int)(date.year % 10000), date.month, date.day);
     return text;
 }
 
