@@ -428,6 +428,12 @@ sb_code_t sb_view_parked_rows_fill(sb_view_parked_rows_t *rows, const sb_view_de
         sb_pg_array_add_slice(&rows->event, sb_slice(definition->event[parked->event].name));
         sb_pg_array_add_slice(&rows->error, sb_slice(parked->error));
     }
+    return sb_view_parked_rows_done(rows, definition, number, err);
+}
+
+sb_code_t sb_view_parked_rows_done(sb_view_parked_rows_t *rows, const sb_view_definition_t *definition,
+                                   int64_t number, sb_error_t *err)
+{
     if (sb_pg_array_failed(&rows->table) || sb_pg_array_failed(&rows->key) ||
         sb_pg_array_failed(&rows->seq) || sb_pg_array_failed(&rows->event) ||
         sb_pg_array_failed(&rows->error))

@@ -99,5 +99,9 @@ void sb_view_parked_rows_fini(sb_view_parked_rows_t *rows);
 SB_MUST_CHECK sb_code_t sb_view_parked_rows_fill(sb_view_parked_rows_t *rows,
                                                  const sb_view_definition_t *definition, int64_t number,
                                                  const sb_view_fold_t *fold, sb_error_t *err);
+/* Makes the parameters of what was added to the arrays. */
+SB_MUST_CHECK sb_code_t sb_view_parked_rows_done(sb_view_parked_rows_t *rows,
+                                                 const sb_view_definition_t *definition, int64_t number,
+                                                 sb_error_t *err);
 
 #endif

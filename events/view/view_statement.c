@@ -9,7 +9,15 @@
 #include <stdlib.h>
 
 #define PAGE_ROWS 1000
-#define FIELDS    7 /* of the rowset */
+
+/* The fields of the rowset, as the parameters of a statement. */
+enum { SEQ, STREAM, VERSION, TYPE, TIME, ID, DATA, FIELDS };
+static const uint32_t field_types[FIELDS] = {SB_PG_INT8,        SB_PG_TEXT, SB_PG_INT4, SB_PG_TEXT,
+                                             SB_PG_TIMESTAMPTZ, SB_PG_UUID, SB_PG_TEXT};
+
+typedef struct fields {
+    sb_pg_array_t array[FIELDS];
+} fields_t;
 
 typedef struct item {
     int event;
@@ -33,12 +41,32 @@ struct sb_view_statements {
     int64_t *stopped; /* parked streams, in order */
     size_t stopped_count, stopped_cap;
     sb_view_parked_rows_t parked; /* since the last reset */
-    sb_pg_array_t seq, stream, version, type, time, id, data;
+    fields_t fields;
 };
 
 static sb_code_t out_of_memory(const sb_view_definition_t *definition, sb_error_t *err)
 {
     return sb_fail(err, SB_NO_MEMORY, "statements of view %s: out of memory", definition->name);
+}
+
+/* ---- the rowset ---- */
+
+static void fields_init(fields_t *fields)
+{
+    for (int i = 0; i < FIELDS; i++)
+        sb_pg_array_init(&fields->array[i], field_types[i]);
+}
+
+static void fields_fini(fields_t *fields)
+{
+    for (int i = 0; i < FIELDS; i++)
+        sb_pg_array_fini(&fields->array[i]);
+}
+
+static void fields_add(const fields_t *fields, sb_pg_params_t *params)
+{
+    for (int i = 0; i < FIELDS; i++)
+        sb_pg_add_array(params, &fields->array[i]);
 }
 
 /* ---- parked streams ---- */
@@ -126,13 +154,7 @@ sb_code_t sb_view_statements_new(sb_view_statements_t **out, sb_pg_t *pg,
     s->definition = definition;
     s->generation = generation;
     sb_view_parked_rows_init(&s->parked);
-    sb_pg_array_init(&s->seq, SB_PG_INT8);
-    sb_pg_array_init(&s->stream, SB_PG_TEXT);
-    sb_pg_array_init(&s->version, SB_PG_INT4);
-    sb_pg_array_init(&s->type, SB_PG_TEXT);
-    sb_pg_array_init(&s->time, SB_PG_TIMESTAMPTZ);
-    sb_pg_array_init(&s->id, SB_PG_UUID);
-    sb_pg_array_init(&s->data, SB_PG_TEXT);
+    fields_init(&s->fields);
     for (int i = 0; i < definition->statement_count && code == SB_OK; i++) {
         sb_view_statement_text(definition, i, generation, &text);
         code = sb_view_sql_intern(&text, &s->sql[i], err);
@@ -154,13 +176,7 @@ void sb_view_statements_free(sb_view_statements_t **statements)
     for (int i = 0; i < s->definition->statement_count; i++)
         sb_view_sql_release(&s->sql[i], s->pg);
     sb_view_parked_rows_fini(&s->parked);
-    sb_pg_array_fini(&s->seq);
-    sb_pg_array_fini(&s->stream);
-    sb_pg_array_fini(&s->version);
-    sb_pg_array_fini(&s->type);
-    sb_pg_array_fini(&s->time);
-    sb_pg_array_fini(&s->id);
-    sb_pg_array_fini(&s->data);
+    fields_fini(&s->fields);
     sb_buf_fini(&s->text);
     free(s->item);
     free(s->stopped);
@@ -211,32 +227,28 @@ sb_code_t sb_view_statements_add(sb_view_statements_t *s, const sb_view_input_t 
 
 static void fill(sb_view_statements_t *s, size_t first, size_t count)
 {
-    sb_pg_array_t *const arrays[FIELDS] = {&s->seq,  &s->stream, &s->version, &s->type,
-                                           &s->time, &s->id,     &s->data};
-    for (size_t i = 0; i < FIELDS; i++)
-        sb_pg_array_reset(arrays[i]);
+    sb_pg_array_t *array = s->fields.array;
+    for (int i = 0; i < FIELDS; i++)
+        sb_pg_array_reset(&array[i]);
     for (size_t i = first; i < first + count; i++) {
         const item_t *item = &s->item[i];
         if (is_stopped(s, item->stream))
             continue;
-        sb_pg_array_add_int8(&s->seq, item->seq);
-        sb_pg_array_add_slice(&s->stream, (sb_slice_t){s->text.ptr + item->name_at, item->name_len});
-        sb_pg_array_add_int4(&s->version, item->version);
-        sb_pg_array_add_slice(&s->type, sb_slice(s->definition->event[item->event].name));
-        sb_pg_array_add_time(&s->time, item->time_us);
-        sb_pg_array_add_uuid(&s->id, &item->id);
-        sb_pg_array_add_slice(&s->data, (sb_slice_t){s->text.ptr + item->data_at, item->data_len});
+        sb_pg_array_add_int8(&array[SEQ], item->seq);
+        sb_pg_array_add_slice(&array[STREAM], (sb_slice_t){s->text.ptr + item->name_at, item->name_len});
+        sb_pg_array_add_int4(&array[VERSION], item->version);
+        sb_pg_array_add_slice(&array[TYPE], sb_slice(s->definition->event[item->event].name));
+        sb_pg_array_add_time(&array[TIME], item->time_us);
+        sb_pg_array_add_uuid(&array[ID], &item->id);
+        sb_pg_array_add_slice(&array[DATA], (sb_slice_t){s->text.ptr + item->data_at, item->data_len});
     }
 }
 
 static sb_code_t execute(sb_view_statements_t *s, int64_t *rows, sb_error_t *err)
 {
-    const sb_pg_array_t *const arrays[FIELDS] = {&s->seq,  &s->stream, &s->version, &s->type,
-                                                 &s->time, &s->id,     &s->data};
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_code_t code = SB_OK;
-    for (size_t i = 0; i < FIELDS; i++)
-        sb_pg_add_array(&params, arrays[i]);
+    fields_add(&s->fields, &params);
     for (int i = 0; i < s->definition->statement_count && code == SB_OK; i++) {
         sb_pg_result_t *result = NULL;
         code = sb_pg_query(s->pg, s->sql[i], &params, &result, err);
@@ -264,7 +276,7 @@ static sb_code_t run_range(sb_view_statements_t *s, size_t first, size_t count, 
     sb_error_t cause = SB_ERROR_INIT;
     int64_t touched = 0;
     fill(s, first, count);
-    if (s->seq.count == 0)
+    if (s->fields.array[SEQ].count == 0)
         return SB_OK;
     sb_code_t code = sb_pg_script(s->pg, "SAVEPOINT events", &cause);
     if (code == SB_OK)
@@ -288,20 +300,10 @@ static sb_code_t run_range(sb_view_statements_t *s, size_t first, size_t count, 
 
 static sb_code_t write_parked(sb_view_statements_t *s, sb_error_t *err)
 {
-    sb_view_parked_rows_t *p = &s->parked;
-    if (p->seq.count == 0)
+    if (s->parked.seq.count == 0)
         return SB_OK;
-    if (sb_pg_array_failed(&p->table) || sb_pg_array_failed(&p->event))
-        return out_of_memory(s->definition, err);
-    p->params = (sb_pg_params_t)SB_PG_PARAMS_INIT;
-    sb_pg_add_text(&p->params, s->definition->name);
-    sb_pg_add_int8(&p->params, s->generation);
-    sb_pg_add_array(&p->params, &p->table);
-    sb_pg_add_array(&p->params, &p->key);
-    sb_pg_add_array(&p->params, &p->seq);
-    sb_pg_add_array(&p->params, &p->event);
-    sb_pg_add_array(&p->params, &p->error);
-    return sb_pg_query(s->pg, sb_sql_view_parked_add, &p->params, NULL, err);
+    sb_code_t code = sb_view_parked_rows_done(&s->parked, s->definition, s->generation, err);
+    return code == SB_OK ? sb_pg_query(s->pg, sb_sql_view_parked_add, &s->parked.params, NULL, err) : code;
 }
 
 /* Settings that a statement's meaning depends on; to the end of the transaction. */
@@ -411,17 +413,13 @@ sb_code_t sb_view_statements_read(sb_pg_t *pg, const sb_view_definition_t *defin
 static sb_code_t prove_statement(sb_pg_t *pg, const sb_view_definition_t *definition, int statement,
                                  sb_error_t *err)
 {
-    static const uint32_t elements[] = {SB_PG_INT8,        SB_PG_TEXT, SB_PG_INT4, SB_PG_TEXT,
-                                        SB_PG_TIMESTAMPTZ, SB_PG_UUID, SB_PG_TEXT};
-    sb_pg_array_t array[sizeof elements / sizeof *elements];
+    fields_t fields;
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_buf_t text = SB_BUF_INIT;
     sb_pg_result_t *result = NULL;
     sb_error_t cause = SB_ERROR_INIT;
-    for (size_t i = 0; i < sizeof elements / sizeof *elements; i++) {
-        sb_pg_array_init(&array[i], elements[i]);
-        sb_pg_add_array(&params, &array[i]);
-    }
+    fields_init(&fields);
+    fields_add(&fields, &params);
     sb_view_statement_text(definition, statement, 0, &text);
     sb_code_t code = sb_buf_failed(&text)
                          ? out_of_memory(definition, err)
@@ -431,8 +429,7 @@ static sb_code_t prove_statement(sb_pg_t *pg, const sb_view_definition_t *defini
                                               statement + 1, cause.message)
                                  : sb_fail(err, code, "%s", cause.message);
     sb_pg_result_free(result);
-    for (size_t i = 0; i < sizeof elements / sizeof *elements; i++)
-        sb_pg_array_fini(&array[i]);
+    fields_fini(&fields);
     sb_buf_fini(&text);
     return code;
 }
