@@ -3,6 +3,9 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <string.h>
+
+#define EVENTS ".events"
 
 static sb_code_t make(sb_topic_t out, const char *prefix, const char *head, sb_slice_t name, const char *tail,
                       sb_error_t *err)
@@ -20,7 +23,7 @@ static sb_code_t make(sb_topic_t out, const char *prefix, const char *head, sb_s
 
 sb_code_t sb_topic_events(sb_topic_t out, const char *prefix, sb_slice_t category, sb_error_t *err)
 {
-    return make(out, prefix, "", category, ".events", err);
+    return make(out, prefix, "", category, EVENTS, err);
 }
 
 sb_code_t sb_topic_direct(sb_topic_t out, const char *prefix, sb_slice_t category, sb_error_t *err)
@@ -41,6 +44,16 @@ sb_code_t sb_topic_commands(sb_topic_t out, const char *prefix, sb_slice_t parti
 sb_code_t sb_topic_replies(sb_topic_t out, const char *prefix, sb_error_t *err)
 {
     return make(out, prefix, "saga.replies", SB_SLICE(""), "", err);
+}
+
+bool sb_topic_is_events(const char *topic, const char *prefix, sb_slice_t *category)
+{
+    size_t length = strlen(topic), head = strlen(prefix), tail = sizeof EVENTS - 1;
+    if (length <= head + tail || strncmp(topic, prefix, head) != 0 ||
+        strcmp(topic + length - tail, EVENTS) != 0)
+        return false;
+    *category = (sb_slice_t){topic + head, length - head - tail};
+    return true;
 }
 
 static uint32_t murmur2(sb_slice_t key)

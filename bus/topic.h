@@ -30,6 +30,9 @@ SB_MUST_CHECK sb_code_t sb_topic_commands(sb_topic_t out, const char *prefix, sb
                                           sb_error_t *err);
 SB_MUST_CHECK sb_code_t sb_topic_replies(sb_topic_t out, const char *prefix, sb_error_t *err);
 
+/* Whether a topic is the one of a category's events, and of which; *category borrows from topic. */
+bool sb_topic_is_events(const char *topic, const char *prefix, sb_slice_t *category);
+
 /* The partition of a key, as the Java client's default partitioner has it: murmur2 (Austin Appleby's, seed
  * 0x9747b28c) with the sign bit cleared, modulo count. */
 int32_t sb_topic_partition(sb_slice_t key, int32_t count);

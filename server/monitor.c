@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bus/push/push_definition.h"
+#include "bus/topic.h"
 #include "events/store/durable.h"
 #include "migrations/list.h"
 #include "saga/topology.h"
@@ -49,8 +50,7 @@ static sb_code_t check_postgres(sb_monitor_t *m, sb_error_t *err)
  * (DescribeConfigs) gets a stand-in on Kafka instead. */
 static void take_sizes(sb_monitor_t *m, sb_topic_list_t *list)
 {
-    static const char suffix[] = ".events";
-    size_t prefix = strlen(sb_config_get(m->engine->config, "kafka.prefix"));
+    const char *prefix = sb_config_get(m->engine->config, "kafka.prefix");
     sb_error_t ignored = SB_ERROR_INIT;
     if (sb_mono_us() < m->sizes_next_us)
         return;
@@ -58,11 +58,9 @@ static void take_sizes(sb_monitor_t *m, sb_topic_list_t *list)
     m->sizes_next_us = sb_mono_us() + (ok ? SIZES_EVERY_MS : SIZES_AGAIN_MS) * INT64_C(1000);
     for (size_t i = 0; i < list->count; i++) {
         const sb_topic_want_t *topic = &list->item[i];
-        size_t length = strlen(topic->name);
-        if (topic->bytes_max < 2 * SB_RECORD_HEAD || length < prefix + sizeof suffix ||
-            strcmp(topic->name + length - (sizeof suffix - 1), suffix) != 0)
+        sb_slice_t category;
+        if (topic->bytes_max < 2 * SB_RECORD_HEAD || !sb_topic_is_events(topic->name, prefix, &category))
             continue;
-        sb_slice_t category = {topic->name + prefix, length - prefix - (sizeof suffix - 1)};
         if (sb_catalog_limit(m->engine->catalog, category, (size_t)topic->bytes_max - SB_RECORD_HEAD,
                              &ignored) != SB_OK)
             m->sizes_next_us = 0;

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SUFFIX       ".events"
 #define FIRST_ASK_MS 250
 
 /* One partition that is being read. */
@@ -54,13 +53,9 @@ static rd_kafka_resp_err_t ask_topics(const tail_t *t, const struct rd_kafka_met
 /* A category is one label: a dot in it is another installation's prefix, whose topics are none of ours. */
 static bool is_events_topic(const tail_t *t, const char *name)
 {
-    const char *prefix = sb_config_get(t->config, "kafka.prefix");
-    size_t n = strlen(name);
-    size_t p = strlen(prefix);
-    if (n <= p + strlen(SUFFIX) || strncmp(name, prefix, p) != 0)
-        return false;
-    const char *suffix = name + n - strlen(SUFFIX);
-    return strcmp(suffix, SUFFIX) == 0 && memchr(name + p, '.', (size_t)(suffix - name) - p) == NULL;
+    sb_slice_t category;
+    return sb_topic_is_events(name, sb_config_get(t->config, "kafka.prefix"), &category) &&
+           memchr(category.ptr, '.', category.len) == NULL;
 }
 
 /* Begins to read the last record, if there is one. */

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "bus/topic.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -85,14 +86,9 @@ bool sb_sub_wants(const sb_sub_t *sub, sb_slice_t type)
 /* Topics that are named <prefix><category>.events are only for those who may want a type of the category. */
 static bool wants_topic(const sb_subscriber_t *s, const sb_sub_t *sub, const char *topic)
 {
-    const char *prefix = sb_config_get(s->config, "kafka.prefix");
-    size_t length = strlen(topic);
-    size_t skip = strlen(prefix);
-    if (s->topics_given)
+    sb_slice_t category;
+    if (s->topics_given || !sb_topic_is_events(topic, sb_config_get(s->config, "kafka.prefix"), &category))
         return true;
-    if (strncmp(topic, prefix, skip) != 0 || length < skip + 8 || strcmp(topic + length - 7, ".events") != 0)
-        return true;
-    sb_slice_t category = {topic + skip, length - skip - 7};
     for (size_t i = 0; i < sub->config.type_count; i++) {
         char label[256];
         (void)snprintf(label, sizeof label, "%.*s", (int)strcspn(sub->config.types[i], "."),
