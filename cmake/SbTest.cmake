@@ -8,7 +8,7 @@ function(sb_test name label)
         set(T_SOURCES test_${name}.c)
     endif()
     if(NOT T_TIMEOUT)
-        set(T_TIMEOUT 300)
+        set(T_TIMEOUT 900) # ends what hangs; says nothing about how long a test may take
     endif()
     set(_target test_${label}_${name})
     add_executable(${_target} ${T_SOURCES})

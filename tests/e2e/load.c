@@ -117,24 +117,24 @@ static void fail_on_fault(sb_load_t *load)
         fail_msg("%s", fault);
 }
 
-void sb_load_await(sb_load_t *load, int count, int64_t timeout_ms)
+void sb_load_await(sb_load_t *load, int count, int64_t expected_ms)
 {
     int wanted = atomic_load(&load->accepted) + count;
-    int64_t until = sb_test_mono_ms() + timeout_ms;
+    int64_t until = sb_test_mono_ms() + expected_ms * SB_TEST_PATIENCE;
     while (atomic_load(&load->accepted) < wanted && sb_test_mono_ms() < until) {
         fail_on_fault(load);
         sb_test_sleep_ms(10);
     }
     if (atomic_load(&load->accepted) < wanted)
         fail_msg("%d of %d orders accepted within %d ms", count - wanted + atomic_load(&load->accepted),
-                 count, (int)timeout_ms);
+                 count, (int)(expected_ms * SB_TEST_PATIENCE));
 }
 
-void sb_load_stop(sb_load_t *load, int64_t timeout_ms)
+void sb_load_stop(sb_load_t *load, int64_t expected_ms)
 {
     if (atomic_load(&load->stopping))
         return;
-    load->until_ms = sb_test_mono_ms() + timeout_ms;
+    load->until_ms = sb_test_mono_ms() + expected_ms * SB_TEST_PATIENCE;
     atomic_store(&load->stopping, true);
     for (int i = 0; i < SB_LOAD_CLIENTS; i++)
         (void)pthread_join(load->client[i].thread, NULL);
@@ -170,12 +170,12 @@ static void check_orders(sb_load_t *load, sb_stack_t *stack)
     }
 }
 
-void sb_load_check(sb_load_t *load, sb_stack_t *stack, int64_t timeout_ms)
+void sb_load_check(sb_load_t *load, sb_stack_t *stack, int64_t expected_ms)
 {
     fail_on_fault(load);
     if (atomic_load(&load->gave_up))
         fail_msg("an order was not accepted although everything is back");
-    sb_stack_await_ended(stack, timeout_ms);
+    sb_stack_await_ended(stack, expected_ms);
     check_orders(load, stack);
     sb_stack_check_conserved(stack);
 }

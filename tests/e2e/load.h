@@ -50,13 +50,14 @@ typedef struct sb_load {
 
 /* name and urls are borrowed until the check. Free with sb_load_free. */
 sb_load_t *sb_load_start(const char *name, const char *url, const char *other_url, int pause_ms);
-/* Waits until count more orders than now are accepted; fails the test after timeout_ms. */
-void sb_load_await(sb_load_t *load, int count, int64_t timeout_ms);
+/* Waits until count more orders than now are accepted; fails the test after expected_ms times
+ * SB_TEST_PATIENCE. */
+void sb_load_await(sb_load_t *load, int count, int64_t expected_ms);
 /* Places no new orders; those without an answer are asked again until there is one, or the time is over. */
-void sb_load_stop(sb_load_t *load, int64_t timeout_ms);
+void sb_load_stop(sb_load_t *load, int64_t expected_ms);
 /* Every order placed is one saga under the id that was answered; all ended within the time, and stock and
  * money are conserved. Fails the test with what is broken. After sb_load_stop. */
-void sb_load_check(sb_load_t *load, sb_stack_t *stack, int64_t timeout_ms);
+void sb_load_check(sb_load_t *load, sb_stack_t *stack, int64_t expected_ms);
 void sb_load_free(sb_load_t **load); /* stops it too; NULL is fine */
 
 #endif

@@ -96,7 +96,7 @@ void sb_stack_prepare(sb_stack_t *stack)
     const char *const setup[] = {SB_PARTICIPANTS, "setup", NULL};
     sb_test_process_t process = {0};
     sb_test_spawn(&process, setup, stack->environment, NULL);
-    assert_true(sb_test_wait(&process, 20000));
+    assert_true(sb_test_wait(&process, 60000));
     assert_int_equal(process.exit_code, 0);
     sb_test_process_end(&process);
     for (int i = 0; i < SB_STACK_PARTICIPANTS; i++) {
@@ -119,7 +119,7 @@ void sb_stack_start_serve(sb_stack_t *stack)
 void sb_stack_kill_serve(sb_stack_t *stack)
 {
     sb_test_signal(&stack->serve, SIGKILL);
-    assert_true(sb_test_wait(&stack->serve, 5000));
+    assert_true(sb_test_wait(&stack->serve, 60000));
     sb_test_process_end(&stack->serve);
 }
 
@@ -161,7 +161,7 @@ void sb_stack_start_participants(sb_stack_t *stack)
 void sb_stack_kill_participant(sb_stack_t *stack, int i)
 {
     sb_test_signal(&stack->participant[i], SIGKILL);
-    assert_true(sb_test_wait(&stack->participant[i], 5000));
+    assert_true(sb_test_wait(&stack->participant[i], 60000));
     sb_test_process_end(&stack->participant[i]);
     start_participant(stack, i);
 }
@@ -208,16 +208,16 @@ static bool is_ready(const sb_stack_t *stack)
     return ready;
 }
 
-void sb_stack_await_ready(sb_stack_t *stack, int64_t timeout_ms)
+void sb_stack_await_ready(sb_stack_t *stack, int64_t expected_ms)
 {
-    int64_t until = sb_test_mono_ms() + timeout_ms;
+    int64_t until = sb_test_mono_ms() + expected_ms * SB_TEST_PATIENCE;
     while (!is_ready(stack)) {
         if (sb_test_mono_ms() > until) {
             sb_http_answer_t answer = sb_http("GET", stack->url, "/readyz?verbose", NULL, NULL);
             print_message("readyz: %d %s\n", answer.status, answer.text ? answer.text : "");
             print_tails(stack);
             sb_http_free(&answer);
-            fail_msg("serve was not ready within %d ms", (int)timeout_ms);
+            fail_msg("serve was not ready within %d ms", (int)(expected_ms * SB_TEST_PATIENCE));
         }
         sb_test_sleep_ms(50);
     }
@@ -240,12 +240,12 @@ void sb_stack_end(sb_stack_t *stack)
     for (int i = 0; i < SB_STACK_PARTICIPANTS; i++)
         if (stack->participant[i].pid)
             sb_test_signal(&stack->participant[i], SIGTERM);
-    if (stack->serve.pid && !sb_test_wait(&stack->serve, 20000))
+    if (stack->serve.pid && !sb_test_wait(&stack->serve, 60000))
         print_message("serve did not end within 20 s of SIGTERM\n");
     sb_test_process_end(&stack->serve);
     for (int i = 0; i < SB_STACK_PARTICIPANTS; i++) {
         if (stack->participant[i].pid)
-            (void)sb_test_wait(&stack->participant[i], 10000);
+            (void)sb_test_wait(&stack->participant[i], 60000);
         sb_test_process_end(&stack->participant[i]);
     }
     sb_pg_close(&stack->pg);
@@ -381,14 +381,15 @@ void sb_stack_print_open(sb_stack_t *stack)
     print_tails(stack);
 }
 
-void sb_stack_await_ended(sb_stack_t *stack, int64_t timeout_ms)
+void sb_stack_await_ended(sb_stack_t *stack, int64_t expected_ms)
 {
-    int64_t until = sb_test_mono_ms() + timeout_ms;
+    int64_t until = sb_test_mono_ms() + expected_ms * SB_TEST_PATIENCE;
     while (sb_stack_open_sagas(stack) != 0) {
         if (sb_test_mono_ms() > until) {
             int64_t open = sb_stack_open_sagas(stack);
             sb_stack_print_open(stack);
-            fail_msg("%lld sagas did not end within %d ms", (long long)open, (int)timeout_ms);
+            fail_msg("%lld sagas did not end within %d ms", (long long)open,
+                     (int)(expected_ms * SB_TEST_PATIENCE));
         }
         sb_test_sleep_ms(20);
     }

@@ -38,10 +38,10 @@ typedef struct sb_stack {
 void sb_stack_start(sb_stack_t *stack);
 void sb_stack_end(sb_stack_t *stack);
 
-void sb_stack_prepare(sb_stack_t *stack);                         /* everything but the processes */
-void sb_stack_start_serve(sb_stack_t *stack);                     /* returns at once */
-void sb_stack_kill_serve(sb_stack_t *stack);                      /* SIGKILL, and reaped */
-void sb_stack_await_ready(sb_stack_t *stack, int64_t timeout_ms); /* /readyz says 200 */
+void sb_stack_prepare(sb_stack_t *stack);                          /* everything but the processes */
+void sb_stack_start_serve(sb_stack_t *stack);                      /* returns at once */
+void sb_stack_kill_serve(sb_stack_t *stack);                       /* SIGKILL, and reaped */
+void sb_stack_await_ready(sb_stack_t *stack, int64_t expected_ms); /* /readyz says 200 */
 void sb_stack_start_participants(sb_stack_t *stack);
 /* Another serve over the same database and topics, on another port; *url gets its address. */
 void sb_stack_second_serve(const sb_stack_t *stack, sb_test_process_t *process, char url[64]);
@@ -92,7 +92,7 @@ sb_http_answer_t sb_order_start(const sb_stack_t *stack, const char *order_id, c
 int64_t sb_stack_open_sagas(sb_stack_t *stack);
 
 /* Waits until there are none; else prints what explains it (sb_stack_print_open) and fails the test. */
-void sb_stack_await_ended(sb_stack_t *stack, int64_t timeout_ms);
+void sb_stack_await_ended(sb_stack_t *stack, int64_t expected_ms);
 
 /* Prints what they wait for, with the leases, Kafka's topics and groups and what the processes said last, for
  * the message of a test that fails. */

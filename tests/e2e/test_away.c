@@ -165,7 +165,7 @@ static void serve_starts_with_neither_and_waits_for_both(void **state)
 {
     (void)state;
     sb_test_signal(&stack.serve, SIGTERM);
-    assert_true(sb_test_wait(&stack.serve, 20000));
+    assert_true(sb_test_wait(&stack.serve, 60000));
     assert_int_equal(stack.serve.exit_code, 0);
     sb_test_process_end(&stack.serve);
 
@@ -198,7 +198,7 @@ static void assert_refused(const char *uri, const char *has, const char *needs)
     (void)snprintf(other.env_pg, sizeof other.env_pg, "SAGABUS_PG=%s", uri);
     other.environment[0] = other.env_pg;
     sb_stack_second_serve(&other, &process, url);
-    assert_true(sb_test_wait(&process, 20000));
+    assert_true(sb_test_wait(&process, 60000));
     assert_int_not_equal(process.exit_code, 0);
     char *output = sb_test_output(&process);
     assert_contains(output, has);

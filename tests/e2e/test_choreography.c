@@ -71,7 +71,7 @@ static void create(int i)
 static void kill_and_restart(int i)
 {
     sb_test_signal(&services[i], SIGKILL);
-    assert_true(sb_test_wait(&services[i], 5000));
+    assert_true(sb_test_wait(&services[i], 60000));
     sb_test_process_end(&services[i]);
     start(i);
 }

@@ -51,7 +51,7 @@ static void start_credit(void)
 static void kill_process(sb_test_process_t *process)
 {
     sb_test_signal(process, SIGKILL);
-    assert_true(sb_test_wait(process, 5000));
+    assert_true(sb_test_wait(process, 60000));
     sb_test_process_end(process);
 }
 
@@ -166,7 +166,7 @@ static void orders_are_paid_once_or_not_at_all(void **state)
                        "SELECT count(*) FROM sagabus.event WHERE convert_from(data, 'UTF8') LIKE "
                        "'%\"saga.step.failed\"%' OR convert_from(data, 'UTF8') LIKE '%has no credit%'"),
         ORDERS / 4);
-    assert_true(sb_test_output_has(&credit, "s are left", 5000)); /* the deadline was passed on */
+    assert_true(sb_test_output_has(&credit, "s are left", 30000)); /* the deadline was passed on */
 }
 
 static void the_state_of_the_participant_is_told(void **state)

@@ -58,7 +58,7 @@ static bool try_start(const char *run, int i)
 static void kill_and_restart(void)
 {
     sb_test_signal(&stack.serve, SIGKILL);
-    assert_true(sb_test_wait(&stack.serve, 5000));
+    assert_true(sb_test_wait(&stack.serve, 60000));
     sb_test_process_end(&stack.serve);
     sb_stack_start_serve(&stack);
 }

@@ -57,7 +57,7 @@ static void start_audit(int i)
 static void kill_process(sb_test_process_t *process)
 {
     sb_test_signal(process, SIGKILL);
-    assert_true(sb_test_wait(process, 5000));
+    assert_true(sb_test_wait(process, 60000));
     sb_test_process_end(process);
 }
 

@@ -93,7 +93,7 @@ static int first_drives(void **state)
         if (second.pid) {
             sb_test_signal(&second, SIGCONT);
             sb_test_signal(&second, SIGTERM);
-            assert_true(sb_test_wait(&second, 20000));
+            assert_true(sb_test_wait(&second, 60000));
         }
         sb_test_process_end(&second);
         assert_soon(is_driven_by(&stack.serve), 20000);
@@ -192,7 +192,7 @@ static void a_driver_that_is_told_to_end_hands_over_at_once(void **state)
     sb_test_signal(&stack.serve, SIGTERM);
     assert_soon(is_driven_by(&second), OVERDUE_MS);
     print_message("handed over within %d ms\n", (int)(sb_test_mono_ms() - before));
-    assert_true(sb_test_wait(&stack.serve, 20000));
+    assert_true(sb_test_wait(&stack.serve, 60000));
     assert_int_equal(stack.serve.exit_code, 0);
     sb_test_process_end(&stack.serve);
     finish();

@@ -56,7 +56,7 @@ static void start_old(void)
         sb_test_process_t probe = {.pid = 0};
         sb_stack_second_serve(&stack, &probe, old_url); /* for a free port */
         sb_test_signal(&probe, SIGKILL);
-        (void)sb_test_wait(&probe, 5000);
+        (void)sb_test_wait(&probe, 60000);
         sb_test_process_end(&probe);
     }
     (void)snprintf(listen, sizeof listen, "SAGABUS_HTTP_LISTEN=%s", old_url + strlen("http://"));
@@ -67,7 +67,7 @@ static void start_old(void)
 static void end(sb_test_process_t *process, int signal)
 {
     sb_test_signal(process, signal);
-    assert_true(sb_test_wait(process, 20000));
+    assert_true(sb_test_wait(process, 60000));
     sb_test_process_end(process);
 }
 

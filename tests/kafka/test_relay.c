@@ -101,7 +101,7 @@ static void repeats_at_most_when_it_is_killed_itself(void **state)
         sb_test_relay_append(&f->relay, "order.created", 4000);
         sb_test_sleep_ms(20 + 45 * i); /* amid its start, its sending, or after it */
         sb_test_signal(&child, SIGKILL);
-        (void)sb_test_wait(&child, 10000);
+        (void)sb_test_wait(&child, 60000);
         sb_test_process_end(&child);
     }
     sb_test_relay_start(&f->relay);

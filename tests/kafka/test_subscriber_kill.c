@@ -198,14 +198,14 @@ static void disturb(const plan_t *plan, int round)
     } else if (round % 4 == 3) {
         end_stop();
         sb_test_signal(&members[other], SIGTERM);
-        (void)sb_test_wait(&members[other], 15000);
+        (void)sb_test_wait(&members[other], 60000);
         sb_test_process_end(&members[other]);
         spawn(other, plan);
     } else if (round % 4 == 2) {
         spawn(GUEST, plan);
     } else {
         sb_test_signal(&members[GUEST], round % 8 == 0 ? SIGTERM : SIGKILL);
-        (void)sb_test_wait(&members[GUEST], 15000);
+        (void)sb_test_wait(&members[GUEST], 60000);
         sb_test_process_end(&members[GUEST]);
     }
 }

@@ -191,7 +191,7 @@ static void reports_nothing_and_hangs_nowhere_when_closed_with_a_full_queue(void
         assert_ok(send_text(f, "t", 0, "x", 1), &f->err);
     int64_t before = sb_test_mono_ms();
     sb_producer_close(&f->producer);
-    assert_true(sb_test_mono_ms() - before < 3000);
+    assert_true(sb_test_mono_ms() - before < 30000);
     assert_int_equal(f->failed_count, 0);
 }
 

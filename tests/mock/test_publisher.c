@@ -194,7 +194,7 @@ static void the_queue_is_bounded_and_close_reports_the_rest(void **state)
     assert_contains(f->err.message, "10 events");
     int64_t before = sb_test_mono_ms();
     sb_publisher_close(&f->publisher);
-    assert_true(sb_test_mono_ms() - before < 5000);
+    assert_true(sb_test_mono_ms() - before < 30000);
     assert_int_equal(f->reports, 10);
     for (int i = 0; i < 10; i++)
         assert_int_equal(f->code[i], SB_STOPPED);

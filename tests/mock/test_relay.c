@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/support/relay.h"
+#include "tests/mock/relay_world.h"
 
 #include "bus/position.h"
 #include "bus/relay/relay_admin.h"
 #include "bus/relay/relay_page.h"
 #include "tests/support/assert.h"
-#include "tests/support/mock.h"
 #include "tests/support/tally.h"
 
 #include <stdio.h>
@@ -14,58 +13,9 @@
 
 #define PRODUCE_KEY 0
 
-typedef struct fixture {
-    sb_test_mock_t mock;
-    sb_test_relay_t relay;
-    sb_test_messages_t got;
-} fixture_t;
-
-static fixture_t fixture;
-
-static int setup_brokers(void **state, int brokers)
-{
-    memset(&fixture, 0, sizeof fixture);
-    sb_test_mock_open(&fixture.mock, brokers);
-    sb_test_mock_topic(&fixture.mock, "order.events", 3);
-    sb_test_mock_topic(&fixture.mock, "stock.events", 1);
-    sb_test_mock_topic(&fixture.mock, "saga.events", 1);
-    sb_test_relay_setup(&fixture.relay, fixture.mock.bootstrap, NULL);
-    *state = &fixture;
-    return 0;
-}
-
-static int setup(void **state)
-{
-    return setup_brokers(state, 1);
-}
-
-static int setup_three_brokers(void **state)
-{
-    return setup_brokers(state, 3);
-}
-
-static int teardown(void **state)
-{
-    fixture_t *f = *state;
-    sb_test_relay_teardown(&f->relay);
-    sb_test_messages_free(&f->got);
-    sb_test_mock_close(&f->mock);
-    return 0;
-}
-
-static void read_all(fixture_t *f, const char *topic, int32_t partition, size_t count)
-{
-    sb_error_t err = SB_ERROR_INIT;
-    sb_reader_t *reader = NULL;
-    assert_ok(sb_reader_open(&reader, f->relay.config, "test", &err), &err);
-    assert_ok(sb_reader_assign(reader, topic, partition, -1, "", &err), &err);
-    sb_test_read(reader, &f->got, count, 10000);
-    sb_reader_close(&reader);
-}
-
 static void sends_every_event_once_and_in_order(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_append(&f->relay, "order.created", 2500);
     sb_test_relay_append(&f->relay, "stock.moved", 100);
     sb_test_relay_start(&f->relay);
@@ -86,7 +36,7 @@ static void sends_every_event_once_and_in_order(void **state)
 
 static void goes_on_where_it_stopped(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     for (int i = 0; i < 3; i++) {
         sb_test_relay_append(&f->relay, "order.created", 100);
         sb_test_relay_start(&f->relay);
@@ -99,7 +49,7 @@ static void goes_on_where_it_stopped(void **state)
 /* Somebody moved the cursor over events: the chain of positions has no gap for it, the counts say it. */
 static void a_cursor_that_was_moved_is_found_by_its_range(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_append(&f->relay, "order.created", 200);
     sb_test_relay_start(&f->relay);
     sb_test_relay_wait(&f->relay, 20000);
@@ -119,7 +69,7 @@ static void a_cursor_that_was_moved_is_found_by_its_range(void **state)
 /* A release that makes one more type of saga events public: what it counts is held against its own list. */
 static void a_type_that_became_public_is_no_gap(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_append(&f->relay, "order.created", 200);
     sb_test_relay_start(&f->relay);
     sb_test_relay_wait(&f->relay, 20000);
@@ -146,7 +96,7 @@ static void a_type_that_became_public_is_no_gap(void **state)
 
 static void sends_again_after_a_failed_report(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_start(&f->relay);
     sb_test_relay_append(&f->relay, "order.created", 100);
     sb_test_relay_wait(&f->relay, 20000);
@@ -164,7 +114,7 @@ static void sends_again_after_a_failed_report(void **state)
 
 static void keeps_order_over_errors_that_librdkafka_mends(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     rd_kafka_mock_push_request_errors(
         f->mock.cluster, PRODUCE_KEY, 4, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
         RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
@@ -175,7 +125,7 @@ static void keeps_order_over_errors_that_librdkafka_mends(void **state)
     assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 3000) >= 3000);
 }
 
-static void set_leaders(const fixture_t *f, int first)
+static void set_leaders(const sb_relay_world_t *f, int first)
 {
     for (int32_t p = 0; p < 3; p++) {
         int32_t broker = first < 0 ? -1 : 1 + (first + p) % 3;
@@ -186,7 +136,7 @@ static void set_leaders(const fixture_t *f, int first)
 /* While they move, for a moment there is none. */
 static void keeps_order_while_leaders_move(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_append(&f->relay, "order.created", 100);
     sb_test_relay_start(&f->relay);
     for (int i = 0; i < 6; i++) {
@@ -206,7 +156,7 @@ static void keeps_order_while_leaders_move(void **state)
  */
 static void a_slow_network_repeats_nothing(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_relay_stats_t stats;
     for (int32_t broker = 1; broker <= 3; broker++)
         assert_int_equal(rd_kafka_mock_broker_set_rtt(f->mock.cluster, broker, 250), 0);
@@ -230,7 +180,7 @@ static void a_slow_network_repeats_nothing(void **state)
 /* Of each kind one, in the midst of work: mended by librdkafka, ended with the producer, fatal to it. */
 static void no_error_code_breaks_the_chain(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     static const rd_kafka_resp_err_t errors[] = {RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
                                                  RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
                                                  RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
@@ -264,7 +214,7 @@ static void no_error_code_breaks_the_chain(void **state)
 
 static void waits_for_a_broker_that_is_away(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_start(&f->relay);
     sb_test_relay_append(&f->relay, "order.created", 100);
     sb_test_relay_wait(&f->relay, 20000);
@@ -297,7 +247,7 @@ static bool has_error(const sb_test_relay_t *relay)
 /* Or a trouble of the first second would show in /readyz until somebody appends an event. */
 static void a_trouble_that_passed_is_not_told_while_nothing_is_to_be_sent(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
     sb_test_relay_start(&f->relay);
     assert_soon(has_error(&f->relay), 20000);
@@ -307,7 +257,7 @@ static void a_trouble_that_passed_is_not_told_while_nothing_is_to_be_sent(void *
 
 static void withholds_what_is_too_large_in_its_place(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_bus_set(f->relay.config, "kafka.message.max.bytes", "10000");
     sb_test_relay_append(&f->relay, "stock.moved", 20);
     sb_test_pg_script(
@@ -321,7 +271,7 @@ static void withholds_what_is_too_large_in_its_place(void **state)
     sb_test_relay_start(&f->relay);
     sb_test_relay_wait(&f->relay, 20000);
     assert_int_equal(sb_test_relay_check(&f->relay, "stock.events", 1, "stock.moved", 40), 41);
-    read_all(f, "stock.events", 0, 41);
+    sb_relay_world_read(f, "stock.events", 0, 41);
     assert_string_equal(f->got.item[20].type, "sagabus.withheld");
     assert_contains(f->got.item[20].value, "\"type\":\"stock.moved\",\"bytes\":20002");
     assert_string_equal(f->got.item[20].key, "k-0");
@@ -341,7 +291,7 @@ static void withholds_what_is_too_large_in_its_place(void **state)
 
 static void withholds_alone_what_the_broker_refuses_in_a_batch(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_start(&f->relay);
     sb_test_relay_append(&f->relay, "stock.moved", 5);
     sb_test_relay_wait(&f->relay, 20000);
@@ -358,7 +308,7 @@ static void withholds_alone_what_the_broker_refuses_in_a_batch(void **state)
 
 static void sends_the_public_events_of_sagas_under_the_sagas_id(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_pg_script(
         f->relay.pg,
         "INSERT INTO sagabus.event_type (name, version) VALUES ('saga.started', 1), ('saga.step.dispatched', "
@@ -375,7 +325,7 @@ static void sends_the_public_events_of_sagas_under_the_sagas_id(void **state)
     sb_test_relay_publish(&f->relay);
     sb_test_relay_start(&f->relay);
     sb_test_relay_wait(&f->relay, 20000);
-    read_all(f, "saga.events", 0, 2);
+    sb_relay_world_read(f, "saga.events", 0, 2);
     assert_int_equal(f->got.count, 2);
     assert_string_equal(f->got.item[0].type, "saga.started");
     assert_string_equal(f->got.item[1].type, "saga.completed");
@@ -413,7 +363,7 @@ static int walk(const sb_test_relay_t *relay, int64_t step, sb_buf_t *out)
 
 static void reads_a_large_range_as_it_reads_small_ones(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_append(&f->relay, "order.created", 700);
     sb_test_pg_script(
         f->relay.pg,
@@ -450,7 +400,7 @@ static void reads_a_large_range_as_it_reads_small_ones(void **state)
 
 static void carries_the_version_as_written(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_pg_script(f->relay.pg,
                       "INSERT INTO sagabus.event_type (name, version) VALUES ('stock.moved', 2);"
                       "INSERT INTO sagabus.artifact (kind, name, version, hash, body) VALUES ('event', "
@@ -459,14 +409,14 @@ static void carries_the_version_as_written(void **state)
     sb_test_relay_start(&f->relay);
     sb_test_relay_append(&f->relay, "stock.moved", 1);
     sb_test_relay_wait(&f->relay, 20000);
-    read_all(f, "stock.events", 0, 1);
+    sb_relay_world_read(f, "stock.events", 0, 1);
     assert_string_equal(f->got.item[0].schema, "stock.moved.v1");
     assert_string_equal(f->got.item[0].value, "{\"n\":0}");
 }
 
 static void carries_a_type_that_came_later(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_start(&f->relay);
     sb_test_relay_append(&f->relay, "order.created", 10);
     sb_test_relay_wait(&f->relay, 20000);
@@ -477,16 +427,9 @@ static void carries_a_type_that_came_later(void **state)
     assert_int_equal(sb_test_relay_check(&f->relay, "stock.events", 1, "stock.counted", 10), 10);
 }
 
-static bool error_has(const fixture_t *f, const char *text)
-{
-    sb_relay_stats_t stats;
-    sb_relay_stats(f->relay.relay, &stats);
-    return strstr(stats.error, text) != NULL;
-}
-
 static void refuses_a_changed_partition_count_unless_told(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_append(&f->relay, "order.created", 10);
     sb_test_relay_start(&f->relay);
     sb_test_relay_wait(&f->relay, 20000);
@@ -496,222 +439,17 @@ static void refuses_a_changed_partition_count_unless_told(void **state)
                       "'[0,0]') WHERE role = 'relay'");
     sb_test_relay_append(&f->relay, "order.created", 10);
     sb_test_relay_start(&f->relay);
-    assert_soon(error_has(f, "order.events has 3 partitions, events were spread over 2"), 10000);
+    assert_soon(sb_relay_world_error_has(f, "order.events has 3 partitions, events were spread over 2"),
+                10000);
     sb_test_relay_stop(&f->relay);
     sb_test_bus_set(f->relay.config, "topics.accept_partitions", "true");
     sb_test_relay_start(&f->relay);
     sb_test_relay_wait(&f->relay, 20000);
 }
 
-static void stands_still_when_kafka_knows_more_than_the_store(void **state)
-{
-    fixture_t *f = *state;
-    sb_test_relay_append(&f->relay, "order.created", 30);
-    sb_test_relay_start(&f->relay);
-    sb_test_relay_wait(&f->relay, 20000);
-    sb_test_relay_stop(&f->relay);
-
-    /* The database comes back as it was before the last event. */
-    sb_test_pg_script(f->relay.pg,
-                      "UPDATE sagabus.lease SET cursor = cursor - 1 WHERE role IN ('sequencer', 'relay')");
-    f->relay.progress.safe_seq = 0;
-    sb_test_relay_start(&f->relay);
-    assert_soon(error_has(f, "this store has not"), 15000);
-    /* It stays so when the store has grown past that place. */
-    sb_test_relay_append(&f->relay, "order.created", 10);
-    sb_test_relay_stop(&f->relay);
-    sb_test_relay_start(&f->relay);
-    assert_soon(error_has(f, "this store has not"), 15000);
-    /* Until an operator says that this store goes on. */
-    sb_test_pg_script(f->relay.pg, "UPDATE sagabus.store SET incarnation = incarnation + 1");
-    sb_test_relay_wait(&f->relay, 20000);
-}
-
-static void notices_another_event_in_the_same_place(void **state)
-{
-    fixture_t *f = *state;
-    sb_test_relay_append(&f->relay, "order.created", 30);
-    sb_test_relay_start(&f->relay);
-    sb_test_relay_wait(&f->relay, 20000);
-    sb_test_relay_stop(&f->relay);
-    sb_test_pg_script(f->relay.pg,
-                      "ALTER TABLE sagabus.event DISABLE TRIGGER ALL; UPDATE sagabus.event SET id = "
-                      "gen_random_uuid()");
-    sb_test_relay_start(&f->relay);
-    assert_soon(error_has(f, "this store has not"), 15000);
-}
-
-static sb_position_t position_of(const fixture_t *f, size_t i)
-{
-    sb_position_t at;
-    assert_true(sb_position_parse(sb_slice(f->got.item[i].position), &at));
-    return at;
-}
-
-static void look_again(sb_test_relay_t *relay, void (*act)(void))
-{
-    sb_pg_close(&relay->pg);
-    act();
-    relay->pg = sb_test_pg_open(relay->uri);
-}
-
-/* The data directory comes back from a copy: its sequence numbers are given out again. */
-static void a_restored_database_goes_on_when_it_is_told_and_under_a_new_incarnation(void **state)
-{
-    fixture_t *f = *state;
-    sb_error_t err = SB_ERROR_INIT;
-    int64_t incarnation = 0;
-    sb_test_relay_append(&f->relay, "stock.moved", 30);
-    sb_test_relay_start(&f->relay);
-    sb_test_relay_wait(&f->relay, 20000);
-    sb_test_relay_stop(&f->relay);
-    look_again(&f->relay, sb_test_pg_copy_data);
-    sb_test_relay_append(&f->relay, "stock.moved", 20); /* lost soon */
-    sb_test_relay_start(&f->relay);
-    sb_test_relay_wait(&f->relay, 20000);
-    sb_test_relay_stop(&f->relay);
-    int64_t lost = f->relay.last;
-    look_again(&f->relay, sb_test_pg_put_back_data);
-    sb_progress_init(&f->relay.progress);
-    sb_test_relay_append(&f->relay, "stock.moved", 25); /* in their places */
-    assert_true(f->relay.last >= lost);
-    sb_test_relay_start(&f->relay);
-    assert_soon(error_has(f, "sagabus store fork --confirm"), 15000);
-    assert_ok(sb_relay_fork(f->relay.pg, &incarnation, &err), &err);
-    assert_int_equal(incarnation, 2);
-    sb_test_relay_wait(&f->relay, 20000);
-    read_all(f, "stock.events", 0, 75);
-    int64_t before = position_of(f, 29).seq; /* the new ones follow the last that both stores had */
-    for (size_t i = 50; i < 75; i++) {
-        sb_position_t at = position_of(f, i);
-        assert_int_equal(at.incarnation, 2);
-        assert_int_equal(at.prev, before);
-        assert_int_equal(sb_position_compare(&at, 1, lost), SB_POSITION_NEXT);
-        before = at.seq;
-    }
-}
-
-/* The topic is empty and the relay is past its events, as after Kafka lost them. */
-static void a_filling_that_is_stopped_goes_on_where_it_was(void **state)
-{
-    fixture_t *f = *state;
-    sb_error_t err = SB_ERROR_INIT;
-    int64_t no = 0;
-    sb_relay_rebuild_state_t look = {.ended = false};
-    /* Few enough that the mock, which keeps 5 MiB a partition, has them all when each try begins anew. */
-    sb_test_relay_append(&f->relay, "order.created", 3000);
-    sb_test_pg_script(f->relay.pg, "UPDATE sagabus.lease r SET cursor = s.cursor FROM sagabus.lease s WHERE "
-                                   "r.role = 'relay' AND s.role = 'sequencer'");
-    assert_ok(sb_relay_rebuild_request(f->relay.pg, "order", false, "test", &no, &err), &err);
-    for (int i = 0; !look.ended && i < 50; i++) {
-        sb_test_relay_start(&f->relay);
-        sb_test_sleep_ms(40 + 60 * i);
-        sb_test_relay_stop(&f->relay);
-        assert_ok(sb_relay_rebuild_look(f->relay.pg, no, &look, &err), &err);
-    }
-    assert_true(look.ended);
-    assert_string_equal(look.error, "");
-    sb_test_relay_start(&f->relay);
-    sb_test_relay_append(&f->relay, "order.created", 10);
-    sb_test_relay_wait(&f->relay, 20000);
-    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 3010) >= 3010);
-}
-
-/* Or a successor would send from before the place up to which the topic is filled: again, out of order, and
- * events of other topics in between would never be counted. */
-static void the_cursor_is_saved_before_a_topic_is_filled(void **state)
-{
-    fixture_t *f = *state;
-    sb_error_t err = SB_ERROR_INIT;
-    sb_test_pg_script(
-        f->relay.pg, "CREATE TABLE behind (upto bigint, cursor bigint); "
-                     "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-                     "INSERT INTO public.behind SELECT NEW.upto_seq, l.cursor FROM sagabus.lease l WHERE "
-                     "l.role = 'relay' AND l.cursor < NEW.upto_seq; RETURN NULL; END $$; "
-                     "CREATE TRIGGER see AFTER UPDATE ON sagabus.relay_rebuild FOR EACH ROW EXECUTE FUNCTION "
-                     "see();");
-    sb_test_relay_start(&f->relay);
-    for (int i = 0; i < 5; i++) {
-        int64_t no = 0;
-        sb_relay_rebuild_state_t look = {.ended = false};
-        assert_ok(sb_relay_rebuild_request(f->relay.pg, "order", false, "test", &no, &err), &err);
-        for (int k = 0; !look.ended && k < 2000; k++) { /* it begins between two saves */
-            sb_test_relay_append(&f->relay, "stock.moved", 3);
-            assert_ok(sb_relay_rebuild_look(f->relay.pg, no, &look, &err), &err);
-            sb_test_sleep_ms(7);
-        }
-        assert_true(look.ended);
-        assert_string_equal(look.error, "");
-    }
-    sb_test_relay_wait(&f->relay, 20000);
-    sb_test_relay_stop(&f->relay);
-    assert_int_equal(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM behind"), 0);
-    assert_int_equal(sb_test_tally_ranges(f->relay.pg), 0);
-}
-
-/* How a transaction commits is seen by a trigger that runs at its end. */
-static const char watch_commits[] =
-    "CREATE TABLE seen (what text, epoch bigint, sync text); "
-    "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-    "INSERT INTO public.seen VALUES (TG_TABLE_NAME, nullif(to_jsonb(NEW) ->> 'epoch', '')::bigint, "
-    "current_setting('synchronous_commit')); RETURN NULL; END $$; "
-    "CREATE CONSTRAINT TRIGGER see AFTER UPDATE ON sagabus.lease DEFERRABLE INITIALLY DEFERRED "
-    "FOR EACH ROW WHEN (NEW.role = 'relay') EXECUTE FUNCTION see(); "
-    "CREATE CONSTRAINT TRIGGER see AFTER UPDATE ON sagabus.relay_rebuild DEFERRABLE INITIALLY DEFERRED "
-    "FOR EACH ROW EXECUTE FUNCTION see();";
-
-/* A crash of PostgreSQL may take back the cursor, but not an epoch, nor that a topic was emptied. */
-static void only_the_cursor_is_saved_without_waiting_for_the_disk(void **state)
-{
-    fixture_t *f = *state;
-    sb_error_t err = SB_ERROR_INIT;
-    int64_t no = 0;
-    sb_relay_rebuild_state_t look = {.ended = false};
-    sb_test_relay_append(&f->relay, "stock.moved", 20);
-    sb_test_pg_script(f->relay.pg, watch_commits);
-    sb_test_relay_start(&f->relay);
-    sb_test_relay_wait(&f->relay, 20000);
-    assert_soon(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM seen WHERE sync = 'off'") > 0, 10000);
-    assert_ok(sb_relay_rebuild_request(f->relay.pg, "order", false, "test", &no, &err), &err);
-    assert_soon(sb_relay_rebuild_look(f->relay.pg, no, &look, &err) == SB_OK && look.ended, 20000);
-    /* Its connection stays, and takes the lease again: another had it meanwhile. */
-    sb_test_pg_script(f->relay.pg, "UPDATE sagabus.lease SET epoch = epoch + 1, beat = beat - "
-                                   "interval '1 hour', owner = 'other' WHERE role = 'relay'");
-    assert_soon(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM sagabus.lease WHERE role = 'relay' AND "
-                                            "owner = 'test' AND epoch = 3") == 1,
-                20000);
-    sb_test_relay_stop(&f->relay);
-    assert_true(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM seen WHERE what = 'relay_rebuild'") >= 2);
-    assert_int_equal(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM seen WHERE what = 'relay_rebuild' "
-                                                 "AND sync = 'off'"),
-                     0);
-    assert_int_equal(sb_test_pg_int(f->relay.pg, "SELECT count(*) FROM (SELECT DISTINCT ON (epoch) sync FROM "
-                                                 "seen WHERE what = 'lease' ORDER BY epoch, ctid) first "
-                                                 "WHERE sync = 'off'"),
-                     0);
-}
-
-/* Two stores share the brokers, one of them without a prefix: "theirs.order.events" is not its topic. */
-static void another_installation_under_a_prefix_is_none_of_its_business(void **state)
-{
-    fixture_t *f = *state;
-    static sb_test_relay_t other;
-    sb_test_mock_topic(&f->mock, "theirs.order.events", 1);
-    sb_test_mock_topic(&f->mock, "theirs.stock.events", 1);
-    sb_test_relay_setup(&other, f->mock.bootstrap, "theirs.");
-    sb_test_relay_append(&other, "order.created", 30);
-    sb_test_relay_start(&other);
-    sb_test_relay_wait(&other, 20000);
-    sb_test_relay_stop(&other);
-    sb_test_relay_append(&f->relay, "order.created", 3); /* behind the other's sequence numbers */
-    sb_test_relay_start(&f->relay);
-    sb_test_relay_wait(&f->relay, 20000);
-    sb_test_relay_teardown(&other);
-}
-
 static void a_second_relay_takes_over_and_repeats_at_most(void **state)
 {
-    fixture_t *f = *state;
+    sb_relay_world_t *f = *state;
     sb_test_relay_t second = f->relay;
     sb_relay_stats_t stats;
     sb_test_relay_append(&f->relay, "order.created", 500);
@@ -745,36 +483,43 @@ static void a_second_relay_takes_over_and_repeats_at_most(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(sends_every_event_once_and_in_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(goes_on_where_it_stopped, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_cursor_that_was_moved_is_found_by_its_range, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_type_that_became_public_is_no_gap, setup, teardown),
-        cmocka_unit_test_setup_teardown(sends_again_after_a_failed_report, setup, teardown),
-        cmocka_unit_test_setup_teardown(keeps_order_over_errors_that_librdkafka_mends, setup, teardown),
-        cmocka_unit_test_setup_teardown(keeps_order_while_leaders_move, setup_three_brokers, teardown),
-        cmocka_unit_test_setup_teardown(a_slow_network_repeats_nothing, setup_three_brokers, teardown),
-        cmocka_unit_test_setup_teardown(no_error_code_breaks_the_chain, setup, teardown),
-        cmocka_unit_test_setup_teardown(waits_for_a_broker_that_is_away, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_trouble_that_passed_is_not_told_while_nothing_is_to_be_sent, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(withholds_what_is_too_large_in_its_place, setup, teardown),
-        cmocka_unit_test_setup_teardown(withholds_alone_what_the_broker_refuses_in_a_batch, setup, teardown),
-        cmocka_unit_test_setup_teardown(sends_the_public_events_of_sagas_under_the_sagas_id, setup, teardown),
-        cmocka_unit_test_setup_teardown(reads_a_large_range_as_it_reads_small_ones, setup, teardown),
-        cmocka_unit_test_setup_teardown(carries_the_version_as_written, setup, teardown),
-        cmocka_unit_test_setup_teardown(carries_a_type_that_came_later, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_a_changed_partition_count_unless_told, setup, teardown),
-        cmocka_unit_test_setup_teardown(stands_still_when_kafka_knows_more_than_the_store, setup, teardown),
-        cmocka_unit_test_setup_teardown(notices_another_event_in_the_same_place, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            a_restored_database_goes_on_when_it_is_told_and_under_a_new_incarnation, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_filling_that_is_stopped_goes_on_where_it_was, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_cursor_is_saved_before_a_topic_is_filled, setup, teardown),
-        cmocka_unit_test_setup_teardown(only_the_cursor_is_saved_without_waiting_for_the_disk, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(another_installation_under_a_prefix_is_none_of_its_business, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(a_second_relay_takes_over_and_repeats_at_most, setup, teardown),
+        cmocka_unit_test_setup_teardown(sends_every_event_once_and_in_order, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(goes_on_where_it_stopped, sb_relay_world_up, sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(a_cursor_that_was_moved_is_found_by_its_range, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(a_type_that_became_public_is_no_gap, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(sends_again_after_a_failed_report, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(keeps_order_over_errors_that_librdkafka_mends, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(keeps_order_while_leaders_move, sb_relay_world_up_three,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(a_slow_network_repeats_nothing, sb_relay_world_up_three,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(no_error_code_breaks_the_chain, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(waits_for_a_broker_that_is_away, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(a_trouble_that_passed_is_not_told_while_nothing_is_to_be_sent,
+                                        sb_relay_world_up, sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(withholds_what_is_too_large_in_its_place, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(withholds_alone_what_the_broker_refuses_in_a_batch, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(sends_the_public_events_of_sagas_under_the_sagas_id,
+                                        sb_relay_world_up, sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(reads_a_large_range_as_it_reads_small_ones, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(carries_the_version_as_written, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(carries_a_type_that_came_later, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(refuses_a_changed_partition_count_unless_told, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(a_second_relay_takes_over_and_repeats_at_most, sb_relay_world_up,
+                                        sb_relay_world_down),
     };
     cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);

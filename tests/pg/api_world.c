@@ -214,7 +214,7 @@ void stop(daemon_under_test_t *d)
 {
     if (d->process.pid) {
         sb_test_signal(&d->process, SIGTERM);
-        assert_true(sb_test_wait(&d->process, 20000));
+        assert_true(sb_test_wait(&d->process, 60000));
         assert_int_equal(d->process.exit_code, 0);
     }
     sb_test_process_end(&d->process);

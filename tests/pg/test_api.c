@@ -119,7 +119,7 @@ static void a_slow_client_holds_up_nobody(void **state)
     int64_t begin_ms = sb_test_mono_ms();
     for (int i = 0; i < 50; i++)
         assert_true(answers(&shared, "/v1/streams/order/slow", NULL, 200));
-    assert_true(sb_test_mono_ms() - begin_ms < 5000);
+    assert_true(sb_test_mono_ms() - begin_ms < 30000);
     for (int i = 0; i < 200; i++)
         (void)close(slow[i]);
 }
@@ -600,7 +600,7 @@ static void assert_serve_refuses(daemon_under_test_t *d, const char *text)
     assert_true(fd >= 0);
     d->output = path;
     start(d);
-    assert_true(sb_test_wait(&d->process, 20000));
+    assert_true(sb_test_wait(&d->process, 60000));
     assert_int_equal(d->process.exit_code, 1);
     assert_true(read(fd, said, sizeof said - 1) > 0);
     assert_contains(said, text);

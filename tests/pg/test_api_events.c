@@ -343,7 +343,7 @@ static void who_waits_is_answered_when_the_server_stops(void **state)
     read_until(follower, &seen, "0\r\n\r\n", 1); /* ended as it should be, not cut off */
     (void)close(follower);
     sb_buf_fini(&seen);
-    assert_true(sb_test_wait(&d.process, 20000));
+    assert_true(sb_test_wait(&d.process, 60000));
     assert_int_equal(d.process.exit_code, 0);
     assert_true(sb_test_mono_ms() - before < 9000); /* also while no broker answers the relay */
     stop(&d);

@@ -184,7 +184,7 @@ static void a_run_that_was_killed_is_continued(void **state)
               (const char *const[]){"event", "append", "--file", f->file, "--chunk", "10", NULL});
         assert_soon(events(f) > before || process.pid == 0, 20000);
         sb_test_signal(&process, kill == 3 ? SIGINT : SIGKILL);
-        assert_true(sb_test_wait(&process, 20000));
+        assert_true(sb_test_wait(&process, 60000));
         assert_true(process.exit_code == (kill == 3 ? 130 : 128 + SIGKILL) || process.exit_code == 0);
         sb_test_process_end(&process);
     }
@@ -246,7 +246,7 @@ static void start_serve(fixture_t *f, sb_test_process_t *serve)
 static void stop_serve(sb_test_process_t *serve)
 {
     sb_test_signal(serve, SIGTERM);
-    assert_true(sb_test_wait(serve, 20000));
+    assert_true(sb_test_wait(serve, 60000));
     sb_test_process_end(serve);
 }
 
@@ -307,7 +307,7 @@ static void a_follower_misses_nothing_and_ends_cleanly(void **state)
     for (int i = 0; i < 3; i++)
         sb_test_signal(followers[i], SIGINT);
     for (int i = 0; i < 3; i++) {
-        assert_true(sb_test_wait(followers[i], 10000));
+        assert_true(sb_test_wait(followers[i], 60000));
         assert_int_equal(followers[i]->exit_code, 130);
     }
     assert_each_once(&all, 1410);

@@ -708,7 +708,7 @@ static void a_killed_daemon_repeats_under_the_same_id_and_leaves_nothing_out(voi
         sb_test_fork(&process, child, f);
         assert_soon(hooks(f, NULL, 0) > before + 5, WAIT_MS);
         sb_test_signal(&process, SIGKILL); /* requests are under way, and answered ones not saved */
-        assert_true(sb_test_wait(&process, 5000));
+        assert_true(sb_test_wait(&process, 60000));
         sb_test_process_end(&process);
     }
     start(f, &first, "b");

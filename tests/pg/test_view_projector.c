@@ -62,7 +62,7 @@ static void a_killed_projector_leaves_rows_and_checkpoint_together(void **state)
             assert_soon(sb_world_cursor(&world, "customer_orders") > before, 60000);
         sb_test_sleep_ms(round % 2 == 1 ? round * 7 : 60 + (round * 37) % 150);
         sb_test_signal(&child, SIGKILL);
-        assert_true(sb_test_wait(&child, 5000));
+        assert_true(sb_test_wait(&child, 60000));
         sb_test_process_end(&child);
         /* its backend may still commit what it was sent: ask for a state, not for the last one */
         if (sb_world_cursor(&world, "customer_orders") < 0 ||

@@ -273,7 +273,7 @@ static void a_killed_projector_leaves_rows_and_checkpoint_together(void **state)
         assert_soon(sb_world_cursor(&world, "spent") > before, 60000);
         sb_test_sleep_ms(round * 9);
         sb_test_signal(&child, SIGKILL);
-        assert_true(sb_test_wait(&child, 5000));
+        assert_true(sb_test_wait(&child, 60000));
         sb_test_process_end(&child);
         assert_int_equal(
             sb_test_pg_int(world.pg,

@@ -49,10 +49,10 @@ void sb_test_messages_free(sb_test_messages_t *messages)
     *messages = (sb_test_messages_t){.item = NULL};
 }
 
-void sb_test_read(sb_reader_t *reader, sb_test_messages_t *messages, size_t count, int timeout_ms)
+void sb_test_read(sb_reader_t *reader, sb_test_messages_t *messages, size_t count, int expected_ms)
 {
     sb_error_t err = SB_ERROR_INIT;
-    int64_t until = sb_test_mono_ms() + timeout_ms;
+    int64_t until = sb_test_mono_ms() + (int64_t)expected_ms * SB_TEST_PATIENCE;
     while (messages->count < count && sb_test_mono_ms() < until) {
         int n = 0;
         bool reset = false;
@@ -60,19 +60,19 @@ void sb_test_read(sb_reader_t *reader, sb_test_messages_t *messages, size_t coun
         messages->reset = messages->reset || reset;
     }
     if (messages->count < count)
-        fail_msg("%zu of %zu messages within %d ms", messages->count, count, timeout_ms);
+        fail_msg("%zu of %zu messages within %d ms", messages->count, count, expected_ms * SB_TEST_PATIENCE);
 }
 
-void sb_test_consume(sb_consumer_t *consumer, sb_test_messages_t *messages, size_t count, int timeout_ms)
+void sb_test_consume(sb_consumer_t *consumer, sb_test_messages_t *messages, size_t count, int expected_ms)
 {
     sb_error_t err = SB_ERROR_INIT;
-    int64_t until = sb_test_mono_ms() + timeout_ms;
+    int64_t until = sb_test_mono_ms() + (int64_t)expected_ms * SB_TEST_PATIENCE;
     while (messages->count < count && sb_test_mono_ms() < until) {
         int n = 0;
         assert_ok(sb_consumer_poll(consumer, 100, 100, sb_test_collect, messages, &n, &err), &err);
     }
     if (messages->count < count)
-        fail_msg("%zu of %zu messages within %d ms", messages->count, count, timeout_ms);
+        fail_msg("%zu of %zu messages within %d ms", messages->count, count, expected_ms * SB_TEST_PATIENCE);
 }
 
 void sb_test_produce(const sb_config_t *config, const char *topic, int32_t partition, int from, int count)

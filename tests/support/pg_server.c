@@ -370,7 +370,7 @@ static void signal_and_wait(int signal)
     sb_test_signal(&server.process, signal);
     if (!sb_test_wait(&server.process, 30000)) {
         sb_test_signal(&server.process, SIGKILL);
-        (void)sb_test_wait(&server.process, 10000);
+        (void)sb_test_wait(&server.process, 60000);
     }
 }
 

@@ -143,7 +143,7 @@ void sb_test_process_end(sb_test_process_t *process)
 {
     if (process->pid > 0) {
         (void)kill(process->pid, SIGKILL);
-        (void)sb_test_wait(process, 10000);
+        (void)sb_test_wait(process, 60000);
     }
     if (strncmp(process->output, "/tmp/sagabus-out-", 17) == 0)
         (void)unlink(process->output);

@@ -32,7 +32,7 @@ void sb_test_relay_publish(sb_test_relay_t *t);
 void sb_test_relay_start(sb_test_relay_t *t);
 void sb_test_relay_stop(sb_test_relay_t *t); /* in order; fine when not started */
 /* Waits until everything safe is in Kafka. */
-void sb_test_relay_wait(sb_test_relay_t *t, int timeout_ms);
+void sb_test_relay_wait(sb_test_relay_t *t, int expected_ms);
 
 /* Reads the topic from its beginning and fails unless, with repeats dropped by position, every partition's
  * chain of positions is whole, seq rises, and all count events of the type are there. Returns how many

@@ -291,13 +291,13 @@ static void turn(stage_t *s)
     sb_participants_operations.serve(s->participants);
 }
 
-#define turn_until(stage, condition, timeout_ms)                                                             \
+#define turn_until(stage, condition, expected_ms)                                                            \
     do {                                                                                                     \
-        int64_t until_ = sb_test_mono_ms() + (timeout_ms);                                                   \
+        int64_t until_ = sb_test_mono_ms() + (expected_ms)*SB_TEST_PATIENCE;                                 \
         while (!(condition) && sb_test_mono_ms() < until_)                                                   \
             turn(stage);                                                                                     \
         if (!(condition))                                                                                    \
-            fail_msg("not within %d ms: %s", (int)(timeout_ms), #condition);                                 \
+            fail_msg("not within %d ms: %s", (int)(expected_ms), #condition);                                \
     } while (0)
 
 static void turn_for(stage_t *s, int64_t ms)
@@ -738,7 +738,7 @@ static void a_stop_does_not_wait_for_calls(void **state)
     turn_until(s, seen(s) == 10, 20000);
     int64_t begin = sb_test_mono_ms();
     sb_participants_operations.stop(s->participants);
-    assert_true(sb_test_mono_ms() - begin < 5000);
+    assert_true(sb_test_mono_ms() - begin < 30000);
     assert_ok(sb_participants_operations.start(s->participants, NULL, NULL, &s->err), &s->err);
     assert_int_equal(state_of(s, "pay").out, 0);
 }

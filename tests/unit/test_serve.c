@@ -19,10 +19,10 @@ static void says_that_it_waits_for_postgresql(void **state)
         binary, "serve", "--listen", "127.0.0.1:0", "--pg", "postgresql://127.0.0.1:1/none", NULL};
     sb_test_process_t serve = {0};
     sb_test_spawn(&serve, argv, NULL, NULL);
-    assert_true(sb_test_output_has(&serve, "id=READY-CHECK", 20000));
-    assert_true(sb_test_output_has(&serve, "postgres: connect to PostgreSQL", 20000));
+    assert_true(sb_test_output_has(&serve, "id=READY-CHECK", 60000));
+    assert_true(sb_test_output_has(&serve, "postgres: connect to PostgreSQL", 60000));
     sb_test_signal(&serve, SIGTERM);
-    assert_true(sb_test_wait(&serve, 20000));
+    assert_true(sb_test_wait(&serve, 60000));
     assert_int_equal(serve.exit_code, 0);
     sb_test_process_end(&serve);
 }
