@@ -167,8 +167,12 @@ void chaos_faults_tend(chaos_faults_t *f)
         f->later[i] = f->later[--f->laters];
     }
     tend_broker(f);
-    for (int died = chaos_revive(f->world); died > 0; died--)
-        count(f, CHAOS_F_SERVICE_CRASH, chaos_open_sagas(f->world));
+    int died[CHAOS_SERVICES] = {0};
+    chaos_revive(f->world, died);
+    for (int i = 0; i < CHAOS_SERVICES; i++)
+        for (; died[i] > 0; died[i]--)
+            count(f, i == CHAOS_HTTP ? CHAOS_F_HTTP_CRASH : CHAOS_F_SERVICE_CRASH,
+                  chaos_open_sagas(f->world));
 }
 
 /* ---- the faults: each returns whether it came about ---- */
@@ -314,12 +318,13 @@ static bool kill_service(chaos_faults_t *f)
 }
 
 /* It dies at its next effect, which a service that is stopped or has nothing to do never comes to. */
-static bool crash_service(chaos_faults_t *f)
+static bool crash_service(chaos_faults_t *f, chaos_fault_t fault)
 {
-    const chaos_tally_t *tally = &f->tally[CHAOS_F_SERVICE_CRASH];
-    int before = tally->done;
+    const chaos_tally_t *tally = &f->tally[fault];
+    int before = tally->done, i = below(f, CHAOS_SERVICES - 1);
     int64_t until = sb_test_mono_ms() + HIT_MS;
-    sb_test_process_t *service = &f->world->service[below(f, CHAOS_SERVICES)];
+    i = fault == CHAOS_F_HTTP_CRASH ? CHAOS_HTTP : i < CHAOS_HTTP ? i : i + 1;
+    sb_test_process_t *service = &f->world->service[i];
     if (service->pid)
         sb_test_signal(service, SIGUSR1);
     while (tally->done == before && sb_test_mono_ms() < until) {
@@ -362,7 +367,8 @@ static bool commit_fault(chaos_faults_t *f, chaos_fault_t fault)
     case CHAOS_F_BROKER_WIPE:
         return take_broker(f, fault);
     case CHAOS_F_SERVICE_CRASH:
-        return crash_service(f);
+    case CHAOS_F_HTTP_CRASH:
+        return crash_service(f, fault);
     case CHAOS_F_SERVICE_KILL:
         return kill_service(f);
     case CHAOS_FAULTS:
@@ -376,7 +382,8 @@ void chaos_faults_next(chaos_faults_t *f)
     chaos_fault_t fault = f->plan[f->next++];
     int64_t open = chaos_open_sagas(f->world);
     bool came_about = commit_fault(f, fault);
-    if (came_about && fault != CHAOS_F_SERVICE_CRASH) /* that one was counted when it died */
+    if (came_about && fault != CHAOS_F_SERVICE_CRASH && fault != CHAOS_F_HTTP_CRASH) /* those are counted
+                                                                                        when they die */
         count(f, fault, open);
     else if (!came_about && f->count < f->count_max)
         f->plan[f->count++] = fault;

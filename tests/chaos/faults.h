@@ -26,7 +26,8 @@
     ROW(BROKER_PAUSE, "F8", "broker stopped for seconds", 4)                                                 \
     ROW(BROKER_WIPE, "F8", "broker lost everything", 1)                                                      \
     ROW(SERVICE_CRASH, "F10", "service died within its transaction or right after", 20)                      \
-    ROW(SERVICE_KILL, "F10", "service killed", 8)
+    ROW(SERVICE_KILL, "F10", "service killed", 8)                                                            \
+    ROW(HTTP_CRASH, "F10", "service over HTTP died with a call in hand", 20)
 
 typedef enum chaos_fault {
 #define CHAOS_ROW(name, class, text, count) CHAOS_F_##name,

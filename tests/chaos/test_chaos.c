@@ -141,6 +141,20 @@ static void need(const char *what, int64_t have, int64_t least)
                  (long long)least);
 }
 
+/* Calls of the service over HTTP need no broker, so a short run has them, too. One that died had a call in
+ * hand. */
+static void check_calls(int whole, bool is_long)
+{
+    chaos_end_process(&world.service[CHAOS_HTTP], SIGTERM);
+    int taken = atomic_load(&world.calls->taken), cut = taken - atomic_load(&world.calls->answered);
+    int died = chaos_faults_tally(faults, CHAOS_F_HTTP_CRASH)->done;
+    need("calls over HTTP", taken, whole / 2);
+    need("of them cut in the middle", cut, is_long && sagas / 100 > died ? sagas / 100 : died);
+    need("of them not taken: come again", atomic_load(&world.calls->refused), sagas / 500);
+    need("of them answered by the barrier alone", atomic_load(&world.calls->known),
+         is_long ? sagas / 500 : 0);
+}
+
 /* A run in which nothing happened would pass as well. */
 static void check_that_it_was_real(void)
 {
@@ -185,6 +199,7 @@ static void check_that_it_was_real(void)
     need("messages lost on the bad road", chaos_router_count(&world, " lost "), sagas / 50);
     need("messages doubled", chaos_router_count(&world, " twice "), sagas / 20);
     need("messages late", chaos_router_count(&world, " late "), sagas / 50);
+    check_calls(whole, is_long);
     need("changes of a shard's owner",
          count("SELECT sum(epoch)::bigint FROM sagabus.lease WHERE role LIKE 'saga:%'"),
          chaos_faults_tally(faults, CHAOS_F_KILL_SERVE)->done / 2);

@@ -20,6 +20,9 @@
 #define PAIR_MAX    (SB_TEST_URI + 64)
 #define PAIRS_MAX   12
 
+/* A minute is what a saga has to end when all is back: a breaker that opened must have looked by then. */
+#define BREAKER_RECOVERY "500ms"
+
 static const char bad_road_services[] = "wallet_b,ship";
 
 static bool is_far(int service)
@@ -75,6 +78,12 @@ static const char *said_by(const chaos_world_t *world, const char *who, int i, c
     return out;
 }
 
+static const char *calls_file(const chaos_world_t *world, char out[96])
+{
+    (void)snprintf(out, 96, "%s/calls", world->dir);
+    return out;
+}
+
 static void run(const chaos_world_t *world, const char *prefix, const char *const *argv)
 {
     settings_t settings;
@@ -97,23 +106,30 @@ void chaos_make_topics(chaos_world_t *world)
 
 void chaos_start_serve(chaos_world_t *world, int i)
 {
-    char uri[SB_TEST_URI], listen[64], output[96];
+    char uri[SB_TEST_URI], listen[64], url[64], output[96];
     const char *const argv[] = {SB_SAGABUS, "serve", NULL};
     settings_t settings;
     settings_for(world, &settings, sb_test_proxy_uri(world->road[i], world->uri, uri), world->prefix);
     (void)snprintf(listen, sizeof listen, "127.0.0.1:%d", world->port[i]);
     set(&settings, "SAGABUS_HTTP_LISTEN", listen);
     set(&settings, "SAGABUS_LEASE_OVERDUE_MS", "2s");
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/", world->http_port);
+    set(&settings, "SAGABUS_PARTICIPANT_STOCK_URL", url);
+    set(&settings, "SAGABUS_PARTICIPANT_STOCK_BREAKER_RECOVERY_MS", BREAKER_RECOVERY);
     sb_test_spawn(&world->serve[i], argv, settings.list, said_by(world, "serve", i, output));
 }
 
 void chaos_start_service(chaos_world_t *world, int i)
 {
-    char uri[SB_TEST_URI], output[96];
-    const char *const argv[] = {SB_CHAOS_SERVICE, chaos_service[i], NULL};
+    char uri[SB_TEST_URI], output[96], path[96], port[16];
+    const char *const argv[] = {i == CHAOS_HTTP ? SB_CHAOS_HTTP_SERVICE : SB_CHAOS_SERVICE, chaos_service[i],
+                                NULL};
     settings_t settings;
     settings_for(world, &settings, sb_test_proxy_uri(world->service_road, world->service_uri[i], uri),
                  is_far(i) ? world->far_prefix : world->prefix);
+    (void)snprintf(port, sizeof port, "%d", world->http_port);
+    set(&settings, "SB_CHAOS_PORT", port);
+    set(&settings, "SB_CHAOS_CALLS", calls_file(world, path));
     sb_test_spawn(&world->service[i], argv, settings.list, said_by(world, "service", i, output));
 }
 
@@ -143,20 +159,18 @@ void chaos_end_process(sb_test_process_t *process, int signal)
     }
 }
 
-int chaos_revive(chaos_world_t *world)
+void chaos_revive(chaos_world_t *world, int died[CHAOS_SERVICES])
 {
-    int died = 0;
     for (int i = 0; i < CHAOS_SERVES; i++)
         if (sb_test_wait(&world->serve[i], 0))
             chaos_start_serve(world, i);
     for (int i = 0; i < CHAOS_SERVICES; i++)
         if (sb_test_wait(&world->service[i], 0)) {
-            died += world->service[i].exit_code == 128 + SIGALRM;
+            died[i] += world->service[i].exit_code == 128 + SIGALRM;
             chaos_start_service(world, i);
         }
     if (sb_test_wait(&world->router, 0))
         chaos_start_router(world);
-    return died;
 }
 
 /* ---- making and closing it ---- */
@@ -194,6 +208,7 @@ static void make_databases(chaos_world_t *world)
 void chaos_world_open(chaos_world_t *world, unsigned seed)
 {
     static const char *const schemas[] = {SB_SAGABUS, "schema", "apply", NULL};
+    char path[96];
     *world = (chaos_world_t){.seed = seed};
     make_directories(world);
     (void)sb_test_kafka_prefix(world->prefix);
@@ -202,6 +217,9 @@ void chaos_world_open(chaos_world_t *world, unsigned seed)
     run(world, world->prefix, schemas);
     chaos_make_topics(world);
     sb_test_proxy_open(&world->service_road);
+    world->http_port = free_port();
+    world->calls = chaos_calls_map(calls_file(world, path));
+    assert_non_null(world->calls);
     for (int i = 0; i < CHAOS_SERVES; i++) {
         sb_test_proxy_open(&world->road[i]);
         world->port[i] = free_port();
@@ -225,6 +243,7 @@ void chaos_world_close(chaos_world_t *world, bool keep_output)
     for (int i = 0; i < CHAOS_SERVES; i++)
         sb_test_proxy_close(&world->road[i]);
     sb_test_proxy_close(&world->service_road);
+    chaos_calls_unmap(world->calls);
     if (keep_output)
         print_message("what the processes said is in %s\n", world->dir);
     else if (world->dir[0])

@@ -1,5 +1,5 @@
-/* world - the processes of a chaos run: two `serve`, four services in databases of their own, the bad road to
- * two of them, PostgreSQL behind a proxy for each, a real broker.
+/* world - the processes of a chaos run: two `serve`, four services in databases of their own, one of them
+ * over HTTP and two behind the bad road, PostgreSQL behind a proxy for each, a real broker.
  *
  * Thread: the main thread; the addresses may be read from any.
  *
@@ -7,6 +7,7 @@
 #ifndef SB_TESTS_CHAOS_WORLD_H
 #define SB_TESTS_CHAOS_WORLD_H
 
+#include "tests/chaos/calls.h"
 #include "tests/chaos/record.h"
 #include "tests/support/pg_server.h"
 #include "tests/support/process.h"
@@ -14,6 +15,7 @@
 
 #define CHAOS_SERVES 2
 #define CHAOS_SHARDS 2
+#define CHAOS_HTTP   2 /* the service that is over HTTP, in chaos_service */
 
 typedef struct chaos_world {
     unsigned seed;
@@ -22,7 +24,8 @@ typedef struct chaos_world {
     char uri[SB_TEST_URI];
     char service_uri[CHAOS_SERVICES][SB_TEST_URI];
     char url[CHAOS_SERVES][64];
-    int port[CHAOS_SERVES];
+    int port[CHAOS_SERVES], http_port;   /* http_port: of the service over HTTP */
+    chaos_calls_t *calls;                /* what that one counts of its calls */
     sb_test_proxy_t *road[CHAOS_SERVES]; /* of each serve to PostgreSQL */
     sb_test_proxy_t *service_road;       /* of all services */
     sb_test_process_t serve[CHAOS_SERVES], service[CHAOS_SERVICES], router;
@@ -40,8 +43,8 @@ void chaos_start_router(chaos_world_t *world);
 /* SIGKILL or SIGTERM, and the end of it. */
 void chaos_end_process(sb_test_process_t *process, int signal);
 
-/* Starts what has died. Returns how many services had died of their own accord. */
-int chaos_revive(chaos_world_t *world);
+/* Starts what has died, and counts the services that had died of their own accord. */
+void chaos_revive(chaos_world_t *world, int died[CHAOS_SERVICES]);
 
 /* Topics of both prefixes, after the broker lost them. */
 void chaos_make_topics(chaos_world_t *world);
