@@ -114,6 +114,47 @@ sb_code_t sb_topics_inspect(const sb_config_t *config, sb_topic_list_t *list, in
     return code;
 }
 
+/* ---- requests ---- */
+
+/* One of the admin's: what goes out with it, and where its answer comes. */
+typedef struct request {
+    rd_kafka_queue_t *queue;
+    rd_kafka_AdminOptions_t *options;
+    const char *what; /* for errors */
+} request_t;
+
+/* To be closed in any case. */
+static sb_code_t open_request(request_t *request, rd_kafka_t *handle, rd_kafka_admin_op_t op,
+                              int64_t until_us, const char *what, sb_error_t *err)
+{
+    char text[256];
+    *request = (request_t){rd_kafka_queue_new(handle), rd_kafka_AdminOptions_new(handle, op), what};
+    rd_kafka_resp_err_t error =
+        rd_kafka_AdminOptions_set_request_timeout(request->options, left_ms(until_us), text, sizeof text);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR && op != RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS)
+        error = rd_kafka_AdminOptions_set_operation_timeout(request->options, left_ms(until_us), text,
+                                                            sizeof text);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "%s: %s", what, text);
+}
+
+/* Blocks until the request's time-out at most. What is said of each topic is in the answer. */
+static sb_code_t await_answer(const request_t *request, rd_kafka_event_t **out, sb_error_t *err)
+{
+    *out = rd_kafka_queue_poll(request->queue, -1);
+    if (!*out)
+        return sb_fail(err, SB_INTERNAL, "%s: no answer", request->what);
+    rd_kafka_resp_err_t error = rd_kafka_event_error(*out);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "%s", request->what);
+}
+
+static void close_request(request_t *request, rd_kafka_event_t *answer)
+{
+    if (answer)
+        rd_kafka_event_destroy(answer);
+    rd_kafka_AdminOptions_destroy(request->options);
+    rd_kafka_queue_destroy(request->queue);
+}
+
 /* ---- what they take ---- */
 
 static void take_size(const rd_kafka_ConfigResource_t *resource, sb_topic_list_t *list)
@@ -132,43 +173,33 @@ static void take_size(const rd_kafka_ConfigResource_t *resource, sb_topic_list_t
     }
 }
 
-static sb_code_t take_sizes(rd_kafka_event_t *event, sb_topic_list_t *list, sb_error_t *err)
+static void take_sizes(rd_kafka_event_t *event, sb_topic_list_t *list)
 {
     size_t count = 0;
-    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return sb_kafka_fail(err, rd_kafka_event_error(event), "ask for the settings of topics");
     const rd_kafka_ConfigResource_t **resources =
         rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &count);
     for (size_t i = 0; i < count; i++)
         take_size(resources[i], list);
-    return SB_OK;
 }
 
 static sb_code_t describe(rd_kafka_t *handle, rd_kafka_ConfigResource_t **resources, size_t count,
-                          int timeout_ms, sb_topic_list_t *list, sb_error_t *err)
+                          int64_t until_us, sb_topic_list_t *list, sb_error_t *err)
 {
-    char text[256];
-    sb_code_t code = SB_OK;
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
-    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-    rd_kafka_resp_err_t error =
-        rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, text, sizeof text);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        code = sb_kafka_fail(err, error, "ask for the settings of topics: %s", text);
-    } else {
-        rd_kafka_DescribeConfigs(handle, resources, count, options, queue);
-        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, -1); /* comes at the request's time-out */
-        code =
-            event ? take_sizes(event, list, err) : sb_fail(err, SB_INTERNAL, "ask for settings: no result");
-        if (event)
-            rd_kafka_event_destroy(event);
+    rd_kafka_event_t *answer = NULL;
+    request_t request;
+    sb_code_t code = open_request(&request, handle, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, until_us,
+                                  "ask for the settings of topics", err);
+    if (code == SB_OK) {
+        rd_kafka_DescribeConfigs(handle, resources, count, request.options, request.queue);
+        code = await_answer(&request, &answer, err);
     }
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
+    if (code == SB_OK)
+        take_sizes(answer, list);
+    close_request(&request, answer);
     return code;
 }
 
-static sb_code_t sizes(rd_kafka_t *handle, sb_topic_list_t *list, int timeout_ms, sb_error_t *err)
+static sb_code_t sizes(rd_kafka_t *handle, sb_topic_list_t *list, int64_t until_us, sb_error_t *err)
 {
     rd_kafka_ConfigResource_t **resources = calloc(list->count + 1, sizeof(rd_kafka_ConfigResource_t *));
     if (!resources)
@@ -179,7 +210,7 @@ static sb_code_t sizes(rd_kafka_t *handle, sb_topic_list_t *list, int timeout_ms
         if (list->item[i].found > 0)
             resources[count++] = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, list->item[i].name);
     }
-    sb_code_t code = count ? describe(handle, resources, count, timeout_ms, list, err) : SB_OK;
+    sb_code_t code = count ? describe(handle, resources, count, until_us, list, err) : SB_OK;
     rd_kafka_ConfigResource_destroy_array(resources, count);
     free(resources);
     return code;
@@ -190,7 +221,7 @@ sb_code_t sb_topics_sizes(const sb_config_t *config, sb_topic_list_t *list, int 
     rd_kafka_t *handle = NULL;
     sb_code_t code = open_admin(&handle, config, err);
     if (code == SB_OK && !sb_kafka_is_dev_broker(handle, timeout_ms))
-        code = sizes(handle, list, timeout_ms, err);
+        code = sizes(handle, list, sb_mono_us() + (int64_t)timeout_ms * 1000, err);
     if (handle)
         rd_kafka_destroy(handle);
     return code;
@@ -232,8 +263,6 @@ static sb_code_t make_all_on_dev_broker(rd_kafka_t *handle, const sb_topic_list_
 
 static sb_code_t check_created(rd_kafka_event_t *event, sb_error_t *err)
 {
-    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return sb_kafka_fail(err, rd_kafka_event_error(event), "create topics");
     size_t count = 0;
     const rd_kafka_topic_result_t **results =
         rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
@@ -249,28 +278,20 @@ static sb_code_t check_created(rd_kafka_event_t *event, sb_error_t *err)
     return SB_OK;
 }
 
-static sb_code_t request(rd_kafka_t *handle, rd_kafka_NewTopic_t **topics, size_t count, int64_t until_us,
-                         sb_error_t *err)
+static sb_code_t create(rd_kafka_t *handle, rd_kafka_NewTopic_t **topics, size_t count, int64_t until_us,
+                        sb_error_t *err)
 {
-    char text[256];
-    sb_code_t code = SB_OK;
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
-    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-    rd_kafka_resp_err_t error =
-        rd_kafka_AdminOptions_set_request_timeout(options, left_ms(until_us), text, sizeof text);
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
-        error = rd_kafka_AdminOptions_set_operation_timeout(options, left_ms(until_us), text, sizeof text);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        code = sb_kafka_fail(err, error, "create topics: %s", text);
-    } else {
-        rd_kafka_CreateTopics(handle, topics, count, options, queue);
-        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, -1); /* comes at the request's time-out */
-        code = event ? check_created(event, err) : sb_fail(err, SB_INTERNAL, "create topics: no result");
-        if (event)
-            rd_kafka_event_destroy(event);
+    rd_kafka_event_t *answer = NULL;
+    request_t request;
+    sb_code_t code =
+        open_request(&request, handle, RD_KAFKA_ADMIN_OP_CREATETOPICS, until_us, "create topics", err);
+    if (code == SB_OK) {
+        rd_kafka_CreateTopics(handle, topics, count, request.options, request.queue);
+        code = await_answer(&request, &answer, err);
     }
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
+    if (code == SB_OK)
+        code = check_created(answer, err);
+    close_request(&request, answer);
     return code;
 }
 
@@ -327,7 +348,7 @@ static sb_code_t make_all(rd_kafka_t *handle, const sb_config_t *config, const s
             code = sb_fail(err, SB_INVALID, "topic %s: %s", list->item[i].name, text);
     }
     if (code == SB_OK)
-        code = request(handle, topics, count, until_us, err);
+        code = create(handle, topics, count, until_us, err);
     rd_kafka_NewTopic_destroy_array(topics, count);
     free(topics);
     return code;
@@ -421,8 +442,6 @@ static sb_code_t has_records(rd_kafka_t *handle, const sb_topic_want_t *topic, i
 
 static sb_code_t check_deleted(rd_kafka_event_t *event, sb_error_t *err)
 {
-    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return sb_kafka_fail(err, rd_kafka_event_error(event), "delete a topic");
     size_t count = 0;
     const rd_kafka_topic_result_t **results =
         rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &count);
@@ -436,16 +455,19 @@ static sb_code_t check_deleted(rd_kafka_event_t *event, sb_error_t *err)
 
 static sb_code_t delete_topic(rd_kafka_t *handle, const char *name, int64_t until_us, sb_error_t *err)
 {
-    rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(name);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
-    rd_kafka_DeleteTopics(handle, &topic, 1, NULL, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, left_ms(until_us));
+    rd_kafka_event_t *answer = NULL;
+    request_t request;
     sb_code_t code =
-        event ? check_deleted(event, err) : sb_fail(err, SB_TIMEOUT, "delete topic %s: no answer", name);
-    if (event)
-        rd_kafka_event_destroy(event);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_DeleteTopic_destroy(topic);
+        open_request(&request, handle, RD_KAFKA_ADMIN_OP_DELETETOPICS, until_us, "delete a topic", err);
+    if (code == SB_OK) {
+        rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(name);
+        rd_kafka_DeleteTopics(handle, &topic, 1, request.options, request.queue);
+        rd_kafka_DeleteTopic_destroy(topic);
+        code = await_answer(&request, &answer, err);
+    }
+    if (code == SB_OK)
+        code = check_deleted(answer, err);
+    close_request(&request, answer);
     return code;
 }
 
