@@ -47,6 +47,8 @@ typedef struct sb_dead_letter_row {
     char names[4096];
 } sb_dead_letter_row_t;
 
+#define SB_DEAD_LETTER_PACE 14 /* the column of sub_dead_due */
+
 /* Row number `row` of sub_release_page or sub_dead_due. */
 void sb_dead_letter_read(const sb_pg_result_t *rows, int row, sb_dead_letter_row_t *out);
 

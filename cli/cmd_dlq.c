@@ -129,7 +129,7 @@ sb_code_t sb_cmd_dlq_redrive(sb_cli_t *cli, sb_error_t *err)
     if (code == SB_OK && sb_cli_option(cli, "edit"))
         code = sb_dlq_edit(pg, filter.subscription, filter.no, sb_buf_slice(&body), err);
     if (code == SB_OK)
-        code = sb_dlq_redrive(pg, &filter, rate ? 1000 / rate : 0, &keys, &rows, err);
+        code = sb_dlq_redrive(pg, &filter, rate ? (1000000 + rate - 1) / rate : 0, &keys, &rows, err);
     sb_buf_fini(&body);
     sb_pg_close(&pg);
     return code == SB_OK ? print_counts(cli, "to be handled again", rows, keys, err) : code;

@@ -45,6 +45,7 @@ typedef struct sb_push_again {
     char topic[SB_TOPIC_MAX];
     char *key; /* of a held key; NULL: a dead letter of its own */
     size_t key_length;
+    int64_t pace_us;
 } sb_push_again_t;
 
 /* The dead letter that was sent again last and got no answer. */
@@ -72,6 +73,7 @@ typedef struct sb_push_slot {
     int aloft;  /* of those before, too: it is not opened again over them */
     sb_push_again_t again;
     sb_push_silence_t silence;
+    int64_t again_us;  /* no dead letter is sent again before */
     int64_t probed_no; /* the entry that was the last probe */
     int64_t well_us;   /* when the endpoint last took or refused an event */
 

@@ -2,6 +2,7 @@
  * the key is free when none is left. Each that is taken is written down before the next one goes.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "base/log.h"
 #include "bus/push/push_internal.h"
 #include "bus_sql.h"
@@ -30,6 +31,7 @@ static sb_code_t find_key(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *err
         sb_slice_t topic = sb_pg_get_slice(rows, 0, 0);
         sb_slice_t key = sb_pg_get_slice(rows, 0, 1);
         (void)snprintf(slot->again.topic, sizeof slot->again.topic, "%.*s", SB_SLICE_ARG(topic));
+        slot->again.pace_us = sb_pg_get_int(rows, 0, 2);
         slot->again.key = malloc(key.len + 1);
         if (slot->again.key) {
             memcpy(slot->again.key, key.ptr, key.len);
@@ -119,8 +121,10 @@ static sb_code_t send_letter(sb_push_t *push, sb_push_slot_t *slot, const sb_pg_
     if (sent) {
         slot->again.active = true;
         slot->again.no = row->no;
-        if (!slot->again.key)
+        if (!slot->again.key) {
             (void)snprintf(slot->again.topic, sizeof slot->again.topic, "%s", row->topic);
+            slot->again.pace_us = sb_pg_get_int(rows, 0, SB_DEAD_LETTER_PACE);
+        }
     }
     sb_buf_fini(&scratch);
     free(row);
@@ -133,9 +137,9 @@ sb_code_t sb_push_redrive(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_us
     if (slot->again.active || (!slot->any_due && !slot->again.key) ||
         slot->flying >= (int)slot->definition->at_once)
         return SB_OK;
-    if (slot->silence.due_us > sb_mono_us()) {
-        if (slot->silence.due_us < *due_us)
-            *due_us = slot->silence.due_us;
+    int64_t from_us = slot->silence.due_us > slot->again_us ? slot->silence.due_us : slot->again_us;
+    if (from_us > sb_mono_us()) {
+        sb_push_sooner(due_us, from_us);
         return SB_OK;
     }
     sb_code_t code = find_key(push, slot, err);
@@ -171,6 +175,7 @@ sb_code_t sb_push_redrive_landed(sb_push_t *push, sb_push_slot_t *slot, const sb
 {
     sb_code_t code = SB_OK;
     slot->again.active = false;
+    slot->again_us = sb_mono_us() + slot->again.pace_us;
     if (flight->cancelled || flight->verdict == SB_PUSH_WAIT || flight->verdict == SB_PUSH_GONE ||
         (flight->verdict == SB_PUSH_SILENT && !was_silent(slot, flight))) {
         sb_push_redrive_forget(slot); /* it is still due, and says nothing about the event */

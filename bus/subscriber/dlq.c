@@ -118,12 +118,12 @@ static void add_filter(sb_pg_params_t *params, const sb_dlq_filter_t *filter)
     sb_pg_add_text(params, filter->error);
 }
 
-sb_code_t sb_dlq_redrive(sb_pg_t *pg, const sb_dlq_filter_t *filter, int64_t interval_ms, int64_t *keys,
+sb_code_t sb_dlq_redrive(sb_pg_t *pg, const sb_dlq_filter_t *filter, int64_t pace_us, int64_t *keys,
                          int64_t *rows, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     add_filter(&params, filter);
-    sb_pg_add_int8(&params, interval_ms);
+    sb_pg_add_int8(&params, pace_us);
     sb_code_t code = affect(pg, sb_sql_dlq_redrive_keys, &params, keys, err);
     return code == SB_OK ? affect(pg, sb_sql_dlq_redrive_rows, &params, rows, err) : code;
 }

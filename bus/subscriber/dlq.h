@@ -27,8 +27,9 @@ SB_MUST_CHECK sb_code_t sb_dlq_show(sb_pg_t *pg, int64_t no, json_t **out, sb_er
 /* Replaces the body of an open one. SB_NOT_FOUND. */
 SB_MUST_CHECK sb_code_t sb_dlq_edit(sb_pg_t *pg, const char *subscription, int64_t no, sb_slice_t body,
                                     sb_error_t *err);
-/* Marks held keys (*keys) and dead letters of their own (*rows) to be tried again, one every interval_ms. */
-SB_MUST_CHECK sb_code_t sb_dlq_redrive(sb_pg_t *pg, const sb_dlq_filter_t *filter, int64_t interval_ms,
+/* Marks held keys (*keys) and dead letters of their own (*rows) to be tried again, one
+ * dead letter every pace_us in each member that hands them over, also when they have been due for long. */
+SB_MUST_CHECK sb_code_t sb_dlq_redrive(sb_pg_t *pg, const sb_dlq_filter_t *filter, int64_t pace_us,
                                        int64_t *keys, int64_t *rows, sb_error_t *err);
 /* Ends them without handling them; keys that nothing waits behind any more are free (*keys). */
 SB_MUST_CHECK sb_code_t sb_dlq_discard(sb_pg_t *pg, const sb_dlq_filter_t *filter, const char *reason,

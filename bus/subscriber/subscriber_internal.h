@@ -310,8 +310,9 @@ SB_MUST_CHECK sb_code_t sb_sub_batch_call(sb_lane_t *lane, const sb_delivery_t *
 
 /* ---- subscriber_redrive.c ---- */
 
-/* Hands over a key or a dead letter that is due, if there is one: *found. */
-SB_MUST_CHECK sb_code_t sb_redrive(sb_lane_t *lane, bool *found, sb_error_t *err);
+/* Hands over a key or a dead letter that is due, if there is one: *found. *pause_us: nothing else meanwhile.
+ */
+SB_MUST_CHECK sb_code_t sb_redrive(sb_lane_t *lane, bool *found, int64_t *pause_us, sb_error_t *err);
 
 /* ---- subscriber_append.c ---- */
 

@@ -320,18 +320,21 @@ static void upkeep(sb_lane_t *lane)
 {
     int64_t now_us = sb_mono_us();
     sb_error_t err = SB_ERROR_INIT;
+    int64_t pause_us = 0;
     bool found = true;
     if (lane->number != 0 || !lane->sub->subscriber->pg_uri || now_us < lane->upkeep_us)
         return;
     lane->upkeep_us = now_us + UPKEEP_US;
     sb_code_t code = sb_lane_open_pg(lane, &err);
-    for (int i = 0; code == SB_OK && found && i < REDRIVES_MAX && !stopping(lane); i++)
-        code = sb_redrive(lane, &found, &err);
+    for (int i = 0; code == SB_OK && found && pause_us == 0 && i < REDRIVES_MAX && !stopping(lane); i++)
+        code = sb_redrive(lane, &found, &pause_us, &err);
     if (code != SB_OK) {
         sb_log_error(SB_LOG_INFO, "SUBSCRIBER-REDRIVE", &err, "dead letters wait|subscription=%s",
                      lane->sub->config.name);
         return;
     }
+    if (found)
+        lane->upkeep_us = sb_mono_us() + pause_us;
     if (now_us < lane->purge_us)
         return;
     lane->purge_us = now_us + PURGE_US;
@@ -342,6 +345,8 @@ static void wait_for_more(sb_lane_t *lane)
 {
     int64_t wait_ms = IDLE_MS;
     int64_t due_us = next_due_us(lane);
+    if (lane->number == 0 && lane->upkeep_us > 0 && lane->upkeep_us < due_us)
+        due_us = lane->upkeep_us;
     if (due_us != INT64_MAX) {
         int64_t left_ms = (due_us - sb_mono_us()) / 1000 + 1;
         wait_ms = left_ms < 0 ? 0 : left_ms < wait_ms ? left_ms : wait_ms;

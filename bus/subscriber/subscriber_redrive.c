@@ -16,6 +16,7 @@ typedef struct held_key {
     char *topic;
     char *key;
     size_t key_length;
+    int64_t pace_us;
     int64_t handled;
     int64_t failed_no; /* the dead letter that failed again */
     bool by_handler;
@@ -141,11 +142,12 @@ static sb_code_t take_key(held_key_t *held, const sb_pg_result_t *row, sb_error_
         return sb_fail(err, SB_NO_MEMORY, "redrive: out of memory");
     memcpy(held->key, key.ptr, key.len);
     held->key_length = key.len;
+    held->pace_us = sb_pg_get_int(row, 0, 2);
     return SB_OK;
 }
 
 /* In the open transaction, which it ends. */
-static sb_code_t redrive_key(sb_lane_t *lane, const sb_pg_result_t *row, sb_error_t *err)
+static sb_code_t redrive_key(sb_lane_t *lane, const sb_pg_result_t *row, int64_t *pause_us, sb_error_t *err)
 {
     held_key_t held = {.lane = lane};
     sb_error_t why = SB_ERROR_INIT;
@@ -163,6 +165,7 @@ static sb_code_t redrive_key(sb_lane_t *lane, const sb_pg_result_t *row, sb_erro
     } else if (err) {
         *err = why;
     }
+    *pause_us = held.pace_us * (held.handled > 1 ? held.handled : 1);
     free(held.topic);
     free(held.key);
     return code;
@@ -221,14 +224,15 @@ static sb_code_t redrive_one(sb_lane_t *lane, const sb_pg_result_t *rows, sb_err
     return code;
 }
 
-sb_code_t sb_redrive(sb_lane_t *lane, bool *found, sb_error_t *err)
+sb_code_t sb_redrive(sb_lane_t *lane, bool *found, int64_t *pause_us, sb_error_t *err)
 {
     sb_pg_result_t *rows = NULL;
     *found = false;
+    *pause_us = 0;
     sb_code_t code = find_due(lane, sb_sql_sub_release_next, &rows, err);
     if (code == SB_OK && sb_pg_rows(rows) > 0) {
         *found = true;
-        code = redrive_key(lane, rows, err);
+        code = redrive_key(lane, rows, pause_us, err);
         sb_pg_result_free(rows);
         return code;
     }
@@ -238,6 +242,7 @@ sb_code_t sb_redrive(sb_lane_t *lane, bool *found, sb_error_t *err)
         code = find_due(lane, sb_sql_sub_dead_due, &rows, err);
     if (code == SB_OK && sb_pg_rows(rows) > 0) {
         *found = true;
+        *pause_us = sb_pg_get_int(rows, 0, SB_DEAD_LETTER_PACE);
         code = redrive_one(lane, rows, err);
     }
     sb_pg_result_free(rows);

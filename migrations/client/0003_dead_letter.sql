@@ -9,6 +9,7 @@ CREATE TABLE quarantine (
     key          bytea NOT NULL,
     since        timestamptz NOT NULL DEFAULT clock_timestamp(),
     due_at       timestamptz,                   -- when to try to release it; NULL: when an operator says so
+    pace_us      bigint NOT NULL DEFAULT 0,     -- so long for each of its dead letters nothing else is handed over
     PRIMARY KEY (subscription, topic, key)
 );
 CREATE INDEX quarantine_due ON quarantine (subscription, due_at) WHERE due_at IS NOT NULL;
@@ -36,6 +37,7 @@ CREATE TABLE dead_letter (
     first_failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     held            boolean NOT NULL,           -- waits in the quarantine of its key
     due_at          timestamptz,                -- not held: when to try again; NULL: when an operator says so
+    pace_us         bigint NOT NULL DEFAULT 0,  -- as in quarantine
     edited          boolean NOT NULL DEFAULT false,
     ended           text CHECK (ended IN ('handled', 'discarded')),
     ended_at        timestamptz,

@@ -116,7 +116,7 @@ static void a_commands_exit_code_says_what_becomes_of_an_event(void **state)
         SB_SAGABUS, "dlq", "discard",  "mail",         "--state", SB_TEST_CLIENT_SCHEMA,
         "--no",     "1",   "--reason", "a test order", NULL};
     const char *const redrive[] = {SB_SAGABUS, "dlq", "redrive", "mail", "--state", SB_TEST_CLIENT_SCHEMA,
-                                   NULL};
+                                   "--rate",   "300", NULL};
     world.keys = 5;
     start(subscribe);
     sb_test_world_send(&world, 20);
@@ -131,6 +131,7 @@ static void a_commands_exit_code_says_what_becomes_of_an_event(void **state)
     assert_int_equal(ask(discard, NULL), 0);
     assert_int_equal(ask(discard, NULL), 5);
     assert_int_equal(ask(redrive, NULL), 0);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT pace_us FROM quarantine"), 3334);
 
     /* Another handler, which takes them all. */
     const char *const mended[] = {SB_SAGABUS,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/subscriber/dlq.h"
 #include "bus/topics.h"
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
@@ -7,6 +8,7 @@
 #include "tests/support/subscriber.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PARTITIONS 4
@@ -464,6 +466,50 @@ static void a_key_that_fails_is_held_back_and_released_in_order(void **state)
     assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL"), 0);
 }
 
+/* All that was sent is a dead letter now, to be handed over at a pace, and has been due for long. */
+static void fail_all_and_redrive_at(int64_t pace_us, int64_t letters)
+{
+    int64_t keys = 0, rows = 0;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_dlq_filter_t all = {.subscription = "mail"};
+    atomic_store(&mail.fail_calls, -1);
+    start();
+    sb_test_world_send(&world, 50);
+    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL") == letters,
+                40000);
+    sb_test_subscriber_stop(&running);
+    assert_ok(sb_dlq_redrive(world.pg, &all, pace_us, &keys, &rows, &err), &err);
+    sb_test_pg_script(world.pg, "UPDATE quarantine SET due_at = due_at - interval '1 hour';"
+                                "UPDATE dead_letter SET due_at = due_at - interval '1 hour'");
+    atomic_store(&mail.fail_calls, 0);
+    start();
+}
+
+/* What is left would be due at once: nobody was there when its time came. */
+static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
+{
+    (void)state;
+    subscriptions[0].attempts_max = 1;
+    fail_all_and_redrive_at(20000, 50);
+    await_effects("mail", 50);
+    sb_test_check_effects(&world, "mail", 50);
+    /* A key comes as a whole, five of them; the next one when five at that pace would be over. */
+    assert_int_equal(
+        sb_test_pg_int(world.pg, "SELECT count(*) FROM (SELECT at, lag(at, 5) OVER (ORDER BY no) AS before "
+                                 "FROM effect) e WHERE at - before < interval '100 ms'"),
+        0);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM quarantine"), 0);
+
+    sb_test_subscriber_stop(&running);
+    subscriptions[0].order = SB_ORDER_NONE;
+    fail_all_and_redrive_at(20000, 50);
+    await_effects("mail", 100);
+    assert_int_equal(sb_test_pg_int(world.pg,
+                                    "SELECT count(*) FROM (SELECT at, lag(at) OVER (ORDER BY no) AS before "
+                                    "FROM effect WHERE n >= 50) e WHERE at - before < interval '20 ms'"),
+                     0);
+}
+
 static void what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter(void **state)
 {
     (void)state;
@@ -613,6 +659,7 @@ int main(void)
         CASE(without_a_database_it_goes_on_at_the_groups_offsets),
         CASE(reads_the_store_first_and_hands_over_to_kafka_by_seq),
         CASE(a_key_that_fails_is_held_back_and_released_in_order),
+        CASE(what_is_redriven_at_a_rate_keeps_it_and_its_order),
         CASE(what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter),
         CASE(what_is_no_event_is_a_dead_letter_with_its_bytes),
         CASE(an_event_without_order_is_tried_again_from_its_row),
@@ -622,5 +669,6 @@ int main(void)
         CASE(the_database_may_go_and_come_back),
         CASE(wiped_brokers_are_noticed_and_nothing_is_handled_twice),
     };
+    cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
     return cmocka_run_group_tests_name("subscriber", tests, sb_test_pg_start, sb_test_pg_stop);
 }

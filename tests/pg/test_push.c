@@ -226,14 +226,19 @@ static bool is_state(fixture_t *f, const char *state)
     return same;
 }
 
-static void redrive(fixture_t *f, const char *key)
+static void redrive_at(fixture_t *f, const char *key, int64_t pace_us)
 {
     int64_t keys = 0, rows = 0;
     sb_error_t err = SB_ERROR_INIT;
     sb_dlq_filter_t filter = {.subscription = "hook", .key = key};
     sb_test_pg_script(f->pg, "SET search_path = sagabus");
-    assert_ok(sb_dlq_redrive(f->pg, &filter, 0, &keys, &rows, &err), &err);
+    assert_ok(sb_dlq_redrive(f->pg, &filter, pace_us, &keys, &rows, &err), &err);
     assert_true(keys + rows > 0);
+}
+
+static void redrive(fixture_t *f, const char *key)
+{
+    redrive_at(f, key, 0);
 }
 
 /* ---- runners ---- */
@@ -477,6 +482,31 @@ static void a_key_that_fails_is_held_and_the_others_flow(void **state)
     assert_int_equal(held_keys(f), 0);
     append(f, "odd", 1);
     assert_soon(settled(f) && hooks(f, "odd", 204) == 1, WAIT_MS);
+}
+
+static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(PATIENT));
+    set_rule(f, 0, "*", 422, -1, "", 0);
+    append(f, "k1", 4);
+    append(f, "k2", 4);
+    start(f, &first, "a");
+    assert_soon(letters(f) == 8, WAIT_MS);
+    no_rules(f);
+    redrive_at(f, NULL, 50000);
+    sb_test_pg_script(f->pg, "UPDATE sagabus.quarantine SET due_at = due_at - interval '1 hour'");
+    assert_soon(letters(f) == 0 && held_keys(f) == 0, WAIT_MS);
+    assert_order(f, "k1");
+    assert_order(f, "k2");
+    assert_int_equal(hooks(f, NULL, 204), 8);
+    int64_t before_ms = 0;
+    for (int i = 0; i < f->hooks; i++) {
+        if (f->hook[i].status != 204)
+            continue;
+        assert_true(f->hook[i].at_ms - before_ms >= 50);
+        before_ms = f->hook[i].at_ms;
+    }
 }
 
 static void without_order_an_event_fails_alone(void **state)
@@ -905,6 +935,7 @@ int main(void)
         CASE(a_signature_is_what_others_make_of_it),
         CASE(old_versions_arrive_as_the_newest),
         CASE(a_key_that_fails_is_held_and_the_others_flow),
+        CASE(what_is_redriven_at_a_rate_keeps_it_and_its_order),
         CASE(without_order_an_event_fails_alone),
         CASE(one_by_one_an_event_that_fails_stops_all),
         CASE(gone_pauses_and_resumes_with_the_same_event),
@@ -923,5 +954,6 @@ int main(void)
         CASE(one_that_has_not_begun_begins_where_an_operator_says),
         CASE(too_many_are_named_once),
     };
+    cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }

@@ -25,7 +25,8 @@ void sb_test_world_open(sb_test_world_t *world, const char *bootstrap, const cha
     world->pg = sb_test_pg_open(sb_test_pg_fresh(world->uri));
     sb_test_pg_script(
         world->pg, "CREATE TABLE service.effect (no bigint GENERATED ALWAYS AS IDENTITY, subscription text,"
-                   " id text, key text, n bigint, attempt int, redriven boolean, version int);"
+                   " id text, key text, n bigint, attempt int, redriven boolean, version int, at timestamptz "
+                   "DEFAULT clock_timestamp());"
                    "SET search_path = service");
     world->config = sb_test_bus_config(bootstrap, prefix);
     sb_test_bus_set(world->config, "kafka.session.timeout.ms", "6000");
