@@ -43,6 +43,12 @@ typedef struct limit {
     size_t bytes;
 } limit_t;
 
+typedef struct fold {
+    char *name;
+    sb_fold_fn fn;
+    void *context;
+} fold_t;
+
 struct sb_catalog {
     pthread_rwlock_t lock;
     atomic_uint_fast64_t revision;
@@ -56,6 +62,9 @@ struct sb_catalog {
     limit_t *limits;
     atomic_int limit_count;
     sb_artifact_prove_fn prove[SB_ARTIFACT_KINDS]; /* set before anything is registered */
+    fold_t *folds;                                 /* these too, before the catalog is shared */
+    int fold_count;
+    sb_upcaster_t *upcasts;
 };
 
 static const char *const kind_names[SB_ARTIFACT_KINDS] = {"event", "saga", "view", "subscription"};
@@ -118,6 +127,10 @@ void sb_catalog_free(sb_catalog_t **catalog)
         free(c->replaced[i]);
     for (int i = 0; i < c->limit_count; i++)
         free(c->limits[i].category);
+    for (int i = 0; i < c->fold_count; i++)
+        free(c->folds[i].name);
+    free(c->folds);
+    sb_upcaster_free(&c->upcasts);
     free(c->limits);
     free(c->unreadable);
     free(c->replaced);
@@ -125,6 +138,55 @@ void sb_catalog_free(sb_catalog_t **catalog)
     (void)pthread_rwlock_destroy(&c->lock);
     free(c);
     *catalog = NULL;
+}
+
+/* ---- C functions ---- */
+
+bool sb_catalog_fold_named(const sb_catalog_t *catalog, const char *name, sb_fold_fn *fn, void **context)
+{
+    for (int i = 0; i < catalog->fold_count; i++)
+        if (strcmp(catalog->folds[i].name, name) == 0) {
+            *fn = catalog->folds[i].fn;
+            *context = catalog->folds[i].context;
+            return true;
+        }
+    return false;
+}
+
+sb_code_t sb_catalog_fold(sb_catalog_t *catalog, const char *name, sb_fold_fn fn, void *context,
+                          sb_error_t *err)
+{
+    sb_fold_fn present;
+    void *ignored;
+    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
+    if (length < 1 || length > SB_FOLD_NAME_MAX || name[length] != '\0' || name[0] < 'a')
+        return sb_fail(err, SB_INVALID,
+                       "fold %s: its name must be 1 to %d of a-z, 0-9 and _, beginning with a letter", name,
+                       SB_FOLD_NAME_MAX);
+    if (sb_catalog_fold_named(catalog, name, &present, &ignored))
+        return sb_fail(err, SB_CONFLICT, "fold %s: there is a function for it already", name);
+    if (catalog->fold_count == SB_FOLDS_MAX)
+        return sb_fail(err, SB_TOO_LARGE, "fold %s: more than %d functions", name, SB_FOLDS_MAX);
+    fold_t *folds = realloc(catalog->folds, (size_t)(catalog->fold_count + 1) * sizeof *folds);
+    if (folds)
+        catalog->folds = folds;
+    char *copy = folds ? strdup(name) : NULL;
+    if (!copy)
+        return no_memory(err);
+    folds[catalog->fold_count++] = (fold_t){copy, fn, context};
+    return SB_OK;
+}
+
+sb_code_t sb_catalog_upcast(sb_catalog_t *catalog, const char *type, int version, sb_upcast_fn fn,
+                            void *context, sb_error_t *err)
+{
+    sb_code_t code = catalog->upcasts ? SB_OK : sb_upcaster_new(&catalog->upcasts, err);
+    return code == SB_OK ? sb_upcaster_hook(catalog->upcasts, type, version, fn, context, err) : code;
+}
+
+const sb_upcaster_t *sb_catalog_upcasts(const sb_catalog_t *catalog)
+{
+    return catalog->upcasts;
 }
 
 /* ---- what topics take ---- */

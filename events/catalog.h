@@ -17,6 +17,7 @@
 #include "events/schema/schema.h"
 #include "events/schema/upcast.h"
 #include "sagabus/event.h"
+#include "sagabus/view.h"
 
 typedef struct sb_catalog sb_catalog_t;
 
@@ -81,6 +82,17 @@ const sb_artifact_t *sb_catalog_artifact(const sb_catalog_t *catalog, sb_artifac
                                          sb_slice_t name, int version);
 const sb_artifact_t *sb_catalog_by_hash(const sb_catalog_t *catalog, sb_artifact_kind_t kind,
                                         const sb_hash_t *hash);
+
+/* The C functions of this process, which files name: folds of views ("c:NAME") and steps of upcasts ("hook").
+ * Registered before the catalog is shared between threads. Codes: sb_views_fold, sb_views_upcast. */
+SB_MUST_CHECK sb_code_t sb_catalog_fold(sb_catalog_t *catalog, const char *name, sb_fold_fn fn, void *context,
+                                        sb_error_t *err);
+SB_MUST_CHECK sb_code_t sb_catalog_upcast(sb_catalog_t *catalog, const char *type, int version,
+                                          sb_upcast_fn fn, void *context, sb_error_t *err);
+/* False: there is none of the name. */
+bool sb_catalog_fold_named(const sb_catalog_t *catalog, const char *name, sb_fold_fn *fn, void **context);
+/* What an upcaster leans on; NULL: no step was registered. */
+const sb_upcaster_t *sb_catalog_upcasts(const sb_catalog_t *catalog);
 
 /* The largest event that may be appended to streams of a category, for a topic that takes less than the
  * store; 0: as the store has it. The server learns it from Kafka (max.message.bytes); it is this process's

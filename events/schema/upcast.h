@@ -50,6 +50,9 @@ void sb_upcaster_free(sb_upcaster_t **upcaster);
 SB_MUST_CHECK sb_code_t sb_upcaster_hook(sb_upcaster_t *upcaster, const char *type, int version,
                                          sb_upcast_fn fn, void *context, sb_error_t *err);
 
+/* It has the functions of another too, which outlives it and gets no more. NULL: of none. */
+void sb_upcaster_lean(sb_upcaster_t *upcaster, const sb_upcaster_t *on);
+
 /* Brings event->data along the chain (NULL: it is the newest already, nothing is done); sets data,
  * schema_version and written_version. data is then borrowed from what it was or from the upcaster, until its
  * next run. SB_UNSUPPORTED: a step is missing, or its C function is. The error names event, type and

@@ -50,6 +50,7 @@ struct sb_upcaster {
     int side;
     hook_t *hook;
     int hook_count;
+    const sb_upcaster_t *leans_on; /* for functions that it has none of */
 };
 
 /* ---- life ---- */
@@ -79,10 +80,16 @@ void sb_upcaster_free(sb_upcaster_t **upcaster)
 
 static const hook_t *find_hook(const sb_upcaster_t *u, const char *type, int version)
 {
-    for (int i = 0; u && i < u->hook_count; i++)
-        if (u->hook[i].version == version && strcmp(u->hook[i].type, type) == 0)
-            return &u->hook[i];
+    for (; u; u = u->leans_on)
+        for (int i = 0; i < u->hook_count; i++)
+            if (u->hook[i].version == version && strcmp(u->hook[i].type, type) == 0)
+                return &u->hook[i];
     return NULL;
+}
+
+void sb_upcaster_lean(sb_upcaster_t *upcaster, const sb_upcaster_t *on)
+{
+    upcaster->leans_on = on;
 }
 
 sb_code_t sb_upcaster_hook(sb_upcaster_t *upcaster, const char *type, int version, sb_upcast_fn fn,

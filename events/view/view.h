@@ -17,6 +17,7 @@
 
 #include "events/catalog.h"
 #include "events/progress.h"
+#include "sagabus/view.h"
 
 /* The check of the catalog's kind SB_ARTIFACT_VIEW: the definition itself, and that every field it reads
  * exists in a registered schema of the event type. err->pointer at the fault. Thread: any. */
@@ -39,6 +40,7 @@ typedef struct sb_projector_config {
     uint32_t idle_ms;        /* poll pace of another process's sequencer when nothing comes; 0: 200 */
     uint32_t refresh_ms;     /* how often registry and leases are looked at; 0: 2000 */
     uint32_t overdue_ms;     /* 0: 10000 */
+    bool calls_only;         /* only views that a C function of the catalog's folds */
 } sb_projector_config_t;
 
 typedef struct sb_projector_stats { /* each read atomically */
@@ -65,79 +67,7 @@ void sb_projector_stats(const sb_projector_t *projector, sb_projector_stats_t *o
 
 /* ---- replay: builds the next generation beside the live one, then switches ---- */
 
-typedef enum sb_replay_phase {
-    SB_REPLAY_READ,     /* history out of the store, folded in memory */
-    SB_REPLAY_LOAD,     /* rows into the tables of the next generation */
-    SB_REPLAY_CATCH_UP, /* what was appended meanwhile */
-    SB_REPLAY_SWITCH,   /* everything is ready; one transaction is left */
-    SB_REPLAY_DONE
-} sb_replay_phase_t;
-
-const char *sb_replay_phase_name(sb_replay_phase_t phase); /* "read", "load", … */
-
-typedef struct sb_replay_progress {
-    const char *view; /* NULL in the READ phase of several */
-    sb_replay_phase_t phase;
-    int64_t events;       /* folded so far: events, not sequence numbers; of this pass */
-    int64_t events_total; /* estimate by the share of the history that is read; exact from LOAD on */
-    int pass, passes;     /* over the history; passes grows when the rows do not fit into memory */
-    int64_t rows;         /* written so far */
-    int64_t seq;          /* how far the fold is */
-    int64_t seq_end;      /* where it is going */
-    double events_per_s;  /* over the whole READ phase so far */
-    double eta_s;         /* to the end of the phase; 0 when unknown */
-    int64_t lag_ms;       /* age of the event at seq */
-} sb_replay_progress_t;
-
-/* Called several times a second, and once at the start of each phase, from the replay's thread; not SB_OK
- * stops the replay, which then leaves nothing behind but a table that the next one drops. */
-typedef sb_code_t (*sb_replay_fn)(void *context, const sb_replay_progress_t *progress, sb_error_t *err);
-
-/* One place where the live view and the fold of the history are not the same. */
-typedef struct sb_view_difference {
-    const char *view;
-    const char *table;
-    const char *key;
-    const char *column; /* the first that differs; NULL: one of them has no such row */
-    const char *live;   /* its value; NULL: there is no row */
-    const char *folded;
-} sb_view_difference_t;
-
-typedef sb_code_t (*sb_view_difference_fn)(void *context, const sb_view_difference_t *difference,
-                                           sb_error_t *err);
-
-typedef struct sb_view_comparison {
-    bool done;
-    int64_t seq; /* both as of this event; of several passes the last one's */
-    int64_t live_rows, folded_rows;
-    int64_t missing;   /* rows that the live view should have and has not */
-    int64_t extra;     /* that it has and should not */
-    int64_t differing; /* in some column that both have */
-    uint64_t live_checksum, folded_checksum;
-    int tables_left_out; /* the other has none of the name, or another key */
-    int told;            /* calls of on_difference */
-} sb_view_comparison_t;
-
-typedef struct sb_replay_report {
-    int version;        /* of the view's definition */
-    int64_t generation; /* that was built; 0: none was */
-    bool live;          /* readers have it */
-    int64_t seq;        /* folded up to here at the switch */
-    int64_t events;
-    int64_t rows;
-    int64_t parked; /* keys */
-    int passes;
-    double seconds;
-    double read_seconds; /* read and fold */
-    double events_per_s; /* of the whole rebuild */
-    sb_view_comparison_t comparison;
-} sb_replay_report_t;
-
-typedef enum sb_replay_mode {
-    SB_REPLAY_BUILD,  /* and switch */
-    SB_REPLAY_DRY,    /* fold only: nothing is written */
-    SB_REPLAY_VERIFY, /* as DRY, by the definition that is live, and compare */
-} sb_replay_mode_t;
+/* Phases, progress, differences and the report are in sagabus/view.h. */
 
 typedef struct sb_replay_config {
     const char *pg_uri;
@@ -152,6 +82,7 @@ typedef struct sb_replay_config {
     int jobs;             /* connections that read; 0: 2 */
     int64_t range_seqs;   /* sequence numbers a COPY reads; 0: 16,384 */
     int64_t memory_bytes; /* cap of the rows in memory; 0: 192 MiB. Above it: several passes */
+    bool calls_only;      /* of all: only those that a C function of the catalog's folds */
     sb_replay_fn on_progress; /* may be NULL, as the next two */
     sb_view_difference_fn on_difference;
     void (*on_report)(void *context, const char *view, const sb_replay_report_t *report); /* of each view */

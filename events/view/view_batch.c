@@ -68,6 +68,8 @@ static sb_code_t look_up(sb_view_type_map_t *map, const sb_view_definition_t *de
     int event = sb_view_definition_event(definition, sb_slice(type->name));
     if (!map->upcaster)
         code = sb_upcaster_new(&map->upcaster, err);
+    if (code == SB_OK)
+        sb_upcaster_lean(map->upcaster, sb_catalog_upcasts(catalog));
     if (code == SB_OK && event >= 0)
         code = sb_upcaster_ready(map->upcaster, chain, err);
     if (code == SB_OK)
@@ -101,6 +103,7 @@ sb_code_t sb_view_type_map_upcast(sb_view_type_map_t *map, const sb_view_definit
                                   int type_no, sb_view_input_t *input, sb_error_t *err)
 {
     const sb_view_type_entry_t *type = &map->at[type_no];
+    input->version = type->chain ? type->chain->to : type->version;
     if (!type->chain)
         return SB_OK;
     sb_event_t event = {.type = sb_slice(definition->event[input->event].name),

@@ -39,8 +39,9 @@ void sb_view_type_map_refresh(sb_view_type_map_t *map, const sb_catalog_t *catal
 SB_MUST_CHECK sb_code_t sb_view_type_map_find(sb_view_type_map_t *map, const sb_view_definition_t *definition,
                                               const sb_catalog_t *catalog, int type_no, int *event,
                                               sb_error_t *err);
-/* Brings input->data to the version the view is given, after a find that was SB_OK; it is then borrowed from
- * the map until the next call. A body that is not JSON stays as it is: the fold parks it. */
+/* Brings input->data to the version the view is given, and says which that is, after a find that was SB_OK;
+ * it is then borrowed from the map until the next call. A body that is not JSON stays as it is: the fold
+ * parks it. */
 SB_MUST_CHECK sb_code_t sb_view_type_map_upcast(sb_view_type_map_t *map,
                                                 const sb_view_definition_t *definition, int type_no,
                                                 sb_view_input_t *input, sb_error_t *err);

@@ -17,7 +17,10 @@ static void event_pointer(const sb_view_definition_t *view, int event, sb_buf_t 
                     sb_buf_add_text(out, "/carry/on");
                 else
                     sb_buf_printf(out, "/tables/%d/on", t);
-                sb_json_pointer_add(out, sb_slice(view->event[event].name));
+                if (view->table[t].listed)
+                    sb_buf_printf(out, "/%d", i);
+                else
+                    sb_json_pointer_add(out, sb_slice(view->event[event].name));
                 return;
             }
     sb_buf_printf(out, "/events/%d", event); /* of a view by SQL */

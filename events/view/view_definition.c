@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define NAME_LETTERS "abcdefghijklmnopqrstuvwxyz0123456789_"
+
 /* ---- tables ---- */
 
 /* The key's source is compiled per rule, where its event type is known; here only its shape. */
@@ -101,10 +103,31 @@ static sb_code_t compile_tables(sb_view_compiler_t *c, const json_t *body)
     return code;
 }
 
-/* Either rules or statements; in both cases the tables' columns are declared. */
+/* A C function: what concerns a row is declared, what becomes of it is not. */
+static sb_code_t compile_fold(sb_view_compiler_t *c, const json_t *body)
+{
+    const char *name = json_string_value(json_object_get(body, "fold"));
+    size_t length = name ? strspn(name + (strncmp(name, "c:", 2) == 0 ? 2 : 0), NAME_LETTERS) : 0;
+    if (!name || strncmp(name, "c:", 2) != 0 || length < 1 || length > SB_FOLD_NAME_MAX ||
+        name[length + 2] != '\0' || name[2] < 'a')
+        return sb_view_refuse_at(c, "fold",
+                                 "must be \"c:NAME\", the name of a C function: 1 to 50 of a-z, 0-9 and _, "
+                                 "beginning with a letter");
+    if (json_object_get(body, "sql"))
+        return sb_view_refuse_at(c, "sql", "is for a view without \"fold\"");
+    if (json_object_get(body, "events"))
+        return sb_view_refuse_at(c, "events", "is for a view by \"sql\"; tables name theirs in \"on\"");
+    c->view->fold = name + 2;
+    c->view->reads_subject = true;
+    return SB_OK;
+}
+
+/* Rules, statements or a C function; in both cases the tables' columns are declared. */
 static sb_code_t compile_kind(sb_view_compiler_t *c, const json_t *body)
 {
     const json_t *events = json_object_get(body, "events");
+    if (json_object_get(body, "fold"))
+        return compile_fold(c, body);
     c->view->statement_count = json_object_get(body, "sql") != NULL; /* counted when they are compiled */
     if (c->view->statement_count == 0)
         return events
@@ -117,8 +140,8 @@ static sb_code_t compile_kind(sb_view_compiler_t *c, const json_t *body)
 
 static sb_code_t compile_view(sb_view_compiler_t *c, const json_t *body)
 {
-    static const char *const members[] = {"$schema", "view",  "version", "title", "description",
-                                          "tables",  "carry", "events",  "sql",   NULL};
+    static const char *const members[] = {"$schema", "view",   "version", "title", "description", "tables",
+                                          "carry",   "events", "sql",     "fold",  NULL};
     sb_code_t code = sb_view_only_members(c, body, members);
     if (code == SB_OK)
         code = sb_view_name_member(c, body, "view", &c->view->name);

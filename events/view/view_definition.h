@@ -11,6 +11,7 @@
 
 #include "events/view/view_op.h"
 #include "events/view/view_zone.h"
+#include "sagabus/view.h"
 
 #include <jansson.h>
 
@@ -92,6 +93,7 @@ typedef struct sb_view_rule {
     sb_view_when_t when[SB_VIEW_WHENS_MAX]; /* all must hold */
     bool reads_carry;                       /* some condition or step does, or the key */
     bool removes;
+    bool calls; /* the view's C function says what changes; no steps */
     int step_count;
     sb_view_step_t *step;
 } sb_view_rule_t;
@@ -110,6 +112,7 @@ typedef struct sb_view_table {
     sb_view_column_t column[SB_VIEW_COLUMNS_MAX];
     int on_count;
     sb_view_on_t *on;
+    bool listed; /* the file lists the event types, in this order */
 } sb_view_table_t;
 
 /* A field of an event type that some rule reads. */
@@ -149,6 +152,9 @@ typedef struct sb_view_definition {
     sb_view_source_t *part;
     int statement_count; /* of a view that is declared by SQL; else 0 */
     const char *statement[SB_VIEW_STATEMENTS_MAX];
+    const char *fold; /* of a view that a C function folds: its name; else NULL */
+    sb_fold_fn call;  /* that function; NULL: this process has it not */
+    void *call_context;
     int zone_count;
     sb_view_zone_t zone[SB_VIEW_ZONES_MAX];
     size_t use_count;

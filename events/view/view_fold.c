@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "events/view/view_fold.h"
 
+#include "events/view/view_call.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -340,7 +342,7 @@ static bool read_day(reading_t *r, const sb_view_source_t *source, sb_buf_t *scr
         return true;
     *value = (sb_view_value_t){
         false, sb_view_zone_day(&definition->zone[source->zone], value->integer), {NULL, 0}};
-    return true;
+    return sb_view_value_fits(SB_VIEW_DATE, value, &r->problem);
 }
 
 /* As a token of a JSON Pointer, so that two different lists of parts never make the same text. */
@@ -423,7 +425,7 @@ static bool read_source(reading_t *r, const sb_view_source_t *source, sb_view_bo
         break;
     case SB_VIEW_TIME:
         value->integer = input->time_us;
-        break;
+        return sb_view_value_fits(SB_VIEW_TIMESTAMPTZ, value, &r->problem);
     case SB_VIEW_EVENT:
         value->bytes = sb_slice(r->fold->definition->event[input->event].name);
         break;
@@ -465,7 +467,9 @@ static sb_slice_t source_name(const reading_t *r, const sb_view_source_t *source
         return definition->event[r->input->event].field[source->field].pointer;
     if (source->origin == SB_VIEW_CARRY)
         return sb_slice(definition->table[definition->carry].column[source->column].name);
-    return source->origin == SB_VIEW_SUBJECT ? SB_SLICE("$subject") : SB_SLICE("the value");
+    return source->origin == SB_VIEW_SUBJECT ? SB_SLICE("$subject")
+           : source->origin == SB_VIEW_TIME  ? SB_SLICE("$time")
+                                             : SB_SLICE("the value");
 }
 
 /* ---- rules ---- */
@@ -626,6 +630,48 @@ static sb_code_t make_present(sb_view_rows_t *rows, sb_view_row_t *row, sb_error
     return code;
 }
 
+static sb_code_t remove_row(sb_view_fold_t *fold, sb_view_rows_t *rows, sb_view_row_t *row)
+{
+    row->changed |= row->present;
+    row->present = false;
+    if (!row->stored && !row->loaded && rows != &fold->ahead)
+        sb_view_rows_drop(rows, row); /* a replay: nothing is to be deleted */
+    return SB_OK;
+}
+
+/* The same for a rule whose changes are the C function's to say. */
+static sb_code_t call_out(sb_view_fold_t *fold, const target_t *target, sb_view_rows_t *rows,
+                          sb_view_row_t *row, sb_error_t *err)
+{
+    const sb_view_input_t *input = target->input;
+    const sb_view_definition_t *definition = fold->definition;
+    sb_view_call_t call = {definition, rows, row, fold->next, fold->writes, fold->next_scratch};
+    sb_event_t event = {.type = sb_slice(definition->event[input->event].name),
+                        .schema_version = input->version,
+                        .subject = input->subject,
+                        .time_us = input->time_us,
+                        .data = input->data,
+                        .seq = input->seq,
+                        .stream_no = input->stream,
+                        .event_class = SB_CLASS_DOMAIN};
+    sb_view_called_t called = SB_VIEW_CALL_NOTHING;
+    sb_error_t problem = SB_ERROR_INIT;
+    sb_code_t code = sb_view_call_run(&call, &event, &called, &problem, err);
+    if (code != SB_OK || called == SB_VIEW_CALL_NOTHING)
+        return code;
+    if (called == SB_VIEW_CALL_PARKS)
+        return park_at(fold, target, true, SB_SLICE("the C function says:"), problem.message, err);
+    if (called == SB_VIEW_CALL_REMOVES)
+        return remove_row(fold, rows, row);
+    if (!row->present)
+        code = make_present(rows, row, err);
+    for (int i = 1; i < rows->table->column_count && code == SB_OK; i++)
+        if (fold->writes[i])
+            code = sb_view_rows_put(rows, row, i, &fold->next[i], err);
+    row->changed = true;
+    return code;
+}
+
 /* Values are computed before the first is written, so a rule changes its row as a whole or not at all. */
 static sb_code_t carry_out(sb_view_fold_t *fold, target_t *target, sb_view_rows_t *rows, sb_error_t *err)
 {
@@ -635,16 +681,15 @@ static sb_code_t carry_out(sb_view_fold_t *fold, target_t *target, sb_view_rows_
     sb_code_t code = sb_view_rows_get(rows, &target->key, &row, err);
     if (code != SB_OK)
         return code;
+    if (rule->calls)
+        return call_out(fold, target, rows, row, err);
     if (!compute(fold, target, rows, row, &step)) {
         const char *column = rows->table->column[rule->step[step].column].name;
         return target->touching ? SB_OK
                                 : park_at(fold, target, true, sb_slice(column), target->reading.problem, err);
     }
-    if (rule->removes) {
-        row->changed |= row->present;
-        row->present = false;
-        return SB_OK;
-    }
+    if (rule->removes)
+        return remove_row(fold, rows, row);
     if (!row->present)
         code = make_present(rows, row, err);
     for (int i = 0; i < rule->step_count && code == SB_OK; i++)

@@ -25,7 +25,8 @@ typedef struct sb_view_fold sb_view_fold_t;
 
 /* An event as the fold sees it; everything is borrowed for the call. */
 typedef struct sb_view_input {
-    int event; /* index into the definition's events */
+    int event;   /* index into the definition's events */
+    int version; /* of the schema that data follows; only read by a C function */
     int64_t seq;
     int64_t time_us;
     int64_t stream;     /* its number; only read when the definition has a carry */

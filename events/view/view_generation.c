@@ -74,10 +74,24 @@ sb_code_t sb_view_registered(const sb_catalog_t *catalog, sb_slice_t name, int v
     if (!artifact)
         return sb_fail(err, SB_NOT_FOUND, "no view %.*s is registered", SB_SLICE_ARG(name));
     sb_code_t code = sb_view_definition_new(out, artifact->body, err);
+    if (code == SB_OK && (*out)->fold &&
+        !sb_catalog_fold_named(catalog, (*out)->fold, &(*out)->call, &(*out)->call_context))
+        (*out)->call = NULL;
     if (code == SB_OK && fingerprint)
         code = sb_view_fingerprint(catalog, *out, fingerprint, err);
     return code == SB_OK ? code
                          : sb_context(err, code, "view %s version %d", artifact->name, artifact->version);
+}
+
+sb_code_t sb_view_foldable(const sb_view_definition_t *definition, sb_error_t *err)
+{
+    if (!definition->fold || definition->call)
+        return SB_OK;
+    return sb_fail(
+        err, SB_UNSUPPORTED,
+        "view %s version %d is folded by the C function \"%s\", which this program has not: run it "
+        "in the service that registers it (sagabus/view.h)",
+        definition->name, definition->version, definition->fold);
 }
 
 /* One integer of a statement with at most a text parameter; fallback when there is no row. */

@@ -27,10 +27,14 @@ SB_MUST_CHECK sb_code_t sb_view_fingerprint(const sb_catalog_t *catalog,
                                             const sb_view_definition_t *definition, sb_hash_t *out,
                                             sb_error_t *err);
 
-/* Compiles a registered version of a view; 0: the newest. *fingerprint may be NULL. SB_NOT_FOUND. */
+/* Compiles a registered version of a view; 0: the newest. *fingerprint may be NULL. SB_NOT_FOUND. A C
+ * function that the catalog knows is bound; that it does not is for sb_view_foldable to say. */
 SB_MUST_CHECK sb_code_t sb_view_registered(const sb_catalog_t *catalog, sb_slice_t name, int version,
                                            sb_view_definition_t **out, sb_hash_t *fingerprint,
                                            sb_error_t *err);
+
+/* SB_UNSUPPORTED: it is folded by a C function that this process has not. */
+SB_MUST_CHECK sb_code_t sb_view_foldable(const sb_view_definition_t *definition, sb_error_t *err);
 
 /* SB_GONE: a range of domain events after this seq was detached, so that a view built from there (0: from the
  * beginning) would be wrong. */

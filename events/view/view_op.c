@@ -118,6 +118,22 @@ static bool fits(sb_view_type_t type, int64_t integer)
     return type != SB_VIEW_INT4 || (integer >= INT32_MIN && integer <= INT32_MAX);
 }
 
+#define FIRST_DAY (-719162) /* 0001-01-01 */
+#define LAST_DAY  2932896   /* 9999-12-31 */
+#define DAY_US    INT64_C(86400000000)
+
+bool sb_view_value_fits(sb_view_type_t type, const sb_view_value_t *value, const char **problem)
+{
+    int64_t integer = value->integer;
+    bool in_years = true;
+    if (type == SB_VIEW_DATE)
+        in_years = integer >= FIRST_DAY && integer <= LAST_DAY;
+    else if (type == SB_VIEW_TIMESTAMPTZ)
+        in_years = integer >= FIRST_DAY * DAY_US && integer < (LAST_DAY + 1) * DAY_US;
+    *problem = in_years ? "is not an integer of 32 bits" : "is outside the years 1 to 9999";
+    return value->is_null || (in_years && fits(type, integer));
+}
+
 /* A number as it is written, or a string that holds one: what lies between the event's bytes and the column
  * is never a double. */
 static bool scan_numeric(sb_view_bounds_t bounds, const sb_scan_value_t *json, sb_buf_t *scratch,
@@ -163,7 +179,7 @@ bool sb_view_value_scan(sb_view_type_t type, sb_view_bounds_t bounds, const sb_s
         *problem = "is not a date-time of RFC 3339";
         sb_buf_reset(scratch);
         return json->kind == SB_SCAN_STRING && scan_text(json, scratch, value, problem) &&
-               sb_time_parse(value->bytes, &value->integer);
+               sb_time_parse(value->bytes, &value->integer) && sb_view_value_fits(type, value, problem);
     case SB_VIEW_JSONB:
         value->bytes = json->text;
         return escapes_ok(json->text, problem) && numbers_ok(json->text, problem);

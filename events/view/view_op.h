@@ -64,6 +64,10 @@ sb_view_type_t sb_view_type_of(sb_slice_t name);
 bool sb_view_value_scan(sb_view_type_t type, sb_view_bounds_t bounds, const sb_scan_value_t *json,
                         sb_buf_t *scratch, sb_view_value_t *value, const char **problem);
 
+/* Whether an integer is one that a column of the type keeps: of 32 bits, a time or a date in the years 1 to
+ * 9999 (PostgreSQL knows more, what reads JSON does not). False: *problem says why not. */
+bool sb_view_value_fits(sb_view_type_t type, const sb_view_value_t *value, const char **problem);
+
 /* The value of what a person typed (a key in an address, a filter): text as it is, numbers, true, false,
  * RFC 3339. A numeric is as it was typed, which PostgreSQL compares right. */
 bool sb_view_value_parse(sb_view_type_t type, sb_slice_t text, sb_view_value_t *value);

@@ -32,6 +32,7 @@ typedef struct slot {
     int64_t try_us; /* not before */
     uint32_t failures;
     bool noted; /* the lease row says what is wrong */
+    bool by_c;  /* some version of it is folded by a C function */
 } slot_t;
 
 struct sb_projector {
@@ -233,6 +234,8 @@ static sb_code_t open_batch(sb_projector_t *projector, slot_t *slot, sb_error_t 
     if (code == SB_OK)
         code = sb_view_registered(projector->config.catalog, sb_slice(slot->name), live.version,
                                   &slot->definition, &fingerprint, err);
+    if (code == SB_OK)
+        code = sb_view_foldable(slot->definition, err);
     if (code == SB_OK && live.number == 0)
         code = sb_view_history_whole(projector->pg, slot->name, 0, err);
     if (code == SB_OK && live.number == 0)
@@ -316,7 +319,11 @@ static slot_t *slot_named(sb_projector_t *projector, const char *name)
 static sb_code_t add_slot(void *context, const sb_artifact_t *artifact, sb_error_t *err)
 {
     sb_projector_t *projector = context;
-    if (slot_named(projector, artifact->name))
+    slot_t *known = slot_named(projector, artifact->name);
+    bool by_c = json_object_get(artifact->body, "fold") != NULL;
+    if (known)
+        known->by_c |= by_c;
+    if (known || (projector->config.calls_only && !by_c))
         return SB_OK;
     if (projector->slot_count == SLOTS_MAX) {
         sb_log(SB_LOG_WARN, "VIEW-TOO-MANY", "more views than a projector takes|view=%s most=%d",
@@ -330,14 +337,41 @@ static sb_code_t add_slot(void *context, const sb_artifact_t *artifact, sb_error
     (void)snprintf(slot->name, sizeof slot->name, "%s", artifact->name);
     sb_view_role(role, slot->name);
     sb_lease_init(&slot->lease, role);
+    slot->by_c = by_c;
     projector->slot[projector->slot_count++] = slot;
     return SB_OK;
+}
+
+/* Whether the version that is live (of a view that was never projected, the newest) is folded here. A view by
+ * a C function is the service's that has it, and is left alone by all others. */
+static sb_code_t look_whose(sb_projector_t *projector, slot_t *slot, bool *ours, sb_error_t *err)
+{
+    const sb_catalog_t *catalog = projector->config.catalog;
+    sb_view_generation_t live = {.version = 0};
+    *ours = !projector->config.calls_only;
+    if (!slot->by_c)
+        return SB_OK;
+    sb_code_t code = sb_view_generation_live(projector->pg, slot->name, &live, err);
+    const sb_artifact_t *artifact =
+        sb_catalog_artifact(catalog, SB_ARTIFACT_VIEW, sb_slice(slot->name), live.version);
+    const char *fold = artifact ? json_string_value(json_object_get(artifact->body, "fold")) : NULL;
+    sb_fold_fn fn;
+    void *context;
+    if (fold)
+        *ours =
+            sb_slice_starts(sb_slice(fold), "c:") && sb_catalog_fold_named(catalog, fold + 2, &fn, &context);
+    return code;
 }
 
 static sb_code_t ready_slot(sb_projector_t *projector, slot_t *slot, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
+    bool ours = true;
     if (slot->lease.epoch == 0)
+        code = look_whose(projector, slot, &ours, err);
+    if (code == SB_OK && !ours)
+        return SB_OK;
+    if (code == SB_OK && slot->lease.epoch == 0)
         code = take(projector, slot, err);
     if (code == SB_BUSY)
         return SB_OK;

@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 typedef struct kept {
@@ -453,6 +454,7 @@ typedef struct lister {
     void *context;
     const sb_artifact_t *newest; /* of the name at hand: versions come in order */
     int visited;
+    char whose[SB_VIEW_NAME_MAX + 160];
 } lister_t;
 
 static const char *text_or_empty(const char *text)
@@ -495,6 +497,21 @@ static void fill_info(sb_view_reader_t *reader, const sb_pg_result_t *result, sb
         info->state = "ownerless";
 }
 
+/* Nobody moves it; of a view by a C function that is no fault of the daemon's. */
+static void say_whose(lister_t *lister, const sb_artifact_t *newest, sb_view_info_t *info)
+{
+    const sb_artifact_t *live = info->version ? sb_catalog_artifact(lister->reader->catalog, SB_ARTIFACT_VIEW,
+                                                                    sb_slice(info->name), info->version)
+                                              : newest;
+    const char *fold = live ? json_string_value(json_object_get(live->body, "fold")) : NULL;
+    if (!fold || *info->owner)
+        return;
+    (void)snprintf(lister->whose, sizeof lister->whose,
+                   "a service that has its C function \"%s\" moves it (sb_views_run), and none does now",
+                   fold + strcspn(fold, ":") + 1);
+    info->problem = lister->whose;
+}
+
 static sb_code_t show_one(lister_t *lister, sb_error_t *err)
 {
     const sb_artifact_t *artifact = lister->newest;
@@ -511,6 +528,7 @@ static sb_code_t show_one(lister_t *lister, sb_error_t *err)
     sb_code_t code = sb_pg_query(lister->reader->pg, sb_sql_view_status, &params, &result, err);
     if (code == SB_OK) {
         fill_info(lister->reader, result, &info);
+        say_whose(lister, artifact, &info);
         lister->visited++;
         code = lister->visit(lister->context, &info, err);
     }

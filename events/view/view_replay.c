@@ -58,6 +58,7 @@ typedef struct replay {
     sb_pg_t *reader; /* the snapshot of a comparison */
     building_t view[VIEWS_MAX];
     int view_count;
+    const char *left_out; /* the last one that was */
     sb_view_history_t *history;
     int64_t end; /* how far the passes go */
     sb_view_budget_t budget;
@@ -621,12 +622,26 @@ static sb_code_t not_found(const replay_t *replay, sb_error_t *err)
     sb_buf_t names = SB_BUF_INIT;
     sb_code_t code = sb_catalog_each(replay->config->catalog, SB_ARTIFACT_VIEW, add_name, &names, err);
     if (code == SB_OK && !replay->config->view)
-        code = sb_fail(err, SB_NOT_FOUND, "no view is registered");
+        code = sb_fail(err, SB_NOT_FOUND, "no view %sis registered",
+                       replay->left_out ? "that this program can fold " : "");
     else if (code == SB_OK)
         code = sb_fail(err, SB_NOT_FOUND, "no view %s is registered; there are: %s", replay->config->view,
                        names.len ? sb_buf_text(&names) : "none");
     sb_buf_fini(&names);
     return code;
+}
+
+/* Of all views those are left out that another program folds. */
+static bool leaves_out(const replay_t *replay, const sb_view_definition_t *definition)
+{
+    sb_error_t why = SB_ERROR_INIT;
+    if (replay->config->view)
+        return false;
+    if (sb_view_foldable(definition, &why) == SB_OK)
+        return replay->config->calls_only && !definition->fold;
+    if (!replay->config->calls_only)
+        sb_log(SB_LOG_WARN, "REPLAY-LEFT-OUT", "%s", why.message);
+    return true;
 }
 
 static sb_code_t add_view(void *context, const sb_artifact_t *artifact, sb_error_t *err)
@@ -638,6 +653,8 @@ static sb_code_t add_view(void *context, const sb_artifact_t *artifact, sb_error
     if (replay->view_count > 0 &&
         strcmp(replay->view[replay->view_count - 1].definition->name, artifact->name) == 0)
         return SB_OK; /* another version */
+    if (replay->left_out && strcmp(replay->left_out, artifact->name) == 0)
+        return SB_OK;
     if (replay->view_count == VIEWS_MAX)
         return sb_fail(err, SB_TOO_LARGE, "more than %d views", VIEWS_MAX);
     building_t *view = &replay->view[replay->view_count];
@@ -650,8 +667,17 @@ static sb_code_t add_view(void *context, const sb_artifact_t *artifact, sb_error
     if (code == SB_OK)
         code = sb_view_registered(replay->config->catalog, name, verify ? view->live_generation.version : 0,
                                   &view->definition, &view->fingerprint, err);
-    if (code != SB_OK)
+    if (code == SB_OK && leaves_out(replay, view->definition)) {
+        replay->left_out = artifact->name;
+        sb_view_definition_free(&view->definition);
+        return SB_OK;
+    }
+    if (code == SB_OK)
+        code = sb_view_foldable(view->definition, err);
+    if (code != SB_OK) {
+        sb_view_definition_free(&view->definition);
         return code;
+    }
     replay->view_count++;
     if (replay->config->diff && view->live_generation.number > 0)
         code = sb_view_registered(replay->config->catalog, name, view->live_generation.version, &view->live,

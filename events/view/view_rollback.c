@@ -59,6 +59,8 @@ static sb_code_t find(rollback_t *r, int64_t generation, sb_error_t *err)
         code =
             sb_view_registered(r->config->catalog, sb_slice(view), r->old.version, &r->definition, NULL, err);
     if (code == SB_OK)
+        code = sb_view_foldable(r->definition, err);
+    if (code == SB_OK)
         code = sb_view_registered(r->config->catalog, sb_slice(view), live.version, &r->shown, NULL, err);
     r->lease.cursor = r->old.seq;
     return code;

@@ -319,6 +319,35 @@ void sb_view_rows_keep(sb_view_rows_t *rows, const sb_view_part_t *part)
             put_slot(rows, rows->slot, rows->slot_count, k);
 }
 
+/* What comes behind a slot in a run moves into it when its own place is not behind it, so that no search ends
+ * early. */
+static void close_gap(sb_view_rows_t *rows, size_t gap)
+{
+    size_t mask = rows->slot_count - 1;
+    for (size_t i = (gap + 1) & mask; rows->slot[i]; i = (i + 1) & mask) {
+        size_t home = sb_view_rows_at(rows, rows->slot[i] - 1)->hash & mask;
+        if (((i - home) & mask) < ((i - gap) & mask))
+            continue;
+        rows->slot[gap] = rows->slot[i];
+        gap = i;
+    }
+    rows->slot[gap] = 0;
+}
+
+void sb_view_rows_drop(sb_view_rows_t *rows, sb_view_row_t *row)
+{
+    sb_view_value_t key = sb_view_rows_value(rows, row, 0);
+    size_t slot = slot_of(rows, row->hash, &key);
+    uint32_t number = rows->slot[slot] - 1;
+    int columns = columns_kept(rows);
+    close_gap(rows, slot);
+    for (int column = 0; column < columns; column++)
+        if (has_bytes(rows, column))
+            heap_free(rows, &row->cell[column]);
+    drop_row(rows, number);
+    rows->used--;
+}
+
 /* A row that was dropped, or a new one at the end. */
 static sb_code_t take_row(sb_view_rows_t *rows, uint32_t *number, sb_error_t *err)
 {

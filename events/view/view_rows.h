@@ -89,6 +89,9 @@ uint32_t sb_view_rows_hash(const sb_view_rows_t *rows, const sb_view_value_t *ke
 /* Drops the rows that are not of the part. */
 void sb_view_rows_keep(sb_view_rows_t *rows, const sb_view_part_t *part);
 
+/* Drops a row that the table does not have: its room is given to others. */
+void sb_view_rows_drop(sb_view_rows_t *rows, sb_view_row_t *row);
+
 /* NULL when there is none. */
 sb_view_row_t *sb_view_rows_find(const sb_view_rows_t *rows, const sb_view_value_t *key);
 

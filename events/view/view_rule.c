@@ -150,10 +150,12 @@ static sb_code_t compile_rule_member(sb_view_compiler_t *c, int event, const sb_
                    : sb_view_compile_source(c, &(sb_view_aim_t){event, &table->column[0]}, body, &rule->key);
     if (strcmp(name, "when") == 0)
         return compile_whens(c, event, body, rule);
-    if (strcmp(name, "delete") == 0) {
+    if (strcmp(name, "delete") == 0 && (!c->view->fold || table->hidden)) {
         rule->removes = true;
         return json_is_true(body) ? SB_OK : sb_view_refuse(c, "must be true");
     }
+    if (c->view->fold && !table->hidden)
+        return sb_view_refuse(c, "is none of key and when; what changes is the function's to say");
     const sb_view_op_t *op = sb_view_op_named(sb_slice(name));
     if (!op)
         return sb_view_refuse(c, "is none of key, when, delete, set, add, sub, count, min, max, append");
@@ -179,6 +181,7 @@ static sb_code_t compile_rule(sb_view_compiler_t *c, int event, const sb_view_ta
         code = compile_rule_member(c, event, table, name, member, rule);
         sb_json_pointer_leave(&c->pointer, mark);
     }
+    rule->calls = c->view->fold && !table->hidden;
     if (code == SB_OK && table->hidden)
         rule->key = (sb_view_source_t){.origin = SB_VIEW_STREAM, .type = SB_VIEW_INT8};
     else if (code == SB_OK && !json_object_get(body, "key"))
@@ -236,11 +239,39 @@ static sb_code_t compile_on(sb_view_compiler_t *c, const char *name, const sb_vi
     return code;
 }
 
+/* Where a C function folds, a list of event types says all there is to say of most tables. */
+static sb_code_t compile_names(sb_view_compiler_t *c, const json_t *body, const json_t *default_key,
+                               sb_view_table_t *table)
+{
+    sb_code_t code = SB_OK;
+    json_t *plain = json_object();
+    table->on = calloc(json_array_size(body), sizeof *table->on);
+    table->listed = true;
+    if (!plain || !table->on)
+        code = sb_view_no_memory(c);
+    for (size_t i = 0; i < json_array_size(body) && code == SB_OK; i++) {
+        const char *name = json_string_value(json_array_get(body, i));
+        size_t mark = sb_json_pointer_enter_index(&c->pointer, i);
+        for (int k = 0; name && k < table->on_count && code == SB_OK; k++)
+            if (strcmp(c->view->event[table->on[k].event].name, name) == 0)
+                code = sb_view_refuse(c, "is in the list twice");
+        if (code == SB_OK)
+            code = compile_on(c, name ? name : "", table, default_key, plain, &table->on[table->on_count++]);
+        sb_json_pointer_leave(&c->pointer, mark);
+    }
+    json_decref(plain);
+    return code;
+}
+
 sb_code_t sb_view_compile_ons(sb_view_compiler_t *c, const json_t *body, const json_t *default_key,
                               sb_view_table_t *table)
 {
+    if (c->view->fold && !table->hidden && json_array_size(body) > 0)
+        return compile_names(c, body, default_key, table);
     if (!json_is_object(body) || json_object_size(body) == 0)
-        return sb_view_refuse(c, "must be an object of event types");
+        return sb_view_refuse(c, c->view->fold && !table->hidden
+                                     ? "must be an array of event types, or an object of them"
+                                     : "must be an object of event types");
     table->on = calloc(json_object_size(body), sizeof *table->on);
     if (!table->on)
         return sb_view_no_memory(c);

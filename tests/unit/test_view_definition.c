@@ -27,6 +27,9 @@ static void assert_refused(const char *text, const char *pointer, const char *pa
 }
 
 /* A view that is right, but for what is given of it. */
+#define BY_C(on) BY_C_NAMED("\"c:points_2\"", on)
+#define BY_C_NAMED(name, on)                                                                                 \
+    "{\"view\":\"v\",\"version\":1,\"fold\":" name ",\"tables\":[" TABLE(COLUMNS, on) "]}"
 #define VIEW(tables)       "{\"view\":\"v\",\"version\":1,\"tables\":" tables "}"
 #define KEY                "{\"column\":\"id\",\"type\":\"text\",\"from\":\"$subject\"}"
 #define TABLE(columns, on) "{\"name\":\"t\",\"key\":" KEY ",\"columns\":" columns ",\"on\":" on "}"
@@ -388,6 +391,39 @@ static void a_view_by_sql_is_read_as_far_as_its_tables(void **state)
                    "/tables/0/columns/0/default", "in the statement");
 }
 
+static void a_view_by_c_declares_what_concerns_a_row(void **state)
+{
+    (void)state;
+    static const char *const right[] = {
+        BY_C("[\"a.b\",\"a.c\"]"), BY_C("{\"a.b\":{},\"a.c\":[{\"key\":\"/from\"},{\"key\":\"/to\"}]}"),
+        BY_C("{\"a.b\":{\"when\":{\"pointer\":\"/n\",\"operator\":\">\",\"value\":1}},\"a.c\":{}}")};
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+        sb_view_definition_t *view = NULL;
+        sb_error_t err = SB_ERROR_INIT;
+        json_t *body = parse(right[i]);
+        assert_ok(sb_view_definition_new(&view, body, &err), &err);
+        assert_string_equal(view->fold, "points_2");
+        assert_int_equal(view->event_count, 2);
+        assert_int_equal(view->table[0].on_count, 2);
+        assert_true(view->table[0].on[1].rule[0].calls && view->reads_subject);
+        assert_null(view->call);
+        json_decref(body);
+        sb_view_definition_free(&view);
+    }
+    assert_refused(BY_C("[]"), "/tables/0/on", "an array of event types");
+    assert_refused(BY_C("[\"a.b\",\"a.b\"]"), "/tables/0/on/1", "twice");
+    assert_refused(BY_C("[7]"), "/tables/0/on/0", "not an event type");
+    assert_refused(BY_C("{\"a.b\":{\"set\":{\"n\":\"/n\"}}}"), "/tables/0/on/a.b/set",
+                   "none of key and when");
+    assert_refused(BY_C("{\"a.b\":{\"delete\":true}}"), "/tables/0/on/a.b/delete", "none of key and when");
+    assert_refused(BY_C_NAMED("\"c:\"", "[\"a.b\"]"), "/fold", "\"c:NAME\"");
+    assert_refused(BY_C_NAMED("\"points\"", "[\"a.b\"]"), "/fold", "\"c:NAME\"");
+    assert_refused(BY_C_NAMED("\"c:Points\"", "[\"a.b\"]"), "/fold", "\"c:NAME\"");
+    assert_refused(BY_C_NAMED("\"c:x\",\"sql\":\"DELETE FROM {t}\"", "[\"a.b\"]"), "/sql", "without");
+    assert_refused(BY_C_NAMED("\"c:x\",\"events\":[\"a.b\"]", "[\"a.b\"]"), "/events", "\"on\"");
+    assert_refused(VIEW("[" TABLE(COLUMNS, "[\"a.b\"]") "]"), "/tables/0/on", "an object of event types");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,6 +433,7 @@ int main(void)
         cmocka_unit_test(no_file_is_too_odd),
         cmocka_unit_test(a_broken_zone_file_is_refused),
         cmocka_unit_test(a_view_by_sql_is_read_as_far_as_its_tables),
+        cmocka_unit_test(a_view_by_c_declares_what_concerns_a_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -374,9 +374,292 @@ static void the_carry_is_what_earlier_events_left(void **state)
     close_fold(&f);
 }
 
+/* ---- C functions ---- */
+
+static const char by_c[] =
+    "{\"view\":\"v\",\"version\":1,\"fold\":\"c:f\",\"carry\":{\"columns\":[{\"name\":\"id\",\"type\":"
+    "\"text\"}],\"on\":{\"x.add\":{\"set\":{\"id\":\"/id\"}}}},\"tables\":[{\"name\":\"t\","
+    "\"key\":{\"column\":\"id\",\"type\":\"text\",\"from\":\"/id\"},\"columns\":["
+    "{\"name\":\"n\",\"type\":\"int8\",\"default\":5},{\"name\":\"small\",\"type\":\"int4\"},{\"name\":\"s\","
+    "\"type\":\"text\"},{\"name\":\"m\",\"type\":\"numeric(6,2)\"},{\"name\":\"j\",\"type\":\"jsonb\"},{"
+    "\"name\":\"at\",\"type\":\"timestamptz\"},{\"name\":\"d\",\"type\":\"date\"},{\"name\":\"b\",\"type\":"
+    "\"bool\"}],\"on\":{\"x.add\":{},\"x.late\":{\"key\":{\"carry\":\"id\"}}}}]}";
+
+/* What the function is to do with the next event, and what it saw. */
+typedef struct script {
+    sb_code_t (*act)(sb_fold_row_t *row, sb_error_t *err);
+    int calls;
+    int64_t n;
+    bool existed;
+} script_t;
+
+static sb_code_t play(void *context, const sb_event_t *event, sb_fold_row_t *row, sb_error_t *err)
+{
+    script_t *script = context;
+    script->calls++;
+    script->existed = sb_fold_exists(row);
+    script->n = sb_fold_int(row, "n");
+    assert_string_equal(sb_fold_table(row), "t");
+    assert_true(sb_slice_starts(event->type, "x."));
+    assert_int_equal(event->schema_version, 3);
+    assert_true(sb_slice_is(event->subject, "sub"));
+    assert_true(event->seq > 0 && event->time_us == event->seq * 1000000);
+    return script->act(row, err);
+}
+
+static sb_code_t add_one(sb_fold_row_t *row, sb_error_t *err)
+{
+    (void)err;
+    sb_fold_set_int(row, "n", sb_fold_int(row, "n") + 1);
+    return SB_OK;
+}
+
+static sb_code_t set_all(sb_fold_row_t *row, sb_error_t *err)
+{
+    char own[] = "text";
+    (void)err;
+    sb_fold_set_int(row, "small", -7);
+    sb_fold_set_text(row, "s", sb_slice(own));
+    memset(own, '?', 4); /* it was copied */
+    sb_fold_set_text(row, "m", SB_SLICE("12.5"));
+    sb_fold_set_text(row, "j", SB_SLICE(" {\"b\": [1]} "));
+    sb_fold_set_int(row, "at", 1000000);
+    sb_fold_set_int(row, "d", 0);
+    sb_fold_set_int(row, "b", 7);
+    sb_fold_set_null(row, "n");
+    return SB_OK;
+}
+
+static sb_code_t nothing(sb_fold_row_t *row, sb_error_t *err)
+{
+    (void)row;
+    (void)err;
+    return SB_OK;
+}
+
+static sb_code_t erase(sb_fold_row_t *row, sb_error_t *err)
+{
+    (void)err;
+    sb_fold_set_int(row, "n", 99);
+    sb_fold_delete(row);
+    return SB_OK;
+}
+
+static sb_code_t refuse(sb_fold_row_t *row, sb_error_t *err)
+{
+    sb_fold_set_int(row, "n", 99);
+    return sb_fail(err, SB_INVALID, "no %s today", "thanks");
+}
+
+static void open_by_c(folding_t *f, script_t *script)
+{
+    open_fold_of(f, by_c, MIB);
+    *script = (script_t){.act = add_one};
+    f->view->call = play;
+    f->view->call_context = script;
+}
+
+static sb_code_t try_call(folding_t *f, const char *type, const char *data, sb_error_t *err)
+{
+    sb_view_input_t input = {.event = sb_view_definition_event(f->view, sb_slice(type)),
+                             .version = 3,
+                             .seq = ++f->seq,
+                             .time_us = f->seq * 1000000,
+                             .stream = f->stream,
+                             .subject = SB_SLICE("sub"),
+                             .data = sb_slice(data)};
+    return sb_view_fold_apply(f->fold, &input, err);
+}
+
+static void act(folding_t *f, script_t *script, sb_code_t (*fn)(sb_fold_row_t *row, sb_error_t *err),
+                const char *id)
+{
+    char data[64];
+    sb_error_t err = SB_ERROR_INIT;
+    script->act = fn;
+    (void)snprintf(data, sizeof data, "{\"id\":\"%s\"}", id);
+    assert_ok(try_call(f, "x.add", data, &err), &err);
+}
+
+static void a_c_function_says_what_becomes_of_a_row(void **state)
+{
+    (void)state;
+    folding_t f;
+    script_t script;
+    sb_error_t err = SB_ERROR_INIT;
+    open_by_c(&f, &script);
+    act(&f, &script, nothing, "a");
+    assert_row(&f, "a", "-"); /* what sets nothing makes no row */
+    act(&f, &script, add_one, "a");
+    assert_false(script.existed);
+    assert_int_equal(script.n, 5); /* the default */
+    assert_row(&f, "a", "6 null null null null null null null");
+    act(&f, &script, set_all, "a");
+    assert_true(script.existed);
+    assert_row(&f, "a",
+               "null -7 \"text\" \"12.50\" {\"b\": [1]} \"1970-01-01T00:00:01.000000Z\" \"1970-01-01\" true");
+    act(&f, &script, nothing, "a");
+    assert_row(&f, "a",
+               "null -7 \"text\" \"12.50\" {\"b\": [1]} \"1970-01-01T00:00:01.000000Z\" \"1970-01-01\" true");
+    act(&f, &script, erase, "a");
+    assert_row(&f, "a", "-");
+    act(&f, &script, add_one, "a"); /* a new row */
+    assert_row(&f, "a", "6 null null null null null null null");
+    /* the key of an event that does not say it, by what an earlier one left */
+    script.calls = 0;
+    assert_ok(try_call(&f, "x.late", "{}", &err), &err);
+    assert_int_equal(script.calls, 1);
+    assert_row(&f, "a", "7 null null null null null null null");
+    f.stream = 2;
+    assert_ok(try_call(&f, "x.late", "{}", &err), &err);
+    assert_int_equal(script.calls, 1); /* it has no key */
+    assert_int_equal(sb_view_fold_parked_count(f.fold), 0);
+    close_fold(&f);
+}
+
+#define MISFIT(name, call)                                                                                   \
+    static sb_code_t name(sb_fold_row_t *row, sb_error_t *err)                                               \
+    {                                                                                                        \
+        (void)err;                                                                                           \
+        sb_fold_set_int(row, "n", 1);                                                                        \
+        call;                                                                                                \
+        return SB_OK;                                                                                        \
+    }
+MISFIT(wide, sb_fold_set_int(row, "small", INT64_C(1) << 31))
+MISFIT(late, sb_fold_set_int(row, "at", INT64_MAX))
+MISFIT(early, sb_fold_set_int(row, "d", -719163))
+MISFIT(precise, sb_fold_set_text(row, "m", SB_SLICE("1.234")))
+MISFIT(wordy, sb_fold_set_text(row, "m", SB_SLICE("many")))
+MISFIT(broken, sb_fold_set_text(row, "j", SB_SLICE("{\"a\":")))
+MISFIT(nul, sb_fold_set_text(row, "s", ((sb_slice_t){"a\0b", 3})))
+MISFIT(bytes, sb_fold_set_text(row, "s", SB_SLICE("\xff")))
+MISFIT(no_column, sb_fold_set_int(row, "nope", 1))
+MISFIT(wrong_kind, sb_fold_set_int(row, "s", 1))
+MISFIT(the_key, sb_fold_set_text(row, "id", SB_SLICE("b")))
+MISFIT(read_jsonb, (void)sb_fold_text(row, "j"))
+
+static void what_a_c_function_cannot_do_parks_the_key_or_stops_the_view(void **state)
+{
+    (void)state;
+    static const struct {
+        sb_code_t (*act)(sb_fold_row_t *row, sb_error_t *err);
+        const char *says;
+    } parks[] = {{refuse, "no thanks today"},
+                 {wide, "small is not an integer of 32 bits"},
+                 {late, "at is outside the years"},
+                 {early, "d is outside the years"},
+                 {precise, "m "},
+                 {wordy, "m "},
+                 {broken, "j is not JSON"},
+                 {nul, "s is not UTF-8"},
+                 {bytes, "s is not UTF-8"}},
+      stops[] = {{no_column, "\"nope\" of table t, which it does not have"},
+                 {wrong_kind, "\"s\" of table t, which is of a text"},
+                 {the_key, "is the key"},
+                 {read_jsonb, "which is not read"}};
+    folding_t f;
+    script_t script;
+    open_by_c(&f, &script);
+    act(&f, &script, add_one, "a");
+    for (size_t i = 0; i < sizeof parks / sizeof *parks; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "k%zu", i);
+        act(&f, &script, add_one, id);
+        act(&f, &script, parks[i].act, id);
+        assert_parked(&f, i, id, f.seq, parks[i].says);
+        script.calls = 0;
+        act(&f, &script, add_one, id);
+        assert_int_equal(script.calls, 0); /* passed over, and as it was */
+        assert_row(&f, id, "6 null null null null null null null");
+    }
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+        sb_error_t err = SB_ERROR_INIT;
+        script.act = stops[i].act;
+        assert_code(SB_UNSUPPORTED, try_call(&f, "x.add", "{\"id\":\"a\"}", &err), &err);
+        assert_contains(err.message, stops[i].says);
+    }
+    assert_row(&f, "a", "6 null null null null null null null");
+    sb_error_t err = SB_ERROR_INIT;
+    f.view->call = NULL;
+    assert_code(SB_UNSUPPORTED, try_call(&f, "x.add", "{\"id\":\"a\"}", &err), &err);
+    close_fold(&f);
+}
+
+/* ---- room ---- */
+
+/* A replay drops what is deleted: streams that come and go take no more room than those that are open. */
+static void what_is_deleted_gives_its_room_back(void **state)
+{
+    (void)state;
+    folding_t f;
+    char data[160];
+    size_t after_first = 0;
+    open_fold(&f, MIB);
+    for (int i = 0; i < 20000; i++) {
+        (void)snprintf(data, sizeof data, "{\"id\":\"key-%d\",\"n\":%d,\"s\":\"%0*d\"}", i, i, 40 + i % 50,
+                       i);
+        apply(&f, "x.add", data);
+        if (i >= 100) {
+            (void)snprintf(data, sizeof data, "{\"id\":\"key-%d\"}", i - 100);
+            apply(&f, "x.gone", data);
+        }
+        if (i == 1000)
+            after_first = sb_view_fold_rows(f.fold, 0)->bytes;
+    }
+    assert_true(sb_view_fold_rows(f.fold, 0)->bytes <= after_first * 2);
+    assert_int_equal(sb_view_fold_rows(f.fold, 0)->used, 100);
+    for (int i = 19900; i < 20000; i++) { /* and every one that is there is found */
+        char key[32];
+        (void)snprintf(key, sizeof key, "key-%d", i);
+        sb_view_value_t value = {false, 0, sb_slice(key)};
+        const sb_view_row_t *row = sb_view_rows_find(sb_view_fold_rows(f.fold, 0), &value);
+        assert_true(row && row->present);
+        assert_int_equal(sb_view_rows_value(sb_view_fold_rows(f.fold, 0), row, 1).integer, i);
+    }
+    close_fold(&f);
+}
+
+/* ---- dates ---- */
+
+static void a_date_outside_the_years_that_are_written_parks_its_key(void **state)
+{
+    (void)state;
+    static const char dates[] =
+        "{\"view\":\"v\",\"version\":1,\"tables\":[{\"name\":\"t\",\"key\":{\"column\":\"id\",\"type\":"
+        "\"text\",\"from\":\"/id\"},\"columns\":[{\"name\":\"d\",\"type\":\"date\"},{\"name\":\"at\","
+        "\"type\":\"timestamptz\"}],\"on\":{\"x.day\":{\"set\":{\"d\":{\"date\":\"/at\",\"zone\":"
+        "\"Asia/Tokyo\"}}},\"x.at\":{\"set\":{\"at\":\"/at\"}},\"x.now\":{\"set\":{\"at\":\"$time\"}}}}]}";
+    folding_t f;
+    sb_error_t err = SB_ERROR_INIT;
+    open_fold_of(&f, dates, MIB);
+    apply(&f, "x.day", "{\"id\":\"a\",\"at\":\"9999-12-31T14:59:59Z\"}");
+    assert_row(&f, "a", "\"9999-12-31\" null");
+    apply(&f, "x.day", "{\"id\":\"a\",\"at\":\"9999-12-31T15:00:00Z\"}"); /* the day after, there */
+    assert_parked(&f, 0, "a", 2, "d is outside the years 1 to 9999");
+    apply(&f, "x.at", "{\"id\":\"b\",\"at\":\"9999-12-31T23:59:59.999999Z\"}");
+    assert_row(&f, "b", "null \"9999-12-31T23:59:59.999999Z\"");
+    apply(&f, "x.at", "{\"id\":\"b\",\"at\":\"9999-12-31T23:59:59-00:01\"}");
+    assert_parked(&f, 1, "b", 4, "at is outside the years 1 to 9999");
+    apply(&f, "x.at", "{\"id\":\"c\",\"at\":\"0000-12-31T23:59:59Z\"}");
+    assert_parked(&f, 2, "c", 5, "at is outside the years 1 to 9999");
+    apply(&f, "x.at", "{\"id\":\"d\",\"at\":\"0001-01-01T00:00:00Z\"}");
+    assert_row(&f, "d", "null \"0001-01-01T00:00:00.000000Z\"");
+    sb_view_input_t far = {.event = sb_view_definition_event(f.view, SB_SLICE("x.now")),
+                           .seq = 9,
+                           .time_us = INT64_MAX,
+                           .data = SB_SLICE("{\"id\":\"e\"}")};
+    assert_ok(sb_view_fold_apply(f.fold, &far, &err), &err);
+    assert_parked(&f, 3, "e", 9, "at is outside the years 1 to 9999");
+    close_fold(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_c_function_says_what_becomes_of_a_row),
+        cmocka_unit_test(what_a_c_function_cannot_do_parks_the_key_or_stops_the_view),
+        cmocka_unit_test(what_is_deleted_gives_its_room_back),
+        cmocka_unit_test(a_date_outside_the_years_that_are_written_parks_its_key),
         cmocka_unit_test(each_operation_does_what_it_says),
         cmocka_unit_test(an_absent_field_changes_nothing_and_null_is_null),
         cmocka_unit_test(conditions_choose_rules),
