@@ -397,5 +397,5 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replay_is_live_for_every_operation),
     };
-    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+    return cmocka_run_group_tests(tests, sb_test_pg_start_hasty, sb_test_pg_stop);
 }

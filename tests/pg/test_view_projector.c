@@ -515,5 +515,5 @@ int main(void)
         cmocka_unit_test(statements_of_old_generations_are_given_back),
     };
     cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
-    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+    return cmocka_run_group_tests(tests, sb_test_pg_start_hasty, sb_test_pg_stop);
 }

@@ -537,5 +537,5 @@ int main(void)
         cmocka_unit_test(a_view_is_checked_against_the_schemas),
         cmocka_unit_test(time_zones_are_postgresqls),
     };
-    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+    return cmocka_run_group_tests(tests, sb_test_pg_start_hasty, sb_test_pg_stop);
 }

@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/pg/view_world.h"
-#include "tests/support/process.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static const char *const views[] = {"order_summary", "customer_orders", "payments_daily"};
-
-static void assert_same(const char *want, const char *have, const char *what)
-{
-    if (strcmp(want, have) != 0)
-        fail_msg("%s:\n  %s\n  %s", what, want, have);
-}
 
 /* ---- equality ---- */
 
@@ -42,9 +33,9 @@ static void compare_once(int seed, int pieces, int count, int keys, int poison, 
         char *replayed = sb_world_rows(&world, views[i], 2);
         char *shown = sb_world_rows(&world, views[i], 0);
         char *kept = sb_world_rows(&world, views[i], 1);
-        assert_same(live, replayed, what);
-        assert_same(live, shown, what);
-        assert_same(live, kept, what); /* the old generation stays */
+        sb_world_assert_same(live, replayed, what);
+        sb_world_assert_same(live, shown, what);
+        sb_world_assert_same(live, kept, what); /* the old generation stays */
         free(live);
         free(replayed);
         free(shown);
@@ -91,7 +82,7 @@ static void the_next_replay_takes_the_place_of_the_one_before(void **state)
     char *live = sb_world_rows(&world, "order_summary", 0);
     assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
     char *replayed = sb_world_rows(&world, "order_summary", 0);
-    assert_same(live, replayed, "after four replays");
+    sb_world_assert_same(live, replayed, "after four replays");
     free(live);
     free(replayed);
     sb_world_close(&world);
@@ -113,49 +104,13 @@ static void a_view_that_was_never_projected_can_be_replayed(void **state)
     char *shown = sb_world_rows(&world, "order_summary", 0);
     assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
     char *again = sb_world_rows(&world, "order_summary", 0);
-    assert_same(shown, again, "order_summary");
+    sb_world_assert_same(shown, again, "order_summary");
     free(shown);
     free(again);
     sb_world_close(&world);
 }
 
 /* ---- crashes ---- */
-
-typedef struct doomed {
-    const char *uri;
-    sb_replay_phase_t phase;
-    int pass;      /* at the earliest */
-    int64_t bytes; /* of memory */
-} doomed_t;
-
-static sb_code_t die_in_phase(void *context, const sb_replay_progress_t *progress, sb_error_t *err)
-{
-    const doomed_t *doomed = context;
-    (void)err;
-    if (progress->phase == doomed->phase && progress->pass >= doomed->pass)
-        (void)kill(getpid(), SIGKILL);
-    return SB_OK;
-}
-
-static int run_doomed(void *context)
-{
-    doomed_t *doomed = context;
-    sb_replay_report_t report;
-    sb_error_t err = SB_ERROR_INIT;
-    sb_catalog_t *catalog = NULL;
-    if (sb_catalog_new(&catalog, &err) != SB_OK)
-        return 2;
-    sb_replay_config_t config = {.pg_uri = doomed->uri,
-                                 .catalog = catalog,
-                                 .view = "order_summary",
-                                 .range_seqs = 100,
-                                 .memory_bytes = doomed->bytes,
-                                 .on_progress = die_in_phase,
-                                 .context = doomed};
-    sb_code_t code = sb_replay_run(&config, &report, &err);
-    sb_catalog_free(&catalog);
-    return code == SB_OK ? 0 : 1;
-}
 
 static void a_crash_at_each_stage_leaves_the_live_view(void **state)
 {
@@ -167,29 +122,23 @@ static void a_crash_at_each_stage_leaves_the_live_view(void **state)
     sb_world_append(&world, 21, 600, 30, 50);
     sb_world_project(&world, 100);
     char *live = sb_world_rows(&world, "order_summary", 0);
-    const doomed_t ends[] = {
-        {world.uri, SB_REPLAY_READ, 1, 0},        {world.uri, SB_REPLAY_LOAD, 1, 0},
-        {world.uri, SB_REPLAY_READ, 2, 64 << 10}, {world.uri, SB_REPLAY_LOAD, 2, 64 << 10},
-        {world.uri, SB_REPLAY_CATCH_UP, 1, 0},    {world.uri, SB_REPLAY_SWITCH, 1, 0}};
+    static const sb_world_end_t ends[] = {{SB_REPLAY_READ, 1, 0},        {SB_REPLAY_LOAD, 1, 0},
+                                          {SB_REPLAY_READ, 2, 64 << 10}, {SB_REPLAY_LOAD, 2, 64 << 10},
+                                          {SB_REPLAY_CATCH_UP, 1, 0},    {SB_REPLAY_SWITCH, 1, 0}};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        doomed_t doomed = ends[i];
-        sb_test_process_t child = {0};
-        sb_test_fork(&child, run_doomed, &doomed);
-        assert_true(sb_test_wait(&child, 30000));
-        assert_int_equal(child.exit_code, 128 + SIGKILL);
+        sb_world_kill_replay(&world, "order_summary", &ends[i]);
         char *after = sb_world_rows(&world, "order_summary", 0);
-        assert_same(live, after, sb_replay_phase_name(doomed.phase));
+        sb_world_assert_same(live, after, sb_replay_phase_name(ends[i].phase));
         free(after);
         assert_int_equal(
             sb_world_int(&world, "SELECT next FROM sagabus.lease WHERE role = 'view:order_summary'"), 1);
-        sb_test_process_end(&child);
     }
     /* what the last two left is swept by the replay that ends */
     assert_int_equal(sb_world_int(&world, "SELECT count(*) FROM pg_class WHERE relname = 'order_summary_g2'"),
                      1);
     assert_soon(sb_world_replay(world.uri, "order_summary", 100, NULL, NULL, &report, &err) == SB_OK, 10000);
     char *after = sb_world_rows(&world, "order_summary", 0);
-    assert_same(live, after, "the replay after them");
+    sb_world_assert_same(live, after, "the replay after them");
     assert_int_equal(sb_world_int(&world,
                                   "SELECT count(DISTINCT generation) FROM sagabus.view_parked WHERE view = "
                                   "'order_summary'"),
@@ -201,8 +150,8 @@ static void a_crash_at_each_stage_leaves_the_live_view(void **state)
 
 static sb_code_t refuse_in_phase(void *context, const sb_replay_progress_t *progress, sb_error_t *err)
 {
-    const doomed_t *doomed = context;
-    return progress->phase == doomed->phase ? sb_fail(err, SB_STOPPED, "stopped by the test") : SB_OK;
+    const sb_replay_phase_t *phase = context;
+    return progress->phase == *phase ? sb_fail(err, SB_STOPPED, "stopped by the test") : SB_OK;
 }
 
 static void a_listener_can_stop_a_replay_at_each_stage(void **state)
@@ -215,9 +164,9 @@ static void a_listener_can_stop_a_replay_at_each_stage(void **state)
     sb_world_project(&world, 100);
     for (int phase = SB_REPLAY_READ; phase <= SB_REPLAY_SWITCH; phase++) {
         sb_error_t err = SB_ERROR_INIT;
-        doomed_t doomed = {world.uri, (sb_replay_phase_t)phase, 0, 0};
+        sb_replay_phase_t end = (sb_replay_phase_t)phase;
         assert_code(SB_STOPPED,
-                    sb_world_replay(world.uri, "order_summary", 100, refuse_in_phase, &doomed, &report, &err),
+                    sb_world_replay(world.uri, "order_summary", 100, refuse_in_phase, &end, &report, &err),
                     &err);
         assert_int_equal(
             sb_world_int(&world, "SELECT next FROM sagabus.lease WHERE role = 'view:order_summary'"), 1);
@@ -251,7 +200,7 @@ static void a_tiny_memory_cap_takes_passes_and_gives_the_same_rows(void **state)
             assert_ok(sb_replay_run(&config, &report, &err), &err);
             assert_true(ways[k].bytes == 0 ? report.passes == 1 : report.passes > 1);
             char *after = sb_world_rows(&world, views[i], 0);
-            assert_same(live, after, views[i]);
+            sb_world_assert_same(live, after, views[i]);
             free(after);
         }
         free(live);
@@ -416,7 +365,7 @@ static void a_rollback_catches_up_and_goes_both_ways(void **state)
         assert_int_equal(report.generation, expected[i]);
         assert_true(i > 0 || report.events > 0);
         char *shown = sb_world_rows(&world, "order_summary", 0);
-        assert_same(live, shown, "rolled back");
+        sb_world_assert_same(live, shown, "rolled back");
         free(shown);
     }
     sb_world_append(&world, 73, 300, 60, 0);
@@ -463,7 +412,7 @@ static void all_views_are_rebuilt_in_one_pass(void **state)
         assert_true(bytes == 0 ? report.passes == 1 : report.passes > 1);
         for (size_t i = 0; i < 2; i++) {
             char *after = sb_world_rows(&world, views[i], 0);
-            assert_same(before[i], after, views[i]);
+            sb_world_assert_same(before[i], after, views[i]);
             free(after);
         }
     }
@@ -496,8 +445,8 @@ static void a_view_is_built_as_of_an_event(void **state)
     assert_int_equal(report.generation, 2);
     char *was = sb_world_rows(&world, "order_summary", 2);
     char *live = sb_world_rows(&world, "order_summary", 0);
-    assert_same(then, was, "as it was");
-    assert_same(now, live, "as it is");
+    sb_world_assert_same(then, was, "as it was");
+    sb_world_assert_same(now, live, "as it is");
     assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
     assert_int_equal(report.generation, 2);
     config.diff = true;
@@ -536,7 +485,7 @@ static void a_long_history_is_rebuilt_as_it_was_projected(void **state)
         assert_ok(sb_replay_run(&config, &report, &err), &err);
         assert_true(report.passes > 1);
         char *after = sb_world_rows(&world, views[i], 0);
-        assert_same(live, after, views[i]);
+        sb_world_assert_same(live, after, views[i]);
         free(live);
         free(after);
     }
@@ -611,7 +560,7 @@ static void appends_and_the_live_projector_go_on_during_a_replay(void **state)
     char *live = sb_world_rows(&world, "order_summary", 0);
     assert_ok(sb_world_replay(world.uri, "order_summary", 0, NULL, NULL, &report, &err), &err);
     char *replayed = sb_world_rows(&world, "order_summary", 0);
-    assert_same(live, replayed, "order_summary");
+    sb_world_assert_same(live, replayed, "order_summary");
     free(live);
     free(replayed);
     sb_world_close(&world);
@@ -680,7 +629,7 @@ static void a_new_version_comes_with_its_replay(void **state)
     assert_contains(err.message, "do not extend");
     sb_world_project(&world, 100); /* which stays with the version it has */
     char *after = sb_world_rows(&world, "order_summary", 0);
-    assert_same(before, after, "order_summary");
+    sb_world_assert_same(before, after, "order_summary");
     (void)snprintf(extended, sizeof extended, "%s,{\"name\":\"more\",\"type\":\"bool\",\"default\":true}",
                    kept);
     register_version(&world, 3, extended);
@@ -851,5 +800,5 @@ int main(void)
         cmocka_unit_test(verify_takes_a_date_for_a_key_and_each_jsonb_column),
         cmocka_unit_test(a_version_without_a_table_can_be_replayed_again_and_again),
     };
-    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+    return cmocka_run_group_tests(tests, sb_test_pg_start_hasty, sb_test_pg_stop);
 }

@@ -3,14 +3,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/pg/view_world.h"
-#include "tests/support/process.h"
 
-#include <inttypes.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define SPENT                                                                                                \
     "{\"name\":\"spent\",\"key\":{\"column\":\"customer_id\",\"type\":\"text\"},\"columns\":[{\"name\":"     \
@@ -36,69 +30,11 @@
     "{\"view\":\"spent\",\"version\":" version ",\"events\":[\"order.created\",\"order.shipped\"],"          \
     "\"tables\":[" SPENT "," PARCELS "],\"sql\":[" statements "]}"
 
-static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_VIEW] = sb_view_check};
-
-/* Applies a directory with this one file. */
-static sb_code_t apply_view(sb_world_t *world, const char *body, sb_error_t *err)
-{
-    char directory[] = "/tmp/sb-view-XXXXXX";
-    char views[64];
-    char path[96];
-    sb_apply_report_t report;
-    assert_non_null(mkdtemp(directory));
-    (void)snprintf(views, sizeof views, "%s/views", directory);
-    (void)snprintf(path, sizeof path, "%s/spent.json", views);
-    assert_int_equal(mkdir(views, 0700), 0);
-    FILE *file = fopen(path, "wbe");
-    assert_non_null(file);
-    assert_true(fputs(body, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-    sb_catalog_prove(world->catalog, SB_ARTIFACT_VIEW, sb_view_prove);
-    sb_code_t code = sb_catalog_apply(world->catalog, world->pg, directory, checks, &report, err);
-    assert_int_equal(remove(path), 0);
-    assert_int_equal(remove(views), 0);
-    assert_int_equal(remove(directory), 0);
-    return code;
-}
-
 static void open_world(sb_world_t *world)
 {
     sb_error_t err = SB_ERROR_INIT;
     sb_world_open(world);
-    assert_ok(apply_view(world, BY_SQL("1", ADD_SPENT "," PUT_PARCELS), &err), &err);
-}
-
-/* Both tables, and what is parked. */
-static char *rows_of(sb_world_t *world, int generation)
-{
-    char made[1024];
-    char suffix[16] = "";
-    sb_error_t err = SB_ERROR_INIT;
-    sb_pg_result_t *result = NULL;
-    if (generation)
-        (void)snprintf(suffix, sizeof suffix, "_g%d", generation);
-    (void)snprintf(made, sizeof made,
-                   "CREATE OR REPLACE FUNCTION pg_temp.both() RETURNS text LANGUAGE sql AS $both$ SELECT "
-                   "concat_ws(' ', (SELECT count(*) || md5(string_agg(to_jsonb(t)::text, ',' ORDER BY "
-                   "customer_id)) FROM sagabus_view.spent%s t), (SELECT count(*) || "
-                   "md5(string_agg(to_jsonb(t)::text, ',' ORDER BY stream)) FROM sagabus_view.parcels%s t), "
-                   "(SELECT count(*) || md5(string_agg(key || first_seq || event_type || error, ',' ORDER BY "
-                   "first_seq)) FROM sagabus.view_parked p JOIN sagabus.view_generation g USING (view, "
-                   "generation) WHERE view = 'spent' AND (generation = %d OR (%d = 0 AND g.live)))) $both$",
-                   suffix, suffix, generation, generation);
-    sb_test_pg_script(world->pg, made);
-    assert_ok(sb_pg_query(world->pg, "SELECT pg_temp.both()", NULL, &result, &err), &err);
-    char *text = strdup(sb_pg_get_text(result, 0, 0));
-    sb_pg_result_free(result);
-    assert_non_null(text);
-    return text;
-}
-
-static void assert_same(char *want, char *have)
-{
-    assert_string_equal(want, have);
-    free(want);
-    free(have);
+    assert_ok(sb_world_apply(world, "spent", BY_SQL("1", ADD_SPENT "," PUT_PARCELS), &err), &err);
 }
 
 static void verify(sb_world_t *world, sb_replay_report_t *report)
@@ -136,15 +72,18 @@ static void compare_once(int seed, int pieces, int count, int keys, int poison, 
     assert_int_equal(report.generation, 2);
     assert_int_equal(report.parked, parked);
     assert_true(report.live && report.events > 0 && report.rows > 0);
-    assert_same(rows_of(&world, 1), rows_of(&world, 2));
-    assert_same(rows_of(&world, 1), rows_of(&world, 0));
+    sb_world_assert_alike(&world, "spent", 1, 2);
+    sb_world_assert_alike(&world, "spent", 1, 0);
     sb_world_append(&world, seed * 100 + 50, count, keys, poison); /* and on, and back */
     sb_world_project(&world, batch);
-    char *live = rows_of(&world, 0);
+    char *live = sb_world_rows(&world, "spent", 0);
     sb_replay_config_t config = {.pg_uri = world.uri, .catalog = world.catalog, .view = "spent"};
     assert_ok(sb_view_rollback(&config, 0, &report, &err), &err);
     assert_int_equal(report.generation, 1);
-    assert_same(live, rows_of(&world, 0));
+    char *after = sb_world_rows(&world, "spent", 0);
+    sb_world_assert_same(live, after, "rolled back");
+    free(live);
+    free(after);
     sb_world_close(&world);
 }
 
@@ -241,24 +180,6 @@ static void verify_names_what_is_not_as_its_events_make_it(void **state)
     sb_world_close(&world);
 }
 
-static int run_child(void *context)
-{
-    sb_catalog_t *catalog = NULL;
-    sb_projector_t *projector = NULL;
-    sb_error_t err = SB_ERROR_INIT;
-    if (sb_catalog_new(&catalog, &err) != SB_OK)
-        return 1;
-    sb_projector_config_t config = {.pg_uri = context,
-                                    .owner = "child",
-                                    .catalog = catalog,
-                                    .batch_events = 3,
-                                    .idle_ms = 1,
-                                    .refresh_ms = 20};
-    if (sb_projector_open(&projector, &config, &err) == SB_OK)
-        sb_projector_run(projector);
-    return 1;
-}
-
 static void a_killed_projector_leaves_rows_and_checkpoint_together(void **state)
 {
     (void)state;
@@ -266,15 +187,8 @@ static void a_killed_projector_leaves_rows_and_checkpoint_together(void **state)
     open_world(&world);
     sb_world_project(&world, 100);
     for (int round = 0; round < 4; round++) {
-        sb_test_process_t child = {0};
-        int64_t before = sb_world_cursor(&world, "spent");
         sb_world_append(&world, 100 + round, 300, 60, 0);
-        sb_test_fork(&child, run_child, world.uri);
-        assert_soon(sb_world_cursor(&world, "spent") > before, 60000);
-        sb_test_sleep_ms(round * 9);
-        sb_test_signal(&child, SIGKILL);
-        assert_true(sb_test_wait(&child, 60000));
-        sb_test_process_end(&child);
+        sb_world_kill_projector(&world, "spent", round * 9);
         assert_int_equal(
             sb_test_pg_int(world.pg,
                            "SELECT (SELECT sum(orders) FROM sagabus_view.spent) - (SELECT count(*) FROM "
@@ -306,17 +220,18 @@ static void what_postgresql_refuses_is_not_registered(void **state)
     sb_world_open(&world);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         sb_error_t why = SB_ERROR_INIT;
-        assert_code(SB_INVALID, apply_view(&world, wrong[i].body, &why), &why);
+        assert_code(SB_INVALID, sb_world_apply(&world, "spent", wrong[i].body, &why), &why);
         assert_contains(why.message, wrong[i].says);
         assert_contains(why.message, "spent.json");
         assert_contains(why.message, "statement 2");
         assert_string_equal(why.pointer, "/sql");
     }
     assert_int_equal(sb_world_int(&world, "SELECT count(*) FROM sagabus.artifact WHERE name = 'spent'"), 0);
-    assert_ok(apply_view(&world, BY_SQL("1", ADD_SPENT "," PUT_PARCELS), &err), &err);
+    assert_ok(sb_world_apply(&world, "spent", BY_SQL("1", ADD_SPENT "," PUT_PARCELS), &err), &err);
     assert_int_equal(sb_world_int(&world, "SELECT count(*) FROM pg_class WHERE relname LIKE 'spent_g%%'"), 0);
     /* the text is a part of what a version is */
-    assert_code(SB_MISMATCH, apply_view(&world, BY_SQL("1", PUT_PARCELS "," ADD_SPENT), &err), &err);
+    assert_code(SB_MISMATCH, sb_world_apply(&world, "spent", BY_SQL("1", PUT_PARCELS "," ADD_SPENT), &err),
+                &err);
     sb_world_close(&world);
 }
 
@@ -329,5 +244,5 @@ int main(void)
         cmocka_unit_test(a_killed_projector_leaves_rows_and_checkpoint_together),
         cmocka_unit_test(what_postgresql_refuses_is_not_registered),
     };
-    return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
+    return cmocka_run_group_tests(tests, sb_test_pg_start_hasty, sb_test_pg_stop);
 }

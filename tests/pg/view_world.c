@@ -1,19 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/pg/view_world.h"
 
+#include "tests/support/process.h"
 #include "tests/support/tally.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_VIEW] = sb_view_check};
+
+sb_code_t (*sb_world_functions)(sb_catalog_t *catalog, sb_error_t *err);
+
+static sb_code_t make_catalog(sb_catalog_t **catalog, sb_error_t *err)
+{
+    sb_code_t code = sb_catalog_new(catalog, err);
+    return code == SB_OK && sb_world_functions ? sb_world_functions(*catalog, err) : code;
+}
 
 static void open_catalog(sb_catalog_t **catalog)
 {
     sb_error_t err = SB_ERROR_INIT;
-    assert_ok(sb_catalog_new(catalog, &err), &err);
+    assert_ok(make_catalog(catalog, &err), &err);
 }
+
+/* In PL/pgSQL, made with the world: tables have other names with each view. What is hidden (the carry) has no
+ * SQL view and is looked at in its generation. */
+static const char shown[] =
+    "CREATE FUNCTION pg_temp.shown(v text, g bigint) RETURNS text LANGUAGE plpgsql AS $shown$\n"
+    "DECLARE t text; part text; said text := ''; n bigint;\n"
+    "BEGIN\n"
+    "  SELECT generation INTO n FROM sagabus.view_generation WHERE view = v AND (generation = g OR (g = 0 "
+    "AND "
+    "live));\n"
+    "  n := coalesce(n, g);\n"
+    "  FOR t IN SELECT table_name FROM sagabus.view_table WHERE view = v AND to_regclass('sagabus_view.' || "
+    "table_name || '_g' || n) IS NOT NULL ORDER BY 1 LOOP\n"
+    "    EXECUTE format($q$SELECT count(*) || ' ' || coalesce(md5(string_agg(to_jsonb(r)::text, E'\\n' ORDER "
+    "BY to_jsonb(r)::text COLLATE \"C\")), '') FROM sagabus_view.%I r$q$, CASE WHEN g = 0 AND "
+    "to_regclass('sagabus_view.' || t) IS NOT NULL THEN t ELSE t || '_g' || n END) INTO part;\n"
+    "    said := said || part || ' ';\n"
+    "  END LOOP;\n"
+    "  SELECT coalesce(md5(string_agg(concat_ws('|', table_name, key, first_seq, event_type, error), ',' "
+    "ORDER "
+    "BY first_seq, table_name, key)), '') || count(*) INTO part FROM sagabus.view_parked WHERE view = v AND "
+    "generation = n;\n"
+    "  RETURN said || 'parked ' || part;\n"
+    "END $shown$";
 
 void sb_world_open(sb_world_t *world)
 {
@@ -23,6 +59,29 @@ void sb_world_open(sb_world_t *world)
     open_catalog(&world->catalog);
     assert_ok(sb_catalog_apply(world->catalog, world->pg, SB_TEST_SCHEMAS, checks, &report, &err), &err);
     assert_true(report.added > 10);
+    sb_test_pg_script(world->pg, shown);
+}
+
+sb_code_t sb_world_apply(sb_world_t *world, const char *view, const char *body, sb_error_t *err)
+{
+    char directory[] = "/tmp/sb-view-XXXXXX";
+    char views[64];
+    char path[160];
+    sb_apply_report_t report;
+    assert_non_null(mkdtemp(directory));
+    (void)snprintf(views, sizeof views, "%s/views", directory);
+    (void)snprintf(path, sizeof path, "%s/%s.json", views, view);
+    assert_int_equal(mkdir(views, 0700), 0);
+    FILE *file = fopen(path, "wbe");
+    assert_non_null(file);
+    assert_true(fputs(body, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    sb_catalog_prove(world->catalog, SB_ARTIFACT_VIEW, sb_view_prove);
+    sb_code_t code = sb_catalog_apply(world->catalog, world->pg, directory, checks, &report, err);
+    assert_int_equal(remove(path), 0);
+    assert_int_equal(remove(views), 0);
+    assert_int_equal(remove(directory), 0);
+    return code;
 }
 
 void sb_world_close(sb_world_t *world)
@@ -93,28 +152,32 @@ void sb_world_append(sb_world_t *world, int seed, int count, int keys, int poiso
 
 char *sb_world_rows(sb_world_t *world, const char *view, int64_t generation)
 {
-    char made[2048];
-    char table[80];
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *result = NULL;
     sb_error_t err = SB_ERROR_INIT;
-    (void)snprintf(table, sizeof table, generation ? "%s_g%" PRId64 : "%s", view, generation);
-    (void)snprintf(
-        made, sizeof made,
-        "CREATE OR REPLACE FUNCTION pg_temp.shown() RETURNS text LANGUAGE sql AS $shown$\n"
-        "SELECT count(*) || ' ' || coalesce(md5(string_agg(to_jsonb(t)::text, E'\\n' ORDER BY "
-        "to_jsonb(t)::text COLLATE \"C\")), '') || ' parked ' || coalesce((SELECT "
-        "md5(string_agg(p.table_name || p.key || "
-        "p.first_seq || p.event_type || p.error, ',' ORDER BY p.first_seq, p.key)) || count(*) FROM "
-        "sagabus.view_parked p WHERE p.view = '%s' AND p.generation = (SELECT generation FROM "
-        "sagabus.view_generation WHERE view = '%s' AND (generation = %" PRId64 " OR (%" PRId64
-        " = 0 AND live)))), '') FROM sagabus_view.\"%s\" t $shown$",
-        view, view, generation, generation, table);
-    sb_test_pg_script(world->pg, made);
-    assert_ok(sb_pg_query(world->pg, "SELECT pg_temp.shown()", NULL, &result, &err), &err);
+    sb_pg_add_text(&params, view);
+    sb_pg_add_int8(&params, generation);
+    assert_ok(sb_pg_query(world->pg, "SELECT pg_temp.shown($1::text, $2::bigint)", &params, &result, &err),
+              &err);
     char *text = strdup(sb_pg_get_text(result, 0, 0));
     sb_pg_result_free(result);
     assert_non_null(text);
     return text;
+}
+
+void sb_world_assert_same(const char *want, const char *have, const char *what)
+{
+    if (strcmp(want, have) != 0)
+        fail_msg("%s:\n  %s\n  %s", what, want, have);
+}
+
+void sb_world_assert_alike(sb_world_t *world, const char *view, int64_t one, int64_t other)
+{
+    char *want = sb_world_rows(world, view, one);
+    char *have = sb_world_rows(world, view, other);
+    sb_world_assert_same(want, have, view);
+    free(want);
+    free(have);
 }
 
 int64_t sb_world_cursor(sb_world_t *world, const char *view)
@@ -178,7 +241,7 @@ sb_code_t sb_world_replay(const char *uri, const char *view, int64_t range_seqs,
                           void *context, sb_replay_report_t *report, sb_error_t *err)
 {
     sb_catalog_t *catalog = NULL;
-    sb_code_t code = sb_catalog_new(&catalog, err);
+    sb_code_t code = make_catalog(&catalog, err);
     sb_replay_config_t config = {.pg_uri = uri,
                                  .owner = "test",
                                  .catalog = catalog,
@@ -190,4 +253,83 @@ sb_code_t sb_world_replay(const char *uri, const char *view, int64_t range_seqs,
         code = sb_replay_run(&config, report, err);
     sb_catalog_free(&catalog);
     return code;
+}
+
+/* ---- ends ---- */
+
+typedef struct doomed {
+    const char *uri;
+    const char *view;
+    sb_world_end_t end;
+} doomed_t;
+
+static int run_doomed_projector(void *context)
+{
+    const doomed_t *doomed = context;
+    sb_catalog_t *catalog = NULL;
+    sb_projector_t *projector = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    if (make_catalog(&catalog, &err) != SB_OK)
+        return 1;
+    sb_projector_config_t config = {.pg_uri = doomed->uri,
+                                    .owner = "child",
+                                    .catalog = catalog,
+                                    .batch_events = 3,
+                                    .idle_ms = 1,
+                                    .refresh_ms = 20};
+    if (sb_projector_open(&projector, &config, &err) == SB_OK)
+        sb_projector_run(projector);
+    return 1;
+}
+
+void sb_world_kill_projector(sb_world_t *world, const char *view, int64_t after_ms)
+{
+    sb_test_process_t child = {0};
+    doomed_t doomed = {world->uri, view, {SB_REPLAY_READ, 0, 0}};
+    int64_t before = sb_world_cursor(world, view);
+    sb_test_fork(&child, run_doomed_projector, &doomed);
+    assert_soon(sb_world_cursor(world, view) > before, 30000);
+    sb_test_sleep_ms(after_ms);
+    sb_test_signal(&child, SIGKILL);
+    assert_true(sb_test_wait(&child, 30000));
+    sb_test_process_end(&child);
+}
+
+static sb_code_t die_in_phase(void *context, const sb_replay_progress_t *progress, sb_error_t *err)
+{
+    const doomed_t *doomed = context;
+    (void)err;
+    if (progress->phase == doomed->end.phase && progress->pass >= doomed->end.pass)
+        (void)kill(getpid(), SIGKILL);
+    return SB_OK;
+}
+
+static int run_doomed_replay(void *context)
+{
+    doomed_t *doomed = context;
+    sb_replay_report_t report;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_catalog_t *catalog = NULL;
+    if (make_catalog(&catalog, &err) != SB_OK)
+        return 2;
+    sb_replay_config_t config = {.pg_uri = doomed->uri,
+                                 .catalog = catalog,
+                                 .view = doomed->view,
+                                 .range_seqs = 100,
+                                 .memory_bytes = doomed->end.memory_bytes,
+                                 .on_progress = die_in_phase,
+                                 .context = doomed};
+    sb_code_t code = sb_replay_run(&config, &report, &err);
+    sb_catalog_free(&catalog);
+    return code == SB_OK ? 0 : 1;
+}
+
+void sb_world_kill_replay(sb_world_t *world, const char *view, const sb_world_end_t *end)
+{
+    doomed_t doomed = {world->uri, view, *end};
+    sb_test_process_t child = {0};
+    sb_test_fork(&child, run_doomed_replay, &doomed);
+    assert_true(sb_test_wait(&child, 120000));
+    assert_int_equal(child.exit_code, 128 + SIGKILL);
+    sb_test_process_end(&child);
 }

@@ -34,6 +34,7 @@
 static struct {
     bool ready;
     bool external;
+    bool hasty; /* without fsync */
     bool has_template;
     int count; /* of databases made */
     int port;
@@ -303,7 +304,7 @@ static bool run_postgres(void)
                                 "-c",
                                 "shared_buffers=32MB",
                                 "-c",
-                                "fsync=on",
+                                server.hasty ? "fsync=off" : "fsync=on",
                                 "-c", /* file by file a recovery takes up to a minute beside other tests */
                                 "recovery_init_sync_method=syncfs",
                                 "-c",
@@ -363,6 +364,12 @@ int sb_test_pg_start(void **state)
         (void)atexit(stop_at_exit);
     server.ready = true;
     return 0;
+}
+
+int sb_test_pg_start_hasty(void **state)
+{
+    server.hasty = true;
+    return sb_test_pg_start(state);
 }
 
 static void signal_and_wait(int signal)

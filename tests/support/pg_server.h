@@ -25,6 +25,9 @@
  */
 int sb_test_pg_start(void **state);
 int sb_test_pg_stop(void **state);
+/* In place of sb_test_pg_start, for a program whose server does not crash and which is not about what a disk
+ * holds: commits do not wait for the disk. A process that is killed loses nothing by it. */
+int sb_test_pg_start_hasty(void **state);
 
 /* A new database, migrated (schemas sagabus and SB_TEST_CLIENT_SCHEMA), by way of a template: some 100 ms. */
 char *sb_test_pg_fresh(char uri[SB_TEST_URI]);
