@@ -299,13 +299,41 @@ static void check_history(const check_t *check, const chaos_saga_t *saga)
               sb_saga_status_name((sb_saga_status_t)saga->status), saga->attention ? " with attention" : "");
 }
 
+/* Its place among all events; 0: it has not ended. */
+static int64_t last_end_of(const check_t *check, const chaos_saga_t *saga)
+{
+    int64_t seq = 0;
+    range_t range = events_of(check, saga->no);
+    for (size_t i = range.from; i < range.end; i++)
+        if (end_of(check->record->event[i].type) && check->record->event[i].seq > seq)
+            seq = check->record->event[i].seq;
+    return seq;
+}
+
+/* A parent ends when it knows its child's end, and a completed child that is undone ends once more before it.
+ */
+static void check_before_parent(const check_t *check, const chaos_saga_t *saga, const chaos_saga_t *parent)
+{
+    int64_t own = last_end_of(check, saga), parents = last_end_of(check, parent);
+    if (parents > 0 && (own == 0 || own > parents))
+        found(check, CHAOS_CHILD, "%s ended, and its step %s %s", parent->key, saga->id,
+              own == 0 ? "did not" : "ended after it");
+}
+
 /* A saga that is a step of another came to what that one came to. Its effects are looked at as that one's. */
 static void check_child(const check_t *check, const chaos_saga_t *saga)
 {
     const chaos_saga_t *parent = NULL;
-    for (size_t i = 0; i < check->record->sagas && !parent; i++)
-        if (strcmp(check->record->saga[i].id, saga->parent) == 0)
-            parent = &check->record->saga[i];
+    for (size_t i = 0; i < check->record->sagas; i++) {
+        const chaos_saga_t *other = &check->record->saga[i];
+        if (strcmp(other->id, saga->parent) == 0)
+            parent = other;
+        if (other != saga && strcmp(other->parent, saga->parent) == 0)
+            found(check, CHAOS_CHILD, "step %s of saga %s was started as %s as well", saga->id, saga->parent,
+                  other->id);
+    }
+    if (parent)
+        check_before_parent(check, saga, parent);
     if (!parent)
         found(check, CHAOS_PHANTOM, "%s is a step of saga %s, which is not there", saga->id, saga->parent);
     else if (saga->status != parent->status)

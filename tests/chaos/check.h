@@ -21,7 +21,8 @@
     ROW(KEY, "I12 key", "a key is one saga, and another input under it is refused")                          \
     ROW(END, "I13 end", "a saga ends once, and stays as it ended")                                           \
     ROW(FENCE, "I14 fence", "who was replaced writes nothing more")                                          \
-    ROW(OPEN, "I15 open", "what was started ends when all is back")
+    ROW(OPEN, "I15 open", "what was started ends when all is back")                                          \
+    ROW(CHILD, "I16 child", "a saga that is a step is started once, and ends before the one it is a step of")
 
 typedef enum chaos_breach {
 #define CHAOS_ROW(name, text, promise) CHAOS_##name,

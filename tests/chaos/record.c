@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/chaos/record.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,6 +95,24 @@ void chaos_add_books(chaos_record_t *record, const chaos_books_t *books)
 {
     record->books = room(record->books, record->books_count, sizeof *books);
     record->books[record->books_count++] = *books;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const chaos_saga_t *)a)->id, ((const chaos_saga_t *)b)->id);
+}
+
+void chaos_give_effects_to_parents(chaos_record_t *record)
+{
+    if (record->sagas > 0)
+        qsort(record->saga, record->sagas, sizeof *record->saga, by_id);
+    for (size_t i = 0; i < record->effects && record->sagas > 0; i++) {
+        chaos_saga_t wanted = {.no = 0};
+        (void)snprintf(wanted.id, sizeof wanted.id, "%s", record->effect[i].id);
+        const chaos_saga_t *saga = bsearch(&wanted, record->saga, record->sagas, sizeof wanted, by_id);
+        if (saga && saga->parent[0])
+            (void)snprintf(record->effect[i].id, sizeof record->effect[i].id, "%s", saga->parent);
+    }
 }
 
 void chaos_record_free(chaos_record_t *record)

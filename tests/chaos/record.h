@@ -68,7 +68,7 @@ typedef struct chaos_saga {
     char id[CHAOS_ID_MAX];
     char key[CHAOS_KEY_MAX];
     char type[CHAOS_NAME_MAX];
-    char parent[CHAOS_ID_MAX]; /* that it is a step of; "": a client started it */
+    char parent[CHAOS_ID_MAX]; /* that it is a step of, its only one; "": a client started it */
     int status;                /* as sb_saga_status_t */
     bool attention;
     int64_t no;
@@ -78,6 +78,7 @@ typedef struct chaos_event {
     int64_t no; /* of the saga */
     int version;
     int64_t epoch; /* of the shard's owner whose transaction wrote it; 0: no owner's transaction */
+    int64_t seq; /* among the events of all sagas: one that was decided after another's commit is behind it */
     char type[32];
 } chaos_event_t;
 
@@ -118,5 +119,8 @@ void chaos_add_saga(chaos_record_t *record, const chaos_saga_t *saga);
 void chaos_add_event(chaos_record_t *record, const chaos_event_t *event);
 void chaos_add_effect(chaos_record_t *record, const chaos_effect_t *effect);
 void chaos_add_books(chaos_record_t *record, const chaos_books_t *books);
+
+/* What a saga did that is a step of another is that one's. Sorts the sagas. */
+void chaos_give_effects_to_parents(chaos_record_t *record);
 
 #endif

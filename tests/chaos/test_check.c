@@ -62,7 +62,8 @@ static void add_saga(chaos_record_t *record, int number, const chaos_type_t *typ
             add_effect(record, &saga, &type->step[i], true, 1000 * number + 100 - i);
     const char *const *story = completed ? story_completed : story_compensated;
     for (int i = 0; story[i]; i++) {
-        chaos_event_t event = {.no = number, .version = i + 1, .epoch = 1 + i / 2};
+        chaos_event_t event = {
+            .no = number, .version = i + 1, .epoch = 1 + i / 2, .seq = 1000 * number + 100 + i};
         (void)snprintf(event.type, sizeof event.type, "%s", story[i]);
         chaos_add_event(record, &event);
     }
@@ -87,7 +88,7 @@ static void add_child(chaos_record_t *record, int number, int parent, bool compl
     (void)snprintf(saga.type, sizeof saga.type, "payment");
     chaos_add_saga(record, &saga);
     for (int i = 0; story[i]; i++) {
-        chaos_event_t event = {.no = number, .version = i + 1, .epoch = 1};
+        chaos_event_t event = {.no = number, .version = i + 1, .epoch = 1, .seq = 1000 * parent + i};
         (void)snprintf(event.type, sizeof event.type, "%s", story[i]);
         chaos_add_event(record, &event);
     }
@@ -330,6 +331,15 @@ static void end_a_child_twice(chaos_record_t *r)
     chaos_add_event(r, &more);
 }
 
+static void end_before_a_child(chaos_record_t *r)
+{
+    event_of(r, 101, 3)->seq = event_of(r, 2 * CHAOS_TYPES - 1, 3)->seq + 1;
+}
+static void start_a_child_twice(chaos_record_t *r)
+{
+    add_child(r, 103, 2 * CHAOS_TYPES - 1, true);
+}
+
 static const struct {
     const char *name;
     void (*seed)(chaos_record_t *record);
@@ -366,6 +376,8 @@ static const struct {
     {"an event without the lease", write_without_the_lease, CHAOS_FENCE},
     {"a hole in the versions", leave_a_hole, CHAOS_FENCE},
     {"still open when all is back", leave_one_open, CHAOS_OPEN},
+    {"ended before a saga that is its step", end_before_a_child, CHAOS_CHILD},
+    {"a step that is a saga started twice", start_a_child_twice, CHAOS_CHILD},
 };
 
 static void each_false_record_is_named(void **state)

@@ -431,12 +431,13 @@ static void read_events(sb_pg_t *pg, chaos_record_t *record)
 {
     sb_pg_result_t *found =
         ask(pg, "SELECT e.stream_no, e.version, coalesce((SELECT max(f.epoch) FROM chaos.fence f "
-                "WHERE f.xid = e.xmin::text::bigint), 0), t.name FROM sagabus.event e "
+                "WHERE f.xid = e.xmin::text::bigint), 0), t.name, e.seq FROM sagabus.event e "
                 "JOIN sagabus.event_type t USING (type_no) WHERE e.class = 2");
     for (int row = 0; row < sb_pg_rows(found); row++) {
         chaos_event_t event = {.no = sb_pg_get_int(found, row, 0),
                                .version = (int)sb_pg_get_int(found, row, 1),
-                               .epoch = sb_pg_get_int(found, row, 2)};
+                               .epoch = sb_pg_get_int(found, row, 2),
+                               .seq = sb_pg_get_int(found, row, 4)};
         copy(event.type, sizeof event.type, found, row, 3);
         chaos_add_event(record, &event);
     }
@@ -458,25 +459,6 @@ static void read_effects(sb_pg_t *pg, int service, chaos_record_t *record)
     sb_pg_result_free(found);
 }
 
-static int by_id(const void *a, const void *b)
-{
-    return strcmp(((const chaos_saga_t *)a)->id, ((const chaos_saga_t *)b)->id);
-}
-
-/* What a saga did that is a step of another is that one's. */
-static void give_effects_to_parents(chaos_record_t *record)
-{
-    if (record->sagas > 0)
-        qsort(record->saga, record->sagas, sizeof *record->saga, by_id);
-    for (size_t i = 0; i < record->effects && record->sagas > 0; i++) {
-        chaos_saga_t wanted = {.no = 0};
-        (void)snprintf(wanted.id, sizeof wanted.id, "%s", record->effect[i].id);
-        const chaos_saga_t *saga = bsearch(&wanted, record->saga, record->sagas, sizeof wanted, by_id);
-        if (saga && saga->parent[0])
-            (void)snprintf(record->effect[i].id, sizeof record->effect[i].id, "%s", saga->parent);
-    }
-}
-
 void chaos_read_all(chaos_world_t *world, chaos_record_t *record)
 {
     sb_pg_t *pg = connection(&world->look, world->uri);
@@ -484,6 +466,6 @@ void chaos_read_all(chaos_world_t *world, chaos_record_t *record)
     read_events(pg, record);
     for (int i = 0; i < CHAOS_SERVICES; i++)
         read_effects(connection(&world->books[i], world->service_uri[i]), i, record);
-    give_effects_to_parents(record);
+    chaos_give_effects_to_parents(record);
     chaos_read_books(world, record);
 }

@@ -21,6 +21,11 @@
 #define GIVE_UP_US    (FAULTS_END_US + 180000LL * MS)
 #define OVERDUE_US    (1000 * MS)
 #define TICK_US       (100 * MS)
+#define CHILD_KEY     KEYS /* of every saga that is a step of another, which its parent tells apart */
+#define TYPES         (CHAOS_TYPES + 1)
+#define LOOK_US       (500 * MS)   /* as in saga/orchestrator/children.c: a child is looked at … */
+#define PENDING_US    (10000 * MS) /* … the machine is told that it runs */
+#define ASK_AGAIN_US  (10000 * MS) /* … and its undo is asked for again */
 
 /* ---- what there is ---- */
 
@@ -34,8 +39,13 @@ typedef struct letter { /* a command, or the reply to one */
     sb_outcome_t outcome;
 } letter_t;
 
+typedef struct parent { /* of a saga that is a step of another; salt 0: a client started it */
+    int no;
+    uint64_t salt;
+} parent_t;
+
 typedef struct stored_event {
-    int64_t at_us, epoch;
+    int64_t at_us, epoch, seq;
     sb_saga_event_kind_t kind;
     char body[BODY_MAX];
 } stored_event_t;
@@ -44,31 +54,46 @@ typedef struct stored_saga {
     bool there;
     int key;
     uint64_t salt;
+    parent_t parent;
     int status, count;
     stored_event_t event[EVENTS_MAX];
 } stored_saga_t;
 
 typedef enum row { ROW_NONE, ROW_SUCCESS, ROW_FAILURE, ROW_VOIDED } row_t;
 
+typedef enum stage { NO_CHILD, TO_START, STARTING, FOLLOWED } stage_t;
+
+/* The command of a step that is a saga, in hand: what children.c keeps of it. */
+typedef struct child {
+    stage_t stage;
+    int step, no;
+    sb_direction_t direction;
+    uint16_t round;
+    int64_t look_us, said_us, asked_us;
+} child_t;
+
 typedef struct open_saga {
     bool known;
     int key;
     uint64_t salt;
+    parent_t parent;
     sb_saga_state_t state;
     bool touched; /* by the batch in hand: then `next` is what it decided */
     bool fresh;
     sb_saga_state_t next;
 } open_saga_t;
 
-typedef enum item_kind { ITEM_START, ITEM_REPLY, ITEM_TIMER, ITEM_CANCEL } item_kind_t;
+typedef enum item_kind { ITEM_START, ITEM_REPLY, ITEM_TIMER, ITEM_CANCEL, ITEM_UNDO } item_kind_t;
 
 typedef struct item {
     item_kind_t kind;
     int key; /* of a start */
     bool other_input;
+    parent_t parent; /* of a start */
+    bool voided;     /* likewise: it is to do nothing */
     int no;
     letter_t letter;
-    int offset; /* of a reply */
+    int offset; /* of a reply; -1: it came from no partition */
 } item_t;
 
 typedef struct decided_event {
@@ -107,6 +132,7 @@ typedef struct orchestrator {
     item_t inbox[INBOX_MAX];
     int inbox_count;
     open_saga_t saga[SAGAS_MAX];
+    child_t child[SAGAS_MAX]; /* of each saga: at most one step of ours is a saga */
 } orchestrator_t;
 
 typedef enum what {
@@ -152,6 +178,7 @@ typedef struct sim {
     int lease_owner; /* -1: none, or its connection is gone */
     int lease_cursor, lease_next;
     stored_saga_t saga[SAGAS_MAX];
+    bool undo_asked[SAGAS_MAX]; /* by the owner of its parent: a verb for its own */
 
     letter_t reply[REPLIES_MAX]; /* the reply partition */
     int replies;
@@ -163,8 +190,9 @@ typedef struct sim {
     orchestrator_t orchestrator[ORCHESTRATORS];
     commit_t commit[ORCHESTRATORS * 8];
     bool accepted[KEYS];
-    sb_definition_t *definition[CHAOS_PLAIN_TYPES];
-    sb_definition_t given[CHAOS_PLAIN_TYPES]; /* to the machine */
+    sb_definition_t *definition[TYPES];
+    sb_definition_t given[TYPES]; /* to the machine */
+    int64_t seq;                  /* events stored so far */
     sb_buf_t text, scratch;
 } sim_t;
 
@@ -260,14 +288,33 @@ static void at_orchestrator(sim_t *sim, int64_t in_us, what_t what, int a, int b
 
 /* ---- names ---- */
 
+static int definition_at(int key)
+{
+    return key == CHILD_KEY ? CHAOS_TYPES : key % CHAOS_TYPES;
+}
+
+/* The last type but payment is the one with a saga as a step: combo. */
 static const chaos_type_t *type_of(int key)
 {
-    return &chaos_type[key % CHAOS_PLAIN_TYPES];
+    return &chaos_type[key == CHILD_KEY ? CHAOS_TYPES - 1 : key % CHAOS_TYPES];
+}
+
+static const char *type_name(int key)
+{
+    return key == CHILD_KEY ? "payment" : type_of(key)->name;
 }
 
 static sb_definition_t *definition_of(sim_t *sim, int key)
 {
-    return &sim->given[key % CHAOS_PLAIN_TYPES];
+    return &sim->given[definition_at(key)];
+}
+
+/* What a step of a definition does, as the record has it: a child's steps stand in the place of the parent's.
+ */
+static const chaos_step_t *effect_of(sim_t *sim, int key, int step)
+{
+    const chaos_type_t *type = type_of(key);
+    return &type->step[chaos_step_named(type, definition_of(sim, key)->step[step].name)];
 }
 
 static void name_key(char out[CHAOS_KEY_MAX], int key)
@@ -278,6 +325,17 @@ static void name_key(char out[CHAOS_KEY_MAX], int key)
 static void name_id(char out[CHAOS_ID_MAX], int no, uint64_t salt)
 {
     (void)snprintf(out, CHAOS_ID_MAX, "%06d-%016llx", no, (unsigned long long)salt);
+}
+
+static void name_saga(char out[CHAOS_KEY_MAX], int key, const parent_t *parent)
+{
+    char id[CHAOS_ID_MAX];
+    if (key != CHILD_KEY) {
+        name_key(out, key);
+        return;
+    }
+    name_id(id, parent->no, parent->salt);
+    (void)snprintf(out, CHAOS_KEY_MAX, "saga:%s/buy/1", id);
 }
 
 /* ---- the bus ---- */
@@ -307,8 +365,19 @@ static void post(sim_t *sim, what_t what, const letter_t *letter)
 
 /* ---- participants ---- */
 
-static void take_effect(sim_t *sim, const letter_t *letter, const chaos_step_t *step)
+static int key_in(const letter_t *letter) /* what its body would say */
 {
+    return (int)(letter->salt >> 32);
+}
+
+static bool is_for_child(sim_t *sim, const letter_t *letter)
+{
+    return definition_of(sim, key_in(letter))->step[letter->step].child != NULL;
+}
+
+static void take_effect(sim_t *sim, const letter_t *letter)
+{
+    const chaos_step_t *step = effect_of(sim, key_in(letter), letter->step);
     static const int64_t deltas[CHAOS_SERVICES] = {-10, 10, -1, 0};
     bool undo = letter->direction == SB_COMPENSATE;
     chaos_effect_t effect = {
@@ -337,13 +406,14 @@ static row_t *row_of(sim_t *sim, const letter_t *letter, sb_direction_t directio
     return &rows[direction][sim->bug == SIM_KEY_OF_ATTEMPT ? letter->attempt % 4 : 0];
 }
 
-static bool is_refused(const letter_t *letter, const chaos_type_t *type)
+static bool is_refused(sim_t *sim, const letter_t *letter)
 {
-    bool last = letter->step == type->step_count - 1 || type->step[letter->step].pivot;
-    return letter->salt % 5 == 0 && last && !type->step[letter->step].forward_only;
+    const chaos_step_t *step = effect_of(sim, key_in(letter), letter->step);
+    bool last = letter->step == definition_of(sim, key_in(letter))->step_count - 1 || step->pivot;
+    return letter->salt % 5 == 0 && last && !step->forward_only;
 }
 
-static sb_outcome_t judge_undo(sim_t *sim, const letter_t *letter, const chaos_step_t *step)
+static sb_outcome_t judge_undo(sim_t *sim, const letter_t *letter)
 {
     row_t *forward = row_of(sim, letter, SB_FORWARD);
     if (*forward == ROW_NONE && !letter->forward_unknown && sim->bug == SIM_NONE)
@@ -353,17 +423,16 @@ static sb_outcome_t judge_undo(sim_t *sim, const letter_t *letter, const chaos_s
         if (sim->bug != SIM_EMPTY_UNDO_LEAVES_NOTHING)
             *forward = ROW_VOIDED;
         if (sim->bug == SIM_EMPTY_UNDO_ACTS)
-            take_effect(sim, letter, step);
+            take_effect(sim, letter);
     } else if (*forward == ROW_SUCCESS) {
-        take_effect(sim, letter, step);
+        take_effect(sim, letter);
     }
     return SB_OUTCOME_SUCCESS;
 }
 
 /* One transaction: barrier and effect. */
-static sb_outcome_t handle(sim_t *sim, const letter_t *letter, const chaos_type_t *type)
+static sb_outcome_t handle(sim_t *sim, const letter_t *letter)
 {
-    const chaos_step_t *step = &type->step[letter->step];
     row_t *row = row_of(sim, letter, letter->direction);
     if (*row != ROW_NONE && sim->bug != SIM_NO_BARRIER) {
         note(sim, *row == ROW_VOIDED ? SIM_N_HANGING_BLOCKED : SIM_N_REPEAT);
@@ -371,11 +440,11 @@ static sb_outcome_t handle(sim_t *sim, const letter_t *letter, const chaos_type_
     }
     sb_outcome_t outcome = SB_OUTCOME_SUCCESS;
     if (letter->direction == SB_COMPENSATE)
-        outcome = judge_undo(sim, letter, step);
-    else if (is_refused(letter, type))
+        outcome = judge_undo(sim, letter);
+    else if (is_refused(sim, letter))
         outcome = SB_OUTCOME_FAILURE;
     else
-        take_effect(sim, letter, step);
+        take_effect(sim, letter);
     if (outcome != SB_OUTCOME_ERROR)
         *row = outcome == SB_OUTCOME_SUCCESS ? ROW_SUCCESS : ROW_FAILURE;
     return outcome;
@@ -384,7 +453,6 @@ static sb_outcome_t handle(sim_t *sim, const letter_t *letter, const chaos_type_
 static void on_command(sim_t *sim, const letter_t *letter)
 {
     letter_t reply = *letter;
-    int key = (int)(letter->salt >> 32); /* what its body would say */
     bool again = false;
     if (chance(sim, 20)) { /* it comes again, as its offset was not committed */
         note(sim, SIM_N_DIED_BEFORE);
@@ -400,7 +468,7 @@ static void on_command(sim_t *sim, const letter_t *letter)
         reply.outcome = chance(sim, 500) ? SB_OUTCOME_ERROR : SB_OUTCOME_PENDING;
         again = reply.outcome == SB_OUTCOME_PENDING;
     } else {
-        reply.outcome = handle(sim, letter, type_of(key));
+        reply.outcome = handle(sim, letter);
     }
     if (chance(sim, 20)) {
         note(sim, SIM_N_DIED_AFTER);
@@ -479,7 +547,7 @@ static void add_order(sim_t *sim, commit_t *commit, int no, const open_saga_t *s
         letter_t early = commit->order[commit->orders - 1].letter;
         early.step = i;
         if (saga->next.step[i].status == SB_STEP_COMPLETED &&
-            sim->given[saga->key % CHAOS_PLAIN_TYPES].step[i].compensation)
+            definition_of(sim, saga->key)->step[i].compensation)
             commit->order[commit->orders++].letter = early;
     }
 }
@@ -488,8 +556,8 @@ static void keep_event(sim_t *sim, commit_t *commit, int no, const open_saga_t *
                        const sb_saga_event_t *event)
 {
     char key[CHAOS_KEY_MAX];
-    name_key(key, saga->key);
-    const sb_saga_head_t head = {.type = sb_slice(type_of(saga->key)->name), .key = sb_slice(key)};
+    name_saga(key, saga->key, &saga->parent);
+    const sb_saga_head_t head = {.type = sb_slice(type_name(saga->key)), .key = sb_slice(key)};
     assert_true(commit->events < (int)(sizeof commit->event / sizeof commit->event[0]));
     decided_event_t *out = &commit->event[commit->events++];
     *out = (decided_event_t){.no = no,
@@ -527,15 +595,27 @@ static void decide(sim_t *sim, commit_t *commit, int no, open_saga_t *saga, sb_s
 
 static void decide_start(sim_t *sim, orchestrator_t *o, commit_t *commit, int at)
 {
-    sb_saga_input_t input = {.kind = SB_SAGA_IN_START, .step = -1};
+    sb_saga_input_t input = {.kind = SB_SAGA_IN_START, .step = -1, .voided = commit->item[at].voided};
     int no = commit->next++;
     assert_true(no < SAGAS_MAX);
     open_saga_t *saga = &o->saga[no];
-    *saga = (open_saga_t){.key = commit->item[at].key, .fresh = true};
+    *saga = (open_saga_t){.key = commit->item[at].key, .parent = commit->item[at].parent, .fresh = true};
     saga->salt = (uint64_t)saga->key << 32 | (draw(sim) & 0xffffffff);
     sb_saga_state_init(&saga->state);
     commit->item_no[at] = no;
     commit->item_salt[at] = saga->salt;
+    decide(sim, commit, no, saga, &input);
+}
+
+/* Whatever it has come to; twice in a batch it is on its way back the second time. */
+static void undo_child(sim_t *sim, commit_t *commit, int no, open_saga_t *saga)
+{
+    sb_saga_input_t input = {.kind = SB_SAGA_IN_UNDO, .step = -1, .reason = SB_SLICE("parent")};
+    const sb_saga_state_t *now = saga->touched ? &saga->next : &saga->state;
+    if (!saga->known || now->status == SB_SAGA_COMPENSATED)
+        return;
+    if (now->status == SB_SAGA_COMPLETED)
+        note(sim, SIM_N_CHILD_UNDONE);
     decide(sim, commit, no, saga, &input);
 }
 
@@ -549,6 +629,10 @@ static void decide_item(sim_t *sim, orchestrator_t *o, commit_t *commit, int at)
         return;
     }
     bool over = sb_saga_is_over(&saga->state) && sim->bug != SIM_CANCEL_REOPENS;
+    if (item->kind == ITEM_UNDO) {
+        undo_child(sim, commit, item->no, saga);
+        return;
+    }
     if (!saga->known || over) {
         if (item->kind == ITEM_REPLY && saga->known)
             note(sim, SIM_N_LATE_REPLY);
@@ -607,6 +691,21 @@ static int number_of_key(const sim_t *sim, int key)
     return -1;
 }
 
+/* The key of a saga that is a step names its parent, so this is the look for its key. */
+static int number_of_child(const sim_t *sim, const parent_t *parent)
+{
+    for (int no = 0; no < SAGAS_MAX; no++)
+        if (sim->saga[no].there && sim->saga[no].key == CHILD_KEY && sim->saga[no].parent.no == parent->no &&
+            sim->saga[no].parent.salt == parent->salt)
+            return no;
+    return -1;
+}
+
+static int number_of_start(const sim_t *sim, const item_t *item)
+{
+    return item->key == CHILD_KEY ? number_of_child(sim, &item->parent) : number_of_key(sim, item->key);
+}
+
 static void answer_start(sim_t *sim, const commit_t *commit, int at)
 {
     const item_t *item = &commit->item[at];
@@ -628,7 +727,8 @@ static void answer_start(sim_t *sim, const commit_t *commit, int at)
 static void send_orders(sim_t *sim, const commit_t *commit)
 {
     for (int i = 0; i < commit->orders; i++)
-        post(sim, DO_COMMAND, &commit->order[i].letter);
+        if (!is_for_child(sim, &commit->order[i].letter))
+            post(sim, DO_COMMAND, &commit->order[i].letter);
 }
 
 static commit_t *new_commit(sim_t *sim)
@@ -659,7 +759,7 @@ static void begin_batch(sim_t *sim, int number)
     memset(commit->lost_start, 0, sizeof commit->lost_start);
     for (int i = 0; i < count; i++) {
         commit->item[i] = o->inbox[i];
-        if (o->inbox[i].kind == ITEM_REPLY)
+        if (o->inbox[i].kind == ITEM_REPLY && o->inbox[i].offset >= 0)
             commit->cursor = o->inbox[i].offset + 1;
         decide_item(sim, o, commit, i);
     }
@@ -669,8 +769,8 @@ static void begin_batch(sim_t *sim, int number)
     if (sim->bug == SIM_SEND_BEFORE_COMMIT)
         send_orders(sim, commit);
     for (int i = 0; i < count && sim->bug == SIM_ANSWER_BEFORE_COMMIT; i++)
-        if (commit->item[i].kind == ITEM_START && !commit->item[i].other_input &&
-            number_of_key(sim, commit->item[i].key) < 0)
+        if (commit->item[i].kind == ITEM_START && commit->item[i].key != CHILD_KEY &&
+            !commit->item[i].other_input && number_of_key(sim, commit->item[i].key) < 0)
             answer_start(sim, commit, i);
     int which = (int)(commit - sim->commit);
     int64_t way_us = between(sim, MS / 2, 5 * MS);
@@ -689,16 +789,19 @@ static void begin_batch(sim_t *sim, int number)
 
 /* ---- the store ---- */
 
-static bool key_is_there(const sim_t *sim, int key)
+static bool key_is_there(const sim_t *sim, const item_t *item)
 {
-    return number_of_key(sim, key) >= 0;
+    if (item->key == CHILD_KEY && sim->bug == SIM_CHILD_TWICE)
+        return false;
+    return number_of_start(sim, item) >= 0;
 }
 
 static void store_event(sim_t *sim, int no, const stored_event_t *event)
 {
     stored_saga_t *saga = &sim->saga[no];
     assert_true(saga->count < EVENTS_MAX);
-    saga->event[saga->count++] = *event;
+    saga->event[saga->count] = *event;
+    saga->event[saga->count++].seq = ++sim->seq;
     if (event->kind == SB_SAGA_EV_COMPLETED)
         saga->status = SB_SAGA_COMPLETED;
     if (event->kind == SB_SAGA_EV_COMPENSATING)
@@ -710,12 +813,14 @@ static void store_event(sim_t *sim, int no, const stored_event_t *event)
 static void write_rows(sim_t *sim, commit_t *commit)
 {
     for (int i = 0; i < commit->items; i++) {
+        if (commit->item[i].kind == ITEM_UNDO)
+            sim->undo_asked[commit->item[i].no] = false;
         if (commit->item[i].kind != ITEM_START)
             continue;
         int no = commit->item_no[i];
-        commit->lost_start[i] = key_is_there(sim, commit->item[i].key);
+        commit->lost_start[i] = key_is_there(sim, &commit->item[i]);
         if (commit->lost_start[i]) {
-            note(sim, SIM_N_KEY_LOST);
+            note(sim, commit->item[i].key == CHILD_KEY ? SIM_N_CHILD_AGAIN : SIM_N_KEY_LOST);
             continue;
         }
         if (commit->item[i]
@@ -725,6 +830,7 @@ static void write_rows(sim_t *sim, commit_t *commit)
         }
         sim->saga[no] = (stored_saga_t){.there = true,
                                         .key = commit->item[i].key,
+                                        .parent = commit->item[i].parent,
                                         .salt = commit->item_salt[i],
                                         .status = SB_SAGA_STARTED};
     }
@@ -763,6 +869,141 @@ static void on_arrive(sim_t *sim, int which, bool nobody_waits)
     at_orchestrator(sim, between(sim, MS / 2, 5 * MS), DO_ANSWER, which, (int)answer, commit->epoch);
 }
 
+/* ---- steps that are sagas, after saga/orchestrator/children.c ---- */
+
+static void send(sim_t *sim, orchestrator_t *o, const letter_t *letter)
+{
+    child_t *child = &o->child[letter->no];
+    if (!is_for_child(sim, letter)) {
+        post(sim, DO_COMMAND, letter);
+        return;
+    }
+    bool same =
+        child->stage != NO_CHILD && child->round == letter->round && child->direction == letter->direction;
+    if (!same)
+        *child = (child_t){.stage = TO_START,
+                           .step = letter->step,
+                           .direction = letter->direction,
+                           .round = letter->round,
+                           .said_us = sim->now_us};
+    child->look_us = sim->now_us;
+}
+
+/* Its start is committed, or its key was found: from now on its row is looked at. */
+static void follow_child(sim_t *sim, orchestrator_t *o, const commit_t *commit, int at)
+{
+    const item_t *item = &commit->item[at];
+    const open_saga_t *parent = &o->saga[item->parent.no];
+    child_t *child = &o->child[item->parent.no];
+    if (!parent->known || parent->salt != item->parent.salt || child->stage != STARTING)
+        return;
+    child->stage = FOLLOWED;
+    child->no = commit->lost_start[at] ? number_of_child(sim, &item->parent) : commit->item_no[at];
+    child->look_us = sim->now_us;
+}
+
+/* One that ended is looked at by its parent at once, and one that turned back looks at its child. */
+static void look_at_family(const sim_t *sim, orchestrator_t *o, int no)
+{
+    const open_saga_t *saga = &o->saga[no];
+    if (saga->key == CHILD_KEY && sb_saga_is_over(&saga->state))
+        o->child[saga->parent.no].look_us = sim->now_us;
+    if (saga->state.status == SB_SAGA_COMPENSATING)
+        o->child[no].look_us = sim->now_us;
+}
+
+static void answer_parent(orchestrator_t *o, int no, sb_outcome_t outcome)
+{
+    child_t *child = &o->child[no];
+    item_t item = {.kind = ITEM_REPLY,
+                   .no = no,
+                   .letter = {.no = no,
+                              .salt = o->saga[no].salt,
+                              .step = child->step,
+                              .direction = child->direction,
+                              .round = child->round,
+                              .outcome = outcome},
+                   .offset = -1};
+    if (add_item(o, &item) && outcome != SB_OUTCOME_PENDING)
+        child->stage = NO_CHILD;
+}
+
+static void start_child(sim_t *sim, orchestrator_t *o, int no, bool voided)
+{
+    item_t item = {.kind = ITEM_START,
+                   .key = CHILD_KEY,
+                   .parent = {no, o->saga[no].salt},
+                   .voided = voided,
+                   .offset = -1};
+    if (!add_item(o, &item))
+        return;
+    note(sim, voided ? SIM_N_CHILD_VOID : SIM_N_CHILD_STARTED);
+    o->child[no].stage = STARTING;
+}
+
+/* A statement of its own, of whoever believes to own the parent: the epoch does not guard it. */
+static void ask_undo(sim_t *sim, child_t *child)
+{
+    bool asked = child->asked_us && sim->now_us - child->asked_us < ASK_AGAIN_US;
+    if (asked || sim->undo_asked[child->no] || sim->saga[child->no].status == SB_SAGA_COMPENSATING)
+        return;
+    child->asked_us = sim->now_us;
+    if (!chance(sim, sim->broken_rate))
+        sim->undo_asked[child->no] = true;
+}
+
+static void look_at_child(sim_t *sim, orchestrator_t *o, int no, bool undo)
+{
+    child_t *child = &o->child[no];
+    const stored_saga_t *stored = &sim->saga[child->no];
+    bool forward = child->direction == SB_FORWARD, completed = stored->status == SB_SAGA_COMPLETED;
+    bool ended = completed || stored->status == SB_SAGA_COMPENSATED;
+    bool taken_for_done = forward ? sim->bug == SIM_CHILD_NOT_AWAITED : sim->bug == SIM_CHILD_KEPT;
+    if (!stored->there) /* a bug put in took it for committed */
+        return;
+    if (taken_for_done || (ended && completed == forward))
+        answer_parent(o, no, SB_OUTCOME_SUCCESS);
+    else if (ended && forward)
+        answer_parent(o, no, SB_OUTCOME_FAILURE);
+    else if (undo)
+        ask_undo(sim, child);
+    if (child->stage != NO_CHILD && sim->now_us - child->said_us > PENDING_US) {
+        child->said_us = sim->now_us;
+        answer_parent(o, no, SB_OUTCOME_PENDING);
+    }
+}
+
+static void tend_children(sim_t *sim, orchestrator_t *o)
+{
+    for (int no = 0; no < o->next; no++) {
+        const open_saga_t *saga = &o->saga[no];
+        child_t *child = &o->child[no];
+        if (child->stage == NO_CHILD || child->look_us > sim->now_us || !saga->known)
+            continue;
+        const sb_step_state_t *st = &saga->state.step[child->step];
+        bool undo = saga->state.status == SB_SAGA_COMPENSATING;
+        child->look_us = sim->now_us + LOOK_US;
+        if (st->round != child->round ||
+            st->status != (child->direction == SB_FORWARD ? SB_STEP_DISPATCHED : SB_STEP_COMPENSATING))
+            child->stage = NO_CHILD;
+        else if (child->stage == TO_START)
+            start_child(sim, o, no, undo);
+        else if (child->stage == FOLLOWED)
+            look_at_child(sim, o, no, undo);
+    }
+}
+
+static void read_undos(const sim_t *sim, orchestrator_t *o)
+{
+    for (int no = 0; no < o->next && o->inbox_count == 0; no++) {
+        item_t item = {.kind = ITEM_UNDO, .no = no, .offset = -1};
+        if (sim->undo_asked[no])
+            (void)add_item(o, &item);
+    }
+}
+
+/* ---- what comes of a commit ---- */
+
 /* Forgets what it knows, as after any trouble with the database. */
 static void step_down(sim_t *sim, int number)
 {
@@ -771,6 +1012,7 @@ static void step_down(sim_t *sim, int number)
     o->inbox_count = 0;
     o->commit = NULL;
     memset(o->saga, 0, sizeof o->saga);
+    memset(o->child, 0, sizeof o->child);
     if (sim->lease_owner == number)
         sim->lease_owner = -1; /* its connection is gone, and the lock with it */
 }
@@ -789,17 +1031,20 @@ static void settle(sim_t *sim, const commit_t *commit)
         saga->known = true;
         saga->fresh = false;
         set_timer(sim, commit->orchestrator, no, wake_of(sim, saga));
+        look_at_family(sim, o, no);
     }
     for (int i = 0; i < commit->items; i++)
         if (commit->item[i].kind == ITEM_START && commit->lost_start[i])
             o->saga[commit->item_no[i]] = (open_saga_t){.known = false};
     for (int i = 0; i < commit->items; i++)
-        if (commit->item[i].kind == ITEM_START)
+        if (commit->item[i].kind == ITEM_START && commit->item[i].key == CHILD_KEY)
+            follow_child(sim, o, commit, i);
+        else if (commit->item[i].kind == ITEM_START)
             answer_start(sim, commit, i);
-    if (sim->bug != SIM_SEND_BEFORE_COMMIT)
-        for (int i = 0; i < commit->orders; i++)
-            if (o->saga[commit->order[i].letter.no].known)
-                post(sim, DO_COMMAND, &commit->order[i].letter);
+    for (int i = 0; i < commit->orders; i++)
+        if (o->saga[commit->order[i].letter.no].known &&
+            (sim->bug != SIM_SEND_BEFORE_COMMIT || is_for_child(sim, &commit->order[i].letter)))
+            send(sim, o, &commit->order[i].letter);
 }
 
 static void on_answer(sim_t *sim, int which, answer_t answer)
@@ -840,7 +1085,7 @@ static void fold(sim_t *sim, int number, int no)
 {
     const stored_saga_t *stored = &sim->saga[no];
     open_saga_t *saga = &sim->orchestrator[number].saga[no];
-    *saga = (open_saga_t){.known = true, .key = stored->key, .salt = stored->salt};
+    *saga = (open_saga_t){.known = true, .key = stored->key, .salt = stored->salt, .parent = stored->parent};
     sb_saga_state_init(&saga->state);
     for (int i = 0; i < stored->count; i++) {
         const stored_event_t *at = &stored->event[i];
@@ -873,7 +1118,7 @@ static void open_again(sim_t *sim, int number, int no)
                            .round = order->round,
                            .attempt = order->attempt,
                            .forward_unknown = order->forward_unknown};
-        post(sim, DO_COMMAND, &letter);
+        send(sim, &sim->orchestrator[number], &letter);
     }
 }
 
@@ -911,6 +1156,8 @@ static void on_tick(sim_t *sim, int number)
     if (o->commit)
         return;
     read_replies(sim, o);
+    read_undos(sim, o);
+    tend_children(sim, o);
     if (o->inbox_count > 0 || sim->now_us - sim->beat_us > OVERDUE_US / 3)
         begin_batch(sim, number);
 }
@@ -1042,10 +1289,11 @@ static void happen(sim_t *sim, const happening_t *h)
 
 static void load_definitions(sim_t *sim)
 {
-    for (int i = 0; i < CHAOS_PLAIN_TYPES; i++) {
+    for (int i = 0; i < TYPES; i++) {
         char path[512];
         sb_error_t err = SB_ERROR_INIT;
-        (void)snprintf(path, sizeof path, "%s/tests/chaos/sagas/%s.json", SB_SOURCE_DIR, chaos_type[i].name);
+        (void)snprintf(path, sizeof path, "%s/tests/chaos/sagas/%s.json", SB_SOURCE_DIR,
+                       i < CHAOS_TYPES ? chaos_type[i].name : type_name(CHILD_KEY));
         json_t *body = json_load_file(path, 0, NULL);
         assert_non_null(body);
         assert_ok(sb_definition_compile(&sim->definition[i], body, &err), &err);
@@ -1105,11 +1353,14 @@ static void fill_record(sim_t *sim)
             continue;
         chaos_saga_t saga = {.status = stored->status, .no = no};
         name_id(saga.id, no, stored->salt);
-        name_key(saga.key, stored->key);
-        (void)snprintf(saga.type, sizeof saga.type, "%s", type_of(stored->key)->name);
+        name_saga(saga.key, stored->key, &stored->parent);
+        (void)snprintf(saga.type, sizeof saga.type, "%s", type_name(stored->key));
+        if (stored->key == CHILD_KEY)
+            name_id(saga.parent, stored->parent.no, stored->parent.salt);
         chaos_add_saga(record, &saga);
         for (int i = 0; i < stored->count; i++) {
-            chaos_event_t event = {.no = no, .version = i + 1, .epoch = stored->event[i].epoch};
+            chaos_event_t event = {
+                .no = no, .version = i + 1, .epoch = stored->event[i].epoch, .seq = stored->event[i].seq};
             (void)snprintf(event.type, sizeof event.type, "%s", sb_saga_event_type(stored->event[i].kind));
             chaos_add_event(record, &event);
         }
@@ -1119,6 +1370,7 @@ static void fill_record(sim_t *sim)
             .service = i, .opening = opening, .held = opening + sim->held[i], .logged = sim->logged[i]};
         chaos_add_books(record, &books);
     }
+    chaos_give_effects_to_parents(record);
     record->settled = true;
 }
 
@@ -1166,7 +1418,7 @@ void simulate(uint64_t seed, sim_bug_t bug, sim_result_t *out)
     }
     run(sim);
     fill_record(sim);
-    for (int i = 0; i < CHAOS_PLAIN_TYPES; i++)
+    for (int i = 0; i < TYPES; i++)
         sb_definition_free(&sim->definition[i]);
     sb_buf_fini(&sim->text);
     sb_buf_fini(&sim->scratch);

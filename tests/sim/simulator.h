@@ -4,8 +4,9 @@
  * Real is the machine (decide, evolve, open), the bodies of its events and the definitions of the chaos test.
  * Modelled is what does I/O around it, after saga/orchestrator and saga/participant: batches with one
  * transaction under a lease's epoch, orders sent after the commit, replies read from an offset that commits
- * with their decisions, takeover by a fold of what is committed, a barrier at each participant. Faults: a
- * commit whose answer is lost (done, not done, or done later), crashes, pauses past the lease, messages lost,
+ * with their decisions, takeover by a fold of what is committed, sagas that are steps of others (started
+ * under their key, looked at in the store, undone by a verb), a barrier at each participant. Faults: a commit
+ * whose answer is lost (done, not done, or done later), crashes, pauses past the lease, messages lost,
  * doubled, late, out of order; participants that die before or after their commit. Then all faults end and
  * everything must.
  *
@@ -36,7 +37,10 @@
     ROW(ALL_UNDOS_AT_ONCE, "undos do not wait for each other", ORDER)                                        \
     ROW(NO_PIVOT, "the pivot is a step like others", PIVOT)                                                  \
     ROW(CANCEL_REOPENS, "a cancel changes a saga that has ended", END)                                       \
-    ROW(KEY_NOT_COMPARED, "another input under a known key is taken for a repeat", KEY)
+    ROW(KEY_NOT_COMPARED, "another input under a known key is taken for a repeat", KEY)                      \
+    ROW(CHILD_TWICE, "a saga that is a step is started without a look for its key", CHILD)                   \
+    ROW(CHILD_NOT_AWAITED, "a saga that is a step is taken for done when it has started", CHILD)             \
+    ROW(CHILD_KEPT, "a completed saga that is a step is not undone", HALF)
 
 typedef enum sim_bug {
 #define SIM_ROW(name, text, breach) SIM_##name,
@@ -65,7 +69,11 @@ typedef enum sim_bug {
     ROW(ANOMALY, "anomalies recorded")                                                                       \
     ROW(CANCEL, "cancels decided")                                                                           \
     ROW(KEY_LOST, "starts that found their key taken")                                                       \
-    ROW(LATE_REPLY, "replies to sagas that were over")
+    ROW(LATE_REPLY, "replies to sagas that were over")                                                       \
+    ROW(CHILD_STARTED, "starts of sagas that are steps")                                                     \
+    ROW(CHILD_AGAIN, "… that found their key taken")                                                         \
+    ROW(CHILD_VOID, "… that were to do nothing")                                                             \
+    ROW(CHILD_UNDONE, "completed ones that were undone")
 
 typedef enum sim_count {
 #define SIM_ROW(name, text) SIM_N_##name,
