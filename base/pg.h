@@ -181,6 +181,12 @@ void sb_pg_batch_add(sb_pg_batch_t *batch, const char *sql, const sb_pg_params_t
 SB_MUST_CHECK sb_code_t sb_pg_batch_run(sb_pg_t *pg, const sb_pg_batch_t *batch, sb_pg_result_t **results,
                                         int *failed_at, sb_error_t *err);
 
+/* The same, and calls on_sent once all of it is on its way, while the server is at work; not when it could
+ * not be sent. on_sent does not use the connection; it may change what the parameters are made of. */
+SB_MUST_CHECK sb_code_t sb_pg_batch_run_beside(sb_pg_t *pg, const sb_pg_batch_t *batch,
+                                               void (*on_sent)(void *context), void *context,
+                                               sb_pg_result_t **results, int *failed_at, sb_error_t *err);
+
 /* ---- results (binary) ---- */
 
 void sb_pg_result_free(sb_pg_result_t *result); /* NULL is fine */

@@ -75,8 +75,8 @@ static sb_code_t read_sync(sb_pg_t *pg, sb_error_t *err)
     return code;
 }
 
-sb_code_t sb_pg_batch_run(sb_pg_t *pg, const sb_pg_batch_t *batch, sb_pg_result_t **results, int *failed_at,
-                          sb_error_t *err)
+sb_code_t sb_pg_batch_run_beside(sb_pg_t *pg, const sb_pg_batch_t *batch, void (*on_sent)(void *context),
+                                 void *context, sb_pg_result_t **results, int *failed_at, sb_error_t *err)
 {
     int ignored;
     if (!failed_at)
@@ -98,6 +98,8 @@ sb_code_t sb_pg_batch_run(sb_pg_t *pg, const sb_pg_batch_t *batch, sb_pg_result_
     sb_code_t code = SB_OK;
     if (!send_batch(pg, batch))
         code = sb_pg_result_error(pg, NULL, true, err);
+    else if (on_sent)
+        on_sent(context);
     if (code == SB_OK) {
         code = read_batch(pg, batch, results, failed_at, err);
         if (sb_pg_is_open(pg)) {
@@ -115,4 +117,10 @@ sb_code_t sb_pg_batch_run(sb_pg_t *pg, const sb_pg_batch_t *batch, sb_pg_result_
         }
     }
     return code;
+}
+
+sb_code_t sb_pg_batch_run(sb_pg_t *pg, const sb_pg_batch_t *batch, sb_pg_result_t **results, int *failed_at,
+                          sb_error_t *err)
+{
+    return sb_pg_batch_run_beside(pg, batch, NULL, NULL, results, failed_at, err);
 }

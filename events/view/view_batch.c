@@ -14,6 +14,8 @@
 #define RANGE_MAX  100000       /* sequence numbers a page looks through, so that no read is long */
 #define BODIES_MAX (16u << 20)  /* bytes of bodies a page holds */
 #define ROWS_MAX   (256u << 20) /* bytes of rows a batch holds */
+#define KEPT_PAGES 8            /* batches that follow each other at once whose rows are kept, and not more */
+#define KEPT_MAX   (ROWS_MAX / 16) /* bytes of them */
 
 typedef struct table_io {
     const char *fetch;
@@ -26,8 +28,22 @@ typedef struct table_io {
     sb_pg_params_t remove_params;
 } table_io_t;
 
+typedef struct page {
+    sb_pg_result_t *result;
+    int count;     /* of events to fold */
+    int64_t reach; /* how far the view is once they are folded */
+    bool cut;      /* there is more behind it */
+    char waits_for[160];
+} page_t;
+
 struct sb_view_batch {
     sb_view_batch_config_t config;
+    sb_pg_t *reader; /* of what is ahead; NULL: nobody reads ahead */
+    page_t ahead;    /* result NULL: nothing was read ahead */
+    int64_t ahead_after;
+    bool ahead_loaded; /* with its rows, beside those of the batch before it */
+    int kept;          /* batches whose rows are in the fold */
+    int64_t to;        /* of the batch at work */
     sb_view_fold_t *fold;
     sb_view_statements_t *statements; /* of a view by SQL */
     sb_view_type_map_t types;
@@ -181,13 +197,27 @@ sb_code_t sb_view_batch_new(sb_view_batch_t **out, const sb_view_batch_config_t 
     return SB_OK;
 }
 
+void sb_view_batch_read_ahead(sb_view_batch_t *batch, sb_pg_t *reader)
+{
+    batch->reader = reader;
+}
+
+static void drop_ahead(sb_view_batch_t *batch)
+{
+    sb_pg_result_free(batch->ahead.result);
+    batch->ahead = (page_t){.count = 0};
+    batch->ahead_loaded = false;
+}
+
 void sb_view_batch_free(sb_view_batch_t **batch)
 {
     sb_view_batch_t *b = *batch;
     if (!b)
         return;
+    drop_ahead(b);
     for (int t = 0; t < b->config.definition->table_count; t++) {
-        sb_view_sql_release(&b->table[t].fetch, b->config.pg);
+        if (!b->reader || !b->table[t].fetch || sb_pg_forget(b->reader, b->table[t].fetch))
+            sb_view_sql_release(&b->table[t].fetch, b->config.pg);
         sb_view_sql_release(&b->table[t].upsert, b->config.pg);
         sb_view_sql_release(&b->table[t].remove, b->config.pg);
         sb_pg_array_fini(&b->table[t].dirty);
@@ -228,7 +258,7 @@ static sb_code_t load_row(sb_view_rows_t *rows, const sb_pg_result_t *result, in
     return code;
 }
 
-static sb_code_t fetch_table(sb_view_batch_t *batch, int t, sb_error_t *err)
+static sb_code_t fetch_table(sb_view_batch_t *batch, int t, sb_pg_t *pg, sb_error_t *err)
 {
     table_io_t *io = &batch->table[t];
     sb_view_rows_t *rows = sb_view_fold_rows(batch->fold, t);
@@ -247,7 +277,7 @@ static sb_code_t fetch_table(sb_view_batch_t *batch, int t, sb_error_t *err)
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *result = NULL;
     sb_pg_add_array(&params, &io->keys);
-    sb_code_t code = sb_pg_query(batch->config.pg, io->fetch, &params, &result, err);
+    sb_code_t code = sb_pg_query(pg, io->fetch, &params, &result, err);
     for (int i = 0; code == SB_OK && i < sb_pg_rows(result); i++)
         code = load_row(rows, result, i, err);
     sb_pg_result_free(result);
@@ -256,14 +286,7 @@ static sb_code_t fetch_table(sb_view_batch_t *batch, int t, sb_error_t *err)
 
 /* ---- events ---- */
 
-typedef struct page {
-    sb_pg_result_t *result;
-    int count;     /* of events to fold */
-    int64_t reach; /* how far the view is once they are folded */
-    char waits_for[160];
-} page_t;
-
-static sb_code_t read_page(sb_view_batch_t *batch, int64_t after, int64_t to, page_t *page, sb_error_t *err)
+static sb_code_t read_page(sb_view_batch_t *batch, sb_pg_t *pg, int64_t after, page_t *page, sb_error_t *err)
 {
     const sb_view_batch_config_t *config = &batch->config;
     const char *sql = config->definition->reads_subject ? sb_sql_view_page_subject : sb_sql_view_page;
@@ -272,27 +295,27 @@ static sb_code_t read_page(sb_view_batch_t *batch, int64_t after, int64_t to, pa
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     if (sb_pg_array_failed(&batch->names))
         return out_of_memory(batch, err);
-    page->reach = to - after > RANGE_MAX ? after + RANGE_MAX : to;
+    page->reach = batch->to - after > RANGE_MAX ? after + RANGE_MAX : batch->to;
     sb_pg_add_int8(&params, after);
     sb_pg_add_int8(&params, page->reach);
     sb_pg_add_array(&params, &batch->names);
     sb_pg_add_int4(&params, config->events_max);
     sb_pg_add_int8(&params, BODIES_MAX);
-    sb_code_t code = sb_pg_query(config->pg, sql, &params, &page->result, err);
+    sb_code_t code = sb_pg_query(pg, sql, &params, &page->result, err);
     if (code != SB_OK)
         return code;
     page->count = sb_pg_rows(page->result);
     if (page->count == 0)
         return SB_OK;
-    bool cut = page->count == config->events_max || page->count < sb_pg_get_int(page->result, 0, 5);
-    if (cut)
+    page->cut = page->count == config->events_max || page->count < sb_pg_get_int(page->result, 0, 5);
+    if (page->cut)
         page->reach = sb_pg_get_int(page->result, page->count - 1, 0);
     return SB_OK;
 }
 
 /* Cuts the page before an event whose type the catalog does not know, or cannot bring to the newest version,
  * even after loading it again. What is looked up here holds for the page. */
-static sb_code_t know_types(sb_view_batch_t *batch, page_t *page, sb_error_t *err)
+static sb_code_t know_types(sb_view_batch_t *batch, sb_pg_t *pg, page_t *page, sb_error_t *err)
 {
     const sb_view_batch_config_t *config = &batch->config;
     bool loaded = false;
@@ -309,7 +332,7 @@ static sb_code_t know_types(sb_view_batch_t *batch, page_t *page, sb_error_t *er
             return out_of_memory(batch, err);
         if (!loaded) {
             loaded = true;
-            code = sb_catalog_load(config->catalog, config->pg, err);
+            code = sb_catalog_load(config->catalog, pg, err);
             if (code != SB_OK)
                 return code;
             sb_view_type_map_refresh(&batch->types, config->catalog);
@@ -319,6 +342,7 @@ static sb_code_t know_types(sb_view_batch_t *batch, page_t *page, sb_error_t *er
         (void)snprintf(page->waits_for, sizeof page->waits_for, "%s", why.message);
         page->reach = sb_pg_get_int(page->result, i, 0) - 1;
         page->count = i;
+        page->cut = false;
     }
     return SB_OK;
 }
@@ -352,6 +376,72 @@ static sb_code_t fold_page(sb_view_batch_t *batch, const page_t *page, pass_fn p
             code = pass(batch->fold, &input, err);
     }
     return code;
+}
+
+/* Loads the rows that the page may change. Where keys come from the carry, that is loaded first. */
+static sb_code_t load_rows(sb_view_batch_t *batch, sb_pg_t *pg, const page_t *page, sb_error_t *err)
+{
+    const sb_view_definition_t *definition = batch->config.definition;
+    sb_code_t code = SB_OK;
+    if (definition->carries_keys)
+        code = fold_page(batch, page, sb_view_fold_touch_carry, err);
+    if (definition->carries_keys && code == SB_OK)
+        code = fetch_table(batch, definition->carry, pg, err);
+    if (code == SB_OK)
+        code = fold_page(batch, page, sb_view_fold_touch, err);
+    for (int t = 0; t < definition->table_count && code == SB_OK; t++)
+        code = fetch_table(batch, t, pg, err);
+    return code;
+}
+
+/* ---- reading ahead ---- */
+
+/* Whether the rows of the next page may lie beside those of this one. */
+static bool keeps_rows(const sb_view_batch_t *batch)
+{
+    const sb_view_definition_t *definition = batch->config.definition;
+    size_t bytes = 0;
+    for (int t = 0; t < definition->table_count; t++)
+        bytes += sb_view_fold_rows(batch->fold, t)->bytes;
+    return batch->kept < KEPT_PAGES && bytes < KEPT_MAX;
+}
+
+/* Runs while the rows of a page are being written. The rows that the page behind it shares with it are in the
+ * fold as they will be; the others are not touched by what is being written. */
+static void read_ahead(void *context)
+{
+    sb_view_batch_t *batch = context;
+    sb_error_t ignored = SB_ERROR_INIT;
+    page_t *page = &batch->ahead;
+    sb_code_t code = read_page(batch, batch->reader, batch->ahead_after, page, &ignored);
+    if (code == SB_OK)
+        code = know_types(batch, batch->reader, page, &ignored);
+    if (code == SB_OK && keeps_rows(batch)) {
+        sb_view_fold_written(batch->fold);
+        code = load_rows(batch, batch->reader, page, &ignored);
+        batch->ahead_loaded = true;
+    }
+    if (code != SB_OK)
+        drop_ahead(batch); /* and the rows with it, before the next page */
+}
+
+/* The next page: the one that was read ahead, with its rows, or one read now. */
+static sb_code_t take_page(sb_view_batch_t *batch, int64_t after, page_t *page, bool *loaded, sb_error_t *err)
+{
+    bool here = batch->ahead.result && batch->ahead_after == after;
+    *loaded = here && batch->ahead_loaded;
+    if (here) {
+        *page = batch->ahead;
+        batch->ahead.result = NULL;
+    }
+    drop_ahead(batch);
+    batch->kept = *loaded ? batch->kept + 1 : 1;
+    if (!*loaded)
+        sb_view_fold_reset(batch->fold);
+    if (here)
+        return SB_OK;
+    sb_code_t code = read_page(batch, batch->config.pg, after, page, err);
+    return code == SB_OK ? know_types(batch, batch->config.pg, page, err) : code;
 }
 
 /* ---- rows out ---- */
@@ -404,13 +494,13 @@ static void count_page(const sb_view_batch_t *batch, const page_t *page, int tim
     }
 }
 
-static sb_code_t write_page(sb_view_batch_t *batch, const sb_lease_t *lease, int64_t reach,
+static sb_code_t write_page(sb_view_batch_t *batch, const sb_lease_t *lease, const page_t *page,
                             sb_view_batch_result_t *result, sb_error_t *err)
 {
     sb_pg_batch_t out = {.count = 0};
     sb_pg_params_t guard_params;
     sb_code_t code = SB_OK;
-    sb_lease_guard(lease, &(sb_lease_move_t){.cursor = &reach}, &guard_params);
+    sb_lease_guard(lease, &(sb_lease_move_t){.cursor = &page->reach}, &guard_params);
     sb_pg_batch_add(&out, sb_sql_lease_advance, &guard_params);
     for (int t = 0; t < batch->config.definition->table_count && code == SB_OK; t++)
         code = collect_table(batch, t, &out, &result->rows, err);
@@ -424,29 +514,16 @@ static sb_code_t write_page(sb_view_batch_t *batch, const sb_lease_t *lease, int
         return code; /* nothing but the checkpoint, which can wait */
     code = sb_tally_write_add(&batch->counted, batch->config.tally, batch->role, batch->config.generation,
                               &out, err);
+    bool ahead = batch->reader && page->cut;
+    batch->ahead_after = page->reach;
     if (code == SB_OK)
-        code = sb_pg_batch_run(batch->config.pg, &out, NULL, NULL, err);
+        code =
+            sb_pg_batch_run_beside(batch->config.pg, &out, ahead ? read_ahead : NULL, batch, NULL, NULL, err);
     if (code != SB_OK)
         return code;
     result->saved = true;
     batch->config.tally->count = 0;
     return SB_OK;
-}
-
-/* Loads the rows that the page may change. Where keys come from the carry, that is loaded first. */
-static sb_code_t load_rows(sb_view_batch_t *batch, const page_t *page, sb_error_t *err)
-{
-    const sb_view_definition_t *definition = batch->config.definition;
-    sb_code_t code = SB_OK;
-    if (definition->carries_keys)
-        code = fold_page(batch, page, sb_view_fold_touch_carry, err);
-    if (definition->carries_keys && code == SB_OK)
-        code = fetch_table(batch, definition->carry, err);
-    if (code == SB_OK)
-        code = fold_page(batch, page, sb_view_fold_touch, err);
-    for (int t = 0; t < definition->table_count && code == SB_OK; t++)
-        code = fetch_table(batch, t, err);
-    return code;
 }
 
 /* ---- a view by SQL ---- */
@@ -517,28 +594,27 @@ static sb_code_t run_statements(sb_view_batch_t *batch, const sb_lease_t *lease,
 }
 
 /* What a page changes by rules, folded. */
-static sb_code_t run_rules(sb_view_batch_t *batch, const sb_lease_t *lease, const page_t *page,
+static sb_code_t run_rules(sb_view_batch_t *batch, const sb_lease_t *lease, const page_t *page, bool loaded,
                            sb_view_batch_result_t *result, sb_error_t *err)
 {
-    sb_code_t code = load_rows(batch, page, err);
+    sb_code_t code = loaded ? SB_OK : load_rows(batch, batch->config.pg, page, err);
     if (code == SB_OK)
         code = fold_page(batch, page, sb_view_fold_apply, err);
-    return code == SB_OK ? write_page(batch, lease, page->reach, result, err) : code;
+    return code == SB_OK ? write_page(batch, lease, page, result, err) : code;
 }
 
 sb_code_t sb_view_batch_run(sb_view_batch_t *batch, sb_lease_t *lease, int64_t to_seq,
                             sb_view_batch_result_t *result, sb_error_t *err)
 {
     page_t page = {.count = 0};
+    bool loaded = false;
     *result = (sb_view_batch_result_t){.events = 0};
-    sb_view_fold_reset(batch->fold);
-    sb_code_t code = read_page(batch, lease->cursor, to_seq, &page, err);
-    if (code == SB_OK)
-        code = know_types(batch, &page, err);
+    batch->to = to_seq;
+    sb_code_t code = take_page(batch, lease->cursor, &page, &loaded, err);
     if (code == SB_OK) {
         count_page(batch, &page, 1);
         code = batch->statements ? run_statements(batch, lease, &page, result, err)
-                                 : run_rules(batch, lease, &page, result, err);
+                                 : run_rules(batch, lease, &page, loaded, result, err);
         if (code != SB_OK)
             count_page(batch, &page, -1);
     }

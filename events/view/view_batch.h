@@ -64,6 +64,11 @@ SB_MUST_CHECK sb_code_t sb_view_batch_new(sb_view_batch_t **out, const sb_view_b
                                           sb_error_t *err);
 void sb_view_batch_free(sb_view_batch_t **batch);
 
+/* While a batch is written, the next one is read by this connection, with the rows that it may change, when
+ * there is more behind it; the two servers' processes then work at the same time. Borrowed until the batch is
+ * freed. Whatever goes wrong with it, the next batch is read anew by the batch's own. */
+void sb_view_batch_read_ahead(sb_view_batch_t *batch, sb_pg_t *reader);
+
 typedef struct sb_view_batch_result {
     int64_t events;      /* folded */
     int64_t rows;        /* written */

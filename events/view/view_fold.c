@@ -105,6 +105,19 @@ void sb_view_fold_reset(sb_view_fold_t *fold)
     forget_parked(fold);
 }
 
+void sb_view_fold_written(sb_view_fold_t *fold)
+{
+    for (int i = 0; i < fold->definition->table_count; i++)
+        for (size_t k = 0; k < fold->rows[i].count; k++) {
+            sb_view_row_t *row = sb_view_rows_at(&fold->rows[i], k);
+            row->stored = row->present;
+            row->changed = false;
+        }
+    if (fold->definition->carries_keys)
+        sb_view_rows_reset(&fold->ahead);
+    forget_parked(fold);
+}
+
 void sb_view_fold_begin(sb_view_fold_t *fold, const sb_view_part_t *part)
 {
     sb_view_fold_reset(fold);

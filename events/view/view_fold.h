@@ -61,6 +61,10 @@ void sb_view_fold_narrow(sb_view_fold_t *fold, const sb_view_part_t *part);
 /* Forgets rows and what was parked since the last reset, but not which keys are parked. */
 void sb_view_fold_reset(sb_view_fold_t *fold);
 
+/* What the rows are is on its way to the database: they are as if they had been loaded from there, and what
+ * was parked since the last reset is forgotten. */
+void sb_view_fold_written(sb_view_fold_t *fold);
+
 /* Makes sure that the row of the carry is there that the event reads or changes. A view whose keys come from
  * the carry has all events of a batch through here, and these rows loaded, before the first is touched. */
 SB_MUST_CHECK sb_code_t sb_view_fold_touch_carry(sb_view_fold_t *fold, const sb_view_input_t *input,

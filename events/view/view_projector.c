@@ -40,6 +40,8 @@ struct sb_projector {
     sb_signal_t wake;
     atomic_bool stopping;
     sb_pg_t *pg;
+    sb_pg_t *reader;       /* reads ahead; made when a view is first behind by more than a batch */
+    int64_t reader_try_us; /* not before */
     slot_t *slot[SLOTS_MAX];
     int slot_count;
     int64_t refresh_us; /* when registry and leases are looked at next */
@@ -110,6 +112,7 @@ void sb_projector_close(sb_projector_t **projector)
         sb_lease_fini(&p->slot[i]->lease);
         free(p->slot[i]);
     }
+    sb_pg_close(&p->reader);
     sb_pg_close(&p->pg);
     sb_signal_fini(&p->wake);
     free(p);
@@ -434,6 +437,25 @@ static sb_code_t keep(sb_projector_t *projector, slot_t *slot, sb_error_t *err)
                                                                        : SB_OK;
 }
 
+/* A view that is behind reads ahead. Without a second connection it goes on with one. */
+static void read_ahead(sb_projector_t *projector, slot_t *slot)
+{
+    sb_error_t ignored = SB_ERROR_INIT;
+    sb_pg_config_t config = {.uri = projector->config.pg_uri, .application_name = "sagabus-projector"};
+    int64_t now = sb_mono_us();
+    if (projector->safe_seq - slot->lease.cursor <= projector->config.batch_events)
+        return;
+    if (!(projector->reader && sb_pg_is_open(projector->reader)) && now >= projector->reader_try_us) {
+        projector->reader_try_us = now + (int64_t)projector->config.refresh_ms * 1000;
+        sb_code_t code = projector->reader ? sb_pg_reopen(projector->reader, &ignored)
+                                           : sb_pg_open(&projector->reader, &config, &ignored);
+        if (code != SB_OK)
+            sb_log_error(SB_LOG_DEBUG, "VIEW-READER", &ignored, "views that are behind do not read ahead");
+    }
+    if (projector->reader)
+        sb_view_batch_read_ahead(slot->batch, projector->reader);
+}
+
 /* One batch of a slot. *moved: it went on, there may be more. */
 static sb_code_t step(sb_projector_t *projector, slot_t *slot, bool *moved, sb_error_t *err)
 {
@@ -441,6 +463,7 @@ static sb_code_t step(sb_projector_t *projector, slot_t *slot, bool *moved, sb_e
     sb_code_t code = SB_OK;
     if (slot->lease.cursor < projector->safe_seq && slot->try_us <= sb_mono_us()) {
         int64_t from = slot->lease.cursor;
+        read_ahead(projector, slot);
         code = sb_view_batch_run(slot->batch, &slot->lease, projector->safe_seq, &done, err);
         if (code == SB_OK)
             code = settle(projector, slot, &done, err);

@@ -57,9 +57,11 @@ static void stop_projector(part_t *part)
 /* The view as if it had never been. */
 static void forget(const live_t *live)
 {
-    place_script(live->story.place,
-                 "DROP TABLE IF EXISTS sagabus_view." STORY_STREAM "_g1 CASCADE; DELETE FROM "
-                 "sagabus.view_generation; DELETE FROM sagabus.lease WHERE role LIKE 'view:%'; CHECKPOINT");
+    place_script(
+        live->story.place,
+        "DROP TABLE IF EXISTS sagabus_view." STORY_STREAM "_g1 CASCADE; DELETE FROM "
+        "sagabus.view_generation; DELETE FROM sagabus.lease WHERE role LIKE 'view:%'; DELETE FROM "
+        "sagabus.tally; DELETE FROM sagabus.tally_reader; DELETE FROM sagabus.tally_gap; CHECKPOINT");
 }
 
 void live_project(void *context, int round, double *values)

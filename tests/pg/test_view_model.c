@@ -161,13 +161,31 @@ static void insert_events(sb_world_t *world, const history_t *history, size_t fr
 
 /* ---- live ---- */
 
-/* What the projector does, with the size of each batch drawn anew, and a new batch now and then. */
+/* The batch goes on without it, and with it when it is back. */
+static void end_session(sb_world_t *world, sb_pg_t *reader)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    if (!sb_pg_is_open(reader)) {
+        assert_ok(sb_pg_reopen(reader, &err), &err);
+        return;
+    }
+    sb_pg_add_int4(&params, sb_pg_backend_pid(reader));
+    assert_ok(sb_pg_query(world->pg, "SELECT pg_terminate_backend($1::int, 30000)", &params, NULL, &err),
+              &err);
+}
+
+/* What the projector does, with the size of each batch drawn anew, and a new batch now and then; most of them
+ * read ahead, by a connection that does not always live. */
 static void fold_live(sb_world_t *world, unsigned *random, sb_lease_t *lease, sb_view_definition_t *view,
                       int64_t safe)
 {
     static const int sizes[] = {1, 2, 3, 7, 20, 1000};
     sb_error_t err = SB_ERROR_INIT;
     sb_view_batch_t *batch = NULL;
+    sb_pg_t *reader = NULL;
+    sb_pg_config_t reading = {.uri = world->uri};
+    assert_ok(sb_pg_open(&reader, &reading, &err), &err);
     while (lease->cursor < safe) {
         sb_view_batch_result_t done;
         sb_view_batch_config_t config = {.pg = world->pg,
@@ -176,14 +194,20 @@ static void fold_live(sb_world_t *world, unsigned *random, sb_lease_t *lease, sb
                                          .generation = 1,
                                          .events_max = sizes[pick(random, sizeof sizes / sizeof *sizes)],
                                          .tally = &tally};
-        if (!batch)
+        if (!batch) {
             assert_ok(sb_view_batch_new(&batch, &config, &err), &err);
+            if (pick(random, 4) != 0)
+                sb_view_batch_read_ahead(batch, reader);
+        }
         assert_ok(sb_view_batch_run(batch, lease, safe, &done, &err), &err);
         assert_string_equal(done.waits_for, "");
-        if (pick(random, 4) == 0)
+        if (pick(random, 12) == 0)
             sb_view_batch_free(&batch);
+        if (pick(random, 20) == 0)
+            end_session(world, reader);
     }
     sb_view_batch_free(&batch);
+    sb_pg_close(&reader);
 }
 
 static void take_view(sb_world_t *world, sb_lease_t *lease, sb_view_definition_t **view)
