@@ -142,8 +142,10 @@ SELECT event_partitions_ahead(1000000);
 -- holds the insert lock, and what follows from that. Neither of these two is read by a snapshot, and one is read
 -- after the other: the rule rests on that. p_previous: drawn when the holders were last looked at; p_known, p_lows: the
 -- holders of then. A row a holder, or one without. Nothing is locked and nothing written while safe does not move.
+-- Its plans are made when the event table is small, and stay: they must not scan it.
 CREATE FUNCTION sequencer_tick(p_epoch bigint, p_previous bigint, p_safe bigint, p_known text[], p_lows bigint[], p_look bool)
-RETURNS TABLE (drawn bigint, run bigint, safe bigint, looked bool, holder text, pid int) LANGUAGE plpgsql AS $$
+RETURNS TABLE (drawn bigint, run bigint, safe bigint, looked bool, holder text, pid int) LANGUAGE plpgsql
+SET enable_seqscan = off AS $$
 DECLARE
     holders text[];
     pids    int[];

@@ -257,6 +257,27 @@ static void a_sequence_that_was_set_back_is_not_led(void **state)
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event WHERE seq <= 4"), 4);
 }
 
+/* The tick's plans are made when the sequencer begins, mostly on a small table, and a small table is scanned.
+ * Kept while it grows, such a plan is a tenth of a second a tick. */
+static void a_tick_is_planned_for_a_table_that_grows(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    sb_test_pg_script(f->pg, INSERT " FROM generate_series(1, 20); ANALYZE sagabus.event");
+    for (int i = 0; i < 2; i++) /* on the small table, and then by the same plan */
+        sb_test_pg_script(f->other, i == 0 ? "SET plan_cache_mode = force_generic_plan; SELECT FROM "
+                                             "sagabus.sequencer_tick(0, 0, 20, '{}', '{}', true)"
+                                           : INSERT " FROM generate_series(1, 500)");
+    sb_test_pg_script(f->other, "UPDATE sagabus.lease SET epoch = 7 WHERE role = 'sequencer'; BEGIN");
+    assert_int_equal(sb_test_pg_int(f->other, "SELECT run FROM sagabus.sequencer_tick(7, 20, 20, '{}', '{}', "
+                                              "true)"),
+                     276);
+#define SCANS(of) "SELECT sum(" of ") FROM pg_stat_xact_user_tables WHERE relname ~ '^event_domain_[0-9]+$'"
+    assert_true(sb_test_pg_int(f->other, SCANS("idx_scan")) > 0);
+    assert_int_equal(sb_test_pg_int(f->other, SCANS("seq_scan")), 0);
+    sb_test_pg_script(f->other, "ROLLBACK");
+}
+
 /* ---- appenders that do not wait for the disk ---- */
 
 typedef struct careless {
@@ -509,6 +530,7 @@ int main(void)
         CASE(an_early_transaction_id_does_not_count),
         CASE(a_savepoint_that_is_rolled_back_holds_nobody_up),
         CASE(a_sequence_that_was_set_back_is_not_led),
+        CASE(a_tick_is_planned_for_a_table_that_grows),
         CASE(a_restart_goes_on_where_it_was),
         CASE(another_one_takes_over),
         CASE(a_leader_whose_connection_is_ended_comes_back),
