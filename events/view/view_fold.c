@@ -20,6 +20,7 @@ struct sb_view_fold {
     sb_view_rows_t rows[SB_VIEW_TABLES_MAX];
     sb_view_rows_t stopped[SB_VIEW_TABLES_MAX]; /* keys that are parked */
     size_t stopped_count;
+    size_t parked_before; /* but for those in the list: by other parts, or in the database */
     parked_list_t parked;
     sb_scan_value_t field[SB_VIEW_FIELDS_MAX]; /* of the event at hand; SB_SCAN_INVALID: absent */
     sb_buf_t name_scratch;
@@ -65,8 +66,10 @@ static void free_parked(const sb_view_parked_t *parked)
     free(parked->error);
 }
 
+/* They are in the database by then, or are another part's. */
 static void forget_parked(sb_view_fold_t *fold)
 {
+    fold->parked_before += fold->parked.count;
     for (size_t i = 0; i < fold->parked.count; i++)
         free_parked(&fold->parked.item[i]);
     fold->parked.count = 0;
@@ -118,12 +121,13 @@ void sb_view_fold_written(sb_view_fold_t *fold)
     forget_parked(fold);
 }
 
-void sb_view_fold_begin(sb_view_fold_t *fold, const sb_view_part_t *part)
+void sb_view_fold_begin(sb_view_fold_t *fold, const sb_view_part_t *part, size_t parked_before)
 {
     sb_view_fold_reset(fold);
     for (int i = 0; i < fold->definition->table_count; i++)
         sb_view_rows_reset(&fold->stopped[i]);
     fold->stopped_count = 0;
+    fold->parked_before = parked_before;
     fold->part = *part;
 }
 
@@ -165,10 +169,6 @@ static bool is_stopped(const sb_view_fold_t *fold, int table, const sb_view_valu
 
 static sb_code_t stop_key(sb_view_fold_t *fold, int table, const sb_view_value_t *key, sb_error_t *err)
 {
-    if (fold->stopped_count >= SB_VIEW_PARKED_MAX)
-        return sb_fail(err, SB_TOO_LARGE,
-                       "view %s: more than %d keys are parked; mend the view or the events",
-                       fold->definition->name, SB_VIEW_PARKED_MAX);
     sb_view_row_t *row = NULL;
     fold->stopped_count++;
     return sb_view_rows_get(&fold->stopped[table], key, &row, err);
@@ -185,6 +185,9 @@ sb_code_t sb_view_fold_park_key(sb_view_fold_t *fold, int table, sb_slice_t key,
 {
     sb_view_value_t value;
     sb_view_type_t type = fold->definition->table[table].column[0].type;
+    fold->parked_before++;
+    if (!key.ptr)
+        return SB_OK;
     if (!sb_view_value_parse(type, key, &value))
         return sb_fail(err, SB_CORRUPT, "view %s: parked key %.*s is not of the key's type",
                        fold->definition->name, SB_SLICE_ARG(key));
@@ -217,13 +220,14 @@ static sb_code_t park(sb_view_fold_t *fold, int table, const sb_view_value_t *ke
     if (key) {
         mark_dirty(fold, table, key);
         code = stop_key(fold, table, key, err);
-    } else if (fold->parked.count >= SB_VIEW_PARKED_MAX) {
-        code = sb_fail(err, SB_TOO_LARGE, "view %s: more than %d events are parked", fold->definition->name,
-                       SB_VIEW_PARKED_MAX);
     }
     bool told = table == fold->definition->carry && fold->part.value != 0; /* by the pass of the value 0 */
     if (code != SB_OK || told)
         return code;
+    if (fold->parked_before + fold->parked.count >= SB_VIEW_PARKED_MAX)
+        return sb_fail(err, SB_TOO_LARGE,
+                       "view %s: more than %d keys and events are parked; mend the view or the events",
+                       fold->definition->name, SB_VIEW_PARKED_MAX);
     sb_view_parked_t parked = {.table = table,
                                .event = input->event,
                                .seq = input->seq,

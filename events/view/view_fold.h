@@ -18,8 +18,8 @@
 
 #include "events/view/view_rows.h"
 
-#define SB_VIEW_KEY_BYTES_MAX 1024 /* a longer one is parked: a B-tree entry has its limit */
-#define SB_VIEW_PARKED_MAX    10000
+#define SB_VIEW_KEY_BYTES_MAX 1024  /* a longer one is parked: a B-tree entry has its limit */
+#define SB_VIEW_PARKED_MAX    10000 /* rows of view_parked in a generation: keys, and events without one */
 
 typedef struct sb_view_fold sb_view_fold_t;
 
@@ -52,9 +52,10 @@ void sb_view_fold_free(sb_view_fold_t **fold);
 void sb_view_fold_share(sb_view_fold_t *fold, sb_view_budget_t *budget);
 
 /* Folds rows of one part of all keys only, from an empty fold on: what was there, and which keys are parked,
- * is forgotten. Rows of several passes, each of another part, are together those of one. What is wrong with
- * an event whose key cannot be read belongs to the part of the value 0. */
-void sb_view_fold_begin(sb_view_fold_t *fold, const sb_view_part_t *part);
+ * is forgotten; parked_before counts what other parts have parked. Rows of several passes, each of another
+ * part, are together those of one. What is wrong with an event whose key cannot be read belongs to the part
+ * of the value 0. */
+void sb_view_fold_begin(sb_view_fold_t *fold, const sb_view_part_t *part, size_t parked_before);
 /* The part becomes one of its two halves: rows of the other are dropped, and what was parked of them. */
 void sb_view_fold_narrow(sb_view_fold_t *fold, const sb_view_part_t *part);
 
@@ -72,13 +73,13 @@ SB_MUST_CHECK sb_code_t sb_view_fold_touch_carry(sb_view_fold_t *fold, const sb_
 /* Makes sure that every row the event may change is there; events in their order. */
 SB_MUST_CHECK sb_code_t sb_view_fold_touch(sb_view_fold_t *fold, const sb_view_input_t *input,
                                            sb_error_t *err);
-/* Changes the rows. SB_TOO_LARGE: past the memory cap, or more than SB_VIEW_PARKED_MAX keys are parked. */
+/* Changes the rows. SB_TOO_LARGE: past the memory cap, or more than SB_VIEW_PARKED_MAX are parked. */
 SB_MUST_CHECK sb_code_t sb_view_fold_apply(sb_view_fold_t *fold, const sb_view_input_t *input,
                                            sb_error_t *err);
 
 sb_view_rows_t *sb_view_fold_rows(sb_view_fold_t *fold, int table);
 
-/* Says that a key is parked already (at the start, from the database). */
+/* Says that a key is parked already (at the start, from the database); absent: an event without one was. */
 SB_MUST_CHECK sb_code_t sb_view_fold_park_key(sb_view_fold_t *fold, int table, sb_slice_t key,
                                               sb_error_t *err);
 /* What was parked since the last reset. When the transaction that records it fails, the fold is of no more

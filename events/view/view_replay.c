@@ -294,7 +294,7 @@ static sb_code_t read_pass(replay_t *replay, sb_error_t *err)
     replay->progress.seq = 0;
     replay->progress.seq_end = replay->end;
     for (int i = 0; i < replay->view_count; i++)
-        sb_view_fold_begin(replay->view[i].fold, &replay->part);
+        sb_view_fold_begin(replay->view[i].fold, &replay->part, (size_t)replay->view[i].report.parked);
     sb_code_t code = enter_phase(replay, SB_REPLAY_READ,
                                  replay->view_count == 1 ? replay->view[0].definition->name : NULL, err);
     if (code == SB_OK && reads_history(replay))
@@ -510,11 +510,7 @@ static sb_code_t end_pass(replay_t *replay, sb_error_t *err)
             continue;
         }
         view->report.parked += (int64_t)sb_view_fold_parked_count(view->fold);
-        if (view->report.parked > SB_VIEW_PARKED_MAX)
-            code = sb_fail(err, SB_TOO_LARGE,
-                           "view %s: more than %d keys are parked; mend the view or the events",
-                           view->definition->name, SB_VIEW_PARKED_MAX);
-        if (code == SB_OK && replay->config->mode == SB_REPLAY_BUILD)
+        if (replay->config->mode == SB_REPLAY_BUILD)
             code = load(replay, view, err);
         else
             view->report.rows += count_rows(view);

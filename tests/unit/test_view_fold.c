@@ -585,6 +585,40 @@ static void what_a_c_function_cannot_do_parks_the_key_or_stops_the_view(void **s
     close_fold(&f);
 }
 
+/* ---- the limit ---- */
+
+/* One count of keys and of events without one, whatever the batches, the parts and the restarts. */
+static void so_many_are_parked_and_no_more(void **state)
+{
+    (void)state;
+    static const sb_view_part_t whole = {0, 0};
+    char data[64];
+    folding_t f;
+    sb_error_t err = SB_ERROR_INIT;
+    for (int way = 0; way < 3; way++) {
+        int before = way == 0 ? 0 : 4000;
+        open_fold(&f, 16 * MIB);
+        for (int i = 0; way == 1 && i < before; i++) { /* what the database says */
+            (void)snprintf(data, sizeof data, "old-%d", i);
+            assert_ok(sb_view_fold_park_key(f.fold, 0, i % 2 ? sb_slice(data) : SB_SLICE_NONE, &err), &err);
+        }
+        if (way == 2)
+            sb_view_fold_begin(f.fold, &whole, (size_t)before);
+        for (int i = before; i < SB_VIEW_PARKED_MAX; i++) {
+            (void)snprintf(data, sizeof data, i % 3 ? "{\"id\":\"key-%d\",\"n\":\"\"}" : "{\"id\":%d}", i);
+            apply(&f, "x.add", data);
+            if (way < 2 && i % 100 == 0)
+                sb_view_fold_reset(f.fold);
+        }
+        apply(&f, "x.add", "{\"id\":\"key-4001\",\"n\":\"\"}"); /* is parked already */
+        assert_code(SB_TOO_LARGE,
+                    try_apply(&f, "x.add", way ? "{\"id\":7}" : "{\"id\":\"z\",\"n\":\"\"}", &err), &err);
+        assert_contains(err.message, "more than 10000");
+        sb_error_clear(&err);
+        close_fold(&f);
+    }
+}
+
 /* ---- room ---- */
 
 /* A replay drops what is deleted: streams that come and go take no more room than those that are open. */
@@ -658,6 +692,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_c_function_says_what_becomes_of_a_row),
         cmocka_unit_test(what_a_c_function_cannot_do_parks_the_key_or_stops_the_view),
+        cmocka_unit_test(so_many_are_parked_and_no_more),
         cmocka_unit_test(what_is_deleted_gives_its_room_back),
         cmocka_unit_test(a_date_outside_the_years_that_are_written_parks_its_key),
         cmocka_unit_test(each_operation_does_what_it_says),
