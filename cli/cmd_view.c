@@ -88,6 +88,8 @@ sb_code_t sb_cmd_view_show(sb_cli_t *cli, sb_error_t *err)
         code = sb_remote_open(&remote, cli->config, err);
     if (code == SB_OK)
         code = sb_remote_get(remote, sb_buf_text(&path), &answer, err);
+    if (code == SB_OK && cli->argument_count > 1 && cli->out.format == SB_OUTPUT_TABLE)
+        (void)json_object_del(answer, "links");
     if (code == SB_OK && cli->argument_count > 1)
         sb_output_object(&cli->out, answer);
     else if (code == SB_OK)

@@ -129,11 +129,15 @@ static void read_filter(const sb_query_pair_t *pair, sb_view_filter_t *out)
         }
 }
 
-/* The address of the page but for its cursor. */
-static void make_link(const sb_request_t *request, sb_buf_t *out)
+/* The address of the page but for its cursor, or of the row. */
+static void make_link(const sb_request_t *request, bool row, sb_buf_t *out)
 {
     sb_buf_add_text(out, "/v1/views/");
     sb_http_encode(out, request->param[0]);
+    if (row) {
+        sb_buf_add_char(out, '/');
+        sb_http_encode(out, request->param[1]);
+    }
     char mark = '?';
     for (int i = 0; i < request->query_count; i++) {
         const char *name = request->query[i].name;
@@ -174,7 +178,7 @@ sb_code_t sb_get_view(sb_worker_t *worker, sb_request_t *request, sb_error_t *er
         code = wait_for_view(worker, request, &query.after_seq, err);
     if (code != SB_OK)
         return code;
-    make_link(request, &link);
+    make_link(request, false, &link);
     query.limit = (int)limit;
     query.table = sb_slice(sb_request_query(request, "table"));
     query.cursor = sb_slice(sb_request_query(request, "cursor"));
@@ -190,6 +194,7 @@ sb_code_t sb_get_view_row(sb_worker_t *worker, sb_request_t *request, sb_error_t
 {
     static const char *const known[] = {"table", "fields", "after_seq", "wait", NULL};
     sb_hash_t hash;
+    sb_buf_t link = SB_BUF_INIT;
     sb_view_query_t query = {.view = request->param[0]};
     sb_code_t code = sb_request_query_only(request, known, err);
     if (code == SB_OK)
@@ -198,7 +203,10 @@ sb_code_t sb_get_view_row(sb_worker_t *worker, sb_request_t *request, sb_error_t
         return code;
     query.table = sb_slice(sb_request_query(request, "table"));
     query.fields = sb_slice(sb_request_query(request, "fields"));
+    make_link(request, true, &link);
+    query.link = sb_buf_slice(&link);
     code = sb_view_read_key(worker->views, &query, request->param[1], &request->out, &hash, err);
+    sb_buf_fini(&link);
     return answer_view(request, code, &hash, err);
 }
 

@@ -153,7 +153,8 @@ typedef struct sb_view_query {
 SB_MUST_CHECK sb_code_t sb_view_read(sb_view_reader_t *reader, const sb_view_query_t *query, sb_buf_t *out,
                                      sb_hash_t *hash, sb_error_t *err);
 
-/* Writes the row of one key as a JSON object; of the query view, table, fields and after_seq count.
+/* Writes the row of one key as a JSON object; of the query view, table, fields, after_seq and link count:
+ * with one the object has "links": {"self", "view"} behind the columns, which are not in the hash.
  * SB_NOT_FOUND: there is none. */
 SB_MUST_CHECK sb_code_t sb_view_read_key(sb_view_reader_t *reader, const sb_view_query_t *query,
                                          sb_slice_t key, sb_buf_t *out, sb_hash_t *hash, sb_error_t *err);

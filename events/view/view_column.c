@@ -11,7 +11,8 @@
 
 bool sb_view_is_system_column(const char *name)
 {
-    static const char *const taken[] = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "dirty", NULL};
+    static const char *const taken[] = {"tableoid", "xmin",  "cmin",  "xmax", "cmax",
+                                        "ctid",     "dirty", "links", NULL};
     return sb_view_is_one_of(name, taken);
 }
 

@@ -323,6 +323,20 @@ static void add_link(const char *name, sb_slice_t link, sb_slice_t cursor, sb_bu
     sb_buf_fini(&address);
 }
 
+/* Into the object that out ends with. */
+static void add_row_links(const page_t *page, sb_slice_t self, sb_buf_t *out)
+{
+    sb_buf_t view = SB_BUF_INIT;
+    sb_buf_printf(&view, "/v1/views/%s", page->place.view);
+    out->len--;
+    sb_buf_add_text(out, out->ptr[out->len - 1] == '{' ? "\"links\":{" : ",\"links\":{");
+    add_link("self", self, SB_SLICE_NONE, out);
+    sb_buf_add_char(out, ',');
+    add_link("view", sb_buf_slice(&view), SB_SLICE_NONE, out);
+    sb_buf_add_text(out, "}}");
+    sb_buf_fini(&view);
+}
+
 static sb_code_t check_place(const place_t *place, int64_t after_seq, sb_error_t *err)
 {
     if (place->seq >= after_seq)
@@ -405,6 +419,8 @@ sb_code_t sb_view_read_key(sb_view_reader_t *reader, const sb_view_query_t *quer
         add_row(&page, 0, out);
         if (hash && !sb_buf_failed(out))
             sb_hash_bytes((sb_slice_t){out->ptr + from, out->len - from}, hash);
+        if (query->link.ptr && !sb_buf_failed(out))
+            add_row_links(&page, query->link, out);
     }
     page_fini(&page);
     if (code == SB_OK && sb_buf_failed(out))

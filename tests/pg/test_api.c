@@ -285,7 +285,10 @@ static void a_view_answers_what_its_reader_wrote(void **state)
         drop(&answer);
         answer = ask(&shared, "GET", path, NULL, NULL);
         assert_int_equal(answer.status, 200);
-        (void)snprintf(body, sizeof body, "{\"amount\":%d}", i);
+        (void)snprintf(body, sizeof body,
+                       "{\"amount\":%d,\"links\":{\"self\":\"/v1/views/order_summary/w-%d?fields=amount\","
+                       "\"view\":\"/v1/views/order_summary\"}}",
+                       i, i);
         assert_string_equal(answer.body, body);
         const char *at = strstr(answer.text, "ETag: ");
         assert_non_null(at);
