@@ -81,7 +81,7 @@ static const char *skip_space(const char *text)
 /* MATERIALIZED: every body is read, whatever a plan makes of the conditions on it, so that one that is not
  * JSON is parked in whatever batch it lies. */
 static const char prelude[] =
-    "WITH RECURSIVE events (seq, stream, version, type, \"time\", id, data) AS MATERIALIZED (SELECT u.seq, "
+    " events (seq, stream, version, type, \"time\", id, data) AS MATERIALIZED (SELECT u.seq, "
     "u.stream COLLATE \"C\", u.version, u.type COLLATE \"C\", u.at, u.id, u.data::jsonb FROM "
     "unnest($1::int8[], $2::text[], $3::int4[], $4::text[], $5::timestamptz[], $6::uuid[], $7::text[]) AS u "
     "(seq, stream, version, type, at, id, data) ORDER BY u.seq)";
@@ -91,11 +91,13 @@ void sb_view_statement_text(const sb_view_definition_t *definition, int statemen
 {
     const char *at = skip_space(definition->statement[statement]);
     bool with = begins_with(at, "with");
-    sb_buf_add_text(out, prelude);
     if (with)
         at = skip_space(at + strlen("with"));
-    if (with && begins_with(at, "recursive"))
+    bool recursive = with && begins_with(at, "recursive"); /* which a MERGE does not take */
+    if (recursive)
         at += strlen("recursive");
+    sb_buf_add_text(out, recursive ? "WITH RECURSIVE" : "WITH");
+    sb_buf_add_text(out, prelude);
     sb_buf_add_text(out, with ? ", " : " ");
     for (piece_t piece = next_piece(&at); piece.kind != PIECE_END; piece = next_piece(&at))
         if (piece.kind == PIECE_TABLE)

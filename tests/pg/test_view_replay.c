@@ -48,8 +48,8 @@ static void replay_equals_live_for_random_histories(void **state)
 {
     (void)state;
     compare_once(1, 1, 3000, 40, 0, 1000, 1000000);
-    compare_once(2, 3, 700, 25, 0, 1, 100);
-    compare_once(3, 4, 1500, 300, 97, 7, 1);
+    compare_once(2, 3, 100, 15, 0, 1, 100); /* a transaction an event and view: few of them */
+    compare_once(3, 4, 400, 150, 47, 7, 1);
     compare_once(4, 2, 2000, 5, 31, 333, 777);
     compare_once(5, 5, 400, 1000, 11, 64, 50);
 }
