@@ -187,7 +187,7 @@ SB_API SB_MUST_CHECK sb_code_t sb_views_upcast(sb_views_t *views, const char *ty
 /* Keeps the views up to date until stopped: takes the leases that are free, waits for those that are not,
  * reconnects when PostgreSQL goes away. Blocks. Thread: one at a time. */
 SB_API void sb_views_run(sb_views_t *views);
-/* Ends a run, also one that has not begun. Thread: any. */
+/* Ends a run, also one that has not begun. Thread: any, or a signal handler. */
 SB_API void sb_views_stop(sb_views_t *views);
 
 typedef struct sb_views_stats { /* each read atomically */

@@ -4,8 +4,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/scan.h"
 #include "tests/pg/view_world.h"
+#include "tests/support/process.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -488,6 +490,60 @@ static void another_function_comes_with_a_version_and_its_replay(void **state)
     sb_world_close(&world);
 }
 
+/* ---- the example ---- */
+
+static int run_example(const char *uri, const char *verb, const char *says)
+{
+    char environment[SB_TEST_URI + 16];
+    (void)snprintf(environment, sizeof environment, "SAGABUS_PG=%s", uri);
+    const char *const argv[] = {SB_TEST_LOYALTY, verb, NULL};
+    const char *const variables[] = {environment, NULL};
+    sb_test_process_t process = {0};
+    sb_test_spawn(&process, argv, variables, NULL);
+    assert_true(sb_test_output_has(&process, says, 60000));
+    assert_true(sb_test_wait(&process, 60000));
+    int exit_code = process.exit_code;
+    sb_test_process_end(&process);
+    return exit_code;
+}
+
+static void the_example_keeps_its_view(void **state)
+{
+    (void)state;
+    char environment[SB_TEST_URI + 16];
+    sb_world_t world;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_apply_report_t report;
+    sb_test_process_t process = {0};
+    sb_world_open(&world);
+    const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_VIEW] = sb_view_check};
+    assert_ok(sb_catalog_apply(world.catalog, world.pg, SB_TEST_LOYALTY_SCHEMAS, checks, &report, &err),
+              &err);
+    sb_world_append(&world, 51, 600, 60, 0);
+    int64_t safe = sb_world_safe(&world);
+    (void)snprintf(environment, sizeof environment, "SAGABUS_PG=%s", world.uri);
+    const char *const argv[] = {SB_TEST_LOYALTY, NULL};
+    const char *const variables[] = {environment, NULL};
+    sb_test_spawn(&process, argv, variables, NULL);
+    assert_soon(sb_world_is_at(&world, "loyalty", safe), 30000);
+    assert_int_equal(run_example(world.uri, "verify", " 0 are not as their events make them"), 0);
+    assert_int_equal(run_example(world.uri, "replay", "generation 2 is live"), 0);
+    assert_int_equal(run_example(world.uri, "dance", "usage: "), 2);
+    sb_test_signal(&process, SIGTERM);
+    assert_true(sb_test_wait(&process, 60000));
+    assert_int_equal(process.exit_code, 0);
+    sb_test_process_end(&process);
+    sb_world_assert_alike(&world, "loyalty", 1, 2);
+    assert_true(sb_world_int(&world,
+                             "SELECT count(*) FROM sagabus_view.loyalty WHERE tier = 'gold' AND points "
+                             ">= 500 AND orders > 0") > 0);
+    assert_int_equal(sb_world_int(&world,
+                                  "SELECT count(*) FROM sagabus_view.loyalty WHERE (tier = 'gold') <> "
+                                  "(points >= 500)"),
+                     0);
+    sb_world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -497,6 +553,7 @@ int main(void)
         cmocka_unit_test(a_crash_at_each_stage_of_a_replay_leaves_the_live_view),
         cmocka_unit_test(who_has_not_the_function_leaves_the_view_alone),
         cmocka_unit_test(another_function_comes_with_a_version_and_its_replay),
+        cmocka_unit_test(the_example_keeps_its_view),
     };
     return cmocka_run_group_tests(tests, start, sb_test_pg_stop);
 }
