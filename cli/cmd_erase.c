@@ -7,19 +7,33 @@
 
 static void print_report(sb_cli_t *cli, const sb_erase_t *erase, const sb_erase_report_t *r)
 {
-    json_t *result = json_pack("{s:s, s:I, s:I, s:i, s:b}", "stream", r->stream, "erased",
+    json_t *views = json_loads(r->views, 0, NULL);
+    sb_buf_t names = SB_BUF_INIT;
+    const json_t *name;
+    size_t i;
+    json_array_foreach(views, i, name) sb_buf_printf(&names, " %s", json_string_value(name));
+    json_t *result = json_pack("{s:s, s:I, s:I, s:i, s:I, s:I, s:o, s:b}", "stream", r->stream, "erased",
                                (json_int_t)r->erased, "erased_before", (json_int_t)r->before, "first_version",
-                               r->first_version, "dry_run", erase->dry_run);
+                               r->first_version, "snapshots", (json_int_t)r->snapshots, "dead_letters",
+                               (json_int_t)r->dead_letters, "views", views, "dry_run", erase->dry_run);
     sb_output_object(&cli->out, result);
     json_decref(result);
     if (erase->dry_run && r->erased)
         sb_cli_note(cli, "nothing was done: --confirm erases them, and nothing brings them back");
     else if (r->erased)
-        sb_cli_note(cli, "Kafka, views, dead letters and backups still have what they had: "
-                         "docs/guarantees.md says what to do about each");
+        sb_cli_note(cli,
+                    "Kafka, consumers and backups still have what they had: docs/guarantees.md says what "
+                    "to do about each");
+    if (names.len > 0 && r->erased)
+        sb_cli_note(cli, "the rows of these views are to be made anew, with sagabus replay:%s",
+                    sb_buf_text(&names));
     if (r->first_version > 1 && erase->seq == 0)
-        sb_cli_note(cli, "versions before %d were detached: their tables still have the bodies",
+        sb_cli_note(cli, "versions before %d were detached: archives of them still have the bodies",
                     r->first_version);
+    if (r->first_version > 1 && r->snapshots > 0)
+        sb_cli_note(cli, "without its snapshot an aggregate of this stream can no longer be loaded, its "
+                         "first events are gone");
+    sb_buf_fini(&names);
 }
 
 sb_code_t sb_cmd_event_erase(sb_cli_t *cli, sb_error_t *err)

@@ -409,7 +409,10 @@ const sb_cli_command_t sb_cli_table[] = {
      "Take the body of an event away for good, or of all events of a stream",
      "For the owner of the database. Their places in history stay, and event verify proves them as before. "
      "Without "
-     "--confirm it says what there is to erase. Kafka, views and backups keep what they have.",
+     "--confirm it says what there is to erase. Snapshots and dead letters of push subscriptions go with "
+     "them. Kafka, "
+     "the rows of views and backups keep what they have; a saga's events are its state and are refused: "
+     "docs/guarantees.md says what to do about each.",
      {{"reason", 'r', "TEXT", "why; recorded with who"}, {"confirm", 0, NULL, "do it"}},
      {"sagabus event erase customer/c-7 --reason 'asked for by the person, ticket 4711'",
       "sagabus event erase 1205 --reason 'a password in the body' --confirm"},

@@ -69,6 +69,7 @@ CREATE TABLE stream (
     first_version int NOT NULL DEFAULT 1,             -- older ones were detached
     first_seq     bigint NOT NULL DEFAULT 0,          -- the range of seq it lives in, for partition pruning
     last_seq      bigint NOT NULL DEFAULT 0,
+    erasures      int NOT NULL DEFAULT 0,             -- a state folded before the last one is not kept (0012_erase.sql)
     UNIQUE (category, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 

@@ -16,6 +16,7 @@ const sb_migration_t sb_migrations[] = {
     {"0009_push", sb_sql_0009_push},
     {"0010_dead_letter", sb_sql_0003_dead_letter}, /* the tables that a service has, too */
     {"0011_tally", sb_sql_0011_tally},
+    {"0012_erase", sb_sql_0012_erase},
     {NULL, NULL},
 };
 /* clang-format on */

@@ -35,8 +35,11 @@ static void write_answer(const sb_erase_t *erase, const sb_erase_report_t *repor
 {
     sb_buf_add_text(out, "{\"stream\":");
     sb_buf_add_json(out, sb_slice(report->stream));
-    sb_buf_printf(out, ",\"erased\":%lld,\"erased_before\":%lld,\"first_version\":%d,\"dry_run\":%s}\n",
+    sb_buf_printf(out,
+                  ",\"erased\":%lld,\"erased_before\":%lld,\"first_version\":%d,\"snapshots\":%lld,"
+                  "\"dead_letters\":%lld,\"views\":%s,\"dry_run\":%s}\n",
                   (long long)report->erased, (long long)report->before, report->first_version,
+                  (long long)report->snapshots, (long long)report->dead_letters, report->views,
                   erase->dry_run ? "true" : "false");
 }
 

@@ -118,6 +118,7 @@ struct sb_aggregate {
     int version;
     int snapshot_version; /* of the newest snapshot we know of */
     int64_t stream_no;    /* known from version 1 on */
+    int erasures;         /* of its events, when it was loaded */
 };
 
 static const char *name_of(const sb_aggregate_type_t *type)
@@ -202,7 +203,8 @@ enum {
     COMMAND_VERSION,
     COMMAND_FIRST,
     COMMAND_LAST,
-    COMMAND_HASH
+    COMMAND_HASH,
+    ERASURES
 };
 
 /* A snapshot that cannot be used is as good as none: the events are there. */
@@ -211,6 +213,7 @@ static sb_code_t restore(sb_aggregate_t *aggregate, const sb_pg_result_t *rows, 
     const sb_aggregate_type_t *type = aggregate->type;
     sb_error_t why = SB_ERROR_INIT;
     aggregate->stream_no = sb_pg_get_int(rows, 0, STREAM_NO);
+    aggregate->erasures = (int)sb_pg_get_int(rows, 0, ERASURES);
     if (!type->form || sb_pg_is_null(rows, 0, SNAPSHOT_VERSION))
         return SB_OK;
     aggregate->snapshot_version = (int)sb_pg_get_int(rows, 0, SNAPSHOT_VERSION);
@@ -298,6 +301,7 @@ static sb_code_t put_snapshot(const sb_aggregate_t *aggregate, sb_store_t *store
     sb_pg_add_int4(&params, aggregate->type->form);
     sb_pg_add_int4(&params, aggregate->version);
     sb_pg_add_bytea(&params, bytes);
+    sb_pg_add_int4(&params, aggregate->erasures);
     sb_code_t code = sb_store_ready(store, err);
     return code == SB_OK ? sb_pg_query(store->pg, sb_sql_snapshot_put, &params, NULL, err) : code;
 }

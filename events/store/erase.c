@@ -38,8 +38,8 @@ static sb_code_t refused(const sb_erase_t *erase, int outcome, sb_error_t *err)
     if (outcome == OF_A_SAGA)
         return sb_fail(
             err, SB_UNSUPPORTED,
-            "%s is a saga's: its events are the saga's state and are not erased. Keep personal data "
-            "out of sagas' inputs and results, or let old ranges go (store detach --class saga)",
+            "%s is a saga's: its events are the saga's state and are not erased; docs/guarantees.md "
+            "(Erasing, Sagas) has the way to meet a deletion request",
             what);
     return sb_fail(err, SB_NOT_FOUND, "there is no %s", what);
 }
@@ -50,6 +50,11 @@ static void take_report(const sb_pg_result_t *rows, sb_erase_report_t *report)
     report->first_version = (int)sb_pg_get_int(rows, 0, 2);
     report->erased = sb_pg_get_int(rows, 0, 3);
     report->before = sb_pg_get_int(rows, 0, 4);
+    report->snapshots = sb_pg_get_int(rows, 0, 5);
+    report->dead_letters = sb_pg_get_int(rows, 0, 6);
+    sb_slice_t views = sb_pg_get_slice(rows, 0, 7);
+    (void)snprintf(report->views, sizeof report->views, "%.*s",
+                   SB_SLICE_ARG(views.len < sizeof report->views ? views : SB_SLICE("[\"*\"]")));
 }
 
 sb_code_t sb_erase_run(sb_pg_t *pg, const sb_erase_t *erase, sb_erase_report_t *report, sb_error_t *err)

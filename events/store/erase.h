@@ -4,9 +4,13 @@
  * traceparent and partitionkey go, too; seq, stream, version, type, time and id stay. The hashes of what went
  * are kept, so that the seals still prove the history. Who erased what and why is in the audit.
  *
+ * In the same transaction go the other copies in the store's schema: events in detached tables that are still
+ * there, snapshots of the stream, dead letters of push subscriptions; and whoever had read the events before
+ * (a loaded aggregate, a subscription that is sending) writes no new copy afterwards.
+ *
  * Not reached are: the key (keep personal data out of it), records that are in Kafka already and what their
- * consumers have, rows of views, dead letters, what was detached, backups. docs/guarantees.md says what to do
- * about each.
+ * consumers have, rows of views, services' own dead letters, archives, backups. docs/guarantees.md says what
+ * to do about each.
  *
  * Thread: the connection's; for the owner of the tables.
  *
@@ -28,7 +32,10 @@ typedef struct sb_erase_report {
     char stream[320];  /* "order/o-1" */
     int64_t erased;    /* by this call, or with dry_run: there are to be */
     int64_t before;    /* were erased already */
-    int first_version; /* older ones of the stream were detached and still have their bodies; 1: none */
+    int first_version; /* older ones of the stream were detached; what was archived has its body; 1: none */
+    int64_t snapshots; /* that went, or with dry_run: that will */
+    int64_t dead_letters; /* likewise, of push subscriptions */
+    char views[1024]; /* a JSON array: the names of those that fold such events, which are to be replayed */
 } sb_erase_report_t;
 
 /* "17" or "order/o-1" to seq, or category and key, which borrow from text. SB_INVALID: neither. */

@@ -65,7 +65,8 @@ static sb_code_t order_evolve(void *state, const sb_event_t *event, sb_error_t *
     bool created = sb_slice_is(event->type, "order.created");
     if (created || sb_slice_is(event->type, "order.shipped")) {
         json_t *body = NULL;
-        sb_code_t code = parse(&body, event->data, err);
+        sb_slice_t data = sb_slice_is(event->data, "null") ? SB_SLICE("{}") : event->data; /* it was erased */
+        sb_code_t code = parse(&body, data, err);
         if (code == SB_OK)
             code = created ? on_created(order, body, err) : on_shipped(order, body, err);
         json_decref(body);

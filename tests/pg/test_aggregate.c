@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "events/catalog.h"
+#include "events/store/erase.h"
 #include "examples/order/order_aggregate.h"
 #include "tests/support/assert.h"
 #include "tests/support/process.h"
@@ -719,6 +720,68 @@ static void the_state_of_any_version_can_be_had(void **state)
         free(at[i]);
 }
 
+/* ---- erasing ---- */
+
+static void erase_stream(sb_pg_t *pg, const char *stream, int64_t snapshots)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_erase_t erase = {.reason = "asked for"};
+    sb_erase_report_t report;
+    assert_ok(sb_erase_parse(stream, &erase, &err), &err);
+    assert_ok(sb_erase_run(pg, &erase, &report, &err), &err);
+    assert_int_equal(report.snapshots, snapshots);
+}
+
+typedef struct keeping {
+    sb_aggregate_t *aggregate;
+    sb_store_t *store;
+} keeping_t;
+
+static void *keep_snapshot(void *context)
+{
+    const keeping_t *keeping = context;
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_aggregate_snapshot(keeping->aggregate, keeping->store, &err), &err);
+    return NULL;
+}
+
+/* Whoever loaded a state before has the bodies in it: it is not written down again, neither after the erasure
+ * nor while it is being committed. */
+static void no_snapshot_outlives_an_erasure(void **state)
+{
+    fixture_t *f = *state;
+    pthread_t thread;
+    keeping_t keeping = {.store = f->other};
+    walk_on(f, &by_ten, 12);
+    assert_int_equal(snapshots(f), 1);
+    assert_ok(sb_aggregate_load(&keeping.aggregate, f->other, &never_due, SB_SLICE("x"), 0, &f->err),
+              &f->err);
+    erase_stream(f->pg, "order/x", 1);
+    assert_int_equal(snapshots(f), 0);
+    (void)keep_snapshot(&keeping);
+    assert_int_equal(snapshots(f), 0);
+    sb_aggregate_free(&keeping.aggregate);
+
+    walk_on(f, &by_ten, 10);
+    assert_int_equal(snapshot_version(f), 22); /* of what is left */
+    assert_ok(sb_aggregate_load(&keeping.aggregate, f->other, &never_due, SB_SLICE("x"), 0, &f->err),
+              &f->err);
+    sb_test_pg_script(f->pg, "BEGIN");
+    erase_stream(f->pg, "order/x", 1);
+    assert_int_equal(pthread_create(&thread, NULL, keep_snapshot, &keeping), 0);
+    assert_soon(sb_test_pg_int(f->pg, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = "
+                                      "'sagabus.snapshot'::regclass") > 0,
+                30000);
+    sb_test_pg_script(f->pg, "COMMIT");
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(snapshots(f), 0);
+    sb_aggregate_free(&keeping.aggregate);
+
+    assert_done(f, ORDER_CREATE, "o-1", 1);
+    erase_stream(f->pg, "order/o-1", 0);
+    assert_int_equal(status_of(f, "o-1"), ORDER_PENDING); /* an aggregate takes a body that is null */
+}
+
 static unsigned seed(void)
 {
     const char *text = getenv("SB_TEST_SEED");
@@ -779,6 +842,7 @@ int main(void)
         CASE(an_older_snapshot_never_replaces_a_newer_one),
         CASE(a_snapshot_that_fails_does_not_undo_the_command),
         CASE(the_state_of_any_version_can_be_had),
+        CASE(no_snapshot_outlives_an_erasure),
         CASE(every_cut_gives_the_same_state),
     };
     return cmocka_run_group_tests_name("aggregate", tests, sb_test_pg_start, sb_test_pg_stop);

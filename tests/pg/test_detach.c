@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/detach.h"
+#include "events/store/erase.h"
 #include "events/store/keeper.h"
 #include "events/store/verify.h"
 #include "sagabus/store.h"
@@ -235,6 +236,44 @@ static void who_reads_below_is_told(void **state)
     assert_int_equal(count, 1);
 }
 
+/* The table of a range that went is still in the database: what is erased goes from there, too. */
+static void what_was_detached_can_be_erased(void **state)
+{
+    fixture_t *f = *state;
+    sb_erase_t erase = {.reason = "asked for"};
+    sb_erase_report_t report;
+    static const char left[] = "SELECT count(*) FROM sagabus.event_domain_20000000 WHERE data <> 'null'";
+    catch_up(f);
+    detach_one(f);
+    assert_int_equal(sb_test_pg_int(f->pg, left), 3);
+    assert_ok(sb_erase_parse("order/both", &erase, &f->err), &f->err);
+    assert_ok(sb_erase_run(f->pg, &erase, &report, &f->err), &f->err);
+    assert_int_equal(report.erased, 3);
+    assert_int_equal(report.first_version, 2);
+    assert_int_equal(sb_test_pg_int(f->pg, left), 2);
+    erase = (sb_erase_t){.reason = "asked for", .seq = 1};
+    assert_ok(sb_erase_run(f->pg, &erase, &report, &f->err), &f->err);
+    assert_string_equal(report.stream, "order/old");
+    assert_int_equal(report.erased, 1);
+    assert_int_equal(sb_test_pg_int(f->pg, left), 1);
+
+    /* Back again it is proven as before; where it is gone for good, there is nothing to erase. */
+    sb_verify_report_t verified;
+    sb_verify_config_t config = {.pg = f->pg};
+    sb_test_pg_script(f->pg,
+                      "ALTER TABLE sagabus.event_domain ATTACH PARTITION sagabus.event_domain_20000000 "
+                      "FOR VALUES FROM (0) TO (20000000);"
+                      "SET session_replication_role = replica; DELETE FROM sagabus.event_detached;"
+                      "RESET session_replication_role");
+    assert_ok(sb_verify_run(&config, &verified, &f->err), &f->err);
+    assert_int_equal(verified.fault, SB_FAULT_NONE);
+    assert_int_equal(verified.erased, 4);
+    detach_one(f);
+    sb_test_pg_script(f->pg, "DROP TABLE sagabus.event_domain_20000000");
+    erase.seq = 2;
+    assert_code(SB_NOT_FOUND, sb_erase_run(f->pg, &erase, &report, &f->err), &f->err);
+}
+
 static void no_view_is_built_over_a_hole(void **state)
 {
     fixture_t *f = *state;
@@ -405,6 +444,7 @@ int main(void)
         CASE(an_open_saga_keeps_its_range),
         CASE(who_reads_below_is_told),
         CASE(what_was_noted_stays),
+        CASE(what_was_detached_can_be_erased),
         CASE(no_view_is_built_over_a_hole),
         CASE(what_stays_of_the_other_class_is_still_checked),
         CASE(a_detach_that_is_not_ended_is_no_fault),

@@ -6,6 +6,7 @@
 #include "bus/push/push_admin.h"
 #include "bus/push/push_definition.h"
 #include "bus/subscriber/dlq.h"
+#include "events/store/erase.h"
 #include "tests/support/assert.h"
 #include "tests/support/http_peer.h"
 #include "tests/support/mock.h"
@@ -509,6 +510,42 @@ static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
     }
 }
 
+/* A dead letter is a copy: it goes with the event, and what is sent in the end is what the store has now. */
+static void a_dead_letter_of_an_erased_event_has_no_body(void **state)
+{
+    fixture_t *f = *state;
+    sb_erase_t erase = {.reason = "asked for"};
+    sb_erase_report_t report;
+    sb_error_t err = SB_ERROR_INIT;
+    static const char copies[] =
+        "SELECT count(*) FROM sagabus.dead_letter WHERE value <> 'null' OR error ~ 'answered'";
+    define(f, "hook", HOOK(RETRY PATIENT));
+    set_rule(f, 0, "bad", 500, -1, "", 0);
+    append(f, "bad", 2);
+    start(f, &first, "a");
+    assert_soon(settled(f) && letters(f) == 2, WAIT_MS);
+    sb_test_pg_script(f->pg, "CREATE TABLE copy AS SELECT * FROM sagabus.dead_letter");
+    assert_int_equal(sb_test_pg_int(f->pg, copies), 2);
+    assert_ok(sb_erase_parse("order/bad", &erase, &err), &err);
+    erase.dry_run = true;
+    assert_ok(sb_erase_run(f->pg, &erase, &report, &err), &err);
+    assert_int_equal(report.dead_letters, 2);
+    assert_int_equal(sb_test_pg_int(f->pg, copies), 2);
+    erase.dry_run = false;
+    assert_ok(sb_erase_run(f->pg, &erase, &report, &err), &err);
+    assert_int_equal(report.dead_letters, 2);
+    assert_int_equal(sb_test_pg_int(f->pg, copies), 0);
+    /* A subscription that had read it writes its dead letter after that. */
+    sb_test_pg_script(f->pg, "DELETE FROM sagabus.dead_letter; INSERT INTO sagabus.dead_letter OVERRIDING "
+                             "SYSTEM VALUE SELECT * FROM copy; DROP TABLE copy");
+    assert_int_equal(sb_test_pg_int(f->pg, copies), 0);
+    no_rules(f);
+    redrive(f, "bad");
+    assert_soon(held_keys(f) == 0 && letters(f) == 0, WAIT_MS);
+    assert_int_equal(hooks(f, "bad", 204), 2);
+    assert_string_equal(f->hook[f->hooks - 1].body, "null");
+}
+
 static void without_order_an_event_fails_alone(void **state)
 {
     fixture_t *f = *state;
@@ -936,6 +973,7 @@ int main(void)
         CASE(old_versions_arrive_as_the_newest),
         CASE(a_key_that_fails_is_held_and_the_others_flow),
         CASE(what_is_redriven_at_a_rate_keeps_it_and_its_order),
+        CASE(a_dead_letter_of_an_erased_event_has_no_body),
         CASE(without_order_an_event_fails_alone),
         CASE(one_by_one_an_event_that_fails_stops_all),
         CASE(gone_pauses_and_resumes_with_the_same_event),

@@ -169,6 +169,7 @@ static void erase_history(fixture_t *f, sb_catalog_t *catalog)
     assert_ok(sb_erase_run(f->owner, &erase, &erased, &f->err), &f->err);
     assert_string_equal(erased.stream, "order/o-1");
     assert_int_equal(erased.erased, 1);
+    assert_int_equal(erased.snapshots, 1);
     assert_int_equal(sb_test_pg_int(f->owner, "SELECT count(*) FROM sagabus.snapshot"), 0);
     assert_int_equal(sb_test_pg_int(f->owner, "SELECT count(*) FROM sagabus.audit WHERE act = 'event.erase' "
                                               "AND who = 'db:t_owner' AND target = 'order/o-1'"),
@@ -183,6 +184,9 @@ static void erase_history(fixture_t *f, sb_catalog_t *catalog)
     assert_ok(sb_replay_run(&config, &replayed, &f->err), &f->err);
     assert_int_equal(replayed.rows, 1);
     assert_int_equal(replayed.parked, 0);
+    erase.dry_run = true;
+    assert_ok(sb_erase_run(f->owner, &erase, &erased, &f->err), &f->err);
+    assert_string_equal(erased.views, "[\"customer_orders\", \"order_summary\"]");
 }
 
 static void the_store_works_under_its_roles(void **state)
@@ -272,7 +276,7 @@ static void nobody_changes_history(void **state)
                                           "DROP TRIGGER event_no_change ON sagabus.event",
                                           "SET session_replication_role = replica",
                                           "CREATE TABLE sagabus.mine (a int)",
-                                          "SELECT sagabus.event_erase(1, 'no')",
+                                          "SELECT sagabus.event_erase(ARRAY[1], 'no')",
                                           "SELECT sagabus.access_add('t_client', 'engine')",
                                           "SELECT sagabus.access_grant()",
                                           "UPDATE sagabus.artifact SET body = ''",
