@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bus/push/push_definition.h"
+#include "cli/git_files.h"
 #include "cli/registry.h"
 #include "events/view/view.h"
 #include "saga/definition.h"
+
+#include <unistd.h>
 
 static const sb_artifact_check_fn checks[SB_ARTIFACT_KINDS] = {[SB_ARTIFACT_SAGA] = sb_definition_check,
                                                                [SB_ARTIFACT_VIEW] = sb_view_check,
@@ -53,14 +56,13 @@ static void add_fault(void *context, sb_code_t code, const char *file, const cha
     (void)json_array_append_new(context, item);
 }
 
-static sb_code_t check_files(sb_cli_t *cli, sb_catalog_t *released, const char *dir, json_t *faults,
-                             sb_error_t *err)
+static sb_code_t check_files(sb_cli_t *cli, sb_catalog_t *released, const char *against, const char *dir,
+                             json_t *faults, sb_error_t *err)
 {
     static const sb_column_t columns[] = {
         {"FILE", "/file"}, {"AT", "/pointer"}, {"FAULT", "/fault"}, {NULL, NULL}};
     int files = 0;
-    sb_code_t code = sb_catalog_check(released, sb_cli_option(cli, "against"), dir, checks, add_fault, faults,
-                                      &files, err);
+    sb_code_t code = sb_catalog_check(released, against, dir, checks, add_fault, faults, &files, err);
     if (code != SB_OK)
         return code;
     size_t count = json_array_size(faults);
@@ -74,6 +76,27 @@ static sb_code_t check_files(sb_cli_t *cli, sb_catalog_t *released, const char *
     return SB_OK;
 }
 
+/* --against: a directory, or what git has. */
+static sb_code_t check_against(sb_cli_t *cli, sb_catalog_t *released, const char *dir, json_t *faults,
+                               sb_error_t *err)
+{
+    const char *against = sb_cli_option(cli, "against");
+    sb_git_files_t files;
+    if (against && sb_git_is(against)) {
+        sb_code_t code = sb_git_files_open(&files, against, dir, err);
+        if (code == SB_OK)
+            code = check_files(cli, released, files.dir, dir, faults, err);
+        sb_git_files_close(&files);
+        return code;
+    }
+    if (against && access(against, F_OK) != 0)
+        return sb_fail(err, SB_NOT_FOUND,
+                       "--against %s: there is no such directory; a git revision is written " SB_GIT_SCHEME
+                       "%s",
+                       against, against);
+    return check_files(cli, released, against, dir, faults, err);
+}
+
 sb_code_t sb_cmd_schema_check(sb_cli_t *cli, sb_error_t *err)
 {
     sb_registry_t registry = {NULL, NULL};
@@ -85,7 +108,7 @@ sb_code_t sb_cmd_schema_check(sb_cli_t *cli, sb_error_t *err)
     if (code == SB_OK && sb_catalog_complain(registry.catalog, &unreadable) != SB_OK)
         sb_cli_note(cli, "not compared: %s", unreadable.message);
     if (code == SB_OK)
-        code = check_files(cli, registry.catalog, dir, faults, err);
+        code = check_against(cli, registry.catalog, dir, faults, err);
     sb_registry_close(&registry);
     json_decref(faults);
     return code;

@@ -85,10 +85,14 @@ const sb_cli_command_t sb_cli_table[] = {
      "the old one, or come by its x-upcast; views and sagas beside the types. With --against and "
      "--registered also: "
      "a version that was released is not edited. Names every fault; exit code 1 when there is one.",
-     {{"against", 0, "DIR", "compare with these files: a checkout of what is released"},
+     {{"against", 0, "BASE",
+       "compare with these files: a directory, or git:REV for DIR as a git revision has it; git:REV:PATH: "
+       "for "
+       "another directory of it"},
       {"registered", 0, NULL, "compare with what is registered in the database"},
       {NULL, 0, NULL, NULL}},
-     {"sagabus schema check", "sagabus schema check ./schemas --against /tmp/main/schemas",
+     {"sagabus schema check", "sagabus schema check ./schemas --against git:main",
+      "sagabus schema check ./schemas --against /tmp/main/schemas",
       "sagabus schema check --registered --pg postgresql://db/sagabus"},
      sb_cmd_schema_check},
     {"schema",

@@ -126,8 +126,8 @@ typedef void (*sb_schema_fault_fn)(void *context, sb_code_t code, const char *fi
 /* Checks every file under dir as sb_catalog_apply does, without a database: each by itself, versions of an
  * event type beside each other (events/schema/compat.h), the others beside the types. released holds
  * what the files are compared with (a loaded catalog, or a new one); against adds a directory of files to it,
- * NULL: none. released is used up by it. Every fault is told of; SB_OK also then. *files: how many were read
- * without a fault of their own. */
+ * NULL: none; SB_NOT_FOUND when there are no files in it. released is used up by it. Every fault is told of;
+ * SB_OK also then. *files: how many were read without a fault of their own. */
 SB_MUST_CHECK sb_code_t sb_catalog_check(sb_catalog_t *released, const char *against, const char *dir,
                                          const sb_artifact_check_fn check[SB_ARTIFACT_KINDS],
                                          sb_schema_fault_fn on_fault, void *context, int *files,

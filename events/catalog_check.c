@@ -206,6 +206,9 @@ static sb_code_t add_baseline(sb_catalog_t *released, const char *dir, sb_error_
 {
     drafts_t drafts = {NULL, 0};
     sb_code_t code = drafts_read(&drafts, dir, NULL, err);
+    if (code == SB_OK && drafts.count == 0) /* a wrong directory must not pass for a right one */
+        code = sb_fail(err, SB_NOT_FOUND,
+                       "nothing to compare with: %s has no file in events/, views/ or sagas/", dir);
     for (int i = 0; code == SB_OK && i < drafts.count; i++) {
         const draft_t *draft = drafts.at[i];
         sb_artifact_t artifact = {draft->kind, draft->name, draft->version, draft->hash, draft->body};
