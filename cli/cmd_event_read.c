@@ -207,7 +207,7 @@ sb_code_t sb_cmd_event_read(sb_cli_t *cli, sb_error_t *err)
     }
     json_t *all = json_array();
     code = all ? read_pages(cli, &r, all, err) : sb_fail(err, SB_NO_MEMORY, "out of memory");
-    if (code == SB_OK && !r.follow)
+    if (!r.follow && (code == SB_OK || json_array_size(all) > 0)) /* an error later on takes away nothing */
         print_events(cli, all);
     json_decref(all);
     if (r.follow && sb_cli_interrupted())

@@ -324,6 +324,63 @@ static void a_follower_misses_nothing_and_ends_cleanly(void **state)
     stop_serve(&serve);
 }
 
+/* seq of each line, or 0 behind the last one. */
+static int64_t seq_of_line(const char *text, int line)
+{
+    for (; text && line > 0; line--)
+        text = strchr(text, '\n') ? strchr(text, '\n') + 1 : NULL;
+    const char *seq = text ? strstr(text, "\"seq\":") : NULL;
+    return seq ? strtoll(seq + 6, NULL, 10) : 0;
+}
+
+static void assert_seqs(fixture_t *f, int64_t first, int count, const char *const *words)
+{
+    char *said = NULL;
+    assert_int_equal(run(f, &said, words), 0);
+    for (int i = 0; i < count; i++)
+        assert_int_equal(seq_of_line(said, i), first - i);
+    assert_int_equal(seq_of_line(said, count), 0);
+    free(said);
+}
+
+#define BACKWARD "event", "read", "--all", "--backward", "-o", "jsonl"
+
+/* Newest first over several pages; and where the early events were detached, who asks for them is told where
+ * the store begins, whether it waits for more or not, instead of being shown the rest as if it were all. */
+static void what_is_gone_is_said_and_the_rest_is_read(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_process_t serve, follower;
+    write_lines(f, "w", 0, 1210);
+    SAYS(f, 0, "1210", "event", "append", "--file", f->file);
+    start_serve(f, &serve);
+    assert_soon(sb_test_pg_int(f->pg, "SELECT cursor FROM sagabus.lease WHERE role = 'sequencer'") == 1210,
+                30000);
+    assert_seqs(f, 1210, 1210, (const char *const[]){BACKWARD, "-n", "5000", NULL});
+    assert_seqs(f, 1210, 3, (const char *const[]){BACKWARD, "-n", "3", NULL});
+    assert_seqs(f, 6, 6, (const char *const[]){BACKWARD, "--before", "7", NULL});
+
+    sb_test_pg_script(f->pg,
+                      "SET session_replication_role = replica; DELETE FROM sagabus.event WHERE seq <= 700;"
+                      "RESET session_replication_role; UPDATE sagabus.stream SET first_version = 101;"
+                      "INSERT INTO sagabus.event_detached (class, from_seq, to_seq, leaf, done_at) VALUES "
+                      "(1, 0, 700, 'x', now())");
+    SAYS(f, 5, "events up to 700 are no longer kept: read after 700", "event", "read", "--all", "--follow");
+    SAYS(f, 5, "events up to 700 are no longer kept: read after 700", "event", "read", "--all");
+    SAYS(f, 5, "the first one is 101", "event", "read", "order/o-1", "--follow");
+    SAYS(f, 5, "events up to 700 are no longer kept", BACKWARD, "-n", "5000");
+    SAYS(f, 5, "\"seq\":701,", BACKWARD, "-n", "5000"); /* after what there is */
+    assert_seqs(f, 1210, 510, (const char *const[]){BACKWARD, "-n", "510", NULL});
+    spawn(f, &follower,
+          (const char *const[]){"event", "read", "order/o-1", "--follow", "--from", "101", NULL});
+    assert_soon(lines_of(&follower, "\"subject\":\"o-1\"") == 1210 / 7 + 1 - 100, 30000);
+    sb_test_signal(&follower, SIGINT);
+    assert_true(sb_test_wait(&follower, 30000));
+    assert_int_equal(follower.exit_code, 130);
+    sb_test_process_end(&follower);
+    stop_serve(&serve);
+}
+
 /* ---- history once more ---- */
 
 #define SECRET     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
@@ -534,6 +591,7 @@ int main(void)
         CASE(a_run_that_was_killed_is_continued),
         CASE(a_bad_line_is_named),
         CASE(a_follower_misses_nothing_and_ends_cleanly),
+        CASE(what_is_gone_is_said_and_the_rest_is_read),
         CASE(history_goes_to_a_url_in_order_and_stops_where_it_is_refused),
         CASE(history_as_lines_is_what_was_appended),
         CASE(erasing_is_asked_for_twice),
