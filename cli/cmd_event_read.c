@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/remote.h"
+#include "events/store/store.h"
 
 #include <stdlib.h>
 
@@ -15,8 +16,7 @@
 #define AWAY_WAIT_MS 500
 
 typedef struct reading {
-    const char *category; /* with key: one stream; NULL: all */
-    const char *key;
+    sb_slice_t category, key; /* one stream; absent: all */
     bool backward;
     bool follow;
     const char *types;
@@ -38,20 +38,20 @@ static void add_parameter(sb_buf_t *path, const char *name, const char *value)
 static void page_path(const reading_t *r, int64_t limit, sb_buf_t *path)
 {
     sb_buf_reset(path);
-    if (r->category) {
+    if (r->category.ptr) {
         sb_buf_add_text(path, "/v1/streams/");
-        sb_http_encode(path, sb_slice(r->category));
+        sb_http_encode(path, r->category);
         sb_buf_add_char(path, '/');
-        sb_http_encode(path, sb_slice(r->key));
+        sb_http_encode(path, r->key);
     } else {
         sb_buf_add_text(path, "/v1/events");
     }
     sb_buf_printf(path, "?limit=%lld", (long long)limit);
-    if (r->category && r->at > 0)
+    if (r->category.ptr && r->at > 0)
         sb_buf_printf(path, "&from=%lld", (long long)r->at);
-    if (!r->category && !r->since && !r->backward)
+    if (!r->category.ptr && !r->since && !r->backward)
         sb_buf_printf(path, "&after=%lld", (long long)r->at);
-    if (!r->category && r->backward && r->at > 0)
+    if (!r->category.ptr && r->backward && r->at > 0)
         sb_buf_printf(path, "&before=%lld", (long long)r->at);
     add_parameter(path, "since", r->since);
     add_parameter(path, "types", r->types);
@@ -63,16 +63,16 @@ static void page_path(const reading_t *r, int64_t limit, sb_buf_t *path)
 static bool next_page(reading_t *r, const json_t *page)
 {
     size_t count = json_array_size(json_object_get(page, "items"));
-    const json_t *next = json_object_get(page, r->category   ? "next_from"
-                                               : r->backward ? "next_before"
-                                                             : "next_after");
+    const json_t *next = json_object_get(page, r->category.ptr ? "next_from"
+                                               : r->backward   ? "next_before"
+                                                               : "next_after");
     int64_t before = r->since ? -1 : r->at;
     r->left -= (int64_t)count;
     r->since = NULL;
     if (!json_is_integer(next))
         return false;
     r->at = json_integer_value(next);
-    return r->category ? count > 0 : r->backward || r->at > before;
+    return r->category.ptr ? count > 0 : r->backward || r->at > before;
 }
 
 static void print_events(sb_cli_t *cli, const json_t *items)
@@ -143,10 +143,10 @@ static sb_code_t check_options(const sb_cli_t *cli, const reading_t *r, sb_error
     static const char *const of_all[] = {"all", "after", "before", "since", "types"};
     static const char *const of_stream[] = {"from"};
     int64_t time_us;
-    for (size_t i = 0; r->category && i < sizeof of_all / sizeof of_all[0]; i++)
+    for (size_t i = 0; r->category.ptr && i < sizeof of_all / sizeof of_all[0]; i++)
         if (sb_cli_option(cli, of_all[i]))
             return sb_fail(err, SB_INVALID, "--%s goes with all events, not with one stream", of_all[i]);
-    for (size_t i = 0; !r->category && i < sizeof of_stream / sizeof of_stream[0]; i++)
+    for (size_t i = 0; !r->category.ptr && i < sizeof of_stream / sizeof of_stream[0]; i++)
         if (sb_cli_option(cli, of_stream[i]))
             return sb_fail(err, SB_INVALID, "--%s goes with one stream: CATEGORY/KEY", of_stream[i]);
     if (r->backward && r->follow)
@@ -162,7 +162,7 @@ static sb_code_t check_options(const sb_cli_t *cli, const reading_t *r, sb_error
     return SB_OK;
 }
 
-static sb_code_t read_options(const sb_cli_t *cli, reading_t *r, char *stream, size_t cap, sb_error_t *err)
+static sb_code_t read_options(const sb_cli_t *cli, reading_t *r, sb_error_t *err)
 {
     int64_t from = 0, before = 0;
     sb_code_t code =
@@ -177,25 +177,19 @@ static sb_code_t read_options(const sb_cli_t *cli, reading_t *r, char *stream, s
         code = sb_cli_option_int(cli, "from", 1, INT32_MAX, 0, &from, err);
     if (code != SB_OK || cli->argument_count == 0)
         return code;
-    (void)snprintf(stream, cap, "%s", cli->argument[0]);
-    char *slash = strchr(stream, '/');
-    if (!slash || slash == stream || !slash[1])
+    if (!sb_stream_parse(cli->argument[0], &r->category, &r->key))
         return sb_fail(err, SB_INVALID, "%s: expected a stream, CATEGORY/KEY", cli->argument[0]);
-    *slash = '\0';
-    r->category = stream;
-    r->key = slash + 1;
     r->at = from;
     return SB_OK;
 }
 
 sb_code_t sb_cmd_event_read(sb_cli_t *cli, sb_error_t *err)
 {
-    char stream[512];
     reading_t r = {.backward = sb_cli_option(cli, "backward") != NULL,
                    .follow = sb_cli_option(cli, "follow") != NULL,
                    .since = sb_cli_option(cli, "since"),
                    .types = sb_cli_option(cli, "types")};
-    sb_code_t code = read_options(cli, &r, stream, sizeof stream, err);
+    sb_code_t code = read_options(cli, &r, err);
     if (code == SB_OK)
         code = check_options(cli, &r, err);
     if (code != SB_OK)

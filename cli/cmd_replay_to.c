@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #define PAGE_EVENTS  5000
-#define TYPES_MAX    32
 #define FILE_BUFFER  (1u << 16)
 #define SAVE_US      1000000
 #define PROGRESS_US  200000
@@ -34,9 +33,8 @@ typedef struct resend {
     sb_store_t *store;
     const char *to;
     const char *position_path; /* NULL: none */
-    sb_buf_t stream;           /* "category\0key\0"; empty: all */
-    const char *key;           /* in it */
-    sb_slice_t types[TYPES_MAX];
+    sb_slice_t category, key;  /* of one stream; absent: all */
+    sb_slice_t types[SB_READ_TYPES_MAX];
     size_t type_count;
     sb_push_replay_t *push; /* to a URL; NULL: lines */
     FILE *lines;
@@ -238,11 +236,10 @@ static sb_code_t send_all(resend_t *r, sb_error_t *err)
 static sb_code_t send_stream(resend_t *r, sb_error_t *err)
 {
     sb_stream_info_t info;
-    sb_slice_t category = sb_slice(r->stream.ptr), key = sb_slice(r->key);
-    sb_code_t code = sb_store_stream(r->store, category, key, &info, err);
+    sb_code_t code = sb_store_stream(r->store, r->category, r->key, &info, err);
     r->from_version = info.first_version;
     while (code == SB_OK && r->from_version <= info.version)
-        code = sb_store_read_stream(r->store, category, key, (int)r->from_version, false, PAGE_EVENTS,
+        code = sb_store_read_stream(r->store, r->category, r->key, (int)r->from_version, false, PAGE_EVENTS,
                                     on_event, r, err);
     if (code == SB_OK)
         r->taken_seq = r->until;
@@ -257,34 +254,14 @@ static bool is_stopped(void *context)
 
 /* ---- what is to be sent, and whereto ---- */
 
-static sb_code_t read_types(resend_t *r, sb_error_t *err)
+static sb_code_t read_choice(resend_t *r, sb_error_t *err)
 {
-    const char *text = sb_cli_option(r->cli, "types");
-    while (text && *text) {
-        size_t length = strcspn(text, ",");
-        if (length > 0 && r->type_count == TYPES_MAX)
-            return sb_fail(err, SB_INVALID, "--types: at most %d types and patterns", TYPES_MAX);
-        if (length > 0)
-            r->types[r->type_count++] = (sb_slice_t){text, length};
-        text += length + (text[length] == ',');
-    }
-    return SB_OK;
-}
-
-static sb_code_t read_stream(resend_t *r, sb_error_t *err)
-{
-    const char *text = sb_cli_option(r->cli, "stream");
-    const char *slash = text ? strchr(text, '/') : NULL;
-    if (!text)
-        return SB_OK;
-    if (!slash || slash == text || !slash[1])
-        return sb_fail(err, SB_INVALID, "--stream %s: expected CATEGORY/KEY", text);
-    sb_buf_add(&r->stream, text, (size_t)(slash - text));
-    sb_buf_add_char(&r->stream, '\0');
-    sb_buf_add(&r->stream, slash + 1, strlen(slash + 1) + 1);
-    if (sb_buf_failed(&r->stream))
-        return sb_fail(err, SB_NO_MEMORY, "out of memory");
-    r->key = r->stream.ptr + (slash - text) + 1;
+    const char *stream = sb_cli_option(r->cli, "stream");
+    sb_code_t code = sb_read_types_parse(sb_cli_option(r->cli, "types"), r->types, &r->type_count, err);
+    if (code != SB_OK)
+        return sb_context(err, code, "--types");
+    if (stream && !sb_stream_parse(stream, &r->category, &r->key))
+        return sb_fail(err, SB_INVALID, "--stream %s: expected CATEGORY/KEY", stream);
     return SB_OK;
 }
 
@@ -399,9 +376,7 @@ static sb_code_t open_resend(resend_t *r, sb_error_t *err)
     if (code == SB_OK)
         code = sb_cli_option_int(r->cli, "rate", 1, 1000000, 0, &rate, err);
     if (code == SB_OK)
-        code = read_types(r, err);
-    if (code == SB_OK)
-        code = read_stream(r, err);
+        code = read_choice(r, err);
     if (code == SB_OK && !is_to_lines(r->to))
         code = open_push(r, err);
     if (code == SB_OK)
@@ -426,7 +401,6 @@ static void close_resend(resend_t *r)
     sb_store_close(&r->store);
     sb_registry_close(&r->registry);
     sb_buf_fini(&r->line);
-    sb_buf_fini(&r->stream);
 }
 
 /* What came of it: to people and, where lines are not what is printed, to programs. */
@@ -468,7 +442,7 @@ sb_code_t sb_cmd_replay_to(sb_cli_t *cli, sb_error_t *err)
     sb_code_t code = open_resend(&r, err);
     if (code == SB_OK) {
         sb_cli_catch_interrupt();
-        code = r.key ? send_stream(&r, err) : send_all(&r, err);
+        code = r.key.ptr ? send_stream(&r, err) : send_all(&r, err);
         show_progress(&r, true);
         if (code == SB_OK)
             code = save_place(&r, true, err);

@@ -63,7 +63,7 @@ static void park_if_empty(const page_t *page, sb_request_t *request, int64_t nex
 /* ---- all ---- */
 
 static sb_code_t read_query(sb_worker_t *worker, sb_request_t *request, sb_read_all_t *read,
-                            sb_slice_t types[SB_QUERY_TYPES_MAX], sb_error_t *err)
+                            sb_slice_t types[SB_READ_TYPES_MAX], sb_error_t *err)
 {
     static const char *const query[] = {"after", "since", "types",    "category",
                                         "limit", "wait",  "backward", NULL};
@@ -84,7 +84,7 @@ static sb_code_t read_query(sb_worker_t *worker, sb_request_t *request, sb_read_
 }
 
 static sb_code_t read_back_query(const sb_request_t *request, sb_read_all_t *read,
-                                 sb_slice_t types[SB_QUERY_TYPES_MAX], sb_error_t *err)
+                                 sb_slice_t types[SB_READ_TYPES_MAX], sb_error_t *err)
 {
     static const char *const query[] = {"backward", "before", "types", "category", "limit", NULL};
     int64_t limit = 0, before = 0;
@@ -105,7 +105,7 @@ static sb_code_t read_back_query(const sb_request_t *request, sb_read_all_t *rea
 /* Newest first; what is read backward has no news, so nobody waits. */
 static sb_code_t get_events_back(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
 {
-    sb_slice_t types[SB_QUERY_TYPES_MAX];
+    sb_slice_t types[SB_READ_TYPES_MAX];
     sb_read_all_t read = {.type_count = 0};
     int64_t lowest = 0;
     page_t page = {.out = &request->out};
@@ -128,7 +128,7 @@ sb_code_t sb_get_events(sb_worker_t *worker, sb_request_t *request, sb_error_t *
     sb_code_t asked = sb_request_query_bool(request, "backward", &backward, err);
     if (asked != SB_OK || backward)
         return asked != SB_OK ? asked : get_events_back(worker, request, err);
-    sb_slice_t types[SB_QUERY_TYPES_MAX];
+    sb_slice_t types[SB_READ_TYPES_MAX];
     sb_read_all_t read = {.type_count = 0};
     int64_t last_seq = 0;
     page_t page = {.out = &request->out};

@@ -4,21 +4,12 @@
 #include "base/clock.h"
 
 sb_code_t sb_event_query_filter(const sb_request_t *request, sb_read_all_t *read,
-                                sb_slice_t types[SB_QUERY_TYPES_MAX], sb_error_t *err)
+                                sb_slice_t types[SB_READ_TYPES_MAX], sb_error_t *err)
 {
-    const char *text = sb_request_query(request, "types");
     read->category = sb_slice(sb_request_query(request, "category"));
-    while (text && *text) {
-        size_t length = strcspn(text, ",");
-        if (length > 0 && read->type_count == SB_QUERY_TYPES_MAX)
-            return sb_fail(err, SB_INVALID, "query parameter types: at most %d types and patterns",
-                           SB_QUERY_TYPES_MAX);
-        if (length > 0)
-            types[read->type_count++] = (sb_slice_t){text, length};
-        text += length + (text[length] == ',');
-    }
+    sb_code_t code = sb_read_types_parse(sb_request_query(request, "types"), types, &read->type_count, err);
     read->types = read->type_count ? types : NULL;
-    return SB_OK;
+    return code == SB_OK ? SB_OK : sb_context(err, code, "query parameter types");
 }
 
 sb_code_t sb_event_query_place(sb_worker_t *worker, const sb_request_t *request, int64_t fallback,

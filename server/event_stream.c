@@ -101,7 +101,7 @@ static sb_code_t begin(sb_worker_t *worker, sb_request_t *request, sb_error_t *e
 
 static sb_code_t fill(sb_worker_t *worker, sb_request_t *request, piece_t *piece, sb_error_t *err)
 {
-    sb_slice_t types[SB_QUERY_TYPES_MAX];
+    sb_slice_t types[SB_READ_TYPES_MAX];
     sb_read_all_t read = {.after_seq = request->wait.at, .limit = PIECE_EVENTS, .budget_ms = SEARCH_MS};
     int64_t at = 0;
     sb_code_t code = sb_event_query_filter(request, &read, types, err);
@@ -120,7 +120,7 @@ sb_code_t sb_get_event_stream(sb_worker_t *worker, sb_request_t *request, sb_err
 {
     int64_t seen = sb_tail_seen(worker->engine->tail); /* before the store is asked */
     if (!request->stream.started) { /* checks the filter, too; the first piece is the head */
-        sb_slice_t types[SB_QUERY_TYPES_MAX];
+        sb_slice_t types[SB_READ_TYPES_MAX];
         sb_read_all_t read = {.type_count = 0};
         sb_code_t code = sb_event_query_filter(request, &read, types, err);
         return code == SB_OK ? begin(worker, request, err) : code;

@@ -12,16 +12,12 @@ enum { DONE, NO_SUCH, OF_A_SAGA };
 
 sb_code_t sb_erase_parse(const char *text, sb_erase_t *erase, sb_error_t *err)
 {
-    const char *slash = strchr(text, '/');
     char *end = NULL;
-    if (slash && slash > text && slash[1]) {
-        erase->seq = 0;
-        erase->category = (sb_slice_t){text, (size_t)(slash - text)};
-        erase->key = sb_slice(slash + 1);
+    erase->seq = 0;
+    if (sb_stream_parse(text, &erase->category, &erase->key))
         return SB_OK;
-    }
-    erase->seq = slash ? 0 : strtoll(text, &end, 10);
-    if (slash || end == text || *end || erase->seq < 1)
+    erase->seq = strtoll(text, &end, 10);
+    if (end == text || *end || erase->seq < 1)
         return sb_fail(err, SB_INVALID,
                        "%s: expected an event's sequence number, or a stream as CATEGORY/KEY", text);
     return SB_OK;

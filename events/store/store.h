@@ -23,6 +23,15 @@ SB_MUST_CHECK sb_code_t sb_event_from_row(const sb_catalog_t *catalog, const sb_
                                           sb_buf_t *scratch, sb_event_t *event,
                                           const sb_upcast_chain_t **chain, sb_error_t *err);
 
+/* "order/o-1" to its parts, which borrow from text; a key may have slashes. False: no stream is called so. */
+bool sb_stream_parse(const char *text, sb_slice_t *category, sb_slice_t *key);
+
+#define SB_READ_TYPES_MAX 32
+/* "order.*,payment.charged" (NULL: none) to what sb_read_all_t's types are, which borrow from text.
+ * SB_INVALID: they are more than SB_READ_TYPES_MAX. */
+SB_MUST_CHECK sb_code_t sb_read_types_parse(const char *text, sb_slice_t types[SB_READ_TYPES_MAX],
+                                            size_t *count, sb_error_t *err);
+
 /* The JSON object kept in event.meta: source, correlationid, causationid, traceparent, partitionkey; what is
  * absent (or the default source) is left out, and nothing is written when nothing is left: store NULL. */
 void sb_event_meta(const sb_event_t *event, sb_buf_t *out);

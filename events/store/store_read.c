@@ -11,6 +11,33 @@
 #include "events/saga_number.h"
 #include "events_sql.h"
 
+/* ---- names of what is to be read ---- */
+
+bool sb_stream_parse(const char *text, sb_slice_t *category, sb_slice_t *key)
+{
+    const char *slash = strchr(text, '/');
+    if (!slash || slash == text || !slash[1])
+        return false;
+    *category = (sb_slice_t){text, (size_t)(slash - text)};
+    *key = sb_slice(slash + 1);
+    return true;
+}
+
+sb_code_t sb_read_types_parse(const char *text, sb_slice_t types[SB_READ_TYPES_MAX], size_t *count,
+                              sb_error_t *err)
+{
+    *count = 0;
+    while (text && *text) {
+        size_t length = strcspn(text, ",");
+        if (length > 0 && *count == SB_READ_TYPES_MAX)
+            return sb_fail(err, SB_INVALID, "at most %d types and patterns", SB_READ_TYPES_MAX);
+        if (length > 0)
+            types[(*count)++] = (sb_slice_t){text, length};
+        text += length + (text[length] == ',');
+    }
+    return SB_OK;
+}
+
 #define FIRST_PAGE  100
 #define PAGE_EVENTS 500
 
