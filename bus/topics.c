@@ -367,7 +367,7 @@ static sb_code_t compare(const sb_topic_list_t *list, bool dev_broker, sb_error_
                 "topic %s has %d partitions, wanted %d: a changed count would send keys elsewhere; "
                 "set the wanted count to what is there, or move to a new topic",
                 item->name, item->found, item->partitions);
-        sb_log(SB_LOG_INFO, "TOPIC-ADOPTED",
+        sb_log(SB_LOG_DEBUG, "TOPIC-ADOPTED",
                "the dev broker's partition count is taken|topic=%s found=%d wanted=%d", item->name,
                item->found, item->partitions);
     }

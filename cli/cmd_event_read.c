@@ -203,6 +203,10 @@ sb_code_t sb_cmd_event_read(sb_cli_t *cli, sb_error_t *err)
     code = all ? read_pages(cli, &r, all, err) : sb_fail(err, SB_NO_MEMORY, "out of memory");
     if (!r.follow && (code == SB_OK || json_array_size(all) > 0)) /* an error later on takes away nothing */
         print_events(cli, all);
+    if (!r.follow && code == SB_OK && json_array_size(all) == 0)
+        sb_cli_note(cli, "no event");
+    if (!r.follow && code == SB_OK && r.left == 0 && !sb_cli_option(cli, "limit"))
+        sb_cli_note(cli, "the first %zu, there may be more: --limit COUNT", json_array_size(all));
     json_decref(all);
     if (r.follow && sb_cli_interrupted())
         cli->exit_code = SB_EXIT_INTERRUPTED;

@@ -73,6 +73,8 @@ sb_code_t sb_cmd_store_detach(sb_cli_t *cli, sb_error_t *err)
     }
     sb_pg_close(&pg);
     print_plan(cli, &plan, done);
+    if (plan.count == 0)
+        sb_cli_note(cli, "no range lies below %lld as a whole: nothing to detach", (long long)before);
     if (!confirmed && plan.count)
         sb_cli_note(cli, "nothing was done: --confirm detaches them. Reading below then answers that it is "
                          "no longer kept, "
@@ -113,6 +115,8 @@ static sb_code_t list_gaps(sb_cli_t *cli, sb_pg_t *pg, sb_error_t *err)
         (void)json_array_append_new(items, gap_json(rows, row));
     if (code == SB_OK)
         sb_output_items(&cli->out, items, columns);
+    if (code == SB_OK && json_array_size(items) == 0)
+        sb_cli_note(cli, "no gap was found: each reader took in what the store has");
     json_decref(items);
     sb_pg_result_free(rows);
     return code;

@@ -58,6 +58,11 @@ static void print_report(sb_cli_t *cli, const sb_verify_report_t *r)
                     "up to %" PRId64
                     " events were detached: their seals follow each other, what they held is no longer here",
                     r->detached_to);
+    if (r->fault == SB_FAULT_NONE && r->safe_seq > r->sealed_to)
+        sb_cli_note(cli,
+                    "events after %" PRId64 ", up to %" PRId64
+                    ", are not sealed yet and not proven (store.seal_ms)",
+                    r->sealed_to, r->safe_seq);
     if (r->fault == SB_FAULT_NONE && r->root_seq)
         sb_cli_note(cli, "the hash that was kept is that of the seal that ends at %" PRId64, r->root_seq);
     if (r->fault != SB_FAULT_NONE)
@@ -73,6 +78,9 @@ sb_code_t sb_cmd_event_verify(sb_cli_t *cli, sb_error_t *err)
     sb_code_t code = sb_cli_option_int(cli, "from", 1, INT64_MAX, 0, &config.from, err);
     if (code == SB_OK)
         code = sb_cli_option_int(cli, "to", 1, INT64_MAX, 0, &config.to, err);
+    if (code == SB_OK && config.to && config.from > config.to)
+        code =
+            sb_fail(err, SB_INVALID, "--from %" PRId64 " lies behind --to %" PRId64, config.from, config.to);
     if (code == SB_OK && root)
         code = parse_hash(root, &kept, err);
     if (code == SB_OK)

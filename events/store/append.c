@@ -131,9 +131,11 @@ static sb_code_t add_event(sb_encoded_t *out, const sb_append_rules_t *rules, co
                           "must be labels of a-z, 0-9, _ and -, the first one the stream's category");
     const sb_event_type_t *type = find_type(rules, event, loaded);
     if (!type) {
+        char text[SB_TYPE_MAX + 64];
         *unknown = true;
-        return fail_event(err, SB_INVALID, index, "/type",
-                          "this type and version is not registered (sagabus schema apply)");
+        (void)snprintf(text, sizeof text, "%.*s%s is not registered (sagabus schema apply)",
+                       SB_SLICE_ARG(event->type), event->schema_version ? " of this version" : "");
+        return fail_event(err, SB_INVALID, index, "/type", text);
     }
     sb_uuid_t id = sb_uuid_is_nil(&event->id) ? sb_uuid_v7() : event->id;
     sb_buf_add(&out->bytes, id.byte, sizeof id.byte);
