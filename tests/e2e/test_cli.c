@@ -22,8 +22,14 @@ static sb_stack_t stack;
 
 static int set_up(void **state)
 {
+    char topic[SB_TEST_PREFIX + 32];
     (void)sb_test_pg_start(state);
-    sb_stack_start(&stack);
+    sb_stack_prepare(&stack);
+    (void)snprintf(topic, sizeof topic, "%snotification.events", stack.prefix);
+    sb_test_kafka_set_topic(topic, "max.message.bytes", "10240");
+    sb_stack_start_participants(&stack);
+    sb_stack_start_serve(&stack);
+    sb_stack_await_ready(&stack, 60000);
     return 0;
 }
 
@@ -103,6 +109,30 @@ static void exit_codes_are_the_documented_ones(void **state)
     };
     for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++)
         assert_exit(outcomes[i].code, outcomes[i].arguments);
+}
+
+/* The server asks the brokers what each topic takes: what is more is refused at once, and nothing of it is
+ * kept. A topic with another limit takes it. */
+static void what_a_topic_does_not_take_is_refused_when_it_is_appended(void **state)
+{
+    (void)state;
+    char data[8192];
+    const char *const big[] = {"event", "append", "notification.sent", "--key", "big", "--data", data, NULL};
+    const char *const other[] = {"event", "append", "order.shipped", "--key", "big", "--data", data, NULL};
+    (void)snprintf(data, sizeof data,
+                   "{\"order_id\":\"big\",\"customer_id\":\"ada\",\"channel\":\"email\",\"template\":\"t\","
+                   "\"text\":\"%06500d\"}",
+                   0);
+    assert_says(1, big, "larger than 6144 bytes, which is what its topic takes (max.message.bytes)");
+    assert_int_equal(sb_test_pg_int(stack.pg, "SELECT count(*) FROM sagabus.stream WHERE category = "
+                                              "'notification' AND key = 'big'"),
+                     0);
+    assert_exit(0, other);
+    (void)snprintf(data, sizeof data,
+                   "{\"order_id\":\"big\",\"customer_id\":\"ada\",\"channel\":\"email\",\"template\":\"t\","
+                   "\"text\":\"%05000d\"}",
+                   0);
+    assert_exit(0, big);
 }
 
 static void a_wait_that_is_too_short_ends_with_eight(void **state)
@@ -324,6 +354,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exit_codes_are_the_documented_ones),
+        cmocka_unit_test(what_a_topic_does_not_take_is_refused_when_it_is_appended),
         cmocka_unit_test(a_wait_that_is_too_short_ends_with_eight),
         cmocka_unit_test(every_listing_is_json_when_it_is_asked_for),
         cmocka_unit_test(a_trace_shows_what_was_undone_newest_first),

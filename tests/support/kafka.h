@@ -32,5 +32,8 @@ int sb_test_kafka_group_partitions(const char *group);
 
 /* A setting of a topic as the broker has it; "" when it is not to be had. */
 void sb_test_kafka_topic_setting(const char *topic, const char *name, char *value, size_t size);
+/* Gives a topic this one setting, and the broker's defaults for all others; fails the test when it cannot be.
+ */
+void sb_test_kafka_set_topic(const char *topic, const char *name, const char *value);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/assert.h"
 #include "tests/support/kafka.h"
 
 #include <librdkafka/rdkafka.h>
@@ -168,6 +169,30 @@ void sb_test_kafka_topic_setting(const char *topic, const char *name, char *valu
         find_setting(event, name, value, size);
     if (event)
         rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_ConfigResource_destroy(resource);
+    rd_kafka_destroy(handle);
+}
+
+void sb_test_kafka_set_topic(const char *topic, const char *name, const char *value)
+{
+    rd_kafka_t *handle = open_as("set");
+    assert_non_null(handle);
+    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    assert_int_equal(rd_kafka_ConfigResource_set_config(resource, name, value), 0);
+    rd_kafka_AlterConfigs(handle, &resource, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 10 * ASK_MS);
+    const rd_kafka_AlterConfigs_result_t *result = event ? rd_kafka_event_AlterConfigs_result(event) : NULL;
+    size_t count = 0;
+    const rd_kafka_ConfigResource_t **done =
+        result ? rd_kafka_AlterConfigs_result_resources(result, &count) : NULL;
+    if (count != 1 || rd_kafka_ConfigResource_error(done[0]))
+        fail_msg("topic %s: %s=%s: %s", topic, name, value,
+                 count == 1 ? rd_kafka_ConfigResource_error_string(done[0])
+                 : event    ? rd_kafka_event_error_string(event)
+                            : "no answer");
+    rd_kafka_event_destroy(event);
     rd_kafka_queue_destroy(queue);
     rd_kafka_ConfigResource_destroy(resource);
     rd_kafka_destroy(handle);
