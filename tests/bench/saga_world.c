@@ -61,7 +61,7 @@ const char *const *saga_world_environment(const saga_world_t *world)
     (void)snprintf(text[2], sizeof text[2], "SAGABUS_KAFKA_PREFIX=%s", world->place.prefix);
     (void)snprintf(text[3], sizeof text[3], "SAGABUS_SCHEMAS_DIR=%s", schemas());
     (void)snprintf(text[4], sizeof text[4], "SAGABUS_LOG_LEVEL=warn");
-    (void)snprintf(text[5], sizeof text[5], "SAGABUS_SAGA_OPEN_MAX=20000");
+    (void)snprintf(text[5], sizeof text[5], "SAGABUS_SAGA_OPEN_MAX=200000");
     if (world->port) {
         (void)snprintf(text[count++], sizeof text[0], "SB_BENCH_HTTP_PORT=%d", world->port);
         for (int i = 0; i < SAGA_STEPS; i++)
