@@ -227,6 +227,9 @@ SB_MUST_CHECK sb_code_t sb_machine_evolve(const sb_definition_t *definition, sb_
 void sb_machine_open(const sb_definition_t *definition, const sb_saga_state_t *state, int64_t now_us,
                      sb_decision_t *out, sb_saga_state_t *after);
 
+/* The clock that all its times are of was set by so much: what is left of them stays. */
+void sb_saga_state_shift(sb_saga_state_t *state, int64_t by_us);
+
 /* Whether two states are the same but for the clocks of their steps. */
 bool sb_saga_state_equal(const sb_saga_state_t *a, const sb_saga_state_t *b);
 

@@ -468,6 +468,21 @@ static bool step_equal(const sb_step_state_t *a, const sb_step_state_t *b)
            a->since_us == b->since_us && a->unsure == b->unsure;
 }
 
+static void shift(int64_t *time_us, int64_t by_us)
+{
+    if (*time_us != 0)
+        *time_us += by_us;
+}
+
+void sb_saga_state_shift(sb_saga_state_t *state, int64_t by_us)
+{
+    shift(&state->started_us, by_us);
+    for (int i = 0; i < SB_STEPS_MAX; i++) {
+        shift(&state->step[i].since_us, by_us);
+        shift(&state->step[i].wake_us, by_us);
+    }
+}
+
 bool sb_saga_state_equal(const sb_saga_state_t *a, const sb_saga_state_t *b)
 {
     for (int i = 0; i < SB_STEPS_MAX; i++) {

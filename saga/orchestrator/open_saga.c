@@ -125,6 +125,14 @@ void sb_open_saga_set_state(sb_open_saga_t *saga, const sb_saga_state_t *state)
     memcpy(saga->state, state, state_bytes(saga->steps));
 }
 
+void sb_open_saga_shift(sb_open_saga_t *saga, int64_t by_us)
+{
+    sb_saga_state_t state;
+    sb_open_saga_get_state(saga, &state);
+    sb_saga_state_shift(&state, by_us);
+    sb_open_saga_set_state(saga, &state);
+}
+
 static bool replace(sb_slice_t *old, sb_slice_t json)
 {
     char *copy = NULL;
@@ -221,6 +229,13 @@ void sb_open_sagas_remove(sb_open_sagas_t *sagas, sb_open_saga_t *saga)
         at = &(*at)->hash_next;
     *at = saga->hash_next;
     sagas->count--;
+}
+
+void sb_open_sagas_shift(const sb_open_sagas_t *sagas, int64_t by_us)
+{
+    for (size_t i = 0; i < sagas->bucket_count; i++)
+        for (sb_open_saga_t *saga = sagas->bucket[i]; saga; saga = saga->hash_next)
+            sb_open_saga_shift(saga, by_us);
 }
 
 sb_open_saga_t *sb_open_sagas_find(const sb_open_sagas_t *sagas, int64_t no)

@@ -82,6 +82,9 @@ bool sb_open_saga_set_given(sb_open_saga_t *saga, int step, sb_direction_t direc
 bool sb_open_saga_set_given_next(sb_open_saga_t *saga, sb_slice_t json);
 bool sb_open_saga_set_error(sb_open_saga_t *saga, sb_slice_t text);
 
+/* Its state's times move with the clock that they are of. */
+void sb_open_saga_shift(sb_open_saga_t *saga, int64_t by_us);
+
 /* ---- table ---- */
 
 typedef struct sb_open_sagas {
@@ -95,6 +98,7 @@ void sb_open_sagas_fini(sb_open_sagas_t *sagas); /* must be empty */
 SB_MUST_CHECK bool sb_open_sagas_reserve(sb_open_sagas_t *sagas, size_t count);
 void sb_open_sagas_add(sb_open_sagas_t *sagas, sb_open_saga_t *saga);
 void sb_open_sagas_remove(sb_open_sagas_t *sagas, sb_open_saga_t *saga);
+void sb_open_sagas_shift(const sb_open_sagas_t *sagas, int64_t by_us); /* all of them */
 sb_open_saga_t *sb_open_sagas_find(const sb_open_sagas_t *sagas, int64_t no);
 
 /* ---- lists ---- */

@@ -253,7 +253,7 @@ size_t sb_orchestrator_participants(const sb_orchestrator_t *orchestrator, sb_pa
 int64_t sb_orchestrator_now(sb_orchestrator_t *o)
 {
     int64_t now = sb_mono_us() + o->offset_us;
-    if (now > o->now_us || o->now_us - now > JUMP_US)
+    if (now > o->now_us)
         o->now_us = now;
     return o->now_us;
 }
@@ -269,13 +269,23 @@ void sb_orchestrator_set_clock(sb_orchestrator_t *o, int64_t pg_us, int64_t mono
 {
     int64_t offset = pg_us - mono_us;
     int64_t moved = offset - o->offset_us;
-    if (o->offset_us != 0 && (moved > JUMP_US || moved < -JUMP_US)) {
-        sb_log(SB_LOG_ERROR, "SAGA-CLOCK",
-               "the database's clock jumped, timers stand still for a while|by_ms=%lld",
-               (long long)(moved / 1000));
-        sb_orchestrator_freeze_timers(o, o->overdue_ms * 1000);
-    }
-    o->offset_us = offset;
+    if (o->offset_us != 0 && (moved > JUMP_US || moved < -JUMP_US))
+        o->jump_us = moved;
+    else
+        o->offset_us = offset;
+}
+
+void sb_orchestrator_follow_clock(sb_orchestrator_t *o)
+{
+    if (o->jump_us == 0)
+        return;
+    sb_log(SB_LOG_ERROR, "SAGA-CLOCK",
+           "the database's clock was set, the timers of open sagas move with it|by_ms=%lld sagas=%zu",
+           (long long)(o->jump_us / 1000), o->sagas.count);
+    sb_open_sagas_shift(&o->sagas, o->jump_us);
+    sb_timers_shift(&o->timers, o->jump_us);
+    o->offset_us += o->jump_us;
+    o->jump_us = o->now_us = 0;
 }
 
 void sb_orchestrator_add_saga(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga)

@@ -66,9 +66,10 @@ struct sb_orchestrator {
     sb_arena_t turn;   /* what the items of this turn point at */
     sb_batch_t batch;
     int64_t offset_us; /* PostgreSQL's clock minus the monotonic one, as of the last commit */
-    int64_t now_us;    /* the newest time handed out: it never goes back within a connection */
+    int64_t jump_us;   /* it was set by so much; 0: no, or that has been followed */
+    int64_t now_us;    /* the newest time handed out: it goes back only when the clock was set */
     uint64_t random;
-    int64_t timers_frozen_us; /* monotonic: no timer fires before (a clock jumped, the brokers were away) */
+    int64_t timers_frozen_us; /* monotonic: no timer fires before (the brokers were away) */
     int64_t bus_away_us;      /* monotonic: since when the brokers do not answer */
     int64_t tick_us;          /* monotonic: when free shards are looked for next */
     int64_t watch_us;         /* monotonic: when sagas of others are looked at next */
@@ -81,8 +82,13 @@ struct sb_orchestrator {
 
 /* PostgreSQL's time now, as well as we know it. */
 int64_t sb_orchestrator_now(sb_orchestrator_t *o);
-/* Takes PostgreSQL's clock as read at a monotonic moment. */
+/* Takes PostgreSQL's clock as read at a monotonic moment. One that was set is gone by from the next turn on.
+ */
 void sb_orchestrator_set_clock(sb_orchestrator_t *o, int64_t pg_us, int64_t mono_us);
+
+/* Between turns: if PostgreSQL's clock was set, the times of all open sagas move with it. So no timer comes
+ * hours late, nor all of them at once. */
+void sb_orchestrator_follow_clock(sb_orchestrator_t *o);
 
 /* No timer fires for so long from now. */
 void sb_orchestrator_freeze_timers(sb_orchestrator_t *o, int64_t for_us);

@@ -387,6 +387,7 @@ static bool something_waits(const sb_orchestrator_t *o)
 static void turn(sb_orchestrator_t *o)
 {
     sb_error_t err = SB_ERROR_INIT;
+    sb_orchestrator_follow_clock(o);
     if (!something_waits(o)) /* what a turn that was cut short left behind still points into it */
         sb_arena_reset(&o->turn);
     sb_code_t code = housekeeping(o, &err);

@@ -112,15 +112,28 @@ static sb_code_t fold_event(sb_orchestrator_t *o, sb_open_saga_t *saga, sb_saga_
     return fits ? SB_OK : sb_fail(err, SB_NO_MEMORY, "load open sagas: out of memory");
 }
 
+/* What happened later than now did so before the database's clock was set back: what is left of its waits
+ * counts from now, or a try would go out hours late. */
+static void forget_future(sb_orchestrator_t *o, sb_saga_state_t *state, int64_t newest_us)
+{
+    int64_t ahead_us = newest_us - sb_orchestrator_now(o);
+    if (ahead_us > 0)
+        sb_saga_state_shift(state, -ahead_us);
+}
+
 /* Folds the rows of one saga, from row at on; returns the first row of the next one. */
 static int fold_saga(sb_orchestrator_t *o, sb_open_saga_t *saga, const sb_pg_result_t *rows, int at,
                      sb_saga_state_t *state, sb_code_t *code, sb_error_t *err)
 {
+    int64_t newest_us = 0;
     sb_saga_state_init(state);
     *code = SB_OK;
-    for (; at < sb_pg_rows(rows) && sb_pg_get_int(rows, at, 0) == saga->no; at++)
+    for (; at < sb_pg_rows(rows) && sb_pg_get_int(rows, at, 0) == saga->no; at++) {
+        newest_us = sb_pg_get_time(rows, at, 3);
         if (*code == SB_OK && saga->plan)
             *code = fold_event(o, saga, state, rows, at, err);
+    }
+    forget_future(o, state, newest_us);
     if (*code == SB_OK && saga->plan && (state->version == 0 || sb_saga_is_over(state)))
         *code = sb_fail(err, SB_CORRUPT,
                         state->version == 0 ? "it has no events" : "its events end, its row does not");

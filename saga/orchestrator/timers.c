@@ -77,6 +77,12 @@ void sb_timers_set(sb_timers_t *timers, sb_open_saga_t *saga, int64_t wake_us)
     sift_up(timers, timers->count++, saga);
 }
 
+void sb_timers_shift(sb_timers_t *timers, int64_t by_us)
+{
+    for (size_t i = 0; i < timers->count; i++)
+        timers->heap[i]->wake_us += by_us;
+}
+
 sb_open_saga_t *sb_timers_first(const sb_timers_t *timers)
 {
     return timers->count ? timers->heap[0] : NULL;

@@ -22,6 +22,9 @@ SB_MUST_CHECK bool sb_timers_reserve(sb_timers_t *timers, size_t count);
 /* (Re)sets the saga's timer; 0 takes it out. */
 void sb_timers_set(sb_timers_t *timers, sb_open_saga_t *saga, int64_t wake_us);
 
+/* Moves all of them alike. */
+void sb_timers_shift(sb_timers_t *timers, int64_t by_us);
+
 /* The saga that is due first, NULL when there is none. */
 sb_open_saga_t *sb_timers_first(const sb_timers_t *timers);
 

@@ -121,7 +121,10 @@ static void killed_orchestrators_lose_nothing(void **state)
     int kills = 0;
     for (unsigned seed = 7; load->next_key < load->keys && kills < 40; kills++) {
         sb_test_process_t child = {.pid = 0};
+        int64_t before = count_acked(load);
         sb_test_fork(&child, drive, load);
+        if (kills % 2) /* a slow machine must get somewhere; the others die at any moment of their start */
+            assert_soon(count_acked(load) > before || load->next_key >= load->keys, 60000);
         sb_test_sleep_ms(30 + rand_r(&seed) % 100); /* short: a quick machine must not be done first */
         sb_test_signal(&child, SIGKILL);
         sb_test_process_end(&child);
@@ -359,6 +362,113 @@ static void time_without_brokers_ends_no_try(void **state)
     stage_check(stage, 1);
 }
 
+/* ---- PostgreSQL's clock is set ---- */
+
+/* The clock that this database's connections read from now on, by a function that hides PostgreSQL's own. */
+static void make_clock(stage_t *stage)
+{
+    sb_test_pg_script(stage->pg,
+                      "CREATE SCHEMA fake; CREATE TABLE fake.clock (by interval NOT NULL);"
+                      "INSERT INTO fake.clock VALUES ('0');"
+                      "CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS "
+                      "'SELECT pg_catalog.clock_timestamp() + by FROM fake.clock';"
+                      "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = fake, pg_catalog', "
+                      "current_database()); END $$");
+}
+
+static void set_clock(stage_t *stage, const char *by)
+{
+    char sql[80];
+    (void)snprintf(sql, sizeof sql, "UPDATE fake.clock SET by = '%s'", by);
+    sb_test_pg_script(stage->pg, sql);
+}
+
+static int64_t count_tries_repeated(stage_t *stage)
+{
+    return sb_test_pg_int(stage->pg,
+                          "SELECT count(*) FROM sagabus.event e JOIN sagabus.event_type t USING (type_no) "
+                          "WHERE t.name = 'saga.step.retried'");
+}
+
+static const char patient[] =
+    "{\"saga\": \"patient\", \"version\": 1, \"deadline\": \"2h\", \"steps\": [{\"name\": \"wait\", "
+    "\"participant\": \"p\", \"action\": \"do\", \"no_effect\": true, \"timeout\": \"1h\"}]}";
+static const char impatient[] =
+    "{\"saga\": \"impatient\", \"version\": 1, \"deadline\": \"2h\", \"steps\": [{\"name\": \"wait\", "
+    "\"participant\": \"p\", \"action\": \"do\", \"no_effect\": true, \"timeout\": \"2s\", "
+    "\"retry\": {\"shape\": \"fixed\", \"attempts\": 9, \"delay\": \"2s\"}}]}";
+
+/* A try that would end in two seconds ends then, and not five hours later. */
+static void a_clock_set_back_makes_no_timer_late(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    make_clock(stage);
+    stage_register(stage, "impatient", impatient);
+    stage->play->outcome = play_all_well;
+    stage->play->deaf = true;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_type(&engine, "impatient", NULL, "{}");
+    set_clock(stage, "-5 hours");
+    int64_t before = engine_stats(&engine).retries;
+    assert_soon(engine_stats(&engine).retries > before, 60000);
+    stage->play->deaf = false;
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    engine_stop(&engine);
+}
+
+static sb_outcome_t play_second_time_well(const sb_play_command_t *command)
+{
+    return command->attempt > 1 ? SB_OUTCOME_SUCCESS : SB_OUTCOME_ERROR;
+}
+
+/* The same when nobody was there to see it: the next try was put down for a time that is hours away now. */
+static void a_clock_set_back_while_nobody_ran_makes_no_timer_late(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    make_clock(stage);
+    stage_register(stage, "impatient", impatient);
+    stage->play->outcome = play_second_time_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_type(&engine, "impatient", NULL, "{}");
+    assert_soon(count_tries_repeated(stage) == 1, 60000);
+    engine_stop(&engine);
+    set_clock(stage, "-5 hours");
+    engine_start(stage, &engine, "two");
+    engine_await_shard(&engine);
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    engine_stop(&engine);
+    assert_int_equal(count_tries_repeated(stage), 1);
+}
+
+/* Neither a try of an hour nor a deadline of two is over because the clock says that five have passed. */
+static void a_clock_set_forward_fires_no_timer(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    make_clock(stage);
+    stage_register(stage, "patient", patient);
+    stage->play->outcome = play_all_well;
+    stage->play->deaf = true;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_type(&engine, "patient", NULL, "{}");
+    set_clock(stage, "5 hours");
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.lease WHERE beat > "
+                                          "pg_catalog.clock_timestamp() + interval '4 hours'") == 1,
+                60000);
+    sb_test_sleep_ms(2500); /* a lease and more: it may well fire by then */
+    assert_int_equal(count_tries_repeated(stage), 0);
+    stage->play->deaf = false;
+    sb_play_wipe(stage->play, "another");
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    engine_stop(&engine);
+    assert_int_equal(count_tries_repeated(stage), 0);
+}
+
 /* ---- a saga that has been open for long ---- */
 
 /* As if the owner had let the low-water mark pass it. */
@@ -510,6 +620,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_offset_of_wiped_brokers_is_not_kept_for_the_new_ones, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(time_without_brokers_ends_no_try, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_clock_set_back_makes_no_timer_late, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_clock_set_back_while_nobody_ran_makes_no_timer_late, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_clock_set_forward_fires_no_timer, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_slow_saga_is_found_below_the_low_water_mark, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_bad_start_is_split_out_of_its_batch, stage_set_up, stage_tear_down),
@@ -521,5 +635,6 @@ int main(void)
                                         stage_tear_down),
     };
     sb_log_set_level(getenv("SB_TEST_LOG") ? SB_LOG_INFO : SB_LOG_OFF);
+    cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
     return cmocka_run_group_tests(tests, sb_test_pg_start, sb_test_pg_stop);
 }
