@@ -341,6 +341,66 @@ static void a_view_waits_for_a_version_it_cannot_read_and_a_replay_refuses(void 
     assert_contains(f->err.message, "bill.paid version 4");
 }
 
+static sb_code_t add_cents(void *context, const sb_event_t *event, sb_fold_row_t *row, sb_error_t *err)
+{
+    (void)context;
+    if (event->schema_version != 2 || !sb_slice_is(event->data, "{\"cents\":100}"))
+        return sb_fail(err, SB_INVALID, "version %d", event->schema_version);
+    sb_fold_set_int(row, "cents", sb_fold_int(row, "cents") + 100);
+    return SB_OK;
+}
+
+static void *run_views(void *views)
+{
+    sb_views_run(views);
+    return NULL;
+}
+
+/* Steps of upcasts are registered beside the folds. */
+static void a_service_gives_its_views_their_functions(void **state)
+{
+    fixture_t *f = *state;
+    sb_views_t *views = NULL;
+    sb_replay_report_t report;
+    pthread_t thread;
+    put_file(
+        f, "views/tills.json",
+        "{\"view\":\"tills\",\"version\":1,\"fold\":\"c:tills\",\"tables\":[{\"name\":\"tills\",\"key\":{"
+        "\"column\":\"k\",\"type\":\"text\",\"from\":\"$subject\"},\"columns\":[{\"name\":\"cents\",\"type\":"
+        "\"int8\",\"default\":0}],\"on\":[\"bill.paid\"]}]}");
+    put_bills(f, 1);
+    assert_ok(append(f, "b-1", 1, "{\"amount\":1}"), &f->err);
+    put_file(f, "events/bill.paid.v2.json",
+             "{\"type\":\"bill.paid\",\"version\":2,\"schema\":{\"required\":[\"cents\"],\"properties\":{"
+             "\"cents\":{\"type\":\"integer\"}}},\"x-upcast\":\"hook\"}");
+    apply(f);
+    assert_ok(append(f, "b-1", 2, "{\"cents\":100}"), &f->err);
+    int64_t safe = sb_world_safe(&f->world);
+    const sb_views_config_t config = {.pg_uri = f->world.uri, .idle_ms = 10};
+    const sb_views_replay_t replay = {.view = "tills"};
+    assert_ok(sb_views_open(&views, &config, &f->err), &f->err);
+    assert_ok(sb_views_fold(views, "tills", add_cents, NULL, &f->err), &f->err);
+    assert_code(SB_UNSUPPORTED, sb_views_replay(views, &replay, &report, &f->err), &f->err);
+    assert_contains(f->err.message, "is not registered here");
+    sb_error_clear(&f->err);
+    sb_views_close(&views);
+    assert_ok(sb_views_open(&views, &config, &f->err), &f->err);
+    assert_ok(sb_views_fold(views, "tills", add_cents, NULL, &f->err), &f->err);
+    assert_ok(sb_views_upcast(views, "bill.paid", 1, to_cents, NULL, &f->err), &f->err);
+    assert_code(SB_CONFLICT, sb_views_upcast(views, "bill.paid", 1, to_cents, NULL, &f->err), &f->err);
+    sb_error_clear(&f->err);
+    assert_int_equal(pthread_create(&thread, NULL, run_views, views), 0);
+    assert_soon(tills_are_at(f, safe), 20000);
+    assert_int_equal(sb_world_int(&f->world, "SELECT sum(cents) FROM sagabus_view.tills WHERE NOT dirty"),
+                     200);
+    assert_ok(sb_views_replay(views, &replay, &report, &f->err), &f->err);
+    assert_int_equal(sb_world_int(&f->world, "SELECT sum(cents) FROM sagabus_view.tills WHERE NOT dirty"),
+                     200);
+    sb_views_stop(views);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    sb_views_close(&views);
+}
+
 typedef struct meddler {
     fixture_t *f;
     bool done;
@@ -392,6 +452,7 @@ int main(void)
         CASE(a_view_folds_the_newest_version_live_and_on_replay),
         CASE(a_view_waits_for_a_version_it_cannot_read_and_a_replay_refuses),
         CASE(a_version_registered_during_a_replay_ends_it),
+        CASE(a_service_gives_its_views_their_functions),
     };
     return cmocka_run_group_tests_name("upcast", tests, sb_test_pg_start, sb_test_pg_stop);
 }

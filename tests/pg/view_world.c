@@ -27,10 +27,10 @@ static void open_catalog(sb_catalog_t **catalog)
     assert_ok(make_catalog(catalog, &err), &err);
 }
 
-/* In PL/pgSQL, made with the world: tables have other names with each view. What is hidden (the carry) has no
+/* In PL/pgSQL: tables have other names with each view. What is hidden (the carry) has no
  * SQL view and is looked at in its generation. */
 static const char shown[] =
-    "CREATE FUNCTION pg_temp.shown(v text, g bigint) RETURNS text LANGUAGE plpgsql AS $shown$\n"
+    "CREATE OR REPLACE FUNCTION pg_temp.shown(v text, g bigint) RETURNS text LANGUAGE plpgsql AS $shown$\n"
     "DECLARE t text; part text; said text := ''; n bigint;\n"
     "BEGIN\n"
     "  SELECT generation INTO n FROM sagabus.view_generation WHERE view = v AND (generation = g OR (g = 0 "
@@ -59,7 +59,6 @@ void sb_world_open(sb_world_t *world)
     open_catalog(&world->catalog);
     assert_ok(sb_catalog_apply(world->catalog, world->pg, SB_TEST_SCHEMAS, checks, &report, &err), &err);
     assert_true(report.added > 10);
-    sb_test_pg_script(world->pg, shown);
 }
 
 sb_code_t sb_world_apply(sb_world_t *world, const char *view, const char *body, sb_error_t *err)
@@ -155,6 +154,7 @@ char *sb_world_rows(sb_world_t *world, const char *view, int64_t generation)
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *result = NULL;
     sb_error_t err = SB_ERROR_INIT;
+    sb_test_pg_script(world->pg, shown);
     sb_pg_add_text(&params, view);
     sb_pg_add_int8(&params, generation);
     assert_ok(sb_pg_query(world->pg, "SELECT pg_temp.shown($1::text, $2::bigint)", &params, &result, &err),
