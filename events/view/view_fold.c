@@ -611,6 +611,14 @@ static sb_code_t aim(sb_view_fold_t *fold, target_t *target, bool *concerns, sb_
     return park_at(fold, target, true, SB_SLICE("the value"), carry_is_parked, err);
 }
 
+static const char no_index_entry[] = "is too long for a column with an index";
+
+/* A B-tree has its limit, and an entry is the value and the key; what it refused would fail the batch. */
+static bool fits_index(const sb_view_column_t *column, const sb_view_value_t *value)
+{
+    return !column->indexed || value->is_null || value->bytes.len <= SB_VIEW_KEY_BYTES_MAX;
+}
+
 /* The next value of each column the rule changes, into fold->next. False: *step cannot be carried out. */
 static bool compute(sb_view_fold_t *fold, target_t *target, const sb_view_rows_t *rows,
                     const sb_view_row_t *row, int *step)
@@ -633,6 +641,9 @@ static bool compute(sb_view_fold_t *fold, target_t *target, const sb_view_rows_t
         fold->writes[i] = readable && !r->absent;
         if (!readable ||
             (!r->absent && !s->op->apply(&work, &present, &operand, &fold->next[i], &r->problem)))
+            return false;
+        r->problem = no_index_entry;
+        if (fold->writes[i] && !fits_index(column, &fold->next[i]))
             return false;
     }
     return true;
@@ -680,6 +691,9 @@ static sb_code_t call_out(sb_view_fold_t *fold, const target_t *target, sb_view_
         return park_at(fold, target, true, SB_SLICE("the C function says:"), problem.message, err);
     if (called == SB_VIEW_CALL_REMOVES)
         return remove_row(fold, rows, row);
+    for (int i = 1; i < rows->table->column_count; i++)
+        if (fold->writes[i] && !fits_index(&rows->table->column[i], &fold->next[i]))
+            return park_at(fold, target, true, sb_slice(rows->table->column[i].name), no_index_entry, err);
     if (!row->present)
         code = make_present(rows, row, err);
     for (int i = 1; i < rows->table->column_count && code == SB_OK; i++)

@@ -653,6 +653,27 @@ static void what_is_deleted_gives_its_room_back(void **state)
     close_fold(&f);
 }
 
+/* ---- indexes ---- */
+
+static void what_no_index_takes_parks_its_key(void **state)
+{
+    (void)state;
+    static const char indexed[] =
+        "{\"view\":\"v\",\"version\":1,\"tables\":[{\"name\":\"t\",\"key\":{\"column\":\"id\",\"type\":"
+        "\"text\",\"from\":\"/id\"},\"columns\":[{\"name\":\"s\",\"type\":\"text\",\"index\":true},{\"name\":"
+        "\"u\",\"type\":\"text\"}],\"on\":{\"x.set\":{\"set\":{\"s\":\"/s\",\"u\":\"/u\"}}}}]}";
+    char data[3000];
+    folding_t f;
+    open_fold_of(&f, indexed, MIB);
+    (void)snprintf(data, sizeof data, "{\"id\":\"a\",\"s\":\"%01024d\",\"u\":\"%01025d\"}", 7, 7);
+    apply(&f, "x.set", data);
+    assert_int_equal(sb_view_fold_parked_count(f.fold), 0);
+    (void)snprintf(data, sizeof data, "{\"id\":\"a\",\"s\":\"%01025d\",\"u\":\"\"}", 8);
+    apply(&f, "x.set", data);
+    assert_parked(&f, 0, "a", 2, "s is too long for a column with an index");
+    close_fold(&f);
+}
+
 /* ---- dates ---- */
 
 static void a_date_outside_the_years_that_are_written_parks_its_key(void **state)
@@ -694,6 +715,7 @@ int main(void)
         cmocka_unit_test(what_a_c_function_cannot_do_parks_the_key_or_stops_the_view),
         cmocka_unit_test(so_many_are_parked_and_no_more),
         cmocka_unit_test(what_is_deleted_gives_its_room_back),
+        cmocka_unit_test(what_no_index_takes_parks_its_key),
         cmocka_unit_test(a_date_outside_the_years_that_are_written_parks_its_key),
         cmocka_unit_test(each_operation_does_what_it_says),
         cmocka_unit_test(an_absent_field_changes_nothing_and_null_is_null),
