@@ -3,7 +3,10 @@
  * It reads the store up to the safe sequence number, so it needs no Kafka. A subscription has one owner among
  * all instances, elected by its lease `push:NAME`, whose cursor is its position: everything up to there is
  * delivered, or written down as a dead letter in the transaction that passed it. A crash delivers again what
- * was under way, under the same id; nothing is left out.
+ * was under way, under the same id; nothing is left out. Requests of an instance that lost its lease cannot
+ * be called back, so a repeat may come beside or after later events of its key. What comes for the first time
+ * is in order even then: whoever sends an event has had the answer to the one before it of the key, or begins
+ * at a position above it, which was saved after that answer.
  *
  * An answer 2xx is delivered. 400, 409, 413, 415 and 422 are about the event: a dead letter at once. 410
  * pauses the subscription. 429, and 503 with Retry-After, make the whole subscription wait. Everything else,

@@ -131,6 +131,10 @@ sb_code_t sb_push_send(sb_push_t *push, sb_push_slot_t *slot, const sb_event_t *
         sb_push_sooner(due_us, slot->hold_until_us);
         return SB_OK;
     }
+    if (now_us - slot->saved_us > push->overdue_ms * 500) {
+        *due_us = 0; /* a beat first: who stood still may have been replaced, and would send what is done */
+        return SB_OK;
+    }
     if (slot->flying >= (int)slot->definition->at_once)
         return SB_OK;
     sb_push_flight_t *flight = calloc(1, sizeof *flight);

@@ -43,11 +43,13 @@ static sb_code_t open_parts(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *e
     if (code != SB_OK)
         return code;
     const sb_push_definition_t *d = slot->definition;
-    code = sb_push_endpoint_read(&slot->endpoint, push->config.config, d->endpoint, d->path, d->sign, err);
+    code = sb_push_begin(push, slot,
+                         err); /* first: what is wrong with the rest is written down where it began */
+    if (code == SB_OK)
+        code =
+            sb_push_endpoint_read(&slot->endpoint, push->config.config, d->endpoint, d->path, d->sign, err);
     if (code == SB_OK)
         code = sb_push_window_init(&slot->window, d->order, err);
-    if (code == SB_OK)
-        code = sb_push_begin(push, slot, err);
     return code;
 }
 

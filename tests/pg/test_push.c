@@ -11,6 +11,7 @@
 #include "tests/support/http_peer.h"
 #include "tests/support/mock.h"
 #include "tests/support/process.h"
+#include "tests/support/proxy.h"
 #include "tests/support/store.h"
 
 #include <inttypes.h>
@@ -250,12 +251,12 @@ static void *run(void *push)
     return NULL;
 }
 
-static sb_push_t *open_push(fixture_t *f, const char *owner, sb_progress_t *progress)
+static sb_push_t *open_push_over(fixture_t *f, const char *uri, const char *owner, sb_progress_t *progress)
 {
     sb_error_t err = SB_ERROR_INIT;
     sb_push_t *push = NULL;
     sb_push_config_t config = {.config = f->config,
-                               .pg_uri = f->uri,
+                               .pg_uri = uri,
                                .owner = owner,
                                .catalog = f->catalog,
                                .progress = progress,
@@ -265,10 +266,20 @@ static sb_push_t *open_push(fixture_t *f, const char *owner, sb_progress_t *prog
     return push;
 }
 
+static sb_push_t *open_push(fixture_t *f, const char *owner, sb_progress_t *progress)
+{
+    return open_push_over(f, f->uri, owner, progress);
+}
+
+static void start_over(fixture_t *f, runner_t *r, const char *uri, const char *owner)
+{
+    r->push = open_push_over(f, uri, owner, NULL);
+    assert_int_equal(pthread_create(&r->thread, NULL, run, r->push), 0);
+}
+
 static void start(fixture_t *f, runner_t *r, const char *owner)
 {
-    r->push = open_push(f, owner, NULL);
-    assert_int_equal(pthread_create(&r->thread, NULL, run, r->push), 0);
+    start_over(f, r, f->uri, owner);
 }
 
 static void stop(runner_t *r)
@@ -813,6 +824,71 @@ static void a_second_instance_takes_over(void **state)
 }
 
 /* After an error of the database, its requests still being under way. */
+/* Whatever is repeated: an event comes for the first time when the one before it of its key was taken.
+ * Returns how many requests began while another one of the same event was under way. */
+static int assert_first_deliveries_in_order(fixture_t *f, const char *key)
+{
+    int overlaps = 0;
+    int64_t newest = 0, taken_ms = 0;
+    (void)pthread_mutex_lock(&f->lock);
+    for (int i = 0; i < f->hooks; i++) {
+        const hook_t *hook = &f->hook[i];
+        if (strcmp(hook->key, key) != 0)
+            continue;
+        if (hook->seq > newest) {
+            assert_true(hook->at_ms >= taken_ms);
+            newest = hook->seq;
+            taken_ms = hook->end_ms;
+        } else if (hook->seq == newest) {
+            overlaps += hook->at_ms < taken_ms;
+            taken_ms = hook->end_ms < taken_ms ? hook->end_ms : taken_ms;
+        }
+    }
+    (void)pthread_mutex_unlock(&f->lock);
+    return overlaps;
+}
+
+/* The owner loses its connection, not its life: what it has sent stays under way beside the new owner's. */
+static void owners_that_lose_their_connection_repeat_and_keep_the_order_of_keys(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_proxy_t *way[2] = {NULL, NULL};
+    runner_t *const runner[2] = {&first, &second};
+    char uri[2][SB_TEST_URI];
+    int overlaps = 0, events = 0;
+    for (int i = 0; i < 2; i++)
+        sb_test_proxy_open(&way[i]);
+    define(f, "hook", HOOK(PATIENT));
+    set_rule(f, 0, "*", 200, -1, "", 150);
+    start_over(f, &first, sb_test_proxy_uri(way[0], f->uri, uri[0]), "a");
+    start_over(f, &second, sb_test_proxy_uri(way[1], f->uri, uri[1]), "b");
+    int64_t until_ms = sb_test_mono_ms() + 3 * WAIT_MS;
+    for (int round = 0; round < 6 || (overlaps == 0 && sb_test_mono_ms() < until_ms); round++) {
+        append(f, "k1", 5);
+        append(f, "k2", 5);
+        events += 10;
+        assert_soon(stats_of(&first).owned + stats_of(&second).owned == 1, 3 * WAIT_MS);
+        int owner = stats_of(&first).owned == 1 ? 0 : 1;
+        int before = hooks(f, NULL, 0);
+        assert_soon(hooks(f, NULL, 0) > before + 2 || settled(f), WAIT_MS);
+        sb_test_proxy_refuse(way[owner], true);
+        sb_test_proxy_cut(way[owner]);
+        assert_soon(stats_of(runner[1 - owner]).owned == 1, 3 * WAIT_MS);
+        sb_test_proxy_refuse(way[owner], false);
+        overlaps = assert_first_deliveries_in_order(f, "k1") + assert_first_deliveries_in_order(f, "k2");
+    }
+    assert_soon(settled(f), 3 * WAIT_MS);
+    assert_true(overlaps > 0);
+    (void)assert_first_deliveries_in_order(f, "k1");
+    (void)assert_first_deliveries_in_order(f, "k2");
+    assert_int_equal(distinct_ids(f, 200), events);
+    assert_int_equal(letters(f), 0);
+    stop(&first);
+    stop(&second);
+    for (int i = 0; i < 2; i++)
+        sb_test_proxy_close(&way[i]);
+}
+
 static void a_slot_opened_again_waits_for_its_old_requests(void **state)
 {
     fixture_t *f = *state;
@@ -916,6 +992,22 @@ static void one_that_has_not_begun_begins_where_an_operator_says(void **state)
 }
 
 /* What is said a second time, and a third, within the minutes of a test, is said each second. */
+/* Not as one that no server has seen yet. */
+static void one_whose_endpoint_is_not_given_says_so(void **state)
+{
+    fixture_t *f = *state;
+    json_t *list = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    define(f, "hook", "{\"subscription\":\"hook\",\"types\":[\"order.*\"],\"endpoint\":\"nowhere\"}");
+    append(f, "k1", 1);
+    start(f, &first, "a");
+    assert_soon(is_state(f, "stuck"), WAIT_MS);
+    assert_ok(sb_push_list(f->pg, "hook", &list, &err), &err);
+    assert_contains(json_string_value(json_object_get(json_array_get(list, 0), "problem")),
+                    "push.nowhere.url");
+    json_decref(list);
+}
+
 static void too_many_are_named_once(void **state)
 {
     fixture_t *f = *state;
@@ -985,11 +1077,13 @@ int main(void)
         CASE(a_redrive_without_an_answer_ends_and_holds_nobody_up),
         CASE(a_killed_daemon_repeats_under_the_same_id_and_leaves_nothing_out),
         CASE(a_second_instance_takes_over),
+        CASE(owners_that_lose_their_connection_repeat_and_keep_the_order_of_keys),
         CASE(a_slot_opened_again_waits_for_its_old_requests),
         CASE(a_dead_letter_that_is_no_event_holds_nobody_up),
         CASE(a_new_version_goes_on_and_a_new_subscription_begins_now),
         CASE(now_is_when_it_was_applied),
         CASE(one_that_has_not_begun_begins_where_an_operator_says),
+        CASE(one_whose_endpoint_is_not_given_says_so),
         CASE(too_many_are_named_once),
     };
     cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
