@@ -79,6 +79,11 @@ static void loses_nothing_when_the_broker_stands_still(void **state)
     (void)sb_test_relay_check(&f->relay, f->topic, 3, "order.created", 6000);
 }
 
+static int64_t cursor_of(fixture_t *f)
+{
+    return sb_test_pg_int(f->relay.pg, "SELECT cursor FROM sagabus.lease WHERE role = 'relay'");
+}
+
 static int relay_until_killed(void *context)
 {
     fixture_t *f = context;
@@ -128,6 +133,32 @@ static void a_full_queue_is_handed_over_when_it_is_stopped(void **state)
     sb_test_relay_wait(&f->relay, 60000);
     size_t records = sb_test_relay_check(&f->relay, f->topic, 3, "order.created", 21000);
     print_message("%zu records for 21000 events\n", records);
+}
+
+/* It stands still itself, with everything that fits under way, and is replaced; when it wakes up its queue
+ * goes out late, beside what its successor has sent since. */
+static void a_full_queue_that_comes_after_a_takeover_is_dropped_as_repeats(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_process_t child = {.pid = 0};
+    sb_test_bus_set(f->relay.config, "lease.overdue_ms", "1000");
+    sb_test_relay_append(&f->relay, "order.created", 1000);
+    sb_test_fork(&child, relay_until_killed, f);
+    assert_soon(cursor_of(f) == f->relay.last, 60000);
+    sb_test_kafka_control("pause");
+    sb_test_relay_append(&f->relay, "order.created", 20000); /* more than the ring holds */
+    sb_test_sleep_ms(500);
+    sb_test_signal(&child, SIGSTOP);
+    sb_test_kafka_control("resume");
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 90000);
+    sb_test_signal(&child, SIGCONT);
+    sb_test_relay_append(&f->relay, "order.created", 2000);
+    sb_test_relay_wait(&f->relay, 90000);
+    sb_test_sleep_ms(1000); /* what the old one still has */
+    sb_test_process_end(&child);
+    size_t records = sb_test_relay_check(&f->relay, f->topic, 3, "order.created", 23000);
+    print_message("%zu records for 23000 events\n", records);
 }
 
 static sb_relay_rebuild_state_t fill_again(fixture_t *f, bool recreate)
@@ -186,6 +217,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(loses_nothing_when_the_broker_stands_still, setup, teardown),
         cmocka_unit_test_setup_teardown(repeats_at_most_when_it_is_killed_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_is_handed_over_when_it_is_stopped, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_queue_that_comes_after_a_takeover_is_dropped_as_repeats, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_lost_topic_is_filled_again_from_the_store, setup, teardown),
         cmocka_unit_test_setup_teardown(goes_on_after_the_brokers_data_was_wiped, setup, teardown),
     };
