@@ -172,8 +172,11 @@ sb_code_t sb_migrate_check(sb_pg_t *pg, const char *schema, const sb_migration_t
     }
     sb_pg_rollback(pg);
     int count = count_of(list);
+    bool is_ours = strcmp(schema, "sagabus") == 0; /* any other one is a service's */
     if (code == SB_OK && in_force < count)
-        code = sb_fail(err, SB_UNAVAILABLE, "schema %s is at %s, this binary needs %s: run `sagabus migrate`",
-                       schema, in_force ? list[in_force - 1].name : "no migration", list[count - 1].name);
+        code = sb_fail(err, SB_UNAVAILABLE,
+                       "schema %s is at %s, this binary needs %s: run `sagabus migrate%s%s`", schema,
+                       in_force ? list[in_force - 1].name : "no migration", list[count - 1].name,
+                       is_ours ? "" : " --only client --schema ", is_ours ? "" : schema);
     return code;
 }

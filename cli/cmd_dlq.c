@@ -23,13 +23,9 @@ static sb_code_t open_state(const sb_cli_t *cli, sb_pg_t **out, sb_error_t *err)
     if (code != SB_OK)
         return code;
     code = sb_migrate_check(*out, config.search_path, tables, err);
-    if (code != SB_OK) {
+    if (code != SB_OK)
         sb_pg_close(out);
-        return !schema ? code
-                       : sb_context(err, code, "schema %s (sagabus migrate --only client --schema %s)",
-                                    schema, schema);
-    }
-    return SB_OK;
+    return code;
 }
 
 static sb_code_t read_filter(const sb_cli_t *cli, sb_dlq_filter_t *out, sb_error_t *err)
@@ -40,15 +36,22 @@ static sb_code_t read_filter(const sb_cli_t *cli, sb_dlq_filter_t *out, sb_error
     return sb_cli_option_int(cli, "no", 1, INT64_MAX, 0, &out->no, err);
 }
 
-static sb_code_t print_counts(sb_cli_t *cli, const char *what, int64_t rows, int64_t keys, sb_error_t *err)
+static sb_code_t print_counts(sb_cli_t *cli, bool discarded, int64_t rows, int64_t keys, sb_error_t *err)
 {
     json_t *result = json_pack("{s:I, s:I}", "dead_letters", (json_int_t)rows, "keys", (json_int_t)keys);
     if (!result)
         return sb_fail(err, SB_NO_MEMORY, "out of memory");
     if (cli->out.format != SB_OUTPUT_TABLE)
         sb_output_json(&cli->out, result);
-    else
-        sb_cli_note(cli, "%s: %lld dead letters, %lld keys", what, (long long)rows, (long long)keys);
+    else if (discarded)
+        sb_cli_note(cli, "%lld dead letters discarded, %lld keys flow again", (long long)rows,
+                    (long long)keys);
+    else if (rows + keys > 0)
+        sb_cli_note(
+            cli,
+            "marked to be handled again: %lld held keys, each with all that waits behind it, and %lld dead "
+            "letters of their own; a running %s takes them up",
+            (long long)keys, (long long)rows, cli->argument[0]);
     json_decref(result);
     return rows + keys > 0 ? SB_OK : sb_fail(err, SB_NOT_FOUND, "no open dead letter fits");
 }
@@ -72,6 +75,10 @@ sb_code_t sb_cmd_dlq_list(sb_cli_t *cli, sb_error_t *err)
         code = sb_dlq_list(pg, cli->argument_count ? cli->argument[0] : NULL, &items, err);
     if (code == SB_OK)
         sb_output_items(&cli->out, items, columns);
+    if (code == SB_OK && json_array_size(items) == 0)
+        sb_cli_note(cli, "no open dead letters%s",
+                    sb_cli_option(cli, "state") ? ""
+                                                : " of push subscriptions; --state SCHEMA: of a service");
     json_decref(items);
     sb_pg_close(&pg);
     return code;
@@ -132,7 +139,7 @@ sb_code_t sb_cmd_dlq_redrive(sb_cli_t *cli, sb_error_t *err)
         code = sb_dlq_redrive(pg, &filter, rate ? (1000000 + rate - 1) / rate : 0, &keys, &rows, err);
     sb_buf_fini(&body);
     sb_pg_close(&pg);
-    return code == SB_OK ? print_counts(cli, "to be handled again", rows, keys, err) : code;
+    return code == SB_OK ? print_counts(cli, false, rows, keys, err) : code;
 }
 
 sb_code_t sb_cmd_dlq_discard(sb_cli_t *cli, sb_error_t *err)
@@ -150,5 +157,5 @@ sb_code_t sb_cmd_dlq_discard(sb_cli_t *cli, sb_error_t *err)
     if (code == SB_OK)
         code = sb_dlq_discard(pg, &filter, reason, &rows, &keys, err);
     sb_pg_close(&pg);
-    return code == SB_OK ? print_counts(cli, "discarded", rows, keys, err) : code;
+    return code == SB_OK ? print_counts(cli, true, rows, keys, err) : code;
 }

@@ -196,7 +196,8 @@ static sb_code_t check_event(const import_t *import, const sb_event_t *event, sb
     const sb_event_type_t *type =
         sb_catalog_type(import->registry.catalog, event->type, event->schema_version);
     if (!type)
-        return fail_member("type", "this type and version is not registered (sagabus schema apply)", err);
+        return fail_member(
+            "type", "this type and version is not registered (sagabus schema list, schema apply)", err);
     sb_error_t why = SB_ERROR_INIT;
     if (sb_schema_validate(type->schema, event->data, &why) == SB_OK)
         return SB_OK;

@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/scan.h"
 #include "bus/subscriber/subscriber.h"
+#include "bus/topic.h"
+#include "bus/topics.h"
 #include "cli/commands.h"
 #include "cli/subscribe_exec.h"
 
@@ -21,12 +23,15 @@
 #define EXEC_SLACK  10000
 #define MAX_EXEC_MS 86400000
 #define BATCH_LINES 256
+#define TELL_US     3000000
+#define TOPICS_MS   10000
 
 typedef struct subscription {
     sb_cli_t *cli;
     const char *command; /* --exec; NULL: standard output */
     int64_t timeout_ms;
-    atomic_llong left;
+    int64_t limit;
+    atomic_llong handled;
     pthread_mutex_t out; /* lines of several lanes */
     sb_subscriber_t *subscriber;
     atomic_bool ended;
@@ -149,6 +154,15 @@ static void end(subscription_t *s, sb_code_t code, const sb_error_t *err)
     sb_subscriber_stop(s->subscriber);
 }
 
+/* What the command has refused is behind us, too; what is no event is no line. */
+static bool has_room(subscription_t *s, size_t count)
+{
+    sb_subscription_stats_t stats = {.dead_letters = 0};
+    if (s->command)
+        sb_subscriber_stats(s->subscriber, 0, &stats);
+    return s->limit - atomic_load(&s->handled) - stats.dead_letters >= (int64_t)count;
+}
+
 /* With a limit, one at a time: what is beyond it must stay for the next one. */
 static sb_code_t on_events(void *context, struct pg_conn *conn, const sb_delivery_t *deliveries, size_t count,
                            sb_error_t *err)
@@ -156,7 +170,7 @@ static sb_code_t on_events(void *context, struct pg_conn *conn, const sb_deliver
     subscription_t *s = context;
     sb_code_t code = SB_OK;
     (void)conn;
-    if (atomic_load(&s->left) < (int64_t)count)
+    if (!has_room(s, count))
         return sb_fail(err, SB_STOPPED, "the limit is reached");
     if (s->command) {
         for (size_t i = 0; code == SB_OK && i < count; i++)
@@ -168,7 +182,9 @@ static sb_code_t on_events(void *context, struct pg_conn *conn, const sb_deliver
             code = sb_fail(err, SB_STOPPED, "nobody reads the output");
         }
     }
-    if (code == SB_OK && atomic_fetch_sub(&s->left, (int64_t)count) == (int64_t)count)
+    if (code == SB_OK)
+        atomic_fetch_add(&s->handled, (int64_t)count);
+    if (!has_room(s, 1))
         end(s, SB_OK, NULL);
     return code;
 }
@@ -209,9 +225,8 @@ static sb_code_t read_order(const sb_cli_t *cli, sb_subscription_t *out, sb_erro
 static sb_code_t read_options(subscription_t *s, sb_subscription_t *out, sb_error_t *err)
 {
     const sb_cli_t *cli = s->cli;
-    int64_t left = INT64_MAX;
     int64_t lanes = 1;
-    sb_code_t code = sb_cli_option_int(cli, "limit", 1, INT64_MAX, INT64_MAX, &left, err);
+    sb_code_t code = sb_cli_option_int(cli, "limit", 1, INT64_MAX, INT64_MAX, &s->limit, err);
     if (code == SB_OK)
         code = sb_cli_option_ms(cli, "timeout", EXEC_MS, &s->timeout_ms, err);
     if (code == SB_OK && (s->timeout_ms < 1 || s->timeout_ms > MAX_EXEC_MS))
@@ -222,9 +237,9 @@ static sb_code_t read_options(subscription_t *s, sb_subscription_t *out, sb_erro
         code = read_from(cli, out, err);
     if (code == SB_OK)
         code = read_order(cli, out, err);
-    atomic_init(&s->left, left);
-    out->lanes = left == INT64_MAX ? (unsigned)lanes : 1;
-    out->batch_max = left == INT64_MAX && !s->command ? BATCH_LINES : 1;
+    atomic_init(&s->handled, 0);
+    out->lanes = s->limit == INT64_MAX ? (unsigned)lanes : 1;
+    out->batch_max = s->limit == INT64_MAX && !s->command ? BATCH_LINES : 1;
     out->stuck_after_ms = (unsigned)(s->timeout_ms + EXEC_SLACK);
     return code;
 }
@@ -242,13 +257,46 @@ static void *run(void *context)
     return NULL;
 }
 
+/* Whoever mistyped a type would wait for ever and see nothing. */
+static void tell_what_is_waited_for(const subscription_t *s)
+{
+    const sb_cli_t *cli = s->cli;
+    const char *prefix = sb_config_get(cli->config, "kafka.prefix");
+    sb_topic_list_t list = {NULL, 0, 0};
+    sb_error_t err = SB_ERROR_INIT;
+    sb_code_t code = SB_OK;
+    for (int i = 0; i < cli->argument_count && code == SB_OK; i++) {
+        sb_topic_t topic;
+        sb_slice_t category = sb_event_category(sb_slice(cli->argument[i]));
+        if (sb_topic_events(topic, prefix, category, NULL) == SB_OK) /* not of "*.created" */
+            code = sb_topic_list_add(&list, topic, 1, &err);
+    }
+    if (code == SB_OK && list.count > 0)
+        code = sb_topics_inspect(cli->config, &list, TOPICS_MS, &err);
+    if (code != SB_OK)
+        sb_cli_note(cli, "waiting: %s", err.message);
+    for (size_t i = 0; code == SB_OK && i < list.count; i++)
+        sb_cli_note(cli, "waiting for events of %s%s", list.item[i].name,
+                    list.item[i].found ? "" : ", which is not there yet (sagabus topics plan)");
+    sb_topic_list_fini(&list);
+}
+
 static sb_code_t run_until_interrupted(subscription_t *s, sb_error_t *err)
 {
+    int64_t tell_us = sb_mono_us() + TELL_US;
     pthread_t thread;
     if (pthread_create(&thread, NULL, run, s) != 0)
         return sb_fail(err, SB_NO_MEMORY, "no thread");
-    while (!atomic_load(&s->ended) && !sb_cli_interrupted())
+    while (!atomic_load(&s->ended) && !sb_cli_interrupted()) {
         sb_sleep_ms(LOOK_MS);
+        if (!has_room(s, 1))
+            break;
+        if (sb_mono_us() < tell_us)
+            continue;
+        tell_us = INT64_MAX;
+        if (atomic_load(&s->handled) == 0)
+            tell_what_is_waited_for(s);
+    }
     sb_subscriber_stop(s->subscriber);
     (void)pthread_join(thread, NULL);
     if (s->code != SB_OK && err)

@@ -31,7 +31,8 @@ static sb_code_t load_settings(sb_cli_t *cli, sb_error_t *err)
     return code;
 }
 
-/* People read the messages of a command; the log is for a server, and for who asks for it. */
+/* People read the messages of a command; the log is for a server, and for who asks for it. A subscriber runs
+ * for long, too: what it gives up is not to be missed. */
 static sb_code_t set_log_level(const sb_cli_t *cli, sb_error_t *err)
 {
     sb_log_level_t level;
@@ -41,7 +42,8 @@ static sb_code_t set_log_level(const sb_cli_t *cli, sb_error_t *err)
         return sb_fail(err, SB_INVALID, "log.level = \"%s\" (%s): expected debug, info, warn, error or off",
                        text, sb_config_source(cli->config, "log.level"));
     bool serves = strcmp(cli->command->noun, "serve") == 0;
-    sb_log_set_level(serves || asked ? level : SB_LOG_ERROR);
+    bool subscribes = strcmp(cli->command->noun, "subscribe") == 0 && !cli->quiet;
+    sb_log_set_level(serves || asked ? level : subscribes ? SB_LOG_WARN : SB_LOG_ERROR);
     return SB_OK;
 }
 

@@ -248,7 +248,7 @@ const sb_cli_command_t sb_cli_table[] = {
      "none, and a dead letter is only logged; with it positions and dead letters are kept in that schema "
      "(sagabus migrate --only client).",
      {{"group", 'g', "NAME", "consumer group: where it continues the next time"},
-      {"limit", 'n', "COUNT", "end after so many events"},
+      {"limit", 'n', "COUNT", "end after so many events, dead letters counted"},
       {"exec", 0, "COMMAND", "run it by sh -c for each event"},
       {"timeout", 0, "TIME", "with --exec: end it after so long; default: 60s"},
       {"from", 0, "WHERE", "a new group begins at the beginning (default), now, or after a sequence number"},

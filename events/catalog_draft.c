@@ -301,7 +301,10 @@ sb_code_t drafts_read(drafts_t *drafts, const char *dir, const draft_faults_t *f
                                                SB_ARTIFACT_SUBSCRIPTION};
     struct stat is;
     if (stat(dir, &is) != 0 || !S_ISDIR(is.st_mode))
-        return sb_fail(err, SB_NOT_FOUND, "%s: no such directory", dir);
+        return sb_fail(err, SB_NOT_FOUND,
+                       "%s: no such directory (name the one with events, sagas, views and subscriptions; "
+                       "default: schemas.dir)",
+                       dir);
     sb_code_t code = SB_OK;
     for (size_t i = 0; code == SB_OK && i < sizeof order / sizeof *order; i++)
         code = add_folder(drafts, order[i], dir, faults, err);

@@ -428,7 +428,7 @@ static sb_code_t check_tables(sb_subscriber_t *s, sb_error_t *err)
         if (code == SB_OK || reached || code == SB_DENIED) {
             if (err)
                 *err = why;
-            return code == SB_UNAVAILABLE ? sb_context(err, SB_UNSUPPORTED, "schema %s", s->schema) : code;
+            return code == SB_UNAVAILABLE ? sb_context(err, SB_UNSUPPORTED, "subscriber %s", s->group) : code;
         }
         sb_log_error(SB_LOG_INFO, "SUBSCRIBER-WAIT", &why, "waits for the database|group=%s", s->group);
         sb_sleep_ms(sb_retry_delay_ms(&policy, attempt, (uint64_t)sb_mono_us()));

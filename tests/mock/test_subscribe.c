@@ -7,6 +7,7 @@
 #include "tests/support/mock.h"
 #include "tests/support/process.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,14 +48,20 @@ static void send_events(const sb_config_t *config)
     sb_producer_close(&producer);
 }
 
-static void run_subscribe(const sb_test_mock_t *mock, const char *limit, const char *output)
+static void spawn(sb_test_process_t *process, const sb_test_mock_t *mock, const char *const *argv,
+                  const char *output)
 {
     char bootstrap[256];
-    sb_test_process_t process = {.pid = 0};
-    const char *argv[] = {SB_SAGABUS, "subscribe", "order.cr*", "--group", "mail", "--limit", limit, NULL};
     (void)snprintf(bootstrap, sizeof bootstrap, "SAGABUS_KAFKA_BOOTSTRAP=%s", mock->bootstrap);
     const char *environment[] = {bootstrap, "SAGABUS_KAFKA_PREFIX=" PREFIX, NULL};
-    sb_test_spawn(&process, argv, environment, output);
+    sb_test_spawn(process, argv, environment, output);
+}
+
+static void run_subscribe(const sb_test_mock_t *mock, const char *limit, const char *output)
+{
+    sb_test_process_t process = {.pid = 0};
+    const char *argv[] = {SB_SAGABUS, "subscribe", "order.cr*", "--group", "mail", "--limit", limit, NULL};
+    spawn(&process, mock, argv, output);
     assert_true(sb_test_wait(&process, 40000));
     assert_int_equal(process.exit_code, 0);
     sb_test_process_end(&process);
@@ -106,10 +113,43 @@ static void events_in_both_modes_are_lines_and_the_group_has_one_prefix(void **s
     (void)remove(path);
 }
 
+/* Nobody keeps them without --state: they are said, and count. */
+static void what_a_command_refuses_is_said_and_counts(void **state)
+{
+    (void)state;
+    sb_test_mock_t mock;
+    sb_test_process_t process = {.pid = 0};
+    const char *const refuse[] = {SB_SAGABUS, "subscribe", "order.cr*", "--group", "mail",
+                                  "--exec",   "exit 65",   "--limit",   "2",       NULL};
+    const char *const mistyped[] = {SB_SAGABUS, "subscribe", "ordr.*", "--group", "mail", NULL};
+    sb_test_mock_open(&mock, 1);
+    sb_test_mock_topic(&mock, TOPIC, 1);
+    sb_config_t *config = sb_test_bus_config(mock.bootstrap, PREFIX);
+    send_events(config);
+    spawn(&process, &mock, refuse, NULL);
+    assert_true(sb_test_wait(&process, 60000));
+    assert_int_equal(process.exit_code, 0);
+    char *said = sb_test_output(&process);
+    assert_contains(said, "SUBSCRIBER-DEAD");
+    assert_contains(said, "reason=rejected");
+    free(said);
+    sb_test_process_end(&process);
+
+    spawn(&process, &mock, mistyped, NULL);
+    assert_true(sb_test_output_has(&process, "waiting for events of " PREFIX "ordr.events", 60000));
+    sb_test_signal(&process, SIGINT);
+    assert_true(sb_test_wait(&process, 60000));
+    assert_int_equal(process.exit_code, 130);
+    sb_test_process_end(&process);
+    sb_config_free(&config);
+    sb_test_mock_close(&mock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_in_both_modes_are_lines_and_the_group_has_one_prefix),
+        cmocka_unit_test(what_a_command_refuses_is_said_and_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
