@@ -14,8 +14,11 @@
 
 #define AGAIN_US    500000 /* a child of another instance is asked after, a start not taken is tried again */
 #define PENDING_US  10000000 /* the machine is told that the child runs; less than half of a try's time */
-#define ASK_AGAIN   10000000 /* an undo that its owner refused, or that came to nothing, is asked for again */
 #define IN_ONE_TURN 500
+
+#define ASK_LEAST_US                                                                                         \
+    10000000 /* an undo that its owner refused, or that came to nothing, is asked for again */
+#define ASK_MOST_US 300000000
 
 typedef enum stage {
     TO_START, /* its start is to be queued */
@@ -37,6 +40,7 @@ struct sb_child {
     int64_t look_us;   /* monotonic, as all here */
     int64_t said_us;   /* the machine was told that it runs */
     int64_t asked_us;  /* its undo was asked for; 0: not yet */
+    int64_t asking_us; /* … for the first time */
     char *input;       /* REFUSED: why */
     sb_code_t refused; /* the code of it */
 };
@@ -381,14 +385,21 @@ static void conclude_not_undone(sb_orchestrator_t *o, sb_child_t *child, const s
     conclude(o, child, &what);
 }
 
+int64_t sb_children_ask_again_us(int64_t asking_us)
+{
+    return asking_us < ASK_LEAST_US ? ASK_LEAST_US : asking_us > ASK_MOST_US ? ASK_MOST_US : asking_us;
+}
+
 /* Its undo is to be asked for now. */
 static bool wants_undo(sb_child_t *child, const sight_t *sight)
 {
     int64_t mono = sb_mono_us();
     if (sight->undo_asked || sight->status == SB_SAGA_COMPENSATING ||
-        (child->asked_us && mono - child->asked_us < ASK_AGAIN))
+        (child->asked_us &&
+         mono - child->asked_us < sb_children_ask_again_us(child->asked_us - child->asking_us)))
         return false;
     child->asked_us = mono;
+    child->asking_us = child->asking_us ? child->asking_us : mono;
     return true;
 }
 

@@ -13,7 +13,7 @@
  * the step still out: so a cancel and a deadline reach the child.
  *
  * A child that refuses its undo (its pivot is done: a version with one came after the parent had started) is
- * asked again, in sight of an operator.
+ * asked again, ever more seldom, in sight of an operator.
  *
  * While a child runs the machine is told `pending`, so that the step's time does not run out.
  *
@@ -53,6 +53,11 @@ void sb_children_ended(sb_orchestrator_t *o, const sb_open_saga_t *saga);
 
 /* Starts, looks, undoes; what came of it becomes items. */
 SB_MUST_CHECK sb_code_t sb_children_tend(sb_orchestrator_t *o, sb_error_t *err);
+
+/* How long after an undo was asked for it is asked for again, when it had been asked for so long by then: as
+ * long again, ten seconds at least and five minutes at most. An owner that refuses (the child is past its
+ * pivot) is a row in saga_command each time. */
+int64_t sb_children_ask_again_us(int64_t asking_us);
 
 /* Monotonic: when something is to be done next; 0: nothing waits. */
 int64_t sb_children_next_us(const sb_orchestrator_t *o);

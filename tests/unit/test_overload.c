@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "saga/machine.h"
+#include "saga/orchestrator/children.h"
 #include "tests/support/assert.h"
 
 #include <stdlib.h>
@@ -110,10 +111,26 @@ static void silent_undos_do_not_bury_a_slow_participant(void **state)
     free(world.queue);
 }
 
+/* Every ask is a row that its owner decides on and keeps, and one that is past its pivot never goes back. */
+static void an_undo_that_is_refused_for_good_is_asked_for_ever_more_seldom(void **state)
+{
+    int64_t asking_us = 0;
+    int asks = 1;
+    (void)state;
+    assert_true(sb_children_ask_again_us(0) == 10000 * MS);
+    for (; asking_us < 86400LL * 1000 * MS; asks++) {
+        int64_t wait_us = sb_children_ask_again_us(asking_us);
+        assert_true(wait_us >= 10000 * MS && wait_us <= 300000 * MS);
+        asking_us += wait_us;
+    }
+    assert_in_range(asks, 250, 300); /* of a day; every ten seconds would be 8,640 */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(silent_undos_do_not_bury_a_slow_participant),
+        cmocka_unit_test(an_undo_that_is_refused_for_good_is_asked_for_ever_more_seldom),
     };
     return cmocka_run_group_tests_name("overload", tests, NULL, NULL);
 }
