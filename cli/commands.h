@@ -40,6 +40,7 @@ sb_code_t sb_cmd_push_list(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_push_pause(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_push_resume(sb_cli_t *cli, sb_error_t *err);
 /* cmd_saga.c */
+sb_code_t sb_cmd_definition_graph(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_saga_start(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_saga_show(sb_cli_t *cli, sb_error_t *err);
 sb_code_t sb_cmd_saga_trace(sb_cli_t *cli, sb_error_t *err);
@@ -48,7 +49,6 @@ sb_code_t sb_cmd_saga_act(sb_cli_t *cli, sb_error_t *err); /* all verbs, on one 
 sb_code_t sb_cmd_audit_list(sb_cli_t *cli, sb_error_t *err);
 /* cmd_saga_explain.c */
 sb_code_t sb_cmd_saga_explain(sb_cli_t *cli, sb_error_t *err);
-sb_code_t sb_cmd_saga_graph(sb_cli_t *cli, sb_error_t *err);
 /* cmd_participant.c */
 sb_code_t sb_cmd_participant_list(sb_cli_t *cli, sb_error_t *err);
 /* cmd_view.c */

@@ -139,7 +139,7 @@ static void a_commands_own_option_stands_for_the_common_one(void **state)
 {
     (void)state;
     parsed_t p;
-    parse(&p, "saga graph order --version 2");
+    parse(&p, "definition graph order --version 2");
     assert_ok(p.code, &p.err);
     assert_false(p.cli.version);
     assert_string_equal(sb_cli_option(&p.cli, "version"), "2");
