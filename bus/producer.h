@@ -1,7 +1,12 @@
 /* producer - sends records to topics; idempotent, acks=all, bounded.
  *
  * For commands and replies (events go through the relay). What failed for good is handed to on_failed from
- * sb_producer_poll and sb_producer_flush; delivered records are not reported one by one.
+ * sb_producer_poll, sb_producer_flush and, seldom, sb_producer_send; delivered records are not reported one
+ * by one.
+ *
+ * A poll ends a burst: what is sent to a topic after it waits here for the brokers' word on the burst before,
+ * and goes out together with the poll after that. So whoever polls must poll soon while
+ * sb_producer_is_holding, or have itself woken for it by sb_producer_wake.
  *
  * Thread: send and poll from one thread.
  *
@@ -22,7 +27,7 @@ typedef struct sb_record {
     sb_slice_t value; /* absent: a tombstone */
     const sb_header_t *headers;
     size_t header_count;
-    uint64_t tag;        /* handed back to on_failed */
+    uint64_t tag;        /* handed back to on_failed; below 2^63 */
     int64_t patience_us; /* not sent: how long the sender waits for what it asks for; 0: not said */
 } sb_record_t;
 
@@ -38,6 +43,14 @@ SB_MUST_CHECK sb_code_t sb_producer_send(sb_producer_t *producer, const sb_recor
 void sb_producer_poll(sb_producer_t *producer, int timeout_ms);
 /* Waits until everything is out or the time is over; SB_TIMEOUT: not all. */
 SB_MUST_CHECK sb_code_t sb_producer_flush(sb_producer_t *producer, int timeout_ms, sb_error_t *err);
+bool sb_producer_is_holding(const sb_producer_t *producer);
+/* Has 8 bytes written to the eventfd fd when a poll may let records go that are held. */
+void sb_producer_wake(sb_producer_t *producer, int fd);
+/* Parts what was sent so far from what is sent from now on. False: some of those before the last cut are
+ * still on their way. */
+bool sb_producer_cut(sb_producer_t *producer);
+/* How many of those before the cut are neither with the brokers nor told as failed. */
+size_t sb_producer_before_cut(const sb_producer_t *producer);
 void sb_producer_close(sb_producer_t **producer); /* purges what is not out */
 
 #endif

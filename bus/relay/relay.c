@@ -39,6 +39,7 @@
 #define SILENT_US      5000000 /* Kafka acknowledges nothing for so long: say so */
 #define TAIL_MS        10000
 #define DRAIN_MS       3000
+#define FEW_EVENTS     256 /* so many wait for Kafka's word on those before them */
 #define STANDBY_MS     500
 
 static const sb_retry_policy_t again = {SB_RETRY_EXPONENTIAL, 0, 100, 5000, true};
@@ -407,6 +408,13 @@ static sb_code_t rebuild(sb_relay_t *relay, bool *idle, sb_error_t *err)
     return code;
 }
 
+/* While librdkafka has a few under way it would look for their answer without a pause, were there more to
+ * send (bus/producer.c): those wait for it here, and are read as one page. */
+static bool waits_for_kafka(const sb_relay_t *relay)
+{
+    return sb_relay_out_has_enough(relay->out) && relay->safe - relay->read_to < FEW_EVENTS;
+}
+
 /* Failures of Kafka end here; those of PostgreSQL and the lease are returned. *idle: nothing to do now. */
 static sb_code_t step(sb_relay_t *relay, bool *idle, sb_error_t *err)
 {
@@ -430,7 +438,7 @@ static sb_code_t step(sb_relay_t *relay, bool *idle, sb_error_t *err)
             return SB_OK;
         goto kafka;
     }
-    if (!sb_relay_page_is_loaded(&relay->page) && relay->read_to < relay->safe) {
+    if (!sb_relay_page_is_loaded(&relay->page) && relay->read_to < relay->safe && !waits_for_kafka(relay)) {
         code = load_page(relay, err);
         if (code != SB_OK)
             return code;
@@ -438,7 +446,7 @@ static sb_code_t step(sb_relay_t *relay, bool *idle, sb_error_t *err)
     if (sb_relay_page_is_loaded(&relay->page))
         code = send_page(relay, &full, err);
     watch_answers(relay);
-    *idle = full || relay->read_to >= relay->safe;
+    *idle = full || relay->read_to >= relay->safe || waits_for_kafka(relay);
     if (code == SB_OK)
         return SB_OK;
 kafka:

@@ -20,6 +20,7 @@
 #define TOPICS_MAX     1024
 #define WITHHELD_MAX   256
 #define METADATA_MS    5000
+#define UNDER_WAY_MAX  5
 #define TAKE_BACK_MS   3000
 #define TAKE_BACK_EACH 50
 #define WITHHELD_TYPE  "sagabus.withheld"
@@ -477,6 +478,11 @@ int64_t sb_relay_out_oldest(const sb_relay_out_t *out)
 int64_t sb_relay_out_oldest_time(const sb_relay_out_t *out)
 {
     return out->head < out->tail ? out->ring[out->head & (RING_SLOTS - 1)].time_us : 0;
+}
+
+bool sb_relay_out_has_enough(const sb_relay_out_t *out)
+{
+    return out->tail - out->head >= UNDER_WAY_MAX;
 }
 
 int64_t sb_relay_out_acked(const sb_relay_out_t *out)

@@ -49,6 +49,8 @@ sb_tally_t *sb_relay_out_tally(sb_relay_out_t *out);
 /* seq and time of the lowest event under way; 0 when there is none. */
 int64_t sb_relay_out_oldest(const sb_relay_out_t *out);
 int64_t sb_relay_out_oldest_time(const sb_relay_out_t *out);
+/* As many are under way as librdkafka sends of a partition without an answer. */
+bool sb_relay_out_has_enough(const sb_relay_out_t *out);
 int64_t sb_relay_out_acked(const sb_relay_out_t *out);    /* records, since it was opened */
 int64_t sb_relay_out_withheld(const sb_relay_out_t *out); /* events whose stand-in is in Kafka */
 

@@ -54,7 +54,11 @@ static sb_code_t start(void *context, sb_producer_failed_fn on_failed, void *arg
 {
     kafka_bus_t *bus = context;
     sb_code_t code = sb_producer_open(&bus->producer, bus->config, bus->owner, on_failed, argument, err);
-    return code == SB_OK ? sb_reader_open(&bus->reader, bus->config, bus->owner, err) : code;
+    if (code == SB_OK)
+        code = sb_reader_open(&bus->reader, bus->config, bus->owner, err);
+    if (code == SB_OK)
+        sb_producer_wake(bus->producer, sb_reader_signal(bus->reader)->fd);
+    return code;
 }
 
 static sb_code_t assign(void *context, int shard, int64_t offset, const char *cluster, sb_error_t *err)

@@ -35,6 +35,7 @@
 #define BATCH_US        8000
 #define CAREFUL         1000 /* commands that run in savepoints after one that needed its own */
 #define POLL_MS         250
+#define HOLDING_MS      1   /* while replies wait for the brokers to answer others */
 #define SETTLE_MS       100 /* at most so long after a batch its replies are known to be out, then its offsets */
 #define TELL_US         10000000 /* a failure that lasts is said so often */
 #define FLUSH_MS        10000
@@ -277,6 +278,8 @@ static sb_code_t settle(sb_participant_t *p, sb_error_t *err)
 
 static int poll_ms(const sb_participant_t *p)
 {
+    if (sb_producer_is_holding(p->producer))
+        return HOLDING_MS;
     if (p->settle_us == 0)
         return POLL_MS;
     int64_t left_us = p->settle_us - sb_mono_us();

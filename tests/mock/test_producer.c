@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "base/signal.h"
+#include "bus/producer.h"
 #include "bus/topic.h"
 #include "tests/support/assert.h"
 #include "tests/support/messages.h"
@@ -6,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define PRODUCE_KEY 0 /* Kafka's number of the Produce request */
 #define FAILED_MAX  64
@@ -152,13 +156,98 @@ static void hands_back_the_tags_of_what_failed(void **state)
     open_producer(f);
     (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
     assert_ok(send_text(f, "t", 0, "x", 7), &f->err);
-    assert_ok(send_text(f, "t", 0, "y", UINT64_MAX), &f->err);
+    assert_ok(send_text(f, "t", 0, "y", INT64_MAX), &f->err);
     for (int i = 0; i < 100 && f->failed_count < 2; i++)
         sb_producer_poll(f->producer, 100);
     assert_int_equal(f->failed_count, 2);
     assert_int_equal(f->failed[0], 7);
-    assert_true(f->failed[1] == UINT64_MAX);
+    assert_true(f->failed[1] == INT64_MAX);
     assert_int_equal(f->failure.code, SB_TIMEOUT);
+}
+
+static void hands_back_what_waited_for_others_too(void **state)
+{
+    fixture_t *f = *state;
+    open_producer(f);
+    rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 1,
+                                      RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
+    for (int i = 0; i < 20; i++) {
+        assert_ok(send_text(f, "t", 0, "hit", (uint64_t)i + 1), &f->err);
+        sb_producer_poll(f->producer, 0);
+    }
+    assert_true(sb_producer_is_holding(f->producer));
+    (void)rd_kafka_mock_broker_set_up(f->mock.cluster, 1);
+    for (int i = 0; i < 300 && (f->failed_count == 0 || sb_producer_is_holding(f->producer)); i++)
+        sb_producer_poll(f->producer, 100);
+    uint64_t seen = 0;
+    for (int i = 0; i < f->failed_count; i++)
+        seen |= UINT64_C(1) << f->failed[i];
+    assert_in_range(f->failed_count, 16, 20); /* of the first five some may have come through */
+    assert_true(seen >> 6 == 0x7fff);         /* tags 6 to 20 waited */
+}
+
+static double processor_s(void)
+{
+    struct timespec used;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+}
+
+/* librdkafka would look for the answer without a pause. */
+static void waits_for_the_brokers_without_work(void **state)
+{
+    fixture_t *f = *state;
+    sb_signal_t woken;
+    assert_ok(sb_signal_init(&woken, &f->err), &f->err);
+    open_producer(f);
+    sb_producer_wake(f->producer, woken.fd);
+    assert_ok(send_text(f, "t", 0, "first", 0), &f->err); /* what is new to it is asked for now */
+    assert_ok(sb_producer_flush(f->producer, 20000, &f->err), &f->err);
+    assert_int_equal(rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, 1000), RD_KAFKA_RESP_ERR_NO_ERROR);
+    for (int i = 0; i < 10; i++)
+        assert_ok(send_text(f, "t", 0, "before", 0), &f->err);
+    sb_producer_poll(f->producer, 100);
+    for (int i = 0; i < 10; i++)
+        assert_ok(send_text(f, "t", 0, "behind", 0), &f->err);
+    sb_producer_poll(f->producer, 0);
+    assert_true(sb_producer_is_holding(f->producer));
+    double before_s = processor_s();
+    assert_true(sb_signal_wait(&woken, 30000));
+    assert_true(processor_s() - before_s < 0.4);
+    sb_producer_poll(f->producer, 0);
+    assert_false(sb_producer_is_holding(f->producer));
+    assert_ok(sb_producer_flush(f->producer, 30000, &f->err), &f->err);
+    (void)rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, 0);
+    read_partition(f, "t", 0, 21);
+    for (size_t m = 0; m < f->got.count; m++)
+        assert_string_equal(f->got.item[m].value, m == 0 ? "first" : m <= 10 ? "before" : "behind");
+    sb_signal_fini(&woken);
+}
+
+static void knows_what_of_before_a_cut_is_out(void **state)
+{
+    fixture_t *f = *state;
+    open_producer(f);
+    assert_true(sb_producer_cut(f->producer));
+    assert_int_equal(sb_producer_before_cut(f->producer), 0);
+    (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
+    for (int i = 0; i < 12; i++) {
+        assert_ok(send_text(f, "t", 0, "before", 1), &f->err);
+        sb_producer_poll(f->producer, 0);
+    }
+    assert_true(sb_producer_cut(f->producer));
+    assert_int_equal(sb_producer_before_cut(f->producer), 12);
+    assert_ok(send_text(f, "t4", 1, "after", 1), &f->err);
+    assert_false(sb_producer_cut(f->producer));
+    (void)rd_kafka_mock_broker_set_up(f->mock.cluster, 1);
+    for (int i = 0; i < 300 && sb_producer_before_cut(f->producer) > 0; i++)
+        sb_producer_poll(f->producer, 100);
+    assert_int_equal(sb_producer_before_cut(f->producer), 0);
+    assert_ok(sb_producer_flush(f->producer, 30000, &f->err), &f->err);
+    assert_true(sb_producer_cut(f->producer));
+    assert_int_equal(sb_producer_before_cut(f->producer), 0);
+    assert_int_equal(f->failed_count, 0);
 }
 
 static void goes_on_with_a_new_handle_after_a_fatal_error(void **state)
@@ -229,6 +318,9 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(says_busy_when_its_queue_is_full, setup, teardown),
         cmocka_unit_test_setup_teardown(hands_back_the_tags_of_what_failed, setup, teardown),
+        cmocka_unit_test_setup_teardown(hands_back_what_waited_for_others_too, setup, teardown),
+        cmocka_unit_test_setup_teardown(waits_for_the_brokers_without_work, setup, teardown),
+        cmocka_unit_test_setup_teardown(knows_what_of_before_a_cut_is_out, setup, teardown),
         cmocka_unit_test_setup_teardown(goes_on_with_a_new_handle_after_a_fatal_error, setup, teardown),
         cmocka_unit_test_setup_teardown(reports_nothing_and_hangs_nowhere_when_closed_with_a_full_queue,
                                         setup, teardown),
