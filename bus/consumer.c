@@ -33,6 +33,7 @@ typedef struct progress {
     int32_t partition;
     int64_t committed; /* the next offset as last committed, or the first one handed over */
     int64_t next;      /* after the last one handed over */
+    int64_t marked;    /* next, at the mark */
 } progress_t;
 
 struct sb_consumer {
@@ -58,6 +59,8 @@ struct sb_consumer {
     bool rewind;          /* a rewind is owed: nothing is handed over before */
     bool was_assigned;    /* ever */
     sb_error_t kept_out;  /* said by the brokers before that; told by the next poll */
+    bool committing;      /* without waiting for it */
+    rd_kafka_resp_err_t commit_error;
     bool closing;
 };
 
@@ -87,7 +90,7 @@ static progress_t *add_progress(sb_consumer_t *consumer, const char *topic, int3
         return NULL;
     }
     progress_t *p = &consumer->progress[consumer->progress_count++];
-    *p = (progress_t){name, partition, first, first};
+    *p = (progress_t){name, partition, first, first, first};
     return p;
 }
 
@@ -313,12 +316,17 @@ static void on_look(sb_consumer_t *consumer, const sb_group_view_t *view)
     }
 }
 
+bool sb_consumer_must_look(const sb_consumer_t *consumer)
+{
+    return consumer->look_us && sb_mono_us() >= consumer->look_us;
+}
+
 /* Only between batches, as a new assignment begins at the last commit. */
 static void look_for_orphans(sb_consumer_t *consumer)
 {
     sb_group_view_t view;
     sb_error_t err = SB_ERROR_INIT;
-    if (!consumer->look_us || sb_mono_us() < consumer->look_us || consumer->refused || consumer->rebalance ||
+    if (!sb_consumer_must_look(consumer) || consumer->refused || consumer->rebalance ||
         has_uncommitted(consumer))
         return;
     sb_code_t code = sb_group_look(consumer->handle, consumer->group, LOOK_MS, &view, &err);
@@ -618,6 +626,62 @@ sb_code_t sb_consumer_commit(sb_consumer_t *consumer, sb_error_t *err)
             p->committed = p->next;
     }
     rd_kafka_topic_partition_list_destroy(list);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "commit offsets");
+}
+
+void sb_consumer_mark(sb_consumer_t *consumer)
+{
+    for (size_t i = 0; i < consumer->progress_count; i++)
+        consumer->progress[i].marked = consumer->progress[i].next;
+}
+
+/* In a poll. A rewind meanwhile does not matter: what is committed is done with. */
+static void on_committed(rd_kafka_t *handle, rd_kafka_resp_err_t error,
+                         rd_kafka_topic_partition_list_t *offsets, void *opaque)
+{
+    (void)handle;
+    sb_consumer_t *consumer = opaque;
+    for (int i = 0; offsets && i < offsets->cnt && error == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+        error = offsets->elems[i].err;
+    for (int i = 0; offsets && i < offsets->cnt && error == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        progress_t *p = find_progress(consumer, offsets->elems[i].topic, offsets->elems[i].partition);
+        if (p && p->committed < offsets->elems[i].offset)
+            p->committed = offsets->elems[i].offset;
+    }
+    consumer->commit_error = error;
+    consumer->committing = false;
+}
+
+sb_code_t sb_consumer_commit_mark(sb_consumer_t *consumer, sb_error_t *err)
+{
+    if (consumer->committing)
+        return sb_fail(err, SB_BUSY, "commit offsets: a commit is under way");
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)consumer->progress_count);
+    for (size_t i = 0; i < consumer->progress_count; i++) {
+        const progress_t *p = &consumer->progress[i];
+        if (p->marked > p->committed)
+            rd_kafka_topic_partition_list_add(list, p->topic, p->partition)->offset = p->marked;
+    }
+    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (list->cnt > 0) {
+        rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(consumer->handle);
+        error = rd_kafka_commit_queue(consumer->handle, list, queue, on_committed, consumer);
+        rd_kafka_queue_destroy(queue);
+        consumer->committing = error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    consumer->commit_error = error;
+    rd_kafka_topic_partition_list_destroy(list);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "commit offsets");
+}
+
+bool sb_consumer_is_committing(const sb_consumer_t *consumer)
+{
+    return consumer->committing;
+}
+
+sb_code_t sb_consumer_committed(const sb_consumer_t *consumer, sb_error_t *err)
+{
+    rd_kafka_resp_err_t error = consumer->commit_error;
     return error == RD_KAFKA_RESP_ERR_NO_ERROR ? SB_OK : sb_kafka_fail(err, error, "commit offsets");
 }
 

@@ -30,9 +30,18 @@ SB_MUST_CHECK sb_code_t sb_consumer_take(sb_consumer_t *consumer, int max, int t
 /* Commits everything handed over so far, for the partitions still assigned. SB_UNAVAILABLE: not now, as in
  * the midst of a rebalance; go on polling and commit later, some messages may come again. */
 SB_MUST_CHECK sb_code_t sb_consumer_commit(sb_consumer_t *consumer, sb_error_t *err);
+/* The same without waiting, of what was handed over up to the mark. SB_BUSY: another one is under way. The
+ * brokers' word comes with a later poll. */
+void sb_consumer_mark(sb_consumer_t *consumer);
+SB_MUST_CHECK sb_code_t sb_consumer_commit_mark(sb_consumer_t *consumer, sb_error_t *err);
+bool sb_consumer_is_committing(const sb_consumer_t *consumer);
+/* What became of the last one, as sb_consumer_commit says it. */
+SB_MUST_CHECK sb_code_t sb_consumer_committed(const sb_consumer_t *consumer, sb_error_t *err);
 /* Whether partitions come or go with the next poll: commit before it, or what is not committed of those that
  * go is handed over elsewhere once more. */
 bool sb_consumer_has_rebalance(const sb_consumer_t *consumer);
+/* Whether a poll is to look for partitions that nobody reads, which it does once all is committed. */
+bool sb_consumer_must_look(const sb_consumer_t *consumer);
 /* Hands over again from the last commit on (after a failed transaction). */
 SB_MUST_CHECK sb_code_t sb_consumer_rewind(sb_consumer_t *consumer, sb_error_t *err);
 void sb_consumer_close(sb_consumer_t **consumer, int timeout_ms); /* bounded, whatever the broker does */

@@ -1,8 +1,9 @@
 /* The participant's loop: take what waits -> the barrier's rows of all -> the handler for each -> their
- * answers and the commit -> replies; and ten times a second: are all replies out? -> offsets. A crash between
- * any two of them makes commands come again, and the barrier answers those it knows. That is why neither the
- * brokers' word for a reply nor their word for an offset is waited for in each batch: it would be most of a
- * batch's time.
+ * answers and the commit -> replies; and beside it, ten times a second: are all replies up to here out? ->
+ * offsets up to here. A crash between any two of them makes commands come again, and the barrier answers
+ * those it knows. That is why neither the brokers' word for a reply nor their word for an offset is waited
+ * for: it would be most of a batch's time. Only where partitions go, or one command is taken at a time, is it
+ * waited for.
  *
  * A handler runs in a savepoint only where handlers lately failed after they had used the connection: a
  * savepoint is a round trip, and most batches need none. The first that does so in a batch without makes the
@@ -35,12 +36,16 @@
 #define BATCH_US        8000
 #define CAREFUL         1000 /* commands that run in savepoints after one that needed its own */
 #define POLL_MS         250
-#define HOLDING_MS      1   /* while replies wait for the brokers to answer others */
+#define HOLDING_MS      1 /* while replies wait for the brokers to answer others */
 #define SETTLE_MS       100 /* at most so long after a batch its replies are known to be out, then its offsets */
 #define TELL_US         10000000 /* a failure that lasts is said so often */
+#define SETTLING_MS     10       /* reports of replies are looked for this often while nothing comes */
 #define FLUSH_MS        10000
 #define CLOSE_MS        3000
 #define REPLY_BYTES_MAX (512u * 1024u)
+
+/* How far a settlement has come that nobody waits for. */
+typedef enum settling { SETTLING_NOT, SETTLING_REPLIES, SETTLING_OFFSETS } settling_t;
 
 struct sb_participant {
     char *name;
@@ -69,10 +74,13 @@ struct sb_participant {
     sb_barrier_answer_t answer;
     sb_barrier_t barrier;
     bool in_transaction;
-    bool spoilt;          /* a handler without a savepoint left what must be taken back */
-    int careful;          /* commands left that run in savepoints */
-    int unsettled;        /* commands handed over since the offsets were committed last */
-    int64_t settle_us;    /* monotonic: when that is due; 0: nothing to settle */
+    bool spoilt;   /* a handler without a savepoint left what must be taken back */
+    int careful;   /* commands left that run in savepoints */
+    int unsettled; /* commands handed over since the offsets were committed last */
+    settling_t settling;
+    int settled;          /* of unsettled, those that are on the way to be settled */
+    int64_t settling_us;  /* since when they are */
+    int64_t settle_us;    /* monotonic: when the next settlement is due; 0: nothing to settle */
     int64_t unsettled_us; /* since when offsets cannot be committed; 0: they can */
     int64_t told_us;      /* when that was said last */
     bool reply_lost;      /* since then: its command must come again */
@@ -256,23 +264,73 @@ static void tell_unsettled(sb_participant_t *p, const sb_error_t *why)
                  p->name, (long long)((now_us - p->unsettled_us) / 1000000));
 }
 
+static sb_code_t tell_lost(sb_error_t *err)
+{
+    return sb_fail(err, SB_UNAVAILABLE, "a reply did not reach the brokers");
+}
+
+static void end_settling(sb_participant_t *p, bool settled, const sb_error_t *why)
+{
+    p->settling = SETTLING_NOT;
+    p->settle_us = sb_mono_us() + SETTLE_MS * 1000;
+    if (!settled) {
+        tell_unsettled(p, why);
+        return;
+    }
+    p->unsettled_us = 0;
+    p->unsettled -= p->settled;
+    if (p->unsettled == 0)
+        p->settle_us = 0;
+}
+
 /* The offsets move past commands whose replies the brokers have. They may not be had to move, as in a
  * rebalance: then they do it later, or the commands come again. */
 static sb_code_t settle(sb_participant_t *p, sb_error_t *err)
 {
     sb_code_t code = sb_producer_flush(p->producer, FLUSH_MS, err);
     if (code == SB_OK && p->reply_lost)
-        code = sb_fail(err, SB_UNAVAILABLE, "a reply did not reach the brokers");
+        code = tell_lost(err);
     if (code != SB_OK)
         return code;
     sb_error_t why = SB_ERROR_INIT;
-    if (sb_consumer_commit(p->consumer, &why) != SB_OK) {
-        tell_unsettled(p, &why);
-        p->settle_us = sb_mono_us() + SETTLE_MS * 1000;
-        return SB_OK;
+    p->settled = p->unsettled;
+    end_settling(p, sb_consumer_commit(p->consumer, &why) == SB_OK, &why);
+    return SB_OK;
+}
+
+static void begin_settling(sb_participant_t *p)
+{
+    int64_t now_us = sb_mono_us();
+    if (p->settle_us == 0 || now_us < p->settle_us || sb_consumer_is_committing(p->consumer) ||
+        !sb_producer_cut(p->producer))
+        return;
+    sb_consumer_mark(p->consumer);
+    p->settled = p->unsettled;
+    p->settling_us = now_us;
+    p->settling = SETTLING_REPLIES;
+}
+
+/* A step of the same without waiting: each takes up where the one before found the brokers' word missing. */
+static sb_code_t settle_on(sb_participant_t *p, sb_error_t *err)
+{
+    sb_error_t why = SB_ERROR_INIT;
+    if (p->reply_lost)
+        return tell_lost(err);
+    if (p->settling == SETTLING_NOT)
+        begin_settling(p);
+    if (p->settling == SETTLING_REPLIES) {
+        if (sb_producer_before_cut(p->producer) > 0)
+            return sb_mono_us() - p->settling_us < FLUSH_MS * 1000
+                       ? SB_OK
+                       : sb_fail(err, SB_TIMEOUT, "the brokers do not take replies");
+        p->settling = SETTLING_OFFSETS;
+        if (sb_consumer_commit_mark(p->consumer, &why) != SB_OK) {
+            end_settling(p, false, &why);
+            return SB_OK;
+        }
     }
-    p->settle_us = p->unsettled_us = 0;
-    p->unsettled = 0;
+    if (p->settling == SETTLING_OFFSETS && !sb_consumer_is_committing(p->consumer))
+        end_settling(p, sb_consumer_committed(p->consumer, &why) == SB_OK, &why);
     return SB_OK;
 }
 
@@ -280,17 +338,21 @@ static int poll_ms(const sb_participant_t *p)
 {
     if (sb_producer_is_holding(p->producer))
         return HOLDING_MS;
-    if (p->settle_us == 0)
-        return POLL_MS;
+    if (p->settling == SETTLING_REPLIES)
+        return SETTLING_MS;
+    if (p->settling == SETTLING_OFFSETS || p->settle_us == 0)
+        return POLL_MS; /* their word for the offsets comes as a message does */
     int64_t left_us = p->settle_us - sb_mono_us();
-    return left_us > 0 ? (int)(left_us / 1000) + 1 : 0;
+    return left_us > 0 ? (int)(left_us / 1000) + 1 : SETTLING_MS;
 }
 
 /* Partitions that go with the next poll take with them what is not settled: it would come again elsewhere. */
 static bool must_settle(const sb_participant_t *p)
 {
-    return p->settle_us != 0 &&
-           (p->alone > 0 || sb_mono_us() >= p->settle_us || sb_consumer_has_rebalance(p->consumer));
+    if (p->settle_us == 0)
+        return false;
+    return p->alone > 0 || sb_consumer_has_rebalance(p->consumer) ||
+           (sb_consumer_must_look(p->consumer) && sb_mono_us() >= p->settle_us);
 }
 
 /* What was not settled comes again. The command that did harm is among these, so they are taken one by one.
@@ -303,6 +365,7 @@ static void start_over(sb_participant_t *p)
     p->alone = p->unsettled;
     p->unsettled = 0;
     p->settle_us = 0;
+    p->settling = SETTLING_NOT;
     p->reply_lost = false;
     sb_error_t ignored;
     if (sb_consumer_rewind(p->consumer, &ignored) != SB_OK)
@@ -320,8 +383,8 @@ static sb_code_t one_batch(sb_participant_t *p, sb_error_t *err)
     if (code == SB_OK && count > 0)
         code = run_batch(p, err);
     sb_producer_poll(p->producer, 0);
-    if (code == SB_OK && must_settle(p))
-        code = settle(p, err);
+    if (code == SB_OK)
+        code = must_settle(p) ? settle(p, err) : settle_on(p, err);
     if (code != SB_OK)
         start_over(p);
     else if (p->alone > 0)

@@ -6,6 +6,7 @@
 #include "tests/support/mock.h"
 #include "tests/support/pg_server.h"
 
+#include "base/clock.h"
 #include "bus/consumer.h"
 #include "saga/contract.h"
 #include "sagabus/participant.h"
@@ -226,10 +227,61 @@ static void a_refusal_without_a_write_costs_nobody_a_second_run(void **state)
     assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("failure")), 5);
 }
 
+/* What the group will begin at; -1: nothing is committed. */
+static int64_t committed_offset(fixture_t *f)
+{
+    char text[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", f->mock.bootstrap, text, sizeof text), 0);
+    assert_int_equal(rd_kafka_conf_set(conf, "group.id", "till", text, sizeof text), 0);
+    rd_kafka_t *handle = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
+    assert_non_null(handle);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, "cmd.till", 0);
+    rd_kafka_resp_err_t error = rd_kafka_committed(handle, list, DELIVER_MS);
+    int64_t offset =
+        error == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[0].offset >= 0 ? list->elems[0].offset : -1;
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_destroy(handle);
+    return offset;
+}
+
+static void await_offset(fixture_t *f, int64_t wanted)
+{
+    int64_t until = sb_test_mono_ms() + DELIVER_MS;
+    while (committed_offset(f) < wanted) {
+        assert_true(sb_test_mono_ms() < until);
+        sb_sleep_ms(50);
+    }
+}
+
+/* Nobody waits for them, and they come all the same: while commands flow, and behind the last one. */
+static void offsets_follow_the_replies(void **state)
+{
+    fixture_t *f = *state;
+    const char *const action[] = {"pay", "decline"};
+    sb_error_t err = SB_ERROR_INIT;
+    sb_uuid_t id;
+    start(f);
+    for (int i = 0; i < 100; i++) {
+        id = sb_uuid_v7();
+        send_command(f, &id, action[i % 2]);
+        sb_producer_poll(f->producer, 5);
+        if (i == 50)
+            await_offset(f, 1);
+    }
+    assert_ok(sb_producer_flush(f->producer, DELIVER_MS, &err), &err);
+    await_replies(f, 100);
+    await_offset(f, 100);
+    assert_int_equal(committed_offset(f), 100);
+    assert_int_equal(atomic_load(&f->calls), 100);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {CASE(a_handler_that_fails_takes_nobody_with_it),
-                                       CASE(a_refusal_without_a_write_costs_nobody_a_second_run)};
+                                       CASE(a_refusal_without_a_write_costs_nobody_a_second_run),
+                                       CASE(offsets_follow_the_replies)};
     return cmocka_run_group_tests_name("participant", tests, sb_test_pg_start, sb_test_pg_stop);
 }
