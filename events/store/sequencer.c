@@ -7,7 +7,9 @@
  *
  * Pace: at most tick_ms between two ticks while events come. A tick that moved safe_seq is followed by a rest
  * of half its length, for it mostly waited for the disk. One that found appenders at work writes nothing: it
- * is repeated after a rest of its own length, then twice as long. Then a poke wakes it.
+ * is repeated after a rest of its own length, then twice as long. Then a poke wakes it. While many events
+ * come, a tick is made every few milliseconds for all of them, as each costs a commit here, a page and a
+ * request to the brokers in the relay, and a look of each reader.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/sequencer.h"
@@ -29,7 +31,9 @@
 #define BLOCKER_AFTER_MS   50 /* a holder of less is an appender at work */
 #define BLOCKER_EVERY_MS   250
 #define RUN_MAX            256 /* events a tick follows: sequencer_tick has the number, too */
-#define STILL_MAX          2   /* ticks that the run may stand still before the holders are looked at */
+#define MANY_EVENTS        16  /* within MANY_US: more than a service at its ease appends */
+#define MANY_US            4000
+#define STILL_MAX          2 /* ticks that the run may stand still before the holders are looked at */
 
 struct sb_sequencer {
     char *uri;
@@ -46,6 +50,7 @@ struct sb_sequencer {
     bool busy;                      /* the last tick saw something, or someone poked */
     uint32_t wait_ms;               /* until the next tick */
     int64_t rest_us;                /* the last one between two ticks at work */
+    int64_t moved_us;               /* when the tick that moved safe_seq last began */
     int64_t written_us, blocker_us; /* last written; next due */
     pthread_mutex_t lock;           /* of the two below */
     sb_sequencer_stats_t stats;
@@ -313,7 +318,7 @@ static void publish(sb_sequencer_t *sequencer)
         sb_progress_publish_safe(sequencer->progress, sequencer->lease.cursor);
 }
 
-static sb_code_t tick(sb_sequencer_t *sequencer, bool *moved, bool *behind, sb_error_t *err)
+static sb_code_t tick(sb_sequencer_t *sequencer, bool *behind, sb_error_t *err)
 {
     tick_t tick = {0};
     sb_code_t code = sequencer->busy ? SB_OK : look(sequencer, &tick, err);
@@ -323,11 +328,10 @@ static sb_code_t tick(sb_sequencer_t *sequencer, bool *moved, bool *behind, sb_e
         sb_rule_rest(&sequencer->rule, tick.drawn);
     if (code != SB_OK)
         return code;
-    *moved = tick.published;
     *behind = tick.drawn > sequencer->rule.safe;
     if (tick.published)
         publish(sequencer);
-    note_tick(sequencer, tick.drawn, *moved);
+    note_tick(sequencer, tick.drawn, tick.published);
     return *behind ? name_blocker(sequencer, err) : SB_OK;
 }
 
@@ -350,12 +354,26 @@ static bool is_at_work(const sb_sequencer_t *sequencer)
     return sb_mono_us() - sequencer->behind_since_us < BEHIND_AT_WORK_MS * 1000;
 }
 
+/* How long after a tick that moved safe_seq by so many the next one is worth it; 0: at once. */
+static int64_t rest_of_many(sb_sequencer_t *sequencer, int64_t events, int64_t start_us)
+{
+    int64_t since_us = start_us - sequencer->moved_us;
+    sequencer->moved_us = start_us;
+    if (events * MANY_US < MANY_EVENTS * since_us)
+        return 0;
+    int64_t fits_us = RUN_MAX / 2 * since_us / events; /* a tick follows no more than RUN_MAX */
+    return (fits_us < MANY_US ? fits_us : MANY_US) - (sb_mono_us() - start_us);
+}
+
 /* A tick that had something to do is followed by a rest, whatever pokes: of half its own length once it
  * moved, of its own and then twice the last one while appenders are at work. Then the pause doubles, and a
  * poke ends it. */
-static void pause_between(sb_sequencer_t *sequencer, bool moved, bool behind, int64_t cost_us)
+static void pause_between(sb_sequencer_t *sequencer, int64_t moved_by, bool behind, int64_t start_us)
 {
     int64_t tick_us = (int64_t)sequencer->tick_ms * 1000;
+    int64_t cost_us = sb_mono_us() - start_us;
+    int64_t many_us = moved_by > 0 ? rest_of_many(sequencer, moved_by, start_us) : 0;
+    bool moved = moved_by > 0;
     bool at_work = behind && is_at_work(sequencer);
     if (moved)
         sequencer->rest_us = cost_us / 2;
@@ -364,7 +382,7 @@ static void pause_between(sb_sequencer_t *sequencer, bool moved, bool behind, in
     if (sequencer->rest_us > tick_us)
         sequencer->rest_us = tick_us;
     if (moved || behind)
-        sb_sleep_us(sequencer->rest_us);
+        sb_sleep_us(sequencer->rest_us > many_us ? sequencer->rest_us : many_us);
     if (moved || at_work) {
         sequencer->busy = true;
         sequencer->wait_ms = sequencer->tick_ms;
@@ -412,15 +430,14 @@ static sb_code_t lead(sb_sequencer_t *sequencer, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
     while (code == SB_OK && !is_stopping(sequencer)) {
-        bool moved = false;
         bool behind = false;
+        int64_t safe = sequencer->rule.safe;
         int64_t start_us = sb_mono_us();
-        code = tick(sequencer, &moved, &behind, err);
-        int64_t cost_us = sb_mono_us() - start_us;
+        code = tick(sequencer, &behind, err);
         if (code == SB_OK)
             code = beat(sequencer, err);
         if (code == SB_OK)
-            pause_between(sequencer, moved, behind, cost_us);
+            pause_between(sequencer, sequencer->rule.safe - safe, behind, start_us);
     }
     return code;
 }

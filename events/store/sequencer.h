@@ -20,7 +20,7 @@ typedef struct sb_sequencer_config {
     const char *pg_uri;
     const char *owner;        /* this instance's name, for the lease row */
     sb_progress_t *progress;  /* borrowed; may be NULL */
-    uint32_t tick_ms;         /* between ticks while events come, at most; 0: 1 */
+    uint32_t tick_ms;         /* between ticks while events come, at most (4 while many do); 0: 1 */
     uint32_t idle_ms;         /* slowest pace when nothing comes; 0: 50 */
     uint32_t overdue_ms;      /* 0: 10000 */
     int64_t commands_kept_ms; /* the keeper's, as the next: events/store/keeper.h */
