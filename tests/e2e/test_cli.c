@@ -123,7 +123,7 @@ static void what_a_topic_does_not_take_is_refused_when_it_is_appended(void **sta
                    "{\"order_id\":\"big\",\"customer_id\":\"ada\",\"channel\":\"email\",\"template\":\"t\","
                    "\"text\":\"%06500d\"}",
                    0);
-    assert_says(1, big, "larger than 6144 bytes, which is what its topic takes (max.message.bytes)");
+    assert_says(1, big, "larger than 6144 bytes with its attributes, which is what its topic takes");
     assert_int_equal(sb_test_pg_int(stack.pg, "SELECT count(*) FROM sagabus.stream WHERE category = "
                                               "'notification' AND key = 'big'"),
                      0);
