@@ -75,9 +75,15 @@ int stage_set_up(void **state)
     return 0;
 }
 
+/* What a case that failed left running would go on with what is freed here, crash in the next case, and end
+ * the server as the whole program does: that case, and all after it, would say that PostgreSQL was shut down.
+ */
 int stage_tear_down(void **state)
 {
     stage_t *stage = *state;
+    for (int i = 0; i < STAGE_ENGINES_MAX; i++)
+        if (stage->running[i].orchestrator)
+            engine_stop(&stage->running[i]);
     sb_test_remove_tree(stage->dir);
     sb_pg_close(&stage->pg);
     sb_play_free(&stage->play);
@@ -95,6 +101,7 @@ void *engine_run(void *context)
 void engine_open(stage_t *stage, engine_t *engine, const char *owner)
 {
     sb_error_t err = SB_ERROR_INIT;
+    engine->stage = stage;
     assert_ok(sb_catalog_new(&engine->catalog, &err), &err);
     engine->bus = sb_play_bus_new(stage->play);
     sb_orchestrator_config_t config = {
@@ -115,13 +122,29 @@ void engine_start(stage_t *stage, engine_t *engine, const char *owner)
 {
     engine_open(stage, engine, owner);
     assert_int_equal(pthread_create(&engine->thread, NULL, engine_run, engine->orchestrator), 0);
+    for (int i = 0; i < STAGE_ENGINES_MAX; i++)
+        if (!stage->running[i].orchestrator) {
+            stage->running[i] = *engine;
+            return;
+        }
+    fail_msg("more than %d engines run at once", STAGE_ENGINES_MAX);
+}
+
+static void forget(stage_t *stage, const sb_orchestrator_t *orchestrator)
+{
+    for (int i = 0; i < STAGE_ENGINES_MAX; i++)
+        if (stage->running[i].orchestrator == orchestrator)
+            stage->running[i] = (engine_t){.orchestrator = NULL};
 }
 
 void engine_stop(engine_t *engine)
 {
-    sb_orchestrator_stop(engine->orchestrator);
-    assert_int_equal(pthread_join(engine->thread, NULL), 0);
-    engine_close(engine);
+    engine_t stopped = *engine; /* it may be the one that is forgotten */
+    sb_orchestrator_stop(stopped.orchestrator);
+    assert_int_equal(pthread_join(stopped.thread, NULL), 0);
+    forget(stopped.stage, stopped.orchestrator);
+    engine_close(&stopped);
+    *engine = stopped;
 }
 
 sb_orchestrator_stats_t engine_stats(const engine_t *engine)

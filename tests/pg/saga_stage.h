@@ -14,20 +14,26 @@
 #include "tests/support/pg_server.h"
 #include "tests/support/process.h"
 
-typedef struct stage {
-    char uri[SB_TEST_URI];
-    char dir[64];
-    sb_config_t *config;
-    sb_pg_t *pg;
-    sb_play_t *play;
-} stage_t;
+typedef struct stage stage_t;
 
 typedef struct engine {
+    stage_t *stage;
     sb_orchestrator_t *orchestrator;
     sb_catalog_t *catalog;
     void *bus;
     pthread_t thread;
 } engine_t;
+
+#define STAGE_ENGINES_MAX 8
+
+struct stage {
+    char uri[SB_TEST_URI];
+    char dir[64];
+    sb_config_t *config;
+    sb_pg_t *pg;
+    sb_play_t *play;
+    engine_t running[STAGE_ENGINES_MAX]; /* copies, for stage_tear_down after a case that failed */
+};
 
 typedef struct call {
     pthread_mutex_t lock;
