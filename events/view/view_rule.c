@@ -244,11 +244,11 @@ static sb_code_t compile_names(sb_view_compiler_t *c, const json_t *body, const 
                                sb_view_table_t *table)
 {
     sb_code_t code = SB_OK;
-    json_t *plain = json_object();
-    table->on = calloc(json_array_size(body), sizeof *table->on);
     table->listed = true;
-    if (!plain || !table->on)
-        code = sb_view_no_memory(c);
+    table->on = calloc(json_array_size(body), sizeof *table->on);
+    json_t *plain = table->on ? json_object() : NULL;
+    if (!plain)
+        return sb_view_no_memory(c);
     for (size_t i = 0; i < json_array_size(body) && code == SB_OK; i++) {
         const char *name = json_string_value(json_array_get(body, i));
         size_t mark = sb_json_pointer_enter_index(&c->pointer, i);

@@ -12,6 +12,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sagabus/view.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -88,11 +89,11 @@ static sb_code_t replay(sb_replay_mode_t mode, sb_error_t *err)
     sb_code_t code = sb_views_replay(running, &config, &report, err);
     const sb_view_comparison_t *c = &report.comparison;
     if (code == SB_OK && mode == SB_REPLAY_VERIFY)
-        (void)printf("%lld rows, %lld are not as their events make them\n", (long long)c->live_rows,
-                     (long long)(c->missing + c->extra + c->differing));
+        (void)printf("%" PRId64 " rows, %" PRId64 " are not as their events make them\n", c->live_rows,
+                     c->missing + c->extra + c->differing);
     else if (code == SB_OK)
-        (void)printf("generation %lld is live: %lld rows of %lld events\n", (long long)report.generation,
-                     (long long)report.rows, (long long)report.events);
+        (void)printf("generation %" PRId64 " is live: %" PRId64 " rows of %" PRId64 " events\n",
+                     report.generation, report.rows, report.events);
     return code;
 }
 
