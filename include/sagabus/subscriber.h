@@ -15,6 +15,10 @@
  * is filled from the store when store_uri leads there, else reported and counted, and brokers that were wiped
  * or replaced (another cluster id) are read from their beginning. Topics that are not the store's go by
  * offset, with an inbox by source and id. Offsets committed to Kafka are for those who watch the lag.
+ * SB_FROM_NOW takes its position from the last record of each partition, so brokers that are wiped or a topic
+ * that is made anew and filled again bring nothing from before. A partition that holds no record then has no
+ * position: if its topic is made anew, all of it is handed over, for nothing would tell an old event from one
+ * that was missed.
  *
  * One lane (the default) is batch mode: up to batch_max events a transaction, split by halves when it fails.
  * Several lanes are lane mode: events are spread by key, one transaction each unless batch_max says more, and

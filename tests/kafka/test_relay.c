@@ -155,7 +155,7 @@ static void a_full_queue_that_comes_after_a_takeover_is_dropped_as_repeats(void 
     sb_test_signal(&child, SIGCONT);
     sb_test_relay_append(&f->relay, "order.created", 2000);
     sb_test_relay_wait(&f->relay, 90000);
-    sb_test_sleep_ms(1000); /* what the old one still has */
+    sb_test_sleep_ms(300); /* what the old one still has */
     sb_test_process_end(&child);
     size_t records = sb_test_relay_check(&f->relay, f->topic, 3, "order.created", 23000);
     print_message("%zu records for 23000 events\n", records);
