@@ -18,6 +18,7 @@
 
 #define WRITERS   4
 #define WARM_S    0.5
+#define OPEN_S    1.5      /* how long what opens may take without shortening the round */
 #define PATIENCE  30000000 /* us, for the last ones */
 #define NUMBER_AT 15       /* where append_body has the number: {"order_id":"o-N */
 
@@ -43,7 +44,8 @@ static void open_round(round_t *r, deliver_t *deliver)
 {
     char prefix[80];
     sb_error_t err = SB_ERROR_INIT;
-    *r = (round_t){.deliver = deliver, .count = (int64_t)(deliver->rate * (deliver->seconds + WARM_S))};
+    *r = (round_t){.deliver = deliver,
+                   .count = (int64_t)(deliver->rate * (deliver->seconds + OPEN_S + WARM_S))};
     r->sent_us = calloc((size_t)r->count, sizeof *r->sent_us);
     if (!r->sent_us)
         bench_die("out of memory");
@@ -74,8 +76,8 @@ static int64_t number_of(const rd_kafka_message_t *message)
 static void receive(round_t *r, rd_kafka_t *consumer, double *values)
 {
     latency_t latency = {.us = NULL};
-    int64_t until = sb_mono_us() + (int64_t)((r->deliver->seconds + WARM_S) * 1e6) + PATIENCE;
-    int64_t first = (int64_t)(r->deliver->rate * WARM_S);
+    int64_t until = sb_mono_us() + (int64_t)((r->deliver->seconds + OPEN_S + WARM_S) * 1e6) + PATIENCE;
+    int64_t warm_us = 0; /* what was sent since is counted */
     for (int64_t got = 0; got < r->count;) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 100);
         int64_t now = sb_mono_us();
@@ -83,15 +85,19 @@ static void receive(round_t *r, rd_kafka_t *consumer, double *values)
             bench_die("%lld of %lld events were delivered", (long long)got, (long long)r->count);
         if (message && !message->err) {
             int64_t number = number_of(message);
-            /* One that overtook the answer of its own commit took no time. */
             int64_t sent = number >= 0 && number < r->count ? atomic_load(&r->sent_us[number]) : 0;
-            if (number >= first)
+            if (got == 0)
+                warm_us = now + (int64_t)(WARM_S * 1e6);
+            /* One that overtook the answer of its own commit took no time. */
+            if ((sent ? sent : now) >= warm_us)
                 latency_add(&latency, sent ? now - sent : 0);
             got++;
         }
         if (message)
             rd_kafka_message_destroy(message);
     }
+    if (latency.count == 0)
+        bench_die("the first event came through after the last was sent");
     values[0] = latency_percentile_ms(&latency, 50);
     values[1] = latency_percentile_ms(&latency, 99);
     values[2] = (double)r->count * 1e6 / (double)(sb_mono_us() - r->start_us);

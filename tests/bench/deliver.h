@@ -3,7 +3,8 @@
  *
  * Both sides are one process and one consumer of a topic that a round has to itself. Ours counts from the
  * return of the append, which commits each event by itself; the reference from the call that produces the
- * record. Events of the first half second are not counted.
+ * record. Counted is what is sent from half a second after the first event has come through: how long relay,
+ * producer and consumer take to open is not an event's way.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SB_TESTS_BENCH_DELIVER_H
