@@ -159,6 +159,23 @@ void engine_await_shard(const engine_t *engine)
     assert_soon(engine_stats(engine).shards > 0, 10000);
 }
 
+void engine_start_deaf(stage_t *stage, engine_t *engine)
+{
+    stage->play->deaf = true;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, engine, "one");
+    engine_await_shard(engine);
+}
+
+void engine_start_two(stage_t *stage, engine_t engine[2])
+{
+    sb_test_pg_script(stage->pg, "UPDATE sagabus.store SET shard_count = 2");
+    engine_start(stage, &engine[0], "one");
+    engine_await_shard(&engine[0]);
+    engine_start(stage, &engine[1], "two");
+    engine_await_shard(&engine[1]);
+}
+
 /* ---- calls that wait for their answer ---- */
 
 void call_on_answer(void *context, const sb_saga_answer_t *answer)

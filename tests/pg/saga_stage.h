@@ -70,6 +70,11 @@ void engine_close(engine_t *engine);
 void *engine_run(void *context); /* for pthread_create */
 /* Opens it and runs it in a thread of its own. */
 void engine_start(stage_t *stage, engine_t *engine, const char *owner);
+/* The same, with a shard, among participants that would do all but hear nothing yet: what it starts stays
+ * open. */
+void engine_start_deaf(stage_t *stage, engine_t *engine);
+/* Two of them, each with one of two shards. */
+void engine_start_two(stage_t *stage, engine_t engine[2]);
 void engine_stop(engine_t *engine);
 sb_orchestrator_stats_t engine_stats(const engine_t *engine);
 void engine_await_shard(const engine_t *engine);

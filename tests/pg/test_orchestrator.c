@@ -298,10 +298,7 @@ static void operators_pause_resume_skip_and_cancel(void **state)
 {
     stage_t *stage = *state;
     engine_t engine;
-    stage->play->deaf = true;
-    stage->play->outcome = play_all_well;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     sb_uuid_t id = engine_start_saga(&engine, NULL);
     assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_PAUSE, NULL, NULL), SB_OK);
     assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE paused"), 1);
@@ -326,10 +323,7 @@ static void a_refused_verb_stops_no_clock(void **state)
 {
     stage_t *stage = *state;
     engine_t engine;
-    stage->play->deaf = true;
-    stage->play->outcome = play_all_well;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     sb_uuid_t id = engine_start_saga(&engine, NULL);
     assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_RESUME, NULL, NULL), SB_CONFLICT);
     stage->play->deaf = false;
@@ -401,10 +395,7 @@ static void verbs_from_the_table_are_done_and_closed(void **state)
 {
     stage_t *stage = *state;
     engine_t engine;
-    stage->play->deaf = true;
-    stage->play->outcome = play_all_well;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     (void)engine_start_saga(&engine, NULL);
     sb_test_pg_script(
         stage->pg,
@@ -459,10 +450,7 @@ static void many_verbs_from_the_table_are_done_without_a_pause(void **state)
     enum { COUNT = 1600 };
     stage_t *stage = *state;
     engine_t engine;
-    stage->play->deaf = true;
-    stage->play->outcome = play_all_well;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     (void)engine_start_saga(&engine, NULL);
     sb_test_pg_script(stage->pg,
                       "INSERT INTO sagabus.saga_command (saga_no, shard, verb, requested_by, reason) "
@@ -517,10 +505,7 @@ static void stopping_answers_everyone_and_gives_the_shard_back_at_once(void **st
     stage_t *stage = *state;
     engine_t engine[2];
     call_t watch = CALL_INIT;
-    stage->play->deaf = true;
-    stage->play->outcome = play_all_well;
-    engine_start(stage, &engine[0], "one");
-    engine_await_shard(&engine[0]);
+    engine_start_deaf(stage, &engine[0]);
     sb_uuid_t id = engine_start_saga(&engine[0], NULL);
     assert_int_equal(sb_orchestrator_watch(engine[0].orchestrator, &id, call_on_answer, &watch, NULL), SB_OK);
     engine_stop(&engine[0]);

@@ -405,10 +405,7 @@ static void a_clock_set_back_makes_no_timer_late(void **state)
     engine_t engine;
     make_clock(stage);
     stage_register(stage, "impatient", impatient);
-    stage->play->outcome = play_all_well;
-    stage->play->deaf = true;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     sb_uuid_t id = engine_start_type(&engine, "impatient", NULL, "{}");
     set_clock(stage, "-5 hours");
     int64_t before = engine_stats(&engine).retries;
@@ -451,10 +448,7 @@ static void a_clock_set_forward_fires_no_timer(void **state)
     engine_t engine;
     make_clock(stage);
     stage_register(stage, "patient", patient);
-    stage->play->outcome = play_all_well;
-    stage->play->deaf = true;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     sb_uuid_t id = engine_start_type(&engine, "patient", NULL, "{}");
     set_clock(stage, "5 hours");
     assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.lease WHERE beat > "
@@ -476,10 +470,7 @@ static void a_slow_saga_is_found_below_the_low_water_mark(void **state)
 {
     stage_t *stage = *state;
     engine_t engine;
-    stage->play->outcome = play_all_well;
-    stage->play->deaf = true;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     sb_uuid_t slow = engine_start_saga(&engine, NULL);
     sb_uuid_t other = engine_start_saga(&engine, NULL);
     engine_stop(&engine);
@@ -561,11 +552,7 @@ static void an_instance_without_a_shard_is_given_one(void **state)
     stage_t *stage = *state;
     engine_t engine[3];
     stage->play->outcome = play_all_well;
-    sb_test_pg_script(stage->pg, "UPDATE sagabus.store SET shard_count = 2");
-    engine_start(stage, &engine[0], "one");
-    engine_await_shard(&engine[0]);
-    engine_start(stage, &engine[1], "two");
-    engine_await_shard(&engine[1]);
+    engine_start_two(stage, engine);
     stage->play->deaf = true;
     sb_uuid_t id = engine_start_saga(&engine[1], NULL);
     engine_stop(&engine[1]);

@@ -166,6 +166,17 @@ static void assert_linked(stage_t *stage, const sb_uuid_t *parent, const sb_uuid
     assert_told(stage, child, false, part);
 }
 
+/* An order on a new engine that comes to nothing, and its child with it. */
+static void start_and_see_undone(stage_t *stage, engine_t *engine, sb_uuid_t *parent, sb_uuid_t *child)
+{
+    engine_start(stage, engine, "one");
+    engine_await_shard(engine);
+    *parent = start_of(engine, "order");
+    assert_int_equal(engine_await_end(engine, parent), SB_SAGA_COMPENSATED);
+    *child = child_in(stage, parent, SB_SAGA_COMPENSATED);
+    assert_stands(stage, parent, child, false);
+}
+
 /* ---- in quiet ---- */
 
 static void a_child_completes_and_its_result_goes_on(void **state)
@@ -208,12 +219,8 @@ static void a_child_that_comes_to_nothing_fails_its_step(void **state)
     stage_t *stage = *state;
     engine_t engine;
     stage->play->outcome = refuse_charge;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
-    sb_uuid_t parent = start_of(&engine, "order");
-    assert_int_equal(engine_await_end(&engine, &parent), SB_SAGA_COMPENSATED);
-    sb_uuid_t child = child_in(stage, &parent, SB_SAGA_COMPENSATED);
-    assert_stands(stage, &parent, &child, false);
+    sb_uuid_t parent, child;
+    start_and_see_undone(stage, &engine, &parent, &child);
     assert_int_equal(sb_test_pg_int(stage->pg,
                                     "SELECT count(*) FROM sagabus.saga WHERE error = 'played refusal "
                                     "42' AND (type = 'payment' OR step = 'pay')"),
@@ -226,12 +233,8 @@ static void a_completed_child_is_undone_in_reverse(void **state)
     stage_t *stage = *state;
     engine_t engine;
     stage->play->outcome = refuse_ship;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
-    sb_uuid_t parent = start_of(&engine, "order");
-    assert_int_equal(engine_await_end(&engine, &parent), SB_SAGA_COMPENSATED);
-    sb_uuid_t child = child_in(stage, &parent, SB_SAGA_COMPENSATED);
-    assert_stands(stage, &parent, &child, false);
+    sb_uuid_t parent, child;
+    start_and_see_undone(stage, &engine, &parent, &child);
     int64_t charge = sb_play_undone_at(stage->play, &child, "charge");
     int64_t hold = sb_play_undone_at(stage->play, &child, "hold");
     int64_t reserve = sb_play_undone_at(stage->play, &parent, "reserve");
@@ -332,11 +335,7 @@ static void a_child_may_be_another_instances(void **state)
     stage_t *stage = *state;
     engine_t engine[3];
     stage->play->outcome = no_charge_yet;
-    sb_test_pg_script(stage->pg, "UPDATE sagabus.store SET shard_count = 2");
-    engine_start(stage, &engine[0], "one");
-    engine_await_shard(&engine[0]);
-    engine_start(stage, &engine[1], "two");
-    engine_await_shard(&engine[1]);
+    engine_start_two(stage, engine);
     stage->play->deaf = true;
     sb_uuid_t parent = start_of(&engine[1], "order");
     engine_stop(&engine[1]);

@@ -115,10 +115,7 @@ static void an_open_saga_says_what_it_waits_for(void **state)
 {
     stage_t *stage = *state;
     engine_t engine;
-    stage->play->deaf = true;
-    stage->play->outcome = play_all_well;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     sb_uuid_t id = engine_start_saga(&engine, NULL);
     sb_catalog_t *catalog = load_catalog(stage);
     json_t *saga = show(stage, catalog, &id, true);
@@ -154,10 +151,7 @@ static void an_open_saga_is_explained(void **state)
 {
     stage_t *stage = *state;
     engine_t engine;
-    stage->play->deaf = true;
-    stage->play->outcome = play_all_well;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     sb_uuid_t id = engine_start_saga(&engine, "why");
     sb_catalog_t *catalog = load_catalog(stage);
     json_t *saga = explain(stage, catalog, &id);
@@ -491,10 +485,7 @@ static void an_act_on_many_goes_on_where_the_call_before_ended(void **state)
 {
     stage_t *stage = *state;
     engine_t engine;
-    stage->play->deaf = true;
-    stage->play->outcome = play_all_well;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     for (int i = 0; i < 5; i++)
         (void)engine_start_saga(&engine, NULL);
     sb_catalog_t *catalog = load_catalog(stage);
@@ -524,10 +515,7 @@ static void a_written_act_is_carried_out_at_once(void **state)
 {
     stage_t *stage = *state;
     engine_t engine;
-    stage->play->deaf = true;
-    stage->play->outcome = play_all_well;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     sb_uuid_t id = engine_start_saga(&engine, "quick");
     int64_t spent_us = INT64_MAX;
     for (int round = 0; round < 5 && spent_us > 2500000; round++) { /* others may have the machine */
@@ -594,10 +582,7 @@ static void sagas_go_on_by_another_version_also_after_a_restart(void **state)
     stage_t *stage = *state;
     engine_t engine;
     char refusal[256];
-    stage->play->deaf = true;
-    stage->play->outcome = play_all_well;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
+    engine_start_deaf(stage, &engine);
     sb_uuid_t id = engine_start_saga(&engine, "moved");
     sb_uuid_t other = engine_start_saga(&engine, "restarted");
     sb_saga_verb_t verb = {.id = id,
