@@ -308,6 +308,8 @@ sb_code_t sb_cmd_subscribe(sb_cli_t *cli, sb_error_t *err)
 {
     const char *group = sb_cli_option(cli, "group");
     const char *state = sb_cli_option(cli, "state");
+    const char *copies = sb_cli_option(cli, "dead-letter-topic");
+    sb_topic_t topic;
     const char *pg_uri = sb_config_get(cli->config, "pg.uri");
     subscription_t s = {.cli = cli, .command = sb_cli_option(cli, "exec")};
     sb_subscription_t subscription = {.name = group,
@@ -318,8 +320,13 @@ sb_code_t sb_cmd_subscribe(sb_cli_t *cli, sb_error_t *err)
     if (!group || !group[0])
         return sb_fail(err, SB_INVALID, "subscribe needs --group NAME: where it continues the next time");
     sb_code_t code = read_options(&s, &subscription, err);
+    if (code == SB_OK && copies && !state)
+        code = sb_fail(err, SB_INVALID, "--dead-letter-topic goes with --state: dead letters are kept there");
+    if (code == SB_OK && copies)
+        code = sb_topic_named(topic, sb_config_get(cli->config, "kafka.prefix"), copies, err);
     if (code != SB_OK)
         return code;
+    subscription.dead_letter_topic = copies ? topic : NULL;
     sb_subscriber_config_t config = {.group = group,
                                      .pg_uri = state ? pg_uri : NULL,
                                      .schema = state,

@@ -233,9 +233,10 @@ static sb_code_t copies_out(sb_lane_t *lane, sb_error_t *err)
 {
     if (!lane->copies)
         return SB_OK;
-    lane->copy_failed = false;
     sb_code_t code = sb_producer_flush(lane->copies, COPY_MS, err);
-    if (code == SB_OK && lane->copy_failed)
+    bool failed = lane->copy_failed; /* also what was reported while the queue was full */
+    lane->copy_failed = false;
+    if (code == SB_OK && failed)
         return sb_fail(err, SB_UNAVAILABLE, "copy of a dead letter: %s", lane->copy_error.message);
     return code;
 }

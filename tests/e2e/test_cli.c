@@ -249,11 +249,17 @@ static void what_is_published_is_read_by_a_group_once(void **state)
                                    "pub-1",   "--data",        SHIPPED("c-pub"), NULL};
     const char *const subscribe[] = {"subscribe", "order.shipped", "--group", "readers", "--limit", "2",
                                      NULL};
+    const char *const rebuild[] = {"subscribe",    "order.shipped", "--group", "rebuild",
+                                   "--from-store", "--limit",       "2",       NULL};
     char *text;
     assert_exit(0, publish);
     assert_exit(0, publish); /* the same id again: it is there already */
     assert_int_equal(sb_stack_ask(&stack, subscribe, false, &text), 0); /* c-9, then this one */
     assert_contains(text, "c-pub");
+    free(text);
+    assert_int_equal(sb_stack_ask(&stack, rebuild, false, &text), 0);
+    assert_contains(text, "c-pub");
+    assert_contains(text, "\"offset\":-1"); /* not from Kafka */
     free(text);
     assert_int_equal(sb_test_pg_int(stack.pg, "SELECT version FROM sagabus.stream WHERE key = 'c-pub'"), 1);
 }

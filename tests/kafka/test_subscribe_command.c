@@ -1,6 +1,8 @@
 /* `sagabus subscribe --exec` and `sagabus dlq` as processes, on a real broker and a real database.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "bus/consumer.h"
+#include "bus/message.h"
 #include "bus/topics.h"
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
@@ -17,6 +19,7 @@
 
 static char prefix[SB_TEST_PREFIX];
 static char folder[64];
+static sb_topic_t copies_topic;
 static char lines[4][SB_TEST_URI + 64];
 static sb_test_world_t world;
 static sb_test_process_t command;
@@ -29,7 +32,9 @@ static int setup(void **state)
     (void)state;
     memset(&command, 0, sizeof command);
     sb_test_world_open(&world, sb_test_kafka(), sb_test_kafka_prefix(prefix), PARTITIONS);
+    (void)snprintf(copies_topic, sizeof copies_topic, "%smail.dlq", prefix);
     assert_ok(sb_topic_list_add(&list, world.topic, PARTITIONS, &err), &err);
+    assert_ok(sb_topic_list_add(&list, copies_topic, 1, &err), &err);
     assert_ok(sb_topics_apply(world.config, &list, 20000, &count, &err), &err);
     sb_topic_list_fini(&list);
     (void)snprintf(folder, sizeof folder, "/tmp/sagabus-exec-XXXXXX");
@@ -102,12 +107,66 @@ static const char script[] = "cat > $FOLDER/in.$CE_ID; "
                              "esac; "
                              "echo $CE_ID $CE_TYPE $CE_SOURCE $KAFKA_PARTITION >> $FOLDER/done";
 
+static long first_copy;
+
+/* The record as it was, with why in our headers and in Spring's. */
+static sb_code_t check_copy(void *context, const sb_message_t *message, sb_error_t *err)
+{
+    uint64_t *seen = context; /* by offset: a copy may come twice */
+    (void)err;
+    sb_slice_t text = sb_message_header(message, "dlq-offset");
+    char digits[24];
+    (void)snprintf(digits, sizeof digits, "%.*s", SB_SLICE_ARG(text));
+    long offset = strtol(digits, NULL, 10);
+    assert_true(text.len > 0);
+    assert_in_range(offset, 0, 63);
+    assert_true(sb_slice_is(message->key, "k-1"));
+    assert_true(sb_slice_is(sb_message_header(message, "ce_type"), "order.created"));
+    assert_true(sb_slice_is(sb_message_header(message, "dlq-topic"), world.topic));
+    assert_true(sb_slice_is(sb_message_header(message, "dlq-error"),
+                            *seen == 0 || offset == first_copy ? "rejected" : "blocked"));
+    assert_true(sb_slice_is(sb_message_header(message, "kafka_dlt-original-topic"), world.topic));
+    assert_int_equal(sb_message_header(message, "kafka_dlt-original-offset").len, 8);
+    if (*seen == 0)
+        first_copy = offset;
+    *seen |= UINT64_C(1) << offset;
+    return SB_OK;
+}
+
+static void check_copies(int expected)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_consumer_t *consumer = NULL;
+    const char *topic = copies_topic;
+    uint64_t seen = 0;
+    int count = 0;
+    assert_ok(sb_consumer_open(&consumer, world.config, "copies", &topic, 1, &err), &err);
+    for (int64_t until = sb_test_mono_ms() + 60000;
+         __builtin_popcountll(seen) < expected && sb_test_mono_ms() < until;)
+        assert_ok(sb_consumer_poll(consumer, expected, 200, check_copy, &seen, &count, &err), &err);
+    assert_int_equal(__builtin_popcountll(seen), expected);
+    sb_consumer_close(&consumer, 5000);
+}
+
 static void a_commands_exit_code_says_what_becomes_of_an_event(void **state)
 {
     (void)state;
-    const char *const subscribe[] = {
-        SB_SAGABUS, "subscribe",           "order.*",   "--group", "mail",    "--exec", script,
-        "--state",  SB_TEST_CLIENT_SCHEMA, "--timeout", "2s",      "--lanes", "4",      NULL};
+    const char *const subscribe[] = {SB_SAGABUS,
+                                     "subscribe",
+                                     "order.*",
+                                     "--group",
+                                     "mail",
+                                     "--exec",
+                                     script,
+                                     "--state",
+                                     SB_TEST_CLIENT_SCHEMA,
+                                     "--timeout",
+                                     "2s",
+                                     "--lanes",
+                                     "4",
+                                     "--dead-letter-topic",
+                                     "mail.dlq",
+                                     NULL};
     const char *const list[] = {SB_SAGABUS, "dlq",   "list", "--state", SB_TEST_CLIENT_SCHEMA,
                                 "-o",       "jsonl", NULL};
     const char *const show[] = {SB_SAGABUS, "dlq",  "show", "1", "--state", SB_TEST_CLIENT_SCHEMA,
@@ -124,6 +183,7 @@ static void a_commands_exit_code_says_what_becomes_of_an_event(void **state)
     assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE held") == 4, 20000);
     assert_int_equal(count_lines("again"), 4);
     stop();
+    check_copies(4);
 
     assert_int_equal(ask(list, "\"count\":1"), 0);
     assert_int_equal(ask(show, "\"reason\": \"rejected\""), 0);
