@@ -35,8 +35,8 @@ sb_code_t sb_kafka_bus_new(void **out, const sb_config_t *config, const char *ow
 static void stop(void *context)
 {
     kafka_bus_t *bus = context;
+    sb_producer_close(&bus->producer); /* it wakes the reader's owner */
     sb_reader_close(&bus->reader);
-    sb_producer_close(&bus->producer);
 }
 
 void sb_kafka_bus_free(void **out)
