@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bus/group.h"
+#include "bus/prefetch.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -38,6 +39,7 @@ typedef struct progress {
 
 struct sb_consumer {
     rd_kafka_t *handle;
+    sb_prefetch_t prefetch;
     char group[GROUP_MAX];
     progress_t *progress;
     size_t progress_count;
@@ -381,9 +383,11 @@ static sb_code_t open_handle(sb_consumer_t *consumer, const sb_config_t *config,
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
     rd_kafka_conf_set_error_cb(conf, on_error);
     code = sb_kafka_open(&consumer->handle, RD_KAFKA_CONSUMER, conf, err);
-    if (code == SB_OK)
-        (void)rd_kafka_poll_set_consumer(consumer->handle);
-    return code;
+    if (code != SB_OK)
+        return code;
+    (void)rd_kafka_poll_set_consumer(consumer->handle);
+    sb_prefetch_init(&consumer->prefetch, consumer->handle);
+    return SB_OK;
 }
 
 sb_code_t sb_consumer_open_hooked(sb_consumer_t **out, const sb_config_t *config, const char *group,
@@ -490,6 +494,7 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
             code = on_message_error(consumer, message, err);
             rd_kafka_message_destroy(message);
         } else {
+            sb_prefetch_read(&consumer->prefetch, consumer->handle, message);
             code = hand_over(consumer, message, on_message, context, count, err);
         }
         if (consumer->rebalance) /* the caller commits first */
@@ -541,6 +546,7 @@ sb_code_t sb_consumer_next(sb_consumer_t *consumer, int timeout_ms, rd_kafka_mes
         return code == SB_OK ? told_if_kept_out(consumer, err) : code;
     }
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        sb_prefetch_read(&consumer->prefetch, consumer->handle, message);
         *out = message;
         return SB_OK;
     }

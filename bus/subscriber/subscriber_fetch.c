@@ -17,8 +17,6 @@
 #define FULL_WAIT_MS   3
 #define HOLD_AFTER_US  3000000
 #define PATIENCE_US    50000
-#define WAKE_MS        10
-#define RECORD_BYTES   512 /* what a record costs it beside key and value */
 #define LOOK_US        1000000
 #define BYTES_MAX      (64 * 1024 * 1024) /* of records a subscription holds */
 #define CLUSTER_MS     5000
@@ -629,8 +627,6 @@ static sb_code_t take_record(sb_subscriber_t *s, rd_kafka_message_t *record, sb_
             part->next_offset = next;
         return part ? sb_fail(err, SB_NO_MEMORY, "fetch: out of memory") : SB_OK;
     }
-    part->unbroken += record->len + record->key_len + RECORD_BYTES;
-    s->may_sleep = s->may_sleep || part->unbroken >= s->wake_bytes;
     sb_fetched_take(fetched, record);
     note_lower_offset(part, fetched->message.offset);
     sb_code_t code = sb_fetched_decode(fetched, err);
@@ -919,47 +915,13 @@ static sb_code_t wait_for_room(sb_subscriber_t *s, sb_error_t *err)
     return code == SB_OK && record ? take_record(s, record, err) : code;
 }
 
-/* librdkafka before 2.2 looks only once a second whether there is room in its queue again when that was full,
- * and we have emptied it in a fiftieth of that. A question to the leader wakes the thread that fetches; the
- * answer is not waited for. */
-static void wake_fetcher(sb_subscriber_t *s)
-{
-    int64_t low;
-    int64_t high;
-    for (size_t i = 0; i < s->part_count; i++) {
-        sb_part_t *part = &s->parts[i];
-        if (part->unbroken >= s->wake_bytes && rd_kafka_version() < SB_KAFKA_VERSION_BACKOFF) {
-            rd_kafka_resp_err_t ignored = rd_kafka_query_watermark_offsets(
-                sb_consumer_handle(s->consumer), part->topic, part->partition, &low, &high, WAKE_MS);
-            (void)ignored;
-        }
-        part->unbroken = 0;
-    }
-    s->may_sleep = false;
-}
-
-/* A quarter of what librdkafka may hold: when that much came without a pause, its queue may have been full.
- */
-static size_t wake_bytes(const sb_subscriber_t *s)
-{
-    char text[32] = "";
-    size_t size = sizeof text;
-    const rd_kafka_conf_t *conf = rd_kafka_conf(sb_consumer_handle(s->consumer));
-    rd_kafka_conf_res_t ignored = rd_kafka_conf_get(conf, "queued.max.messages.kbytes", text, &size);
-    (void)ignored;
-    return (size_t)strtoul(text, NULL, 10) * 1024 / 4;
-}
-
 static sb_code_t fetch(sb_subscriber_t *s, int timeout_ms, sb_error_t *err)
 {
     unsigned max = s->queue_max / 2 < SB_ROUND_MAX ? s->queue_max / 2 : SB_ROUND_MAX;
     sb_code_t code = SB_OK;
     for (unsigned n = 0; code == SB_OK && n < (max ? max : 1); n++) {
         rd_kafka_message_t *record = NULL;
-        int patience_ms = n ? 0 : s->may_sleep ? 1 : timeout_ms;
-        code = sb_consumer_next(s->consumer, patience_ms, &record, err);
-        if (code == SB_OK && !record)
-            wake_fetcher(s);
+        code = sb_consumer_next(s->consumer, n ? 0 : timeout_ms, &record, err);
         if (code != SB_OK || !record)
             break;
         code = take_record(s, record, err);
@@ -1004,7 +966,6 @@ sb_code_t sb_subscriber_fetch(sb_subscriber_t *s, sb_error_t *err)
     const sb_consumer_hooks_t hooks = {on_assigned, on_revoked, s, s->instance_id};
     sb_code_t code = sb_consumer_open_hooked(&s->consumer, s->config, s->group,
                                              (const char *const *)s->topics, s->topic_count, &hooks, err);
-    s->wake_bytes = code == SB_OK ? wake_bytes(s) : 0;
     while (code == SB_OK && !atomic_load(&s->stopping)) {
         sb_error_t why = SB_ERROR_INIT;
         code = one_round(s, &why);

@@ -182,7 +182,6 @@ typedef struct sb_part {
     int32_t partition;
     int64_t next_offset; /* of the fetch; -1: unknown */
     int64_t committed;
-    size_t unbroken; /* bytes since librdkafka's queue was empty */
     sb_slot_t *slots;
 } sb_part_t;
 
@@ -215,8 +214,6 @@ struct sb_subscriber {
     sb_part_t *parts;
     size_t part_count;
     size_t part_last;
-    size_t wake_bytes;
-    bool may_sleep; /* so many that its queue may have been full */
     char cluster_id[64];
     int64_t catalog_us;    /* when to read what is new in the catalog */
     int64_t look_us;       /* next look at lanes and offsets */
