@@ -1,6 +1,7 @@
 /* subscriber (inner side) - what the parts of a subscriber share.
  *
- * subscriber.c opens and closes; subscriber_fetch.c is the thread in run: it fetches, decodes and deals out;
+ * subscriber.c opens and closes; subscriber_fetch.c is the thread in run, with subscriber_parts.c
+ * for the partitions that are ours and subscriber_deal.c, which deals their records out;
  * subscriber_slot.c keeps, for each subscription and partition, which events are not done; subscriber_lane.c
  * is a lane's thread: it groups, tries again and gives up; subscriber_batch.c is one transaction; and
  * subscriber_redrive.c hands dead letters over again.
@@ -278,10 +279,35 @@ SB_MUST_CHECK sb_code_t sb_subscriber_store(sb_subscriber_t *subscriber, sb_erro
 /* The next of what a slot must read of the store; it has room. */
 SB_MUST_CHECK sb_code_t sb_subscriber_fill(sb_subscriber_t *subscriber, const sb_part_t *part,
                                            sb_slot_t *slot, sb_error_t *err);
+
+/* ---- subscriber_parts.c ---- */
+
+#define SB_OFFSET_NOWHERE INT64_MAX /* behind all that could be wanted */
+
+sb_part_t *sb_part_find(sb_subscriber_t *subscriber, const char *topic,
+                        int32_t partition); /* NULL: not ours */
+/* The consumer's hooks; the context is the subscriber. */
+SB_MUST_CHECK sb_code_t sb_parts_on_assigned(void *context, sb_consumer_place_t *places, size_t count,
+                                             sb_error_t *err);
+void sb_parts_on_revoked(void *context, const sb_consumer_place_t *places, size_t count, bool lost);
+/* Reads topics that were made anew from their beginning, once nothing of them is in hand. */
+void sb_parts_begin_again(sb_subscriber_t *subscriber);
+/* Saves positions, commits offsets, and claims again what another member took. */
+void sb_parts_upkeep(sb_subscriber_t *subscriber);
+void sb_parts_end(sb_subscriber_t *subscriber); /* forgets them all */
+
+/* ---- subscriber_deal.c ---- */
+
+/* Deals a record out, once decoded; consumes it. */
+SB_MUST_CHECK sb_code_t sb_deal_record(sb_subscriber_t *subscriber, rd_kafka_message_t *record,
+                                       sb_error_t *err);
 /* An entry for the slot: dealt out when the round ends. fetched NULL: only moves the mark. */
 SB_MUST_CHECK sb_code_t sb_subscriber_deal(sb_slot_t *slot, sb_fetched_t *fetched, sb_inbox_mark_t mark,
                                            bool has_position, sb_error_t *err);
 bool sb_sub_wants(const sb_sub_t *sub, sb_slice_t type);
+/* Gives the lanes what the round has for them: one subscription's, and everybody's. */
+void sb_deal_hand_out_one(sb_sub_t *sub);
+void sb_deal_hand_out(sb_subscriber_t *subscriber);
 
 /* ---- subscriber_lane.c ---- */
 
