@@ -194,6 +194,19 @@ void sb_fold_delete(sb_fold_row_t *row)
 
 /* ---- the call ---- */
 
+/* What the function calls an error may be any bytes, a quoted value cut in the midst of a character; it is
+ * stored as text. */
+static void clean(char *message, size_t cap)
+{
+    message[cap - 1] = '\0';
+    size_t left = strlen(message);
+    for (size_t n; left > 0; message += n, left -= n)
+        if ((n = sb_utf8_length(message, left)) == 0) {
+            *message = '?';
+            n = 1;
+        }
+}
+
 sb_code_t sb_view_call_run(sb_view_call_t *call, const sb_event_t *event, sb_view_called_t *called,
                            sb_error_t *problem, sb_error_t *err)
 {
@@ -214,11 +227,12 @@ sb_code_t sb_view_call_run(sb_view_call_t *call, const sb_event_t *event, sb_vie
             *err = row.bug;
         return row.bug.code;
     }
-    if (code != SB_OK && !problem->message[0])
-        (void)sb_fail(problem, code, "%s", sb_code_text(code));
     if (code == SB_OK)
         *problem = row.problem;
-    if (problem->code != SB_OK)
+    else if (!problem->message[0])
+        (void)sb_fail(problem, code, "%s", sb_code_text(code));
+    clean(problem->message, sizeof problem->message);
+    if (code != SB_OK || problem->code != SB_OK)
         *called = SB_VIEW_CALL_PARKS;
     else if (row.removes)
         *called = SB_VIEW_CALL_REMOVES;

@@ -451,6 +451,27 @@ static sb_code_t refuse(sb_fold_row_t *row, sb_error_t *err)
     return sb_fail(err, SB_INVALID, "no %s today", "thanks");
 }
 
+/* The words without the code, as some write them. */
+static sb_code_t say_only(sb_fold_row_t *row, sb_error_t *err)
+{
+    sb_fold_set_int(row, "n", 99);
+    (void)snprintf(err->message, sizeof err->message, "only words");
+    return SB_CONFLICT;
+}
+
+static sb_code_t cut_words(sb_fold_row_t *row, sb_error_t *err)
+{
+    sb_fold_set_int(row, "n", 99);
+    return sb_fail(err, SB_INVALID, "cut in \"M\xC3\" and \xE2\x82");
+}
+
+static sb_code_t unknown_code(sb_fold_row_t *row, sb_error_t *err)
+{
+    (void)err;
+    sb_fold_delete(row);
+    return (sb_code_t)4711;
+}
+
 static void open_by_c(folding_t *f, script_t *script)
 {
     open_fold_of(f, by_c, MIB);
@@ -541,7 +562,7 @@ MISFIT(read_jsonb, (void)sb_fold_text(row, "j"))
 static void what_a_c_function_cannot_do_parks_the_key_or_stops_the_view(void **state)
 {
     (void)state;
-    static const struct {
+    const struct {
         sb_code_t (*act)(sb_fold_row_t *row, sb_error_t *err);
         const char *says;
     } parks[] = {{refuse, "no thanks today"},
@@ -552,7 +573,10 @@ static void what_a_c_function_cannot_do_parks_the_key_or_stops_the_view(void **s
                  {wordy, "m "},
                  {broken, "j is not JSON"},
                  {nul, "s is not UTF-8"},
-                 {bytes, "s is not UTF-8"}},
+                 {bytes, "s is not UTF-8"},
+                 {say_only, "only words"},
+                 {cut_words, "cut in \"M?\" and ?"},
+                 {unknown_code, sb_code_text(SB_INTERNAL)}},
       stops[] = {{no_column, "\"nope\" of table t, which it does not have"},
                  {wrong_kind, "\"s\" of table t, which is of a text"},
                  {the_key, "is the key"},
