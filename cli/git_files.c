@@ -23,16 +23,23 @@ bool sb_git_is(const char *text)
 
 /* ---- running git ---- */
 
+static bool is_of(const char *variable, const char *name)
+{
+    return strncmp(variable, name, strlen(name)) == 0;
+}
+
 /* environ with an index of our own in the place of one that a hook may have set; the array is the caller's.
- */
+ * Without a hook's GIT_DIR, too: with it, and no GIT_WORK_TREE, git takes the directory it is started in for
+ * the root. */
 static char **with_index(char *index)
 {
     size_t count = 0, kept = 0;
+    bool finds = !getenv("GIT_WORK_TREE");
     while (environ[count])
         count++;
     char **all = calloc(count + 2, sizeof *all);
     for (size_t i = 0; all && i < count; i++)
-        if (strncmp(environ[i], INDEX, strlen(INDEX)) != 0)
+        if (!is_of(environ[i], INDEX) && !(finds && is_of(environ[i], "GIT_DIR=")))
             all[kept++] = environ[i];
     if (all)
         all[kept] = index;
@@ -90,19 +97,18 @@ static sb_code_t git(const char *const *argv, char **environment, sb_buf_t *said
         return sb_fail(err, SB_NO_MEMORY, "git: out of memory");
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return SB_OK;
-    const char *text = sb_buf_text(said);
-    return sb_fail(err, SB_NOT_FOUND, "git: %.*s", (int)strcspn(text, "\n"),
-                   *text ? text : "it failed without a word");
+    const char *text = said->len > 0 ? sb_buf_text(said) : "it failed without a word";
+    return sb_fail(err, SB_NOT_FOUND, "git: %.*s", (int)strcspn(text, "\n"), text);
 }
 
 /* ---- the files ---- */
 
 /* The repository's root, and where dir lies below it ("" or ended by a slash): two lines, owned by said. */
-static sb_code_t find_root(const char *dir, sb_buf_t *said, const char **root, const char **below,
-                           sb_error_t *err)
+static sb_code_t find_root(const char *dir, char **environment, sb_buf_t *said, const char **root,
+                           const char **below, sb_error_t *err)
 {
     const char *const argv[] = {"git", "-C", dir, "rev-parse", "--show-toplevel", "--show-prefix", NULL};
-    sb_code_t code = git(argv, environ, said, err);
+    sb_code_t code = git(argv, environment, said, err);
     char *end = code == SB_OK ? strchr(said->ptr, '\n') : NULL;
     if (code != SB_OK || !end)
         return code != SB_OK ? code : sb_fail(err, SB_NOT_FOUND, "git: %s is in no working tree", dir);
@@ -114,21 +120,18 @@ static sb_code_t find_root(const char *dir, sb_buf_t *said, const char **root, c
 }
 
 /* By an index of our own, so that nothing of the repository is touched. */
-static sb_code_t fill(const sb_git_files_t *files, const char *root, const char *tree, sb_error_t *err)
+static sb_code_t fill(const sb_git_files_t *files, const char *root, const char *tree, char **environment,
+                      sb_error_t *err)
 {
-    char index[sizeof files->place + sizeof INDEX + 8], prefix[sizeof files->dir + 16];
-    (void)snprintf(index, sizeof index, INDEX "%s/index", files->place);
+    char prefix[sizeof files->dir + 16];
     (void)snprintf(prefix, sizeof prefix, "--prefix=%s/", files->dir);
     const char *const take[] = {"git", "-C", root, "read-tree", tree, NULL};
     const char *const write[] = {"git", "-C", root, "checkout-index", "--all", prefix, NULL};
-    char **environment = with_index(index);
     sb_buf_t said = SB_BUF_INIT;
-    sb_code_t code =
-        environment ? git(take, environment, &said, err) : sb_fail(err, SB_NO_MEMORY, "out of memory");
+    sb_code_t code = git(take, environment, &said, err);
     if (code == SB_OK)
         code = git(write, environment, &said, err);
     sb_buf_fini(&said);
-    free(environment);
     return code;
 }
 
@@ -153,21 +156,27 @@ sb_code_t sb_git_files_open(sb_git_files_t *files, const char *text, const char 
 {
     const char *revision = text + strlen(SB_GIT_SCHEME);
     const char *root = "", *below = "";
+    char index[sizeof files->place + sizeof INDEX + 8];
     sb_buf_t said = SB_BUF_INIT, tree = SB_BUF_INIT;
     sb_code_t code = make_place(files, err);
+    (void)snprintf(index, sizeof index, INDEX "%s/index", files->place);
+    char **environment = with_index(index);
+    if (code == SB_OK && !environment)
+        code = sb_fail(err, SB_NO_MEMORY, "out of memory");
     if (code == SB_OK && (!revision[0] || revision[0] == '-' || revision[0] == ':'))
         code = sb_fail(err, SB_INVALID, "expected git:REV or git:REV:PATH, as git:main or git:v1.2:schemas");
     if (code == SB_OK)
-        code = find_root(dir, &said, &root, &below, err);
+        code = find_root(dir, environment, &said, &root, &below, err);
     if (code == SB_OK) {
         sb_buf_add_text(&tree, revision);
         if (!strchr(revision, ':'))
             sb_buf_printf(&tree, ":%s", below);
         code = sb_buf_failed(&tree) ? sb_fail(err, SB_NO_MEMORY, "out of memory")
-                                    : fill(files, root, sb_buf_text(&tree), err);
+                                    : fill(files, root, sb_buf_text(&tree), environment, err);
     }
     sb_buf_fini(&said);
     sb_buf_fini(&tree);
+    free(environment);
     return code == SB_OK ? SB_OK : sb_context(err, code, "--against %s", text);
 }
 

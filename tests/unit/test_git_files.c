@@ -121,6 +121,17 @@ static void what_git_does_not_have_is_said(void **state)
     assert_check(1, "needs the git program", repository, "/schemas", "git:v1", "PATH=/nowhere");
 }
 
+/* In a linked working tree, and wherever git was told of one, a hook has the repository in its environment;
+ * git would then take the directory of the files for the root. */
+static void a_hook_s_repository_is_not_taken_for_its_root(void **state)
+{
+    (void)state;
+    char hooked[160];
+    (void)snprintf(hooked, sizeof hooked, "GIT_DIR=%s/.git", repository);
+    assert_check(1, "make it version 2", repository, "/schemas", "git:v1", hooked);
+    assert_check(5, "not a git repository", outside, "", "git:HEAD", hooked);
+}
+
 /* A hook has the index of the commit that is being made in its environment. */
 static void nothing_of_the_repository_is_touched(void **state)
 {
@@ -144,6 +155,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_are_compared_with_a_revision),
         cmocka_unit_test(what_git_does_not_have_is_said),
+        cmocka_unit_test(a_hook_s_repository_is_not_taken_for_its_root),
         cmocka_unit_test(nothing_of_the_repository_is_touched),
     };
     return cmocka_run_group_tests_name("git_files", tests, setup, teardown);
