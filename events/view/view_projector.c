@@ -9,6 +9,7 @@
 #include "base/retry.h"
 #include "events/view/view_batch.h"
 #include "events/view/view_generation.h"
+#include "events_sql.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,6 +43,7 @@ struct sb_projector {
     sb_pg_t *pg;
     sb_pg_t *reader;       /* reads ahead; made when a view is first behind by more than a batch */
     int64_t reader_try_us; /* not before */
+    bool reads_ahead;      /* the reader is of the same server */
     slot_t *slot[SLOTS_MAX];
     int slot_count;
     int64_t refresh_us; /* when registry and leases are looked at next */
@@ -437,23 +439,50 @@ static sb_code_t keep(sb_projector_t *projector, slot_t *slot, sb_error_t *err)
                                                                        : SB_OK;
 }
 
-/* A view that is behind reads ahead. Without a second connection it goes on with one. */
-static void read_ahead(sb_projector_t *projector, slot_t *slot)
+static bool ask_server(sb_pg_t *pg, sb_pg_result_t **rows)
+{
+    sb_error_t ignored = SB_ERROR_INIT;
+    return sb_pg_query(pg, sb_sql_view_server, NULL, rows, &ignored) == SB_OK;
+}
+
+/* With several hosts in the URI a later connection may lead to a standby, which does not have everything yet;
+ * what it lacks would be taken for a gap. */
+static bool is_same_server(sb_projector_t *projector)
+{
+    sb_pg_result_t *ours = NULL;
+    sb_pg_result_t *its = NULL;
+    bool same = ask_server(projector->pg, &ours) && ask_server(projector->reader, &its) &&
+                strcmp(sb_pg_get_text(ours, 0, 0), sb_pg_get_text(its, 0, 0)) == 0;
+    sb_pg_result_free(ours);
+    sb_pg_result_free(its);
+    return same;
+}
+
+static void open_reader(sb_projector_t *projector)
 {
     sb_error_t ignored = SB_ERROR_INIT;
     sb_pg_config_t config = {.uri = projector->config.pg_uri, .application_name = "sagabus-projector"};
+    sb_code_t code = projector->reader ? sb_pg_reopen(projector->reader, &ignored)
+                                       : sb_pg_open(&projector->reader, &config, &ignored);
+    projector->reads_ahead = code == SB_OK && is_same_server(projector);
+    if (code == SB_OK && !projector->reads_ahead)
+        code = sb_fail(&ignored, SB_UNAVAILABLE, "the second connection leads to another server");
+    if (code != SB_OK)
+        sb_log_error(SB_LOG_DEBUG, "VIEW-READER", &ignored, "views that are behind do not read ahead");
+}
+
+/* A view that is behind reads ahead. Without a second connection it goes on with one. */
+static void read_ahead(sb_projector_t *projector, slot_t *slot)
+{
     int64_t now = sb_mono_us();
-    if (projector->safe_seq - slot->lease.cursor <= projector->config.batch_events)
-        return;
-    if (!(projector->reader && sb_pg_is_open(projector->reader)) && now >= projector->reader_try_us) {
+    bool behind = projector->safe_seq - slot->lease.cursor > projector->config.batch_events;
+    bool open = projector->reads_ahead && sb_pg_is_open(projector->reader);
+    if (behind && !open && now >= projector->reader_try_us) {
         projector->reader_try_us = now + (int64_t)projector->config.refresh_ms * 1000;
-        sb_code_t code = projector->reader ? sb_pg_reopen(projector->reader, &ignored)
-                                           : sb_pg_open(&projector->reader, &config, &ignored);
-        if (code != SB_OK)
-            sb_log_error(SB_LOG_DEBUG, "VIEW-READER", &ignored, "views that are behind do not read ahead");
+        open_reader(projector);
     }
-    if (projector->reader)
-        sb_view_batch_read_ahead(slot->batch, projector->reader);
+    if (projector->reader) /* a session where something of the batch is prepared is never taken from it */
+        sb_view_batch_read_ahead(slot->batch, projector->reads_ahead ? projector->reader : NULL);
 }
 
 /* One batch of a slot. *moved: it went on, there may be more. */
@@ -548,6 +577,9 @@ static void let_go(sb_projector_t *projector)
         }
         step_down(projector, slot);
     }
+    sb_pg_close(&projector->reader); /* the next connection may lead to another server */
+    projector->reads_ahead = false;
+    projector->reader_try_us = 0;
     publish_stats(projector);
 }
 

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* ---- kill between rows and checkpoint ---- */
 
@@ -135,6 +136,55 @@ static void a_projector_comes_back_after_its_connection_broke(void **state)
     }
     assert_int_equal(sb_test_pg_int(world.pg, wrong_customers), 0);
     sb_world_stop(&p);
+    sb_world_close(&world);
+}
+
+/* Where the service "views" leads from now on: to this database. */
+static void lead_to(const char *file, const char *uri)
+{
+    char text[SB_TEST_URI];
+    (void)snprintf(text, sizeof text, "%s", uri);
+    for (char *c = text; *c; c++)
+        *c = *c == ' ' ? '\n' : *c;
+    FILE *out = fopen(file, "w");
+    assert_non_null(out);
+    assert_true(fprintf(out, "[views]\n%s\n", text) > 0);
+    assert_int_equal(fclose(out), 0);
+}
+
+/* As with several hosts in the URI: the connection that reads ahead comes later, and may lead elsewhere, to a
+ * standby that is behind. */
+static void what_is_read_ahead_is_of_the_same_server(void **state)
+{
+    (void)state;
+    sb_world_t world;
+    sb_world_t named;
+    sb_world_projector_t p;
+    char other[SB_TEST_URI];
+    char file[] = "/tmp/sb-service-XXXXXX";
+    if (getenv("SB_TEST_PG_URI"))
+        skip();
+    int fd = mkstemp(file);
+    assert_true(fd >= 0);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(setenv("PGSERVICEFILE", file, 1), 0);
+    sb_world_open(&world);
+    named = world;
+    (void)snprintf(named.uri, sizeof named.uri, "service=views");
+    lead_to(file, world.uri);
+    sb_world_start(&named, &p, "a", 10);
+    assert_soon(owned(&p) == SB_WORLD_VIEWS, 30000);
+    lead_to(file, sb_test_pg_fresh(other));
+    sb_world_append(&world, 470, 600, 60, 0);
+    int64_t safe = sb_world_safe(&world);
+    assert_soon(sb_world_is_at(&world, "customer_orders", safe) &&
+                    sb_world_is_at(&world, "order_summary", safe),
+                60000);
+    assert_int_equal(sb_test_pg_int(world.pg, wrong_customers), 0);
+    sb_world_stop(&p);
+    assert_int_equal(sb_test_tally_ranges(world.pg), 0);
+    assert_int_equal(unsetenv("PGSERVICEFILE"), 0);
+    assert_int_equal(remove(file), 0);
     sb_world_close(&world);
 }
 
@@ -503,6 +553,7 @@ int main(void)
         cmocka_unit_test(a_killed_projector_leaves_rows_and_checkpoint_together),
         cmocka_unit_test(of_two_projectors_one_owns_a_view),
         cmocka_unit_test(a_projector_comes_back_after_its_connection_broke),
+        cmocka_unit_test(what_is_read_ahead_is_of_the_same_server),
         cmocka_unit_test(a_fenced_projector_takes_the_view_anew),
         cmocka_unit_test(an_unknown_version_is_waited_for),
         cmocka_unit_test(what_this_release_cannot_read_stops_nothing_else),
