@@ -105,7 +105,10 @@ static sb_code_t find_place(sb_view_reader_t *reader, sb_slice_t view, sb_slice_
     sb_pg_add_slice(&params, view);
     sb_code_t code = sb_pg_query(reader->pg, sb_sql_view_state, &params, &result, err);
     if (code == SB_OK && sb_pg_rows(result) == 0)
-        code = sb_fail(err, SB_NOT_FOUND, "no view %.*s, or it was never projected", SB_SLICE_ARG(view));
+        code = sb_fail(
+            err, SB_NOT_FOUND,
+            "no view %.*s, or it was never projected: view list (GET /v1/views) shows those there are",
+            SB_SLICE_ARG(view));
     if (code == SB_OK) {
         place->generation = sb_pg_get_int(result, 0, 0);
         place->seq = sb_pg_get_int(result, 0, 2);
@@ -162,6 +165,27 @@ static void add_row(const page_t *page, int row, sb_buf_t *out)
     sb_buf_add_char(out, '}');
 }
 
+/* The column by its name, or an error that says which there are. */
+static sb_code_t find_column(const sb_view_table_t *table, const char *what, sb_slice_t name, bool indexed,
+                             int *out, sb_error_t *err)
+{
+    char names[400] = "";
+    size_t used = 0;
+    *out = sb_view_table_column(table, name);
+    if (*out >= 0 && (!indexed || *out == 0 || table->column[*out].indexed))
+        return SB_OK;
+    for (int i = 0; i < table->column_count && used < sizeof names; i++)
+        if (!indexed || i == 0 || table->column[i].indexed)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
+                                     table->column[i].name);
+    if (*out < 0)
+        return sb_fail(err, SB_INVALID, "%s: table %s has no column \"%.*s\"; it has %s", what, table->name,
+                       SB_SLICE_ARG(name), names);
+    return sb_fail(err, SB_INVALID,
+                   "%s: column %.*s has no index (\"index\": true in its view); those with one: %s", what,
+                   SB_SLICE_ARG(name), names);
+}
+
 static sb_code_t choose_fields(page_t *page, sb_slice_t fields, sb_error_t *err)
 {
     const sb_view_table_t *table = page->place.table;
@@ -171,27 +195,13 @@ static sb_code_t choose_fields(page_t *page, sb_slice_t fields, sb_error_t *err)
         const char *comma = memchr(fields.ptr + at, ',', fields.len - at);
         size_t length = comma ? (size_t)(comma - fields.ptr) - at : fields.len - at;
         sb_slice_t name = {fields.ptr + at, length};
-        int column = sb_view_table_column(table, name);
-        if (column < 0)
-            return sb_fail(err, SB_INVALID, "fields: table %s has no column \"%.*s\"", table->name,
-                           SB_SLICE_ARG(name));
+        int column = -1;
+        sb_code_t code = find_column(table, "fields", name, false, &column, err);
+        if (code != SB_OK)
+            return code;
         page->shows[column] = true;
         at += length + 1;
     }
-    return SB_OK;
-}
-
-/* The key, or a column that has an index. */
-static sb_code_t indexed_column(const sb_view_table_t *table, const char *what, sb_slice_t name, int *out,
-                                sb_error_t *err)
-{
-    *out = sb_view_table_column(table, name);
-    if (*out < 0)
-        return sb_fail(err, SB_INVALID, "%s: table %s has no column %.*s", what, table->name,
-                       SB_SLICE_ARG(name));
-    if (*out > 0 && !table->column[*out].indexed)
-        return sb_fail(err, SB_INVALID, "%s: column %.*s has no index (\"index\": true in its view)", what,
-                       SB_SLICE_ARG(name));
     return SB_OK;
 }
 
@@ -200,7 +210,7 @@ static sb_code_t add_filter(page_t *page, size_t i, const sb_view_filter_t *filt
     static const char *const operators[] = {"=", "<", "<=", ">", ">="};
     const sb_view_table_t *table = page->place.table;
     sb_view_value_t value;
-    sb_code_t code = indexed_column(table, "filter", filter->column, &page->filter[i].column, err);
+    sb_code_t code = find_column(table, "filter", filter->column, true, &page->filter[i].column, err);
     if (code != SB_OK)
         return code;
     const sb_view_column_t *column = &table->column[page->filter[i].column];
@@ -218,7 +228,7 @@ static sb_code_t choose_order(page_t *page, sb_slice_t sort, sb_error_t *err)
         return SB_OK;
     page->order.backwards = sort.len > 0 && sort.ptr[0] == '-';
     sb_slice_t name = {sort.ptr + page->order.backwards, sort.len - page->order.backwards};
-    return indexed_column(page->place.table, "sort", name, &page->order.column, err);
+    return find_column(page->place.table, "sort", name, true, &page->order.column, err);
 }
 
 /* A part of a cursor becomes a parameter. */

@@ -244,8 +244,9 @@ static void a_page_shows_what_was_asked_for(void **state)
     static const struct {
         const char *sort, *fields, *cursor, *part;
     } wrong[] = {{"amount", NULL, NULL, "no index"},
+                 {"amount", NULL, NULL, "those with one: order_id, customer_id"},
                  {"nope", NULL, NULL, "no column"},
-                 {NULL, "status,nope", NULL, "no column \"nope\""},
+                 {NULL, "status,nope", NULL, "no column \"nope\"; it has order_id, customer_id, status"},
                  {NULL, "", NULL, "no column"},
                  {"customer_id", NULL, "o-1", "cursor"},
                  {"customer_id", NULL, "[1]", "cursor"},
