@@ -106,9 +106,10 @@ BEGIN
         SELECT count(*) INTO snapshots FROM sagabus.snapshot s WHERE s.stream_no = no;
         SELECT count(*) INTO dead_letters FROM sagabus.dead_letter d WHERE d.seq = ANY (seqs) AND d.value <> 'null';
     ELSE
-        -- Who writes either meanwhile waits, and sees then that it was erased; what was written before is seen here.
-        LOCK TABLE sagabus.snapshot, sagabus.dead_letter IN SHARE ROW EXCLUSIVE MODE;
+        -- Who appends to the stream is waited for before others have to wait. Who writes a snapshot or a dead letter
+        -- meanwhile waits, and sees then that it was erased; what was written before is seen here.
         UPDATE sagabus.stream s SET erasures = s.erasures + 1 WHERE s.stream_no = no;
+        LOCK TABLE sagabus.snapshot, sagabus.dead_letter IN SHARE ROW EXCLUSIVE MODE;
         DELETE FROM sagabus.snapshot s WHERE s.stream_no = no;
         GET DIAGNOSTICS snapshots = ROW_COUNT;
         UPDATE sagabus.dead_letter d SET (value, source, header_names, header_values, error, fingerprint)

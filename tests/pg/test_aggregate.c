@@ -782,6 +782,35 @@ static void no_snapshot_outlives_an_erasure(void **state)
     assert_int_equal(status_of(f, "o-1"), ORDER_PENDING); /* an aggregate takes a body that is null */
 }
 
+static void *erase_beside(void *uri)
+{
+    sb_pg_t *pg = sb_test_pg_open(uri);
+    erase_stream(pg, "order/x", 1);
+    sb_pg_close(&pg);
+    return NULL;
+}
+
+/* An append that is still open holds up who erases from its stream, and nobody else. */
+static void an_erasure_that_waits_does_not_stop_snapshots(void **state)
+{
+    fixture_t *f = *state;
+    pthread_t thread;
+    walk_on(f, &by_ten, 12);
+    sb_test_pg_script(f->pg,
+                      "BEGIN; SELECT FROM sagabus.stream WHERE category = 'order' AND key = 'x' FOR UPDATE");
+    assert_int_equal(pthread_create(&thread, NULL, erase_beside, f->uri), 0);
+    assert_soon(sb_test_pg_int(f->pg, "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = "
+                                      "'transactionid'") > 0,
+                30000);
+    int64_t stopped =
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM pg_locks WHERE granted AND relation = "
+                              "'sagabus.snapshot'::regclass AND mode = 'ShareRowExclusiveLock'");
+    sb_test_pg_script(f->pg, "COMMIT");
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(stopped, 0);
+    assert_int_equal(snapshots(f), 0);
+}
+
 static unsigned seed(void)
 {
     const char *text = getenv("SB_TEST_SEED");
@@ -843,6 +872,7 @@ int main(void)
         CASE(a_snapshot_that_fails_does_not_undo_the_command),
         CASE(the_state_of_any_version_can_be_had),
         CASE(no_snapshot_outlives_an_erasure),
+        CASE(an_erasure_that_waits_does_not_stop_snapshots),
         CASE(every_cut_gives_the_same_state),
     };
     return cmocka_run_group_tests_name("aggregate", tests, sb_test_pg_start, sb_test_pg_stop);
