@@ -2,7 +2,9 @@
  * way, and looks again without a pause until the brokers have answered, as long as a message waits there
  * whose linger time is over (2.0.2, and as of 2.13 still). That is a processor spent on waiting, which on a
  * small machine the broker needs for its answer. So what would wait there waits here, in order, until the
- * reports are in: it is sent as early as it would have been.
+ * reports are in: it is sent as early as it would have been. A partition whose leader is away answers for
+ * minutes with nothing, and others of its topic must not wait for it: what is under way for longer than
+ * PATIENCE_US is stuck, and while some is, nothing of its topic waits here.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bus/producer.h"
@@ -22,7 +24,8 @@
 #define FLUSH_STEP_MS   10
 #define UNDER_WAY_MAX   5 /* of a topic: librdkafka's number for a partition */
 #define HELD_MAX        4096
-#define HELD_BYTES      65536 /* of one; what is larger is handed over at once */
+#define HELD_BYTES      65536   /* of one; what is larger is handed over at once */
+#define PATIENCE_US     2000000 /* nothing waits here for longer */
 
 /* A record that waits for the reports of those before it. */
 typedef struct held {
@@ -38,6 +41,9 @@ typedef struct held {
 typedef struct topic {
     rd_kafka_topic_t *handle;
     size_t under_way; /* handed to librdkafka and not reported */
+    size_t stuck;     /* of these, those that were handed over before stuck_us */
+    int64_t stuck_us; /* monotonic: when others had waited for them too long */
+    int64_t held_us;  /* since when the first one waits */
     bool closed;      /* enough are, since the last poll: what comes now waits for them */
     held_t *first, *last;
 } topic_t;
@@ -75,6 +81,15 @@ static void tell_failed(sb_producer_t *producer, const char *topic, rd_kafka_res
     producer->on_failed(producer->context, tag & TAG_MASK, &err);
 }
 
+static void count_report(topic_t *topic, const rd_kafka_message_t *message)
+{
+    topic->under_way--;
+    if (topic->stuck > 0 && sb_mono_us() - rd_kafka_message_latency(message) <= topic->stuck_us)
+        topic->stuck--;
+    if (topic->stuck > topic->under_way)
+        topic->stuck = topic->under_way;
+}
+
 static void on_report(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
 {
     (void)handle;
@@ -82,7 +97,7 @@ static void on_report(rd_kafka_t *handle, const rd_kafka_message_t *message, voi
     uint64_t tag = (uint64_t)(uintptr_t)message->_private;
     for (size_t i = 0; i < producer->topic_count; i++)
         if (producer->topic[i].handle == message->rkt)
-            producer->topic[i].under_way--;
+            count_report(&producer->topic[i], message);
     producer->pending[tag >> SIDE_SHIFT]--;
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR)
         tell_failed(producer, rd_kafka_topic_name(message->rkt), message->err, tag);
@@ -246,14 +261,26 @@ static void release(sb_producer_t *producer, topic_t *topic)
     }
 }
 
+/* Those that are under way have no answer for so long that nobody waits for them any more. */
+static void note_stuck(topic_t *topic)
+{
+    int64_t now_us = sb_mono_us();
+    if (now_us - topic->held_us < PATIENCE_US)
+        return;
+    topic->stuck = topic->under_way;
+    topic->stuck_us = now_us;
+}
+
 /* What was sent between two polls goes out together, however much it is. */
 static void release_due(sb_producer_t *producer)
 {
     for (size_t i = 0; i < producer->topic_count; i++) {
         topic_t *topic = &producer->topic[i];
-        if (topic->first && topic->under_way < UNDER_WAY_MAX)
+        if (topic->first && topic->stuck == 0 && topic->under_way >= UNDER_WAY_MAX)
+            note_stuck(topic);
+        if (topic->first && (topic->stuck > 0 || topic->under_way < UNDER_WAY_MAX))
             release(producer, topic);
-        topic->closed = topic->under_way >= UNDER_WAY_MAX;
+        topic->closed = topic->stuck == 0 && topic->under_way >= UNDER_WAY_MAX;
     }
 }
 
@@ -285,6 +312,8 @@ static bool hold(sb_producer_t *producer, topic_t *topic, const sb_record_t *rec
         topic->last->next = held;
     else
         topic->first = held;
+    if (topic->first == held)
+        topic->held_us = sb_mono_us();
     topic->last = held;
     producer->held++;
     return true;

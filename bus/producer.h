@@ -6,7 +6,8 @@
  *
  * A poll ends a burst: what is sent to a topic after it waits here for the brokers' word on the burst before,
  * and goes out together with the poll after that. So whoever polls must poll soon while
- * sb_producer_is_holding, or have itself woken for it by sb_producer_wake.
+ * sb_producer_is_holding, or have itself woken for it by sb_producer_wake and poll once a second all the
+ * same: what the brokers leave without a word (a partition has no leader) is waited for two seconds only.
  *
  * Thread: send and poll from one thread.
  *

@@ -8,6 +8,7 @@
 #include "tests/support/mock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -225,6 +226,44 @@ static void waits_for_the_brokers_without_work(void **state)
     sb_signal_fini(&woken);
 }
 
+/* A partition whose leader is away, for minutes maybe, must not keep what others would take. */
+static void a_partition_that_takes_nothing_holds_nothing_up(void **state)
+{
+    fixture_t *f = *state;
+    assert_int_equal(rd_kafka_mock_partition_set_leader(f->mock.cluster, "t4", 0, -1), 0);
+    open_producer(f);
+    for (int i = 0; i < 8; i++)
+        assert_ok(send_text(f, "t4", 0, "stuck", 0), &f->err);
+    sb_producer_poll(f->producer, 0);
+    for (int i = 0; i < 10; i++)
+        assert_ok(send_text(f, "t4", 1, "free", 0), &f->err);
+    sb_producer_poll(f->producer, 0);
+    assert_true(sb_producer_is_holding(f->producer));
+    int64_t until = sb_test_mono_ms() + 60000;
+    while (sb_producer_is_holding(f->producer) && sb_test_mono_ms() < until)
+        sb_producer_poll(f->producer, 50);
+    assert_false(sb_producer_is_holding(f->producer));
+    read_partition(f, "t4", 1, 10);
+    for (int i = 0; i < 20; i++) { /* known by now: others do not wait for it again */
+        assert_ok(send_text(f, "t4", 2, "free", 0), &f->err);
+        sb_producer_poll(f->producer, 0);
+        assert_false(sb_producer_is_holding(f->producer));
+    }
+    assert_int_equal(rd_kafka_mock_partition_set_leader(f->mock.cluster, "t4", 0, 1), 0);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
+    assert_int_equal(f->failed_count, 0);
+    (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
+    for (int i = 0; i < 8; i++) { /* and once it came back, what comes behind others waits as before */
+        assert_ok(send_text(f, "t4", 3, "late", 0), &f->err);
+        sb_producer_poll(f->producer, 0);
+    }
+    assert_true(sb_producer_is_holding(f->producer));
+    (void)rd_kafka_mock_broker_set_up(f->mock.cluster, 1);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
+    sb_test_messages_clear(&f->got);
+    read_partition(f, "t4", 0, 8);
+}
+
 static void knows_what_of_before_a_cut_is_out(void **state)
 {
     fixture_t *f = *state;
@@ -320,11 +359,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(hands_back_the_tags_of_what_failed, setup, teardown),
         cmocka_unit_test_setup_teardown(hands_back_what_waited_for_others_too, setup, teardown),
         cmocka_unit_test_setup_teardown(waits_for_the_brokers_without_work, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_partition_that_takes_nothing_holds_nothing_up, setup, teardown),
         cmocka_unit_test_setup_teardown(knows_what_of_before_a_cut_is_out, setup, teardown),
         cmocka_unit_test_setup_teardown(goes_on_with_a_new_handle_after_a_fatal_error, setup, teardown),
         cmocka_unit_test_setup_teardown(reports_nothing_and_hangs_nowhere_when_closed_with_a_full_queue,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_settings_that_break_a_guarantee, setup, teardown),
     };
+    cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
