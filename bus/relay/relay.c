@@ -39,7 +39,8 @@
 #define SILENT_US      5000000 /* Kafka acknowledges nothing for so long: say so */
 #define TAIL_MS        10000
 #define DRAIN_MS       3000
-#define FEW_EVENTS     256 /* so many wait for Kafka's word on those before them */
+#define FEW_EVENTS     256     /* so many wait for Kafka's word on those before them */
+#define FEW_WAIT_US    1000000 /* not longer than this for the lowest: its partition may lack a leader */
 #define STANDBY_MS     500
 
 static const sb_retry_policy_t again = {SB_RETRY_EXPONENTIAL, 0, 100, 5000, true};
@@ -74,6 +75,8 @@ struct sb_relay {
     /* Whether Kafka answers. */
     int64_t acked_seen;
     int64_t acked_us;
+    int64_t lowest; /* under way; 0: none */
+    int64_t lowest_us;
 
     pthread_mutex_t stats_lock;
     sb_relay_stats_t stats; /* under stats_lock */
@@ -367,6 +370,11 @@ static void watch_answers(sb_relay_t *relay)
 {
     int64_t now = sb_mono_us();
     int64_t acked = sb_relay_out_acked(relay->out);
+    int64_t lowest = sb_relay_out_oldest(relay->out);
+    if (lowest == 0 || lowest != relay->lowest) {
+        relay->lowest = lowest;
+        relay->lowest_us = now;
+    }
     bool silent = sb_relay_out_oldest(relay->out) > 0 && acked == relay->acked_seen;
     bool idle = relay->read_to >= relay->safe && sb_relay_out_oldest(relay->out) == 0;
     if (!silent) {
@@ -412,7 +420,8 @@ static sb_code_t rebuild(sb_relay_t *relay, bool *idle, sb_error_t *err)
  * send (bus/producer.c): those wait for it here, and are read as one page. */
 static bool waits_for_kafka(const sb_relay_t *relay)
 {
-    return sb_relay_out_has_enough(relay->out) && relay->safe - relay->read_to < FEW_EVENTS;
+    return sb_relay_out_has_enough(relay->out) && relay->safe - relay->read_to < FEW_EVENTS &&
+           sb_mono_us() - relay->lowest_us < FEW_WAIT_US;
 }
 
 /* Failures of Kafka end here; those of PostgreSQL and the lease are returned. *idle: nothing to do now. */

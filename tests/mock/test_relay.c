@@ -133,6 +133,33 @@ static void set_leaders(const sb_relay_world_t *f, int first)
     }
 }
 
+/* A partition whose leader is away keeps its own events, and none of the others'. */
+static void a_partition_without_a_leader_holds_no_other_up(void **state)
+{
+    sb_relay_world_t *f = *state;
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_append(&f->relay, "order.created", 30);
+    sb_test_relay_append(&f->relay, "stock.moved", 1);
+    sb_test_relay_wait(&f->relay, 20000);
+    set_leaders(f, -1);
+    sb_test_relay_append(&f->relay, "order.created", 30);
+    for (int i = 0; i < 20; i++) { /* fewer than the relay would read as a page of their own */
+        sb_test_relay_append(&f->relay, "stock.moved", 1);
+        sb_test_sleep_ms(10);
+    }
+    sb_relay_stats_t stats;
+    int64_t until = sb_test_mono_ms() + 30000;
+    do {
+        sb_test_sleep_ms(20);
+        sb_relay_stats(f->relay.relay, &stats);
+    } while (stats.sent < 51 && sb_test_mono_ms() < until);
+    assert_int_equal(stats.sent, 51);
+    set_leaders(f, 0);
+    sb_test_relay_wait(&f->relay, 30000);
+    assert_int_equal(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 60), 60);
+    assert_int_equal(sb_test_relay_check(&f->relay, "stock.events", 1, "stock.moved", 21), 21);
+}
+
 /* While they move, for a moment there is none. */
 static void keeps_order_while_leaders_move(void **state)
 {
@@ -494,6 +521,8 @@ int main(void)
                                         sb_relay_world_down),
         cmocka_unit_test_setup_teardown(keeps_order_over_errors_that_librdkafka_mends, sb_relay_world_up,
                                         sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(a_partition_without_a_leader_holds_no_other_up,
+                                        sb_relay_world_up_three, sb_relay_world_down),
         cmocka_unit_test_setup_teardown(keeps_order_while_leaders_move, sb_relay_world_up_three,
                                         sb_relay_world_down),
         cmocka_unit_test_setup_teardown(a_slow_network_repeats_nothing, sb_relay_world_up_three,
