@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#define JUMP_US   60000000 /* a clock that moves by more than this between two commits was set */
 #define INPUT_MAX (SB_EVENT_BYTES_MAX - 4096)
 
 /* ---- opening ---- */
@@ -269,9 +268,9 @@ void sb_orchestrator_set_clock(sb_orchestrator_t *o, int64_t pg_us, int64_t mono
 {
     int64_t offset = pg_us - mono_us;
     int64_t moved = offset - o->offset_us;
-    if (o->offset_us != 0 && (moved > JUMP_US || moved < -JUMP_US))
-        o->jump_us = moved;
-    else
+    bool was_set = o->offset_us != 0 && (moved > SB_CLOCK_JUMP_US || moved < -SB_CLOCK_JUMP_US);
+    o->jump_us = was_set ? moved : 0; /* 0 also when it was set to and fro */
+    if (!was_set)
         o->offset_us = offset;
 }
 

@@ -80,6 +80,8 @@ struct sb_orchestrator {
     sb_orchestrator_stats_t stats;
 };
 
+#define SB_CLOCK_JUMP_US 60000000 /* a clock that moves by more than this between two commits was set */
+
 /* PostgreSQL's time now, as well as we know it. */
 int64_t sb_orchestrator_now(sb_orchestrator_t *o);
 /* Takes PostgreSQL's clock as read at a monotonic moment. One that was set is gone by from the next turn on.

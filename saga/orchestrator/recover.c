@@ -121,6 +121,14 @@ static void forget_future(sb_orchestrator_t *o, sb_saga_state_t *state, int64_t 
         sb_saga_state_shift(state, -ahead_us);
 }
 
+/* An event that happened hours before the one that it follows did so after the clock was set back: what the
+ * others left goes with it, as it did in memory then. */
+static void follow_back(sb_saga_state_t *state, int64_t newest_us, int64_t next_us)
+{
+    if (newest_us - next_us > SB_CLOCK_JUMP_US)
+        sb_saga_state_shift(state, next_us - newest_us);
+}
+
 /* Folds the rows of one saga, from row at on; returns the first row of the next one. */
 static int fold_saga(sb_orchestrator_t *o, sb_open_saga_t *saga, const sb_pg_result_t *rows, int at,
                      sb_saga_state_t *state, sb_code_t *code, sb_error_t *err)
@@ -129,7 +137,9 @@ static int fold_saga(sb_orchestrator_t *o, sb_open_saga_t *saga, const sb_pg_res
     sb_saga_state_init(state);
     *code = SB_OK;
     for (; at < sb_pg_rows(rows) && sb_pg_get_int(rows, at, 0) == saga->no; at++) {
-        newest_us = sb_pg_get_time(rows, at, 3);
+        int64_t next_us = sb_pg_get_time(rows, at, 3);
+        follow_back(state, newest_us, next_us);
+        newest_us = next_us;
         if (*code == SB_OK && saga->plan)
             *code = fold_event(o, saga, state, rows, at, err);
     }

@@ -393,6 +393,10 @@ static int64_t count_tries_repeated(stage_t *stage)
 static const char patient[] =
     "{\"saga\": \"patient\", \"version\": 1, \"deadline\": \"2h\", \"steps\": [{\"name\": \"wait\", "
     "\"participant\": \"p\", \"action\": \"do\", \"no_effect\": true, \"timeout\": \"1h\"}]}";
+static const char brief[] =
+    "{\"saga\": \"brief\", \"version\": 1, \"deadline\": \"4s\", \"steps\": [{\"name\": \"wait\", "
+    "\"participant\": \"p\", \"action\": \"do\", \"no_effect\": true, \"timeout\": \"2s\", "
+    "\"retry\": {\"shape\": \"fixed\", \"attempts\": 1000, \"delay\": \"200ms\"}}]}";
 static const char impatient[] =
     "{\"saga\": \"impatient\", \"version\": 1, \"deadline\": \"2h\", \"steps\": [{\"name\": \"wait\", "
     "\"participant\": \"p\", \"action\": \"do\", \"no_effect\": true, \"timeout\": \"2s\", "
@@ -439,6 +443,35 @@ static void a_clock_set_back_while_nobody_ran_makes_no_timer_late(void **state)
     assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
     engine_stop(&engine);
     assert_int_equal(count_tries_repeated(stage), 1);
+}
+
+static sb_outcome_t play_never_well(const sb_play_command_t *command)
+{
+    (void)command;
+    return SB_OUTCOME_ERROR;
+}
+
+/* Nor when some of its events are of before and others of after: the deadline counts from the start. */
+static void a_clock_set_back_amid_a_saga_makes_no_deadline_late(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    make_clock(stage);
+    stage_register(stage, "brief", brief);
+    stage->play->outcome = play_never_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_type(&engine, "brief", NULL, "{}");
+    assert_soon(count_tries_repeated(stage) > 0, 60000);
+    set_clock(stage, "-5 hours");
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.event "
+                                          "WHERE at < pg_catalog.clock_timestamp() - interval '4 hours'") > 0,
+                60000);
+    engine_stop(&engine);
+    engine_start(stage, &engine, "two");
+    engine_await_shard(&engine);
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPENSATED);
+    engine_stop(&engine);
 }
 
 /* Neither a try of an hour nor a deadline of two is over because the clock says that five have passed. */
@@ -609,6 +642,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(time_without_brokers_ends_no_try, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_clock_set_back_makes_no_timer_late, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_clock_set_back_while_nobody_ran_makes_no_timer_late, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_clock_set_back_amid_a_saga_makes_no_deadline_late, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_clock_set_forward_fires_no_timer, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_slow_saga_is_found_below_the_low_water_mark, stage_set_up,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "events/saga_number.h"
+#include "saga/orchestrator/orchestrator_internal.h"
 #include "saga/orchestrator/shard.h"
 #include "saga/orchestrator/timers.h"
 #include "tests/support/assert.h"
@@ -122,12 +123,40 @@ static void the_resend_list_keeps_order_and_takes_out_of_the_middle(void **state
         sb_open_saga_free(saga[i]);
 }
 
+/* Two commits of one turn may see it set and set right again; then nothing has moved. */
+static void a_clock_set_to_and_fro_moves_nothing(void **state)
+{
+    const int64_t hour_us = 3600000000LL;
+    (void)state;
+    sb_orchestrator_t *o = calloc(1, sizeof *o);
+    assert_non_null(o);
+    sb_open_saga_t *saga = new_saga(1, 1);
+    assert_true(sb_timers_reserve(&o->timers, 1));
+    sb_timers_set(&o->timers, saga, 100 * hour_us);
+    sb_orchestrator_set_clock(o, 90 * hour_us, 1000);
+    sb_orchestrator_set_clock(o, 95 * hour_us, 2000);
+    sb_orchestrator_set_clock(o, 90 * hour_us + 2000, 3000);
+    sb_orchestrator_follow_clock(o);
+    assert_true(saga->wake_us == 100 * hour_us);
+    assert_true(o->offset_us == 90 * hour_us - 1000);
+    sb_orchestrator_set_clock(o, 85 * hour_us, 4000);
+    sb_orchestrator_set_clock(o, 85 * hour_us + 1000, 5000);
+    sb_orchestrator_follow_clock(o);
+    sb_orchestrator_follow_clock(o);
+    assert_true(saga->wake_us - 95 * hour_us <= 1000 && saga->wake_us - 95 * hour_us >= -5000);
+    sb_timers_set(&o->timers, saga, 0);
+    sb_timers_fini(&o->timers);
+    sb_open_saga_free(saga);
+    free(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timers_come_out_in_order_of_time),
         cmocka_unit_test(the_table_finds_each_saga_until_it_is_removed),
         cmocka_unit_test(the_low_water_mark_leaves_slow_sagas_behind),
+        cmocka_unit_test(a_clock_set_to_and_fro_moves_nothing),
         cmocka_unit_test(the_resend_list_keeps_order_and_takes_out_of_the_middle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
