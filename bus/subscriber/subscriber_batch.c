@@ -212,19 +212,46 @@ static void on_copy_failed(void *context, uint64_t tag, const sb_error_t *err)
     lane->copy_error = *err;
 }
 
+static sb_code_t send_copy(sb_lane_t *lane, const sb_dead_record_t *letter, sb_error_t *err)
+{
+    sb_code_t code;
+    while ((code = sb_dead_letter_copy(lane->copies, lane->sub->config.dead_letter_topic, letter, err)) ==
+           SB_BUSY)
+        sb_producer_poll(lane->copies, 10);
+    return code;
+}
+
+/* The headers say where the record is. */
+static sb_code_t send_bare_copy(sb_lane_t *lane, const sb_dead_record_t *letter, sb_error_t *err)
+{
+    sb_message_t record = *letter->record;
+    sb_dead_record_t bare = *letter;
+    record.value = SB_SLICE("");
+    bare.record = &record;
+    sb_log(SB_LOG_WARN, "SUBSCRIBER-COPY",
+           "a dead letter is too large to be copied: its copy has no value|subscription=%s topic=%s "
+           "partition=%d offset=%lld bytes=%zu",
+           letter->subscription, record.topic, (int)record.partition, (long long)record.offset,
+           letter->record->value.len);
+    return send_copy(lane, &bare, err);
+}
+
 static sb_code_t copy_letter(sb_lane_t *lane, const sb_dead_record_t *letter, sb_error_t *err)
 {
-    const char *topic = lane->sub->config.dead_letter_topic;
-    sb_code_t code = SB_OK;
-    if (!topic)
+    sb_error_t why = SB_ERROR_INIT;
+    if (!lane->sub->config.dead_letter_topic)
         return SB_OK;
-    if (!lane->copies)
-        code =
+    if (!lane->copies) {
+        sb_code_t opened =
             sb_producer_open(&lane->copies, lane->sub->subscriber->config, NULL, on_copy_failed, lane, err);
-    while (code == SB_OK && (code = sb_dead_letter_copy(lane->copies, topic, letter, err)) == SB_BUSY) {
-        sb_producer_poll(lane->copies, 10);
-        code = SB_OK;
+        if (opened != SB_OK)
+            return opened;
     }
+    sb_code_t code = lane->copies_bare ? SB_TOO_LARGE : send_copy(lane, letter, &why);
+    if (code == SB_TOO_LARGE)
+        return send_bare_copy(lane, letter, err);
+    if (code != SB_OK && err)
+        *err = why;
     return code;
 }
 
@@ -236,6 +263,7 @@ static sb_code_t copies_out(sb_lane_t *lane, sb_error_t *err)
     sb_code_t code = sb_producer_flush(lane->copies, COPY_MS, err);
     bool failed = lane->copy_failed; /* also what was reported while the queue was full */
     lane->copy_failed = false;
+    lane->copies_bare = failed && lane->copy_error.code == SB_TOO_LARGE;
     if (code == SB_OK && failed)
         return sb_fail(err, SB_UNAVAILABLE, "copy of a dead letter: %s", lane->copy_error.message);
     return code;

@@ -144,6 +144,7 @@ typedef struct sb_lane {
     sb_producer_t *copies; /* of dead letters */
     sb_error_t copy_error;
     bool copy_failed;
+    bool copies_bare;  /* one was too large as it is: the next try sends them without their values */
     sb_entry_t *first; /* taken and not begun */
     sb_entry_t *last;
     sb_waiting_key_t waiting[SB_WAITING_KEYS];

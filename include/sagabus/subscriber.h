@@ -108,7 +108,8 @@ typedef struct sb_subscription {
     unsigned retry_delay_ms;       /* before the second try, doubled each time, with jitter; 0: 100 */
     unsigned retry_delay_max_ms;   /* 0: 30000 */
     unsigned stuck_after_ms;       /* a call that takes longer is reported; 0: 60000 */
-    const char *dead_letter_topic; /* a copy of each dead letter goes there too; NULL: no copy */
+    const char *dead_letter_topic; /* a copy of each dead letter goes there too (without its value where it
+                                      is too large for that); it must be there. NULL: no copy */
 } sb_subscription_t;
 
 typedef struct sb_subscriber_config {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "bus/consumer.h"
+#include "bus/message.h"
 #include "bus/relay/relay_admin.h"
 #include "bus/subscriber/dlq.h"
 #include "bus/topics.h"
@@ -322,6 +324,58 @@ static void a_prefetch_that_is_always_full_is_read_to_its_end(void **state)
     start();
     assert_soon(stats(0).handled == 30000, 60000);
     assert_int_equal(stats(0).gaps, 0);
+}
+
+static sb_code_t note_copy(void *context, const sb_message_t *message, sb_error_t *err)
+{
+    int *bare = context;
+    (void)err;
+    assert_true(sb_slice_is(sb_message_header(message, "dlq-topic"), world.topic));
+    assert_int_equal(message->value.len, 0);
+    ++*bare;
+    return SB_OK;
+}
+
+/* Its headers make a copy larger than the record. Once our own bound refuses it, once the brokers'. */
+static void one_too_large_to_be_copied_holds_nothing_up(void **state)
+{
+    static const int sizes[] = {999900, 1048200};
+    sb_topic_t copies;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_topic_list_t list = {NULL, 0, 0};
+    sb_consumer_t *consumer = NULL;
+    int count = 0, bare = 0;
+    (void)state;
+    (void)snprintf(copies, sizeof copies, "%scopies", prefix);
+    subscriptions[0].dead_letter_topic = copies;
+    assert_ok(sb_topic_list_add(&list, copies, 1, &err), &err);
+    assert_ok(sb_topics_apply(world.config, &list, 20000, &count, &err), &err);
+    sb_topic_list_fini(&list);
+    for (int i = 0; i < 2; i++) {
+        char *bytes = malloc((size_t)sizes[i] + 1);
+        uint32_t random = 1;
+        assert_non_null(bytes);
+        for (int at = 0; at < sizes[i]; at++) /* nothing that becomes smaller */
+            bytes[at] = (char)('!' + (random = random * 1664525 + 1013904223) / 65536 % 90);
+        bytes[sizes[i]] = '\0';
+        sb_test_world_send_bytes(&world, "k-0", bytes);
+        sb_test_world_flush(&world); /* in a batch of its own */
+        sb_test_world_send(&world, 10);
+        start();
+        await_effects("mail", world.next);
+        assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter"), i + 1);
+        sb_test_subscriber_stop(&running);
+        sb_test_bus_set(world.config, "kafka.message.max.bytes", "2000000");
+        sb_producer_close(&world.producer);
+        assert_ok(sb_producer_open(&world.producer, world.config, NULL, NULL, NULL, &err), &err);
+        free(bytes);
+    }
+    const char *name = copies;
+    assert_ok(sb_consumer_open(&consumer, world.config, "copies", &name, 1, &err), &err);
+    for (int64_t until = sb_test_mono_ms() + 60000; bare < 2 && sb_test_mono_ms() < until;)
+        assert_ok(sb_consumer_poll(consumer, 2, 200, note_copy, &bare, &count, &err), &err);
+    assert_int_equal(bare, 2);
+    sb_consumer_close(&consumer, 5000);
 }
 
 /* librdkafka before 2.2 is woken by a question whose answer comes behind a fetch that waits for news: nobody
@@ -739,6 +793,7 @@ int main(void)
         CASE(what_began_now_with_nothing_is_given_all_of_a_topic_made_anew),
         CASE(what_cannot_begin_again_pauses_between_its_tries),
         CASE(a_prefetch_that_is_always_full_is_read_to_its_end),
+        CASE(one_too_large_to_be_copied_holds_nothing_up),
         CASE(the_end_of_a_backlog_is_no_wait),
         CASE(without_a_database_it_goes_on_at_the_groups_offsets),
         CASE(reads_the_store_first_and_hands_over_to_kafka_by_seq),
