@@ -244,6 +244,47 @@ static sb_code_t read_options(subscription_t *s, sb_subscription_t *out, sb_erro
     return code;
 }
 
+/* ---- the topic of copies ---- */
+
+/* As other topics that are not there it is made, where topics.manage allows it. */
+static sb_code_t make_topic(const sb_cli_t *cli, sb_topic_list_t *list, sb_error_t *err)
+{
+    bool manage = true;
+    int created = 0;
+    sb_code_t code = sb_config_get_bool(cli->config, "topics.manage", &manage, err);
+    if (code == SB_OK && !manage)
+        return sb_fail(err, SB_NOT_FOUND,
+                       "topic %s is not there, and topics.manage is false: what becomes a dead letter would "
+                       "wait for its copy, and all behind it",
+                       list->item[0].name);
+    return code == SB_OK ? sb_topics_apply(cli->config, list, TOPICS_MS, &created, err) : code;
+}
+
+/* A copy that cannot be made holds its event up: a topic that was mistyped is said now. */
+static sb_code_t prepare_copies(const sb_cli_t *cli, const char *name, sb_topic_t topic, sb_error_t *err)
+{
+    sb_slice_t category;
+    sb_topic_list_t list = {NULL, 0, 0};
+    sb_error_t away = SB_ERROR_INIT;
+    int64_t partitions = 1;
+    const char *prefix = sb_config_get(cli->config, "kafka.prefix");
+    if (!name[0])
+        return sb_fail(err, SB_INVALID, "--dead-letter-topic needs a name");
+    sb_code_t code = sb_topic_named(topic, prefix, name, err);
+    if (code == SB_OK && sb_topic_is_events(topic, prefix, &category))
+        code = sb_fail(err, SB_INVALID,
+                       "--dead-letter-topic %s: its subscribers would take copies for events", name);
+    if (code == SB_OK)
+        code = sb_config_get_int(cli->config, "topics.partitions", 1, INT32_MAX, &partitions, err);
+    if (code == SB_OK)
+        code = sb_topic_list_add(&list, topic, (int32_t)partitions, err);
+    if (code == SB_OK && sb_topics_inspect(cli->config, &list, TOPICS_MS, &away) == SB_OK &&
+        list.item[0].found == 0) /* brokers that are away are waited for */
+        code = make_topic(cli, &list, err);
+    sb_topic_list_fini(&list);
+    return code;
+}
+
 /* ---- running ---- */
 
 static void *run(void *context)
@@ -257,6 +298,14 @@ static void *run(void *context)
     return NULL;
 }
 
+static bool is_listed(const sb_topic_list_t *list, const char *topic)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->item[i].name, topic) == 0)
+            return true;
+    return false;
+}
+
 /* Whoever mistyped a type would wait for ever and see nothing. */
 static void tell_what_is_waited_for(const subscription_t *s)
 {
@@ -268,7 +317,8 @@ static void tell_what_is_waited_for(const subscription_t *s)
     for (int i = 0; i < cli->argument_count && code == SB_OK; i++) {
         sb_topic_t topic;
         sb_slice_t category = sb_event_category(sb_slice(cli->argument[i]));
-        if (sb_topic_events(topic, prefix, category, NULL) == SB_OK) /* not of "*.created" */
+        if (category.len > 0 && sb_topic_events(topic, prefix, category, NULL) == SB_OK && /* not of "*.a" */
+            !is_listed(&list, topic))
             code = sb_topic_list_add(&list, topic, 1, &err);
     }
     if (code == SB_OK && list.count > 0)
@@ -323,7 +373,7 @@ sb_code_t sb_cmd_subscribe(sb_cli_t *cli, sb_error_t *err)
     if (code == SB_OK && copies && !state)
         code = sb_fail(err, SB_INVALID, "--dead-letter-topic goes with --state: dead letters are kept there");
     if (code == SB_OK && copies)
-        code = sb_topic_named(topic, sb_config_get(cli->config, "kafka.prefix"), copies, err);
+        code = prepare_copies(cli, copies, topic, err);
     if (code != SB_OK)
         return code;
     subscription.dead_letter_topic = copies ? topic : NULL;

@@ -258,7 +258,7 @@ const sb_cli_command_t sb_cli_table[] = {
       {"lanes", 0, "COUNT", "handle so many keys side by side; default: 1"},
       {"order", 0, "ORDER", "of what waits when an event fails: key (default), none, partition"},
       {"dead-letter-topic", 0, "NAME",
-       "with --state: a copy of each dead letter goes there (under kafka.prefix)"}},
+       "with --state: a copy of each dead letter goes there (under kafka.prefix); made if it is not there"}},
      {"sagabus subscribe 'order.*' --group audit",
       "sagabus subscribe '*.created' --group new --exec ./handle --state mail --lanes 8",
       "sagabus subscribe 'order.*' --group rebuild --from-store --limit 1000"},

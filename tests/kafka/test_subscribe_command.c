@@ -34,7 +34,6 @@ static int setup(void **state)
     sb_test_world_open(&world, sb_test_kafka(), sb_test_kafka_prefix(prefix), PARTITIONS);
     (void)snprintf(copies_topic, sizeof copies_topic, "%smail.dlq", prefix);
     assert_ok(sb_topic_list_add(&list, world.topic, PARTITIONS, &err), &err);
-    assert_ok(sb_topic_list_add(&list, copies_topic, 1, &err), &err);
     assert_ok(sb_topics_apply(world.config, &list, 20000, &count, &err), &err);
     sb_topic_list_fini(&list);
     (void)snprintf(folder, sizeof folder, "/tmp/sagabus-exec-XXXXXX");
@@ -167,6 +166,28 @@ static void a_commands_exit_code_says_what_becomes_of_an_event(void **state)
                                      "--dead-letter-topic",
                                      "mail.dlq",
                                      NULL};
+    const char *const events_again[] = {SB_SAGABUS,
+                                        "subscribe",
+                                        "order.*",
+                                        "--group",
+                                        "mail",
+                                        "--state",
+                                        SB_TEST_CLIENT_SCHEMA,
+                                        "--dead-letter-topic",
+                                        "order.events",
+                                        NULL};
+    const char *const not_ours[] = {SB_SAGABUS,
+                                    "subscribe",
+                                    "order.*",
+                                    "--group",
+                                    "mail",
+                                    "--state",
+                                    SB_TEST_CLIENT_SCHEMA,
+                                    "--dead-letter-topic",
+                                    "mail.dlq",
+                                    "--topics-manage",
+                                    "false",
+                                    NULL};
     const char *const list[] = {SB_SAGABUS, "dlq",   "list", "--state", SB_TEST_CLIENT_SCHEMA,
                                 "-o",       "jsonl", NULL};
     const char *const show[] = {SB_SAGABUS, "dlq",  "show", "1", "--state", SB_TEST_CLIENT_SCHEMA,
@@ -177,6 +198,8 @@ static void a_commands_exit_code_says_what_becomes_of_an_event(void **state)
     const char *const redrive[] = {SB_SAGABUS, "dlq", "redrive", "mail", "--state", SB_TEST_CLIENT_SCHEMA,
                                    "--rate",   "300", NULL};
     world.keys = 5;
+    assert_int_equal(ask(events_again, "take copies for events"), 1);
+    assert_int_equal(ask(not_ours, "topics.manage is false"), 5);
     start(subscribe);
     sb_test_world_send(&world, 20);
     assert_soon(count_lines("done") == 16, 40000);

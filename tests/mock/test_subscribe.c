@@ -121,7 +121,8 @@ static void what_a_command_refuses_is_said_and_counts(void **state)
     sb_test_process_t process = {.pid = 0};
     const char *const refuse[] = {SB_SAGABUS, "subscribe", "order.cr*", "--group", "mail",
                                   "--exec",   "exit 65",   "--limit",   "2",       NULL};
-    const char *const mistyped[] = {SB_SAGABUS, "subscribe", "ordr.*", "--group", "mail", NULL};
+    const char *const mistyped[] = {SB_SAGABUS, "subscribe", "*",      "ordr.a", "ordr.b",
+                                    "--group",  "none",      "--from", "now",    NULL};
     sb_test_mock_open(&mock, 1);
     sb_test_mock_topic(&mock, TOPIC, 1);
     sb_config_t *config = sb_test_bus_config(mock.bootstrap, PREFIX);
@@ -137,9 +138,13 @@ static void what_a_command_refuses_is_said_and_counts(void **state)
 
     spawn(&process, &mock, mistyped, NULL);
     assert_true(sb_test_output_has(&process, "waiting for events of " PREFIX "ordr.events", 60000));
+    assert_false(sb_test_output_has(&process, PREFIX ".events", 0)); /* "*" is of no one topic */
     sb_test_signal(&process, SIGINT);
     assert_true(sb_test_wait(&process, 60000));
     assert_int_equal(process.exit_code, 130);
+    said = sb_test_output(&process);
+    assert_null(strstr(strstr(said, "events of " PREFIX "ordr") + 1, "events of " PREFIX "ordr")); /* once */
+    free(said);
     sb_test_process_end(&process);
     sb_config_free(&config);
     sb_test_mock_close(&mock);
