@@ -140,7 +140,7 @@ static void write_relay(const sb_engine_t *engine, sb_buf_t *out)
 
 static void write_views(const sb_engine_t *engine, sb_buf_t *out)
 {
-    sb_projector_stats_t s;
+    sb_views_stats_t s;
     sb_projector_stats(engine->projector, &s);
     gauge(out, "sagabus_views_owned", "Views that this instance keeps up to date.", s.owned);
     gauge(out, "sagabus_views_stuck", "Owned views that do not move.", s.stuck);

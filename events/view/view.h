@@ -43,17 +43,6 @@ typedef struct sb_projector_config {
     bool calls_only;         /* only views that a C function of the catalog's folds */
 } sb_projector_config_t;
 
-typedef struct sb_projector_stats { /* each read atomically */
-    int views;                      /* known */
-    int owned;                      /* whose lease this instance holds */
-    int stuck;                      /* owned and not moving: an unknown event version, or an error */
-    int64_t events;                 /* folded since open */
-    int64_t rows;                   /* written since open */
-    int64_t parked;                 /* keys parked since open */
-    int64_t lag_events;             /* of the owned view that is furthest behind, in sequence numbers */
-    int64_t lag_ms; /* since when an owned view has not had all that is safe; 0: none is behind */
-} sb_projector_stats_t;
-
 /* Opens no connection yet. Registers as a listener of progress: before the threads start. Thread: open, run
  * and close from one thread; stop and stats from any. */
 SB_MUST_CHECK sb_code_t sb_projector_open(sb_projector_t **out, const sb_projector_config_t *config,
@@ -63,7 +52,7 @@ SB_MUST_CHECK sb_code_t sb_projector_open(sb_projector_t **out, const sb_project
 void sb_projector_run(sb_projector_t *projector);
 void sb_projector_stop(sb_projector_t *projector);
 void sb_projector_close(sb_projector_t **projector); /* NULL is fine; sets NULL */
-void sb_projector_stats(const sb_projector_t *projector, sb_projector_stats_t *out);
+void sb_projector_stats(const sb_projector_t *projector, sb_views_stats_t *out);
 
 /* ---- replay: builds the next generation beside the live one, then switches ---- */
 

@@ -1,5 +1,6 @@
-/* One thread, one connection, all views. Each view is a slot: not owned, or owned with a batch that moves it.
- * A slot that fails is closed and opened again later, from what the database says; the others go on.
+/* One thread, all views, one connection to write and one to read ahead. Each view is a slot: not owned, or
+ * owned with a batch that moves it. A slot that fails is closed and opened again later, from what the
+ * database says; the others go on.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/view/view.h"
@@ -127,17 +128,17 @@ void sb_projector_stop(sb_projector_t *projector)
     sb_signal_raise(&projector->wake);
 }
 
-void sb_projector_stats(const sb_projector_t *projector, sb_projector_stats_t *out)
+void sb_projector_stats(const sb_projector_t *projector, sb_views_stats_t *out)
 {
     int64_t since = atomic_load(&projector->behind_since_us);
-    *out = (sb_projector_stats_t){.views = atomic_load(&projector->views),
-                                  .owned = atomic_load(&projector->owned),
-                                  .stuck = atomic_load(&projector->stuck),
-                                  .events = atomic_load(&projector->events),
-                                  .rows = atomic_load(&projector->rows),
-                                  .parked = atomic_load(&projector->parked),
-                                  .lag_ms = since ? (sb_mono_us() - since) / 1000 : 0,
-                                  .lag_events = atomic_load(&projector->lag_events)};
+    *out = (sb_views_stats_t){.views = atomic_load(&projector->views),
+                              .owned = atomic_load(&projector->owned),
+                              .stuck = atomic_load(&projector->stuck),
+                              .events = atomic_load(&projector->events),
+                              .rows = atomic_load(&projector->rows),
+                              .parked = atomic_load(&projector->parked),
+                              .lag_ms = since ? (sb_mono_us() - since) / 1000 : 0,
+                              .lag_events = atomic_load(&projector->lag_events)};
 }
 
 static void publish_stats(sb_projector_t *projector)

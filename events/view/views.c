@@ -75,16 +75,7 @@ void sb_views_stop(sb_views_t *views)
 
 void sb_views_stats(const sb_views_t *views, sb_views_stats_t *out)
 {
-    sb_projector_stats_t stats;
-    sb_projector_stats(views->projector, &stats);
-    *out = (sb_views_stats_t){.views = stats.views,
-                              .owned = stats.owned,
-                              .stuck = stats.stuck,
-                              .events = stats.events,
-                              .rows = stats.rows,
-                              .parked = stats.parked,
-                              .lag_events = stats.lag_events,
-                              .lag_ms = stats.lag_ms};
+    sb_projector_stats(views->projector, out);
 }
 
 static sb_replay_config_t config_of(const sb_views_t *views)

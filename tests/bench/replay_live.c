@@ -68,7 +68,7 @@ void live_project(void *context, int round, double *values)
 {
     live_t *live = context;
     part_t part;
-    sb_projector_stats_t stats;
+    sb_views_stats_t stats;
     (void)round;
     forget(live);
     int64_t start_us = sb_mono_us();

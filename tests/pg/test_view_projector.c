@@ -85,7 +85,7 @@ static void a_killed_projector_leaves_rows_and_checkpoint_together(void **state)
 
 static int owned(const sb_world_projector_t *p)
 {
-    sb_projector_stats_t stats;
+    sb_views_stats_t stats;
     sb_projector_stats(p->projector, &stats);
     return stats.owned;
 }
