@@ -470,6 +470,8 @@ static void a_long_history_is_rebuilt_as_it_was_projected(void **state)
     sb_error_t err = SB_ERROR_INIT;
     sb_replay_report_t report;
     seen_t seen;
+    /* Less than all rows of the view take; what customer_orders carries is in memory in each pass. */
+    const int64_t cap[] = {24 << 20, 14 << 20};
     sb_world_open(&world);
     for (int piece = 0; piece < 20; piece++) {
         sb_world_append(&world, 300 + piece, 100000, 100000, 99991);
@@ -483,7 +485,7 @@ static void a_long_history_is_rebuilt_as_it_was_projected(void **state)
                                      .catalog = world.catalog,
                                      .view = views[i],
                                      .jobs = 3,
-                                     .memory_bytes = 24 << 20};
+                                     .memory_bytes = cap[i]};
         assert_ok(sb_replay_run(&config, &report, &err), &err);
         assert_true(report.passes > 1);
         char *after = sb_world_rows(&world, views[i], 0);
@@ -802,5 +804,6 @@ int main(void)
         cmocka_unit_test(verify_takes_a_date_for_a_key_and_each_jsonb_column),
         cmocka_unit_test(a_version_without_a_table_can_be_replayed_again_and_again),
     };
+    cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
     return cmocka_run_group_tests(tests, sb_test_pg_start_hasty, sb_test_pg_stop);
 }
