@@ -6,6 +6,7 @@
 #include "base_sql.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static int count_of(const sb_migration_t *list)
 {
@@ -46,21 +47,47 @@ static sb_code_t read_state(sb_pg_t *pg, const char *schema, bool *has_schema, b
     return code;
 }
 
-/* The recorded migrations must be the first ones of our list. *in_force gets how many there are. */
-static sb_code_t compare(sb_pg_t *pg, const char *schema, const sb_migration_t *list, int *in_force,
+int sb_migration_needs(const char *name)
+{
+    static const char mark[] = "_needs_";
+    const char *at = strstr(name, mark);
+    return at ? (int)strtol(at + strlen(mark), NULL, 10) : 0;
+}
+
+/* One that this binary does not have: a later release applied it. */
+static sb_code_t check_later(const char *schema, const char *name, const sb_migration_t *list,
+                             sb_error_t *err)
+{
+    int count = count_of(list);
+    if (count > 0 && sb_migration_needs(name) <= number_of(&list[count - 1]))
+        return SB_OK;
+    return sb_fail(err, SB_UNSUPPORTED,
+                   "schema %s has migration %s, which a binary that knows only up to %s does not fit: run a "
+                   "newer one",
+                   schema, name, count ? list[count - 1].name : "none");
+}
+
+typedef struct recorded {
+    int ours;    /* how many of our list are in force */
+    int version; /* number of the newest one, be it ours or not */
+} recorded_t;
+
+/* The recorded migrations must begin as our list does; later ones may follow that leave us what we use. */
+static sb_code_t compare(sb_pg_t *pg, const char *schema, const sb_migration_t *list, recorded_t *recorded,
                          sb_error_t *err)
 {
     sb_pg_result_t *result = NULL;
     sb_code_t code = sb_pg_query(pg, sb_sql_migrate_list, NULL, &result, err);
     int count = count_of(list);
+    *recorded = (recorded_t){0, 0};
     for (int i = 0; code == SB_OK && i < sb_pg_rows(result); i++) {
         const char *name = sb_pg_get_text(result, i, 0);
+        recorded->version = (int)strtol(name, NULL, 10);
         if (i >= count) {
-            code = sb_fail(err, SB_UNSUPPORTED,
-                           "schema %s has migration %s, this binary knows up to %s: run a newer one", schema,
-                           name, count ? list[count - 1].name : "none");
-            break;
+            code = check_later(schema, name, list, err);
+            continue;
         }
+        recorded->ours = i + 1;
         sb_hash_t ours;
         sb_hash_bytes(sb_slice(list[i].text), &ours);
         if (strcmp(name, list[i].name) != 0)
@@ -71,8 +98,6 @@ static sb_code_t compare(sb_pg_t *pg, const char *schema, const sb_migration_t *
             code = sb_fail(err, SB_MISMATCH, "schema %s: migration %s was applied with another text", schema,
                            name);
     }
-    if (code == SB_OK)
-        *in_force = sb_pg_rows(result);
     sb_pg_result_free(result);
     return code;
 }
@@ -121,25 +146,26 @@ static sb_code_t apply(sb_pg_t *pg, const sb_migration_t *migration, sb_error_t 
 static sb_code_t step(sb_pg_t *pg, const char *schema, const sb_migration_t *list,
                       sb_migrate_report_t *report, bool *done, sb_error_t *err)
 {
-    int in_force = 0;
+    recorded_t recorded = {0, 0};
     sb_code_t code = enter(pg, schema, err);
     if (code == SB_OK)
-        code = compare(pg, schema, list, &in_force, err);
-    *done = in_force == count_of(list);
+        code = compare(pg, schema, list, &recorded, err);
+    *done = recorded.ours == count_of(list);
     if (code == SB_OK && !*done)
-        code = apply(pg, &list[in_force], err);
+        code = apply(pg, &list[recorded.ours], err);
     if (code == SB_OK)
         code = sb_pg_commit(pg, err);
     if (code != SB_OK) {
         sb_pg_rollback(pg);
         return code;
     }
+    report->version = recorded.version;
     if (!*done) {
         report->applied++;
-        sb_log(SB_LOG_INFO, "MIGRATED", "applied a migration|schema=%s name=%s", schema, list[in_force].name);
-        in_force++;
+        report->version = number_of(&list[recorded.ours]);
+        sb_log(SB_LOG_INFO, "MIGRATED", "applied a migration|schema=%s name=%s", schema,
+               list[recorded.ours].name);
     }
-    report->version = in_force ? number_of(&list[in_force - 1]) : 0;
     return SB_OK;
 }
 
@@ -161,22 +187,22 @@ sb_code_t sb_migrate_check(sb_pg_t *pg, const char *schema, const sb_migration_t
 {
     bool has_schema = false;
     bool has_table = false;
-    int in_force = 0;
+    recorded_t recorded = {0, 0};
     sb_code_t code = sb_pg_begin(pg, err);
     if (code == SB_OK)
         code = read_state(pg, schema, &has_schema, &has_table, err);
     if (code == SB_OK && has_table) {
         code = run_for_schema(pg, "SET LOCAL search_path = ", schema, err);
         if (code == SB_OK)
-            code = compare(pg, schema, list, &in_force, err);
+            code = compare(pg, schema, list, &recorded, err);
     }
     sb_pg_rollback(pg);
     int count = count_of(list);
     bool is_ours = strcmp(schema, "sagabus") == 0; /* any other one is a service's */
-    if (code == SB_OK && in_force < count)
+    if (code == SB_OK && recorded.ours < count)
         code = sb_fail(err, SB_UNAVAILABLE,
                        "schema %s is at %s, this binary needs %s: run `sagabus migrate%s%s`", schema,
-                       in_force ? list[in_force - 1].name : "no migration", list[count - 1].name,
+                       recorded.ours ? list[recorded.ours - 1].name : "no migration", list[count - 1].name,
                        is_ours ? "" : " --only client --schema ", is_ours ? "" : schema);
     return code;
 }

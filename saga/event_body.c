@@ -4,6 +4,7 @@
 #include "base/scan.h"
 
 #include <assert.h>
+#include <inttypes.h>
 
 /* What is as usual is left out: forward, round 1, try 1. */
 #define USUAL_ROUND   1
@@ -132,6 +133,7 @@ typedef struct reader {
     const sb_definition_t *definition;
     sb_buf_t *scratch; /* as large as the data from the start: it does not move */
     sb_saga_event_t *out;
+    int64_t machine; /* of what it says, the version; 0: it says none */
 } reader_t;
 
 /* A text that stays: each is put behind the one before it. */
@@ -229,6 +231,8 @@ static bool read_member(reader_t *reader, sb_slice_t name, const sb_scan_value_t
         out->voided = value->kind == SB_SCAN_TRUE;
         return true;
     }
+    if (sb_slice_is(name, "\"machine\""))
+        return sb_scan_int64(value, &reader->machine);
     if (sb_slice_is(name, "\"by\""))
         return read_text(reader, value, &out->by);
     if (sb_slice_is(name, "\"reason\""))
@@ -251,7 +255,7 @@ sb_code_t sb_saga_event_read(const sb_definition_t *definition, sb_slice_t type,
                              sb_slice_t data, sb_buf_t *scratch, sb_saga_event_t *out, sb_error_t *err)
 {
     *out = (sb_saga_event_t){.at_us = at_us, .step = -1, .round = USUAL_ROUND, .attempt = USUAL_ATTEMPT};
-    reader_t reader = {definition, scratch, out};
+    reader_t reader = {definition, scratch, out, 0};
     if (!sb_saga_event_kind_of(type, &out->kind))
         return sb_fail(err, SB_CORRUPT, "saga %s: %.*s is no event of a saga", definition->name,
                        SB_SLICE_ARG(type));
@@ -266,6 +270,12 @@ sb_code_t sb_saga_event_read(const sb_definition_t *definition, sb_slice_t type,
         return sb_fail(err, SB_CORRUPT, "saga %s: this is no body of %s: %.*s", definition->name,
                        sb_saga_event_type(out->kind), (int)(data.len < 200 ? data.len : 200), data.ptr);
     }
+    if (reader.machine > SB_MACHINE_VERSION)
+        return sb_fail(err, SB_UNSUPPORTED,
+                       "saga %s: it was started by a later release (machine %" PRId64
+                       ", this one knows %d): only "
+                       "that one drives it",
+                       definition->name, reader.machine, SB_MACHINE_VERSION);
     if (out->step < 0)
         out->round = out->attempt = 0;
     return SB_OK;

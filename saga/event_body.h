@@ -24,7 +24,8 @@ void sb_saga_event_write(const sb_definition_t *definition, const sb_saga_event_
                          const sb_saga_head_t *head, sb_buf_t *out);
 
 /* Reads it back (with the type and time of its row); slices are borrowed from data, or from scratch (emptied
- * here) when they had to be unescaped. Unknown members are passed over. SB_CORRUPT: not a body of ours. */
+ * here) when they had to be unescaped. Unknown members are passed over. SB_CORRUPT: not a body of ours.
+ * SB_UNSUPPORTED: a later release's machine started the saga. */
 SB_MUST_CHECK sb_code_t sb_saga_event_read(const sb_definition_t *definition, sb_slice_t type, int64_t at_us,
                                            sb_slice_t data, sb_buf_t *scratch, sb_saga_event_t *out,
                                            sb_error_t *err);

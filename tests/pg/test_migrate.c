@@ -62,8 +62,29 @@ static void check_tells_behind_from_ahead(void **state)
     assert_ok(sb_migrate_check(f->pg, "s", first, &f->err), &f->err);
     assert_code(SB_UNAVAILABLE, sb_migrate_check(f->pg, "s", second, &f->err), &f->err);
     assert_contains(f->err.message, "is at 0001_one, this binary needs 0002_two");
+}
+
+/* The release before runs on beside the one that migrated, and one may go back to it: unless a migration says
+ * that it takes away what that release uses. */
+static void a_later_schema_fits_unless_it_says_otherwise(void **state)
+{
+    fixture_t *f = *state;
+    static const sb_migration_t fitting[] = {
+        {"0001_one", "CREATE TABLE one (a int); CREATE TABLE two (a int)"},
+        {"0002_two", "ALTER TABLE one ADD b int"},
+        {"0003_drop_needs_0002", "DROP TABLE two"},
+        {NULL, NULL}};
+    sb_migrate_report_t report;
     assert_ok(sb_migrate(f->pg, "s", second, NULL, &f->err), &f->err);
+    assert_ok(sb_migrate_check(f->pg, "s", first, &f->err), &f->err);
+    assert_ok(sb_migrate(f->pg, "s", first, &report, &f->err), &f->err);
+    assert_int_equal(report.applied, 0);
+    assert_int_equal(report.version, 2);
+    assert_ok(sb_migrate(f->pg, "s", fitting, NULL, &f->err), &f->err);
+    assert_ok(sb_migrate_check(f->pg, "s", second, &f->err), &f->err);
     assert_code(SB_UNSUPPORTED, sb_migrate_check(f->pg, "s", first, &f->err), &f->err);
+    assert_contains(f->err.message, "0003_drop_needs_0002");
+    assert_contains(f->err.message, "knows only up to 0001_one");
     assert_code(SB_UNSUPPORTED, sb_migrate(f->pg, "s", first, NULL, &f->err), &f->err);
 }
 
@@ -144,6 +165,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(applies_what_is_missing_once, setup, teardown),
         cmocka_unit_test_setup_teardown(check_tells_behind_from_ahead, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_later_schema_fits_unless_it_says_otherwise, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_another_text_under_the_same_name, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failing_migration_leaves_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(runners_that_start_together_share_the_work, setup, teardown),

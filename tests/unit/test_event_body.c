@@ -154,6 +154,16 @@ static void types_are_told_apart(void **state)
     assert_false(sb_saga_type_is_public(SB_SLICE("saga.step.retried")));
 }
 
+static void what_a_later_machine_started_is_left_to_it(void **state)
+{
+    (void)state;
+    sb_saga_event_t out;
+    assert_int_equal(read("saga.started", "{\"machine\":1}", &out), SB_OK);
+    assert_int_equal(read("saga.started", "{\"machine\":2}", &out), SB_UNSUPPORTED);
+    assert_int_equal(read("saga.migrated", "{\"machine\":2}", &out), SB_UNSUPPORTED);
+    assert_int_equal(read("saga.started", "{\"machine\":\"1\"}", &out), SB_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +171,7 @@ int main(void)
         cmocka_unit_test(every_member_comes_back),
         cmocka_unit_test(other_bodies_are_refused),
         cmocka_unit_test(types_are_told_apart),
+        cmocka_unit_test(what_a_later_machine_started_is_left_to_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
