@@ -45,7 +45,9 @@ static sb_code_t append_body(const sb_cli_t *cli, const char *expect, sb_buf_t *
                        cli->command->noun);
     if (!data)
         return sb_fail(err, SB_INVALID, "%s needs --data JSON, @FILE or @-", cli->command->noun);
-    sb_code_t code = sb_cli_content(data, &text, err);
+    sb_code_t code = sb_cli_check_trace(cli, err);
+    if (code == SB_OK)
+        code = sb_cli_content(data, &text, err);
     if (code == SB_OK && !sb_scan_valid(sb_buf_slice(&text), &bad_at))
         code = sb_fail(err, SB_INVALID, "--data is not JSON: byte %zu", bad_at);
     if (code == SB_OK) {

@@ -33,7 +33,9 @@ static sb_code_t read_event(const sb_cli_t *cli, sb_buf_t *data, sb_event_t *eve
         return sb_fail(err, SB_INVALID, "--id %s: with --direct an id is a UUID", id);
     if (!id)
         event->id = sb_uuid_v7();
-    sb_code_t code = sb_cli_content(body, data, err);
+    sb_code_t code = sb_cli_check_trace(cli, err);
+    if (code == SB_OK)
+        code = sb_cli_content(body, data, err);
     event->data = sb_buf_slice(data);
     return code;
 }

@@ -2,6 +2,7 @@
 #include "cli/command.h"
 
 #include "base/near.h"
+#include "sagabus/event.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -428,6 +429,17 @@ sb_code_t sb_cli_file_failed(const char *path, int why, sb_error_t *err)
 {
     bool absent = why == ENOENT || why == ENOTDIR;
     return sb_fail(err, absent ? SB_NOT_FOUND : SB_INVALID, "%s: %s", path, strerror(why));
+}
+
+sb_code_t sb_cli_check_trace(const sb_cli_t *cli, sb_error_t *err)
+{
+    const char *text = sb_cli_option(cli, "traceparent");
+    if (!text || sb_traceparent_ok(sb_slice(text)))
+        return SB_OK;
+    return sb_fail(err, SB_INVALID,
+                   "--traceparent %s: expected W3C trace context in lower case, as "
+                   "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                   text);
 }
 
 sb_code_t sb_cli_content(const char *value, sb_buf_t *out, sb_error_t *err)

@@ -95,6 +95,8 @@ SB_MUST_CHECK sb_code_t sb_cli_option_ms(const sb_cli_t *cli, const char *name, 
                                          sb_error_t *err);
 /* That a file cannot be opened or read: SB_NOT_FOUND when it is not there, else SB_INVALID. */
 sb_code_t sb_cli_file_failed(const char *path, int why, sb_error_t *err);
+/* --traceparent: that it is one, when it was given. */
+SB_MUST_CHECK sb_code_t sb_cli_check_trace(const sb_cli_t *cli, sb_error_t *err);
 /* The text of an argument that is JSON itself, @FILE, or @- for standard input; ended by NUL in out. */
 SB_MUST_CHECK sb_code_t sb_cli_content(const char *value, sb_buf_t *out, sb_error_t *err);
 

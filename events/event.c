@@ -59,3 +59,31 @@ bool sb_event_type_matches(sb_slice_t pattern, sb_slice_t type)
         p++;
     return p == pattern.len;
 }
+
+/* ---- traceparent ---- */
+
+enum { VERSION_END = 2, TRACE_END = 35, PARENT_END = 52, FLAGS_END = 55 };
+
+/* Hexadecimal digits in lower case from..to, not all of them the one given ('\0': that does not matter). */
+static bool is_hex(sb_slice_t text, size_t from, size_t to, char not_all)
+{
+    bool other = false;
+    for (size_t i = from; i < to; i++) {
+        char c = text.ptr[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+            return false;
+        other = other || c != not_all;
+    }
+    return other;
+}
+
+bool sb_traceparent_ok(sb_slice_t text)
+{
+    if (text.len < FLAGS_END || text.ptr[VERSION_END] != '-' || text.ptr[TRACE_END] != '-' ||
+        text.ptr[PARENT_END] != '-')
+        return false;
+    bool first = text.ptr[0] == '0' && text.ptr[1] == '0';
+    bool end = text.len == FLAGS_END || (!first && text.ptr[FLAGS_END] == '-');
+    return end && is_hex(text, 0, VERSION_END, 'f') && is_hex(text, VERSION_END + 1, TRACE_END, '0') &&
+           is_hex(text, TRACE_END + 1, PARENT_END, '0') && is_hex(text, PARENT_END + 1, FLAGS_END, '\0');
+}

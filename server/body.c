@@ -34,6 +34,11 @@ bool sb_body_is_batch(const sb_request_t *request)
     return type_is(request, SB_BODY_BATCH);
 }
 
+bool sb_body_is_binary(const sb_request_t *request)
+{
+    return request->attributes.len > 0 && type_is(request, "application/json");
+}
+
 bool sb_body_type_ok(const sb_request_t *request)
 {
     static const char *const fine[] = {"application/json", "application/cloudevents+json", SB_BODY_BATCH,

@@ -20,6 +20,8 @@ typedef struct sb_member {
 /* Whether the Content-Type says JSON, or structured CloudEvents, one or a batch. */
 bool sb_body_type_ok(const sb_request_t *request);
 bool sb_body_is_batch(const sb_request_t *request);
+/* A CloudEvent in binary mode: the attributes in ce- headers, the body is the data alone. */
+bool sb_body_is_binary(const sb_request_t *request);
 
 /* Fills the values of list (ended by a NULL name). SB_INVALID: no JSON object, an unknown
  * or repeated member (with those there are), or one of the wrong kind; err->pointer at the fault. */

@@ -128,6 +128,10 @@ static sb_code_t fill(const sb_request_t *request, sb_slice_t key, const sb_memb
         .partition_key = text[PARTITION_KEY],
         .data = member[DATA].value.text,
     };
+    if (event->traceparent.ptr && !sb_traceparent_ok(event->traceparent))
+        return sb_fail_at(err, SB_INVALID, "/traceparent",
+                          "traceparent is not W3C trace context, as 00-0af7651916cd43dd8448eb211c80319c-"
+                          "b7ad6b7169203331-01");
     if (!event->traceparent.ptr && request->traceparent[0])
         event->traceparent = sb_slice(request->traceparent);
     if (text[TIME].ptr && !sb_time_parse(text[TIME], &event->time_us))
@@ -138,12 +142,94 @@ static sb_code_t fill(const sb_request_t *request, sb_slice_t key, const sb_memb
     return code == SB_OK ? read_expected(&member[EXPECTED], append, err) : code;
 }
 
+/* ---- binary mode ---- */
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The value of a header as CloudEvents over HTTP has it: without its quotes, if it is quoted, and
+ * percent-decoded once. A percent sign that begins no such thing is one. */
+static void decode_value(sb_slice_t text, sb_buf_t *out)
+{
+    bool quoted = text.len >= 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"';
+    if (quoted)
+        text = (sb_slice_t){text.ptr + 1, text.len - 2};
+    for (size_t i = 0; i < text.len; i++) {
+        bool percent = text.ptr[i] == '%' && i + 2 < text.len && hex_value(text.ptr[i + 1]) >= 0 &&
+                       hex_value(text.ptr[i + 2]) >= 0;
+        if (percent) {
+            sb_buf_add_char(out, (char)(hex_value(text.ptr[i + 1]) * 16 + hex_value(text.ptr[i + 2])));
+            i += 2;
+        } else {
+            i += quoted && text.ptr[i] == '\\' && i + 1 < text.len;
+            sb_buf_add_char(out, text.ptr[i]);
+        }
+    }
+}
+
+static sb_code_t add_attribute(sb_buf_t *head, sb_slice_t name, sb_slice_t value, sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    sb_buf_t text = SB_BUF_INIT;
+    decode_value(value, &text);
+    if (sb_buf_failed(&text))
+        code = sb_fail(err, SB_NO_MEMORY, "append: out of memory");
+    else if (!sb_utf8_ok(sb_buf_slice(&text)) || !sb_utf8_ok(name))
+        code = sb_fail(err, SB_INVALID, "header ce-%.*s is not UTF-8 after percent-decoding",
+                       SB_SLICE_ARG(name));
+    else if (sb_slice_is(name, "data") || sb_slice_is(name, "expected_version"))
+        code = sb_fail(
+            err, SB_INVALID,
+            "there is no header ce-%.*s: the body is the data; an expected_version goes with the JSON form",
+            SB_SLICE_ARG(name));
+    sb_buf_add_char(head, head->len > 0 ? ',' : '{');
+    sb_buf_add_json(head, name);
+    sb_buf_add_char(head, ':');
+    sb_buf_add_json(head, sb_buf_slice(&text));
+    sb_buf_fini(&text);
+    return code;
+}
+
+/* The attributes are read as if they were members, the body as the member data. */
+static sb_code_t read_binary(const sb_request_t *request, sb_member_t *member, sb_event_body_t *body,
+                             sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    size_t bad_at = 0;
+    const char *at = request->attributes.ptr, *end = at + request->attributes.len;
+    while (code == SB_OK && at < end) {
+        sb_slice_t name = sb_slice(at), value = sb_slice(at + name.len + 1);
+        at = value.ptr + value.len + 1;
+        code = add_attribute(&body->head, name, value, err);
+    }
+    sb_buf_add_char(&body->head, '}');
+    if (code == SB_OK && sb_buf_failed(&body->head))
+        code = sb_fail(err, SB_NO_MEMORY, "append: out of memory");
+    if (code == SB_OK)
+        code = sb_body_members(sb_buf_slice(&body->head), member, err);
+    if (code != SB_OK)
+        return sb_context(err, code, "a CloudEvent in ce- headers");
+    sb_slice_t data = sb_buf_slice(&request->body);
+    if (data.len == 0)
+        return SB_OK; /* told as an event without data */
+    if (!sb_scan_valid(data, &bad_at) || !sb_scan_at(data, SB_SLICE(""), &member[DATA].value))
+        return sb_fail(err, SB_INVALID, "the body, which is the event's data, is not valid JSON at byte %zu",
+                       bad_at);
+    return SB_OK;
+}
+
 sb_code_t sb_event_body_read(const sb_request_t *request, sb_event_body_t *body, sb_error_t *err)
 {
     sb_member_t member[MEMBERS + 1];
     memcpy(member, template, sizeof member);
     memset(body, 0, sizeof *body);
-    sb_code_t code = sb_body_read(request, member, err);
+    sb_code_t code = sb_body_is_binary(request) ? read_binary(request, member, body, err)
+                                                : sb_body_read(request, member, err);
     return code == SB_OK ? fill(request, sb_request_key(request), member, body, err) : code;
 }
 
@@ -161,4 +247,5 @@ void sb_event_body_fini(sb_event_body_t *body)
 {
     for (int i = 0; i < MEMBERS; i++)
         sb_buf_fini(&body->scratch[i]);
+    sb_buf_fini(&body->head);
 }

@@ -1,4 +1,5 @@
-/* event_body - the body of POST /v1/events: a CloudEvent in structured form, as an append of one event.
+/* event_body - what POST /v1/events brings, as an append of one event: a CloudEvent in structured mode, or in
+ * binary mode with its attributes in ce- headers.
  *
  * What makes the append idempotent is the Idempotency-Key, or the client's own (source, id).
  *
@@ -16,6 +17,7 @@ typedef struct sb_event_body {
     sb_event_t event;
     sb_append_t append;
     sb_buf_t scratch[SB_EVENT_BODY_MEMBERS]; /* unescaped texts */
+    sb_buf_t head;                           /* of binary mode: the attributes as a JSON object */
 } sb_event_body_t;
 
 /* Ids made from a client's text: the same each time. */

@@ -64,8 +64,9 @@ typedef struct sb_request {
     sb_query_pair_t query[SB_QUERY_MAX];
     int query_count;
     sb_buf_t body;
+    sb_buf_t attributes; /* of its ce- headers: name, NUL, value, NUL, and so on */
     char request_id[72];
-    char traceparent[64];
+    char traceparent[64]; /* one that is valid, or "" */
     char last_event_id[24];
     char if_none_match[256];
     char

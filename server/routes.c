@@ -84,8 +84,9 @@ const sb_route_t sb_routes[] = {
      "sagas", "", NULL, "ParticipantList", 200},
 
     {"POST", "/v1/events", WRITE, sb_post_event, sb_post_event_of_unknown_type,
-     "Append one event (CloudEvents structured form), or a batch of them, all or none; answered after the "
-     "commit.",
+     "Append one event (a CloudEvent, structured, or binary with ce- headers), or a batch of them, all or "
+     "none; "
+     "answered after the commit.",
      "events", "", "EventAppend;application/cloudevents-batch+json:EventBatch", "AppendedOneOrMany", 201},
     {"GET", "/v1/events", READ, NULL, sb_get_events,
      "Events of the store in order, up to the safe sequence number.", "events",

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/queue.h>
 
 /* ---- in ---- */
 
@@ -18,6 +20,7 @@ void sb_wire_free(sb_request_t *request)
     free(request->path);
     free(request->query_text);
     sb_buf_fini(&request->body);
+    sb_buf_fini(&request->attributes);
     sb_buf_fini(&request->out);
     free(request);
 }
@@ -26,6 +29,30 @@ static void copy_header(char *out, size_t cap, struct evkeyvalq *headers, const 
 {
     const char *value = evhttp_find_header(headers, name);
     (void)snprintf(out, cap, "%s", value ? value : "");
+}
+
+/* What is no trace context is as if it were not there: the standard has it so. */
+static void copy_traceparent(char *out, size_t cap, struct evkeyvalq *headers)
+{
+    const char *value = evhttp_find_header(headers, "traceparent");
+    size_t length = value ? strlen(value) : 0;
+    if (length > 0 && length < cap && sb_traceparent_ok(sb_slice(value)))
+        memcpy(out, value, length + 1);
+}
+
+/* Keeps the attributes of a CloudEvent in binary mode: names in lower case, values as they came. */
+static void copy_attributes(sb_buf_t *out, struct evkeyvalq *headers)
+{
+    struct evkeyval *header;
+    TAILQ_FOREACH(header, headers, next)
+    {
+        if (strncasecmp(header->key, "ce-", 3) != 0)
+            continue;
+        for (const char *c = header->key + 3; *c; c++)
+            sb_buf_add_char(out, *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c);
+        sb_buf_add_char(out, '\0');
+        sb_buf_add(out, header->value, strlen(header->value) + 1);
+    }
 }
 
 /* A request id of ours unless the client's is harmless: it goes into logs and answers. */
@@ -99,7 +126,8 @@ sb_request_t *sb_wire_read(struct evhttp_request *raw)
     request->path = evhttp_uridecode(path && path[0] ? path : "/", 0, NULL);
     split_query(request, evhttp_uri_get_query(uri));
     set_request_id(request, headers);
-    copy_header(request->traceparent, sizeof request->traceparent, headers, "traceparent");
+    copy_traceparent(request->traceparent, sizeof request->traceparent, headers);
+    copy_attributes(&request->attributes, headers);
     copy_header(request->last_event_id, sizeof request->last_event_id, headers, "Last-Event-ID");
     copy_header(request->if_none_match, sizeof request->if_none_match, headers, "If-None-Match");
     copy_header(request->idempotency_key, sizeof request->idempotency_key, headers, "Idempotency-Key");
@@ -108,7 +136,7 @@ sb_request_t *sb_wire_read(struct evhttp_request *raw)
     struct evbuffer *input = evhttp_request_get_input_buffer(raw);
     size_t length = evbuffer_get_length(input);
     char *room = sb_buf_reserve(&request->body, length);
-    if (!room || !request->path) {
+    if (!room || !request->path || sb_buf_failed(&request->attributes)) {
         sb_wire_free(request);
         return NULL;
     }

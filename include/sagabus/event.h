@@ -29,7 +29,7 @@ typedef struct sb_event {
     int64_t time_us;    /* wall microseconds; 0 in an append: now */
     sb_slice_t correlation_id;
     sb_slice_t causation_id;
-    sb_slice_t traceparent;
+    sb_slice_t traceparent;   /* W3C: sb_traceparent_ok */
     sb_slice_t partition_key; /* absent: the subject */
     sb_slice_t data;          /* JSON text */
 
@@ -51,5 +51,10 @@ SB_API bool sb_event_type_ok(sb_slice_t type);
 /* Whether a type is the one that the pattern names; * stands for any run of characters, dots too: "order.*",
  * "*.created", "*". */
 SB_API bool sb_event_type_matches(sb_slice_t pattern, sb_slice_t type);
+
+/* Whether text is a `traceparent` as W3C Trace Context has it: "00-<32 hex>-<16 hex>-<2 hex>" in lower case,
+ * neither id all zeros. Of a later version, which may have more behind that, the part that is known. An
+ * append by the library does not ask; HTTP and the command line do. */
+SB_API bool sb_traceparent_ok(sb_slice_t text);
 
 #endif

@@ -301,6 +301,9 @@ static void the_doctor_names_a_stuck_appender_and_an_absent_broker(void **state)
     (void)sb_test_pg_int(stuck, "SELECT nextval('sagabus.event_seq')");
     const char *const doctor[] = {"doctor", NULL};
     const char *const away[] = {"doctor", "--only", "kafka", "--kafka", "127.0.0.1:1", NULL};
+    const char *const scram[] = {
+        "doctor", "--only", "kafka", "--kafka", "127.0.0.1:1", "-X", "kafka.sasl.mechanism=SCRAM-SHA-256",
+        NULL};
     char *text = NULL;
     bool named = false;
     int64_t until = sb_test_mono_ms() + 20000;
@@ -315,6 +318,7 @@ static void the_doctor_names_a_stuck_appender_and_an_absent_broker(void **state)
         fail_msg("the doctor does not name who holds safe_seq back: %s", text);
     free(text);
     assert_says(1, away, "kafka");
+    assert_says(1, scram, "librdkafka");
 }
 
 /* What is registered and the files it came from are the same document. */
@@ -355,6 +359,19 @@ static void publish_direct_reaches_its_topic(void **state)
     free(text);
     assert_says(5, missing, "publish.direct");
     assert_says(1, relayed, "not for direct events");
+    for (int direct = 0; direct < 2; direct++) {
+        const char *const traced[] = {"publish",
+                                      "order.created",
+                                      "--traceparent",
+                                      "mine",
+                                      "--key",
+                                      "o-1",
+                                      "--data",
+                                      "{}",
+                                      direct ? "--direct" : NULL,
+                                      NULL};
+        assert_says(1, traced, "expected W3C trace context");
+    }
 }
 
 /* The relay of the running server does it; a topic that is whole is not touched unless told. */

@@ -593,6 +593,88 @@ static void structured_cloudevents_are_taken(void **state)
     drop(&answer);
 }
 
+#define TRACE "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+#define HEAD  "ce-specversion: 1.0\r\nCE-Type: order.created\r\nce-source: /shop\r\n"
+
+/* Attributes in headers, percent-encoded where they must be; the same event in structured mode is a repeat.
+ */
+static void binary_cloudevents_are_taken(void **state)
+{
+    (void)state;
+    answer_t answer =
+        ask(&shared, "POST", "/v1/events",
+            HEAD "ce-id: bin-1\r\nce-subject: M%C3%BCller%20%25\r\nce-time: 2026-11-21T05:19:35Z\r\n"
+                 "ce-partitionkey: \"a \\\"b\\\" 5%\"\r\nce-dataschema: order.created.v1\r\n"
+                 "traceparent: " TRACE "\r\n",
+            " " ORDER("h-1") "\n");
+    assert_int_equal(answer.status, 201);
+    assert_contains(answer.text, "Location: /v1/streams/order/M%C3%BCller%20%25\r\n");
+    drop(&answer);
+    answer = ask(&shared, "GET", "/v1/streams/order/M%C3%BCller%20%25", NULL, NULL);
+    assert_contains(answer.body, ORDER("h-1"));
+    json_t *stream = json_of(&answer);
+    assert_string_equal(text_at(stream, "/items/0/subject"), "M\xc3\xbcller %");
+    assert_string_equal(text_at(stream, "/items/0/source"), "/shop");
+    assert_string_equal(text_at(stream, "/items/0/time"), "2026-11-21T05:19:35.000000Z");
+    assert_string_equal(text_at(stream, "/items/0/partitionkey"), "a \"b\" 5%");
+    assert_string_equal(text_at(stream, "/items/0/traceparent"), TRACE);
+    json_decref(stream);
+    drop(&answer);
+    answer = ask(
+        &shared, "POST", "/v1/events", "Content-Type: application/cloudevents+json\r\nce-type: not.this\r\n",
+        "{\"specversion\":\"1.0\",\"type\":\"order.created\",\"source\":\"/shop\",\"id\":\"bin-1\","
+        "\"subject\":\"M\xc3\xbcller %\",\"time\":\"2026-11-21T05:19:35Z\","
+        "\"dataschema\":\"order.created.v1\",\"partitionkey\":\"a \\\"b\\\" 5%\",\"traceparent\":\"" TRACE
+        "\",\"data\":" ORDER("h-1") "}");
+    assert_int_equal(answer.status, 200);
+    drop(&answer);
+}
+
+static void a_bad_binary_cloudevent_is_refused_and_says_how_it_was_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *headers, *body, *pointer, *says;
+    } cases[] = {
+        {HEAD "ce-subject: h-2\r\nce-sequence: 7\r\n", ORDER("h-2"), "/sequence", "ce- headers"},
+        {HEAD "ce-subject: h-2\r\nce-subject: h-3\r\n", ORDER("h-2"), "/subject", "twice"},
+        {HEAD "ce-subject: h-%ff\r\n", ORDER("h-2"), "", "UTF-8"},
+        {HEAD "ce-subject: h-2\r\nce-data: 1\r\n", ORDER("h-2"), "", "the body is the data"},
+        {HEAD "ce-subject: h-2\r\nce-expected_version: none\r\n", ORDER("h-2"), "", "JSON form"},
+        {HEAD "ce-subject: h-2\r\nce-traceparent: 00-1-2-01\r\n", ORDER("h-2"), "/traceparent", "W3C"},
+        {HEAD "ce-subject: h-2\r\n", "nonsense", "", "the event's data"},
+        {HEAD "ce-subject: h-2\r\n", "", "/data", "data"},
+        {HEAD, ORDER("h-2"), "/subject", "subject"},
+        {"ce-id: 1\r\nce-subject: h-2\r\n",
+         "{\"type\":\"order.created\",\"subject\":\"h-2\",\"data\":" ORDER("h-2") "}", "/type", "type"},
+        {HEAD "ce-subject: h-2\r\n", "{\"order_id\":7}", "/data/order_id", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        answer_t answer = ask(&shared, "POST", "/v1/events", cases[i].headers, cases[i].body);
+        assert_contains(answer.body, cases[i].says);
+        assert_problem(answer, 400, "invalid", cases[i].pointer);
+    }
+}
+
+/* One that the client means is refused; one that came with the request is as if it had not. */
+static void a_trace_context_that_is_none_is_not_kept(void **state)
+{
+    (void)state;
+    assert_problem(ask(&shared, "POST", "/v1/events", NULL,
+                       "{\"type\":\"order.created\",\"subject\":\"t-1\",\"traceparent\":\"mine\","
+                       "\"data\":" ORDER("t-1") "}"),
+                   400, "invalid", "/traceparent");
+    answer_t answer = ask(&shared, "POST", "/v1/events", "traceparent: 00-ABC-1-01\r\n",
+                          "{\"type\":\"order.created\",\"subject\":\"t-1\",\"data\":" ORDER("t-1") "}");
+    assert_int_equal(answer.status, 201);
+    drop(&answer);
+    answer = ask(&shared, "GET", "/v1/streams/order/t-1", NULL, NULL);
+    json_t *stream = json_of(&answer);
+    assert_null(sb_json_at(stream, SB_SLICE("/items/0/traceparent")));
+    json_decref(stream);
+    drop(&answer);
+}
+
 /* ---- what is refused ---- */
 
 static void bad_events_are_refused_with_a_pointer(void **state)
@@ -698,6 +780,9 @@ int main(void)
         cmocka_unit_test(the_same_id_is_appended_once),
         cmocka_unit_test(a_version_that_is_not_the_stream_s_is_a_conflict),
         cmocka_unit_test(structured_cloudevents_are_taken),
+        cmocka_unit_test(binary_cloudevents_are_taken),
+        cmocka_unit_test(a_bad_binary_cloudevent_is_refused_and_says_how_it_was_read),
+        cmocka_unit_test(a_trace_context_that_is_none_is_not_kept),
         cmocka_unit_test(bad_events_are_refused_with_a_pointer),
         cmocka_unit_test(bodies_that_are_not_an_object_are_refused),
         cmocka_unit_test(limits_hold),

@@ -394,6 +394,31 @@ static void positions_tell_repeats_and_gaps(void **state)
     assert_int_equal(sb_position_compare(&record, 3, 0), SB_POSITION_REPEAT);
 }
 
+static void a_trace_context_is_checked_as_the_standard_has_it(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                                       "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff",
+                                       "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+                                       "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-what-comes"};
+    static const char *const bad[] = {"",
+                                      "00",
+                                      "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+                                      "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+                                      "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+                                      "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+                                      "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+                                      "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 ",
+                                      "00-0af7651916cd43dd8448eb211c80319c.b7ad6b7169203331-01",
+                                      "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                                      "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00.x"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(sb_traceparent_ok(sb_slice(good[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(sb_traceparent_ok(sb_slice(bad[i])));
+    assert_false(sb_traceparent_ok(SB_SLICE_NONE));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +434,7 @@ int main(void)
         cmocka_unit_test(leaves_out_confluents_frame_and_keeps_a_tombstone),
         cmocka_unit_test(says_what_is_missing),
         cmocka_unit_test(positions_are_parsed_strictly),
+        cmocka_unit_test(a_trace_context_is_checked_as_the_standard_has_it),
         cmocka_unit_test(positions_tell_repeats_and_gaps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
