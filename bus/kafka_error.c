@@ -2,9 +2,11 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bus/kafka.h"
+#include "bus/topics.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 sb_code_t sb_kafka_code(rd_kafka_resp_err_t code)
 {
@@ -134,6 +136,23 @@ bool sb_kafka_keeps_out(int code, const char *reason)
 /* Older ones send the client's nonce twice, which Kafka before 4 let pass and 4 takes for a wrong password.
  */
 #define VERSION_SCRAM 0x020601ff
+
+const char *sb_kafka_library(void)
+{
+    return rd_kafka_version_str();
+}
+
+const char *sb_kafka_library_advice(const sb_config_t *config)
+{
+    static const char *const names[] = {"kafka.sasl.mechanism", "kafka.sasl.mechanisms"};
+    bool scram = false;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        scram = scram || strncasecmp(sb_config_get(config, names[i]), "SCRAM", 5) == 0;
+    return scram && rd_kafka_version() < VERSION_SCRAM ? "Kafka 4 refuses SCRAM of librdkafka before 2.6.1, "
+                                                         "whatever the password: take a newer one, or PLAIN "
+                                                         "over TLS"
+                                                       : NULL;
+}
 
 static const char *advice_for(const char *reason)
 {

@@ -40,6 +40,11 @@ SB_MUST_CHECK sb_code_t sb_topics_apply(const sb_config_t *config, sb_topic_list
 SB_MUST_CHECK sb_code_t sb_topics_sizes(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms,
                                         sb_error_t *err);
 
+/* The librdkafka that is loaded, "2.0.2", and what is to be said of it with these settings: SCRAM, which
+ * Kafka 4 refuses from one before 2.6.1. NULL: nothing. Both are static text. */
+const char *sb_kafka_library(void);
+const char *sb_kafka_library_advice(const sb_config_t *config);
+
 /* Leaves an empty topic: makes it when it is not there; deletes it first and makes it again, with as many
  * partitions as it had, when it has records and recreate says so. SB_CONFLICT: it has records, or
  * topics.manage is false and it is not there. Blocks up to timeout_ms. */

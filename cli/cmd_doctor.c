@@ -259,6 +259,13 @@ static void check_topics(report_t *r, const sb_topic_list_t *list)
         say(r, VERDICT_OK, "topics", "all %zu are there", list->count);
 }
 
+static void check_library(report_t *r)
+{
+    const char *advice = sb_kafka_library_advice(r->cli->config);
+    say(r, advice ? VERDICT_WARN : VERDICT_OK, "librdkafka", "%s%s%s", sb_kafka_library(), advice ? ": " : "",
+        advice ? advice : "");
+}
+
 static void check_kafka(report_t *r)
 {
     sb_error_t err = SB_ERROR_INIT;
@@ -269,6 +276,7 @@ static void check_kafka(report_t *r)
                  sb_topology(r->cli->config, registry.pg, registry.catalog, &list, &err) == SB_OK;
     sb_registry_close(&registry);
     sb_error_clear(&err);
+    check_library(r);
     if (sb_topics_inspect(r->cli->config, &list, 10000, &err) != SB_OK) {
         say(r, VERDICT_FAIL, "kafka", "%s", err.message);
     } else {

@@ -1,6 +1,7 @@
 /* Commands about this binary: version, help, completion, the reference pages.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "bus/topics.h"
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "sagabus/version.h"
@@ -69,8 +70,9 @@ sb_code_t sb_cmd_help(sb_cli_t *cli, sb_error_t *err)
 
 sb_code_t sb_cmd_version(sb_cli_t *cli, sb_error_t *err)
 {
-    json_t *version = json_pack("{s:s, s:s, s:s}", "sagabus", SB_VERSION, "jansson", JANSSON_VERSION,
-                                "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
+    json_t *version =
+        json_pack("{s:s, s:s, s:s, s:s}", "sagabus", SB_VERSION, "librdkafka", sb_kafka_library(), "jansson",
+                  JANSSON_VERSION, "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
     if (!version)
         return sb_fail(err, SB_NO_MEMORY, "out of memory");
     sb_output_object(&cli->out, version);
