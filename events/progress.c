@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stddef.h>
+#include <string.h>
 
 void sb_progress_init(sb_progress_t *progress)
 {
@@ -10,6 +11,9 @@ void sb_progress_init(sb_progress_t *progress)
     atomic_init(&progress->relay_seq, 0);
     progress->poke = NULL;
     progress->listener_count = 0;
+    progress->span_count = 0;
+    progress->era = 0;
+    (void)pthread_mutex_init(&progress->lock, NULL);
 }
 
 void sb_progress_listen(sb_progress_t *progress, sb_signal_t *signal)
@@ -29,4 +33,84 @@ void sb_progress_publish_safe(sb_progress_t *progress, int64_t safe_seq)
     atomic_store(&progress->safe_seq, safe_seq);
     for (int i = 0; i < progress->listener_count; i++)
         sb_signal_raise(progress->listener[i]);
+}
+
+/* ---- what is on disk ---- */
+
+static void drop_spans(sb_progress_t *progress, int at, int count)
+{
+    memmove(progress->span + at, progress->span + at + count,
+            (size_t)(progress->span_count - at - count) * sizeof progress->span[0]);
+    progress->span_count -= count;
+}
+
+/* Joins those that it touches; most come at the end. */
+static void add_span(sb_progress_t *progress, sb_progress_span_t span)
+{
+    int at = progress->span_count;
+    while (at > 0 && progress->span[at - 1].last >= span.first - 1)
+        at--;
+    int joined = 0;
+    for (; at + joined < progress->span_count && progress->span[at + joined].first <= span.last + 1;
+         joined++) {
+        const sb_progress_span_t *other = &progress->span[at + joined];
+        span.first = other->first < span.first ? other->first : span.first;
+        span.last = other->last > span.last ? other->last : span.last;
+    }
+    drop_spans(progress, at, joined);
+    if (progress->span_count == SB_PROGRESS_SPANS) { /* the lowest ones wait for a number that nobody names */
+        drop_spans(progress, 0, 1);
+        at = at > 0 ? at - 1 : 0;
+    }
+    memmove(progress->span + at + 1, progress->span + at,
+            (size_t)(progress->span_count - at) * sizeof progress->span[0]);
+    progress->span[at] = span;
+    progress->span_count++;
+}
+
+uint64_t sb_progress_era(sb_progress_t *progress)
+{
+    (void)pthread_mutex_lock(&progress->lock);
+    uint64_t era = progress->era;
+    (void)pthread_mutex_unlock(&progress->lock);
+    return era;
+}
+
+void sb_progress_appended(sb_progress_t *progress, uint64_t era, const sb_append_result_t *result,
+                          size_t count)
+{
+    if (!progress)
+        return;
+    /* Between numbers that do not follow one another lie those of others, of which nothing is known. */
+    bool known = result->outcome == SB_APPENDED && result->first_seq > 0 &&
+                 (size_t)(result->last_seq - result->first_seq) + 1 == count;
+    if (known && progress->poke) {
+        (void)pthread_mutex_lock(&progress->lock);
+        if (era == progress->era)
+            add_span(progress, (sb_progress_span_t){result->first_seq, result->last_seq});
+        (void)pthread_mutex_unlock(&progress->lock);
+    }
+    sb_progress_poke(progress);
+}
+
+int64_t sb_progress_disk_seq(sb_progress_t *progress, int64_t safe)
+{
+    int64_t seq = safe;
+    int below = 0;
+    (void)pthread_mutex_lock(&progress->lock);
+    while (below < progress->span_count && progress->span[below].last <= safe)
+        below++;
+    drop_spans(progress, 0, below);
+    if (progress->span_count > 0 && progress->span[0].first <= safe + 1)
+        seq = progress->span[0].last;
+    (void)pthread_mutex_unlock(&progress->lock);
+    return seq;
+}
+
+void sb_progress_forget_disk(sb_progress_t *progress)
+{
+    (void)pthread_mutex_lock(&progress->lock);
+    progress->span_count = 0;
+    progress->era++;
+    (void)pthread_mutex_unlock(&progress->lock);
 }

@@ -1,7 +1,8 @@
 /* progress - how far the parts of this process are, and who wants to be woken when one moves.
  *
  * The sequencer publishes the safe sequence number here; relay, projectors and followers wait for it.
- * Appenders poke the sequencer. With the parts in different processes nothing is published and everyone polls
+ * Appenders poke the sequencer, and say which events are on disk already: those need not wait for the disk
+ * once more (docs/adr/0008). With the parts in different processes nothing is published and everyone polls
  * the lease rows at their idle pace: this object saves latency, never correctness.
  *
  * Thread: any. Listeners register before the threads start.
@@ -11,10 +12,17 @@
 #define SB_EVENTS_PROGRESS_H
 
 #include "base/signal.h"
+#include "sagabus/store.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #define SB_PROGRESS_LISTENERS 16
+#define SB_PROGRESS_SPANS     128 /* of events on disk; past that the lowest are forgotten, and wait */
+
+typedef struct sb_progress_span {
+    int64_t first, last;
+} sb_progress_span_t;
 
 typedef struct sb_progress {
     _Atomic int64_t safe_seq;  /* published by the sequencer of this process; 0: not yet */
@@ -22,11 +30,31 @@ typedef struct sb_progress {
     sb_signal_t *poke; /* raised by appenders: there may be something to sequence; NULL: no sequencer here */
     sb_signal_t *listener[SB_PROGRESS_LISTENERS];
     int listener_count;
+    pthread_mutex_t lock;                       /* of the two below */
+    sb_progress_span_t span[SB_PROGRESS_SPANS]; /* on disk and perhaps not safe yet: rising, none touching */
+    int span_count;
+    uint64_t era; /* of the two above: under the lock */
 } sb_progress_t;
 
 void sb_progress_init(sb_progress_t *progress);
 void sb_progress_listen(sb_progress_t *progress, sb_signal_t *signal); /* borrowed */
 void sb_progress_poke(sb_progress_t *progress);                        /* NULL is fine */
 void sb_progress_publish_safe(sb_progress_t *progress, int64_t safe_seq);
+
+/* Says that what was appended is on disk, and pokes. Only for an append whose transaction was the call's own:
+ * sb_store_append and its like outside a transaction, sb_appender_t. They answer when PostgreSQL has written
+ * the commit to its log. A caller's own transaction may have been told not to wait for that: after it, and
+ * after any doubt, poke. count: events of the append. NULL is fine.
+ * era: sb_progress_era before the append began. Word of an append that began before the sequencer last took
+ * its lease is not taken: the answer may be that of a server that another, or a backup, has replaced since,
+ * where its numbers are other events. */
+uint64_t sb_progress_era(sb_progress_t *progress);
+void sb_progress_appended(sb_progress_t *progress, uint64_t era, const sb_append_result_t *result,
+                          size_t count);
+
+/* The sequencer's: up to where all events above safe are known to be on disk (safe: none is); forgets those
+ * up to safe. forget: all of them, and of the appends under way; another era begins. */
+int64_t sb_progress_disk_seq(sb_progress_t *progress, int64_t safe);
+void sb_progress_forget_disk(sb_progress_t *progress);
 
 #endif

@@ -144,7 +144,13 @@ SELECT event_partitions_ahead(1000000);
 -- after the other: the rule rests on that. p_previous: drawn when the holders were last looked at; p_known, p_lows: the
 -- holders of then. A row a holder, or one without. Nothing is locked and nothing written while safe does not move.
 -- Its plans are made when the event table is small, and stay: they must not scan it.
-CREATE FUNCTION sequencer_tick(p_epoch bigint, p_previous bigint, p_safe bigint, p_known text[], p_lows bigint[], p_look bool)
+--
+-- p_disk: up to there, from p_safe on, all events are known to be on disk. That part of the run is published by a commit
+-- that does not wait for the disk, and the rest later, or now when there is no such part and not p_wait. A crash takes
+-- safe back, but then the same events lead to it again (docs/adr/0008). What was got over by (2) may hold numbers without
+-- an event, and has to be on disk.
+CREATE FUNCTION sequencer_tick(p_epoch bigint, p_previous bigint, p_safe bigint, p_known text[], p_lows bigint[], p_look bool,
+    p_disk bigint, p_wait bool)
 RETURNS TABLE (drawn bigint, run bigint, safe bigint, looked bool, holder text, pid int) LANGUAGE plpgsql
 SET enable_seqscan = off AS $$
 DECLARE
@@ -172,7 +178,13 @@ BEGIN
         SELECT greatest(run, least(drawn, min(coalesce(k.low, p_previous)))) INTO safe
         FROM unnest(holders) AS h (tx) LEFT JOIN unnest(p_known, p_lows) AS k (tx, low) ON k.tx = h.tx;
     END IF;
+    IF safe > p_disk AND NOT looked AND (p_disk > p_safe OR p_wait) THEN
+        safe := p_disk;
+    END IF;
     IF safe > p_safe THEN
+        IF safe <= least(run, p_disk) AND current_setting('synchronous_standby_names') = '' THEN -- a standby has them not yet
+            PERFORM set_config('synchronous_commit', 'off', true);
+        END IF;
         PERFORM sagabus.lease_advance('sequencer', p_epoch, safe, NULL, NULL, NULL);
     END IF;
     IF holders IS NULL THEN

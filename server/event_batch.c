@@ -196,6 +196,7 @@ static void translate_pointer(sb_error_t *err)
 sb_code_t sb_post_event_batch(sb_worker_t *worker, sb_request_t *request, sb_error_t *err)
 {
     batch_t batch = {.count = 0};
+    uint64_t era = sb_progress_era(&worker->engine->progress);
     sb_code_t code = read_batch(request, &batch, err);
     if (code == SB_OK) {
         code = sb_store_append_many(worker->store, batch.append, batch.count, &batch.command_id, batch.result,
@@ -206,7 +207,8 @@ sb_code_t sb_post_event_batch(sb_worker_t *worker, sb_request_t *request, sb_err
     if (code == SB_OK)
         code = refuse_conflict(&batch, err);
     if (code == SB_OK) {
-        sb_progress_poke(&worker->engine->progress);
+        for (size_t i = 0; i < batch.count; i++)
+            sb_progress_appended(&worker->engine->progress, era, &batch.result[i], batch.append[i].count);
         request->status = batch.result[0].outcome == SB_APPEND_REPEATED ? 200 : 201;
         sb_buf_add_text(&request->out, "{\"items\":[");
         for (size_t i = 0; i < batch.count; i++)

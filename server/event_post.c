@@ -26,14 +26,14 @@ static void set_location(sb_request_t *request, sb_slice_t category, sb_slice_t 
 }
 
 /* The answer to an append that went in, or did in its first try. */
-static sb_code_t answer(sb_engine_t *engine, sb_request_t *request, const sb_append_t *append,
+static sb_code_t answer(sb_engine_t *engine, uint64_t era, sb_request_t *request, const sb_append_t *append,
                         const sb_append_result_t *result, sb_error_t *err)
 {
     char id[SB_UUID_TEXT];
     if (result->outcome == SB_APPEND_CONFLICT)
         return sb_fail_at(err, SB_CONFLICT, "/expected_version", "stream %.*s/%.*s is at version %d",
                           SB_SLICE_ARG(append->category), SB_SLICE_ARG(append->key), result->version);
-    sb_progress_poke(&engine->progress);
+    sb_progress_appended(&engine->progress, era, result, append->count);
     bool repeated = result->outcome == SB_APPEND_REPEATED;
     request->status = repeated ? 200 : 201;
     set_location(request, append->category, append->key);
@@ -65,6 +65,7 @@ static void refuse(sb_request_t *request, sb_error_t *err)
 /* An append on its way. */
 typedef struct call {
     sb_engine_t *engine;
+    uint64_t era; /* of the progress */
     sb_request_t *request;
     sb_event_body_t body;
 } call_t;
@@ -83,7 +84,7 @@ static void on_appended(void *context, sb_code_t code, const sb_append_result_t 
     sb_request_t *request = call->request;
     sb_error_t err = SB_ERROR_INIT;
     if (code == SB_OK)
-        code = answer(call->engine, request, &call->body.append, result, &err);
+        code = answer(call->engine, call->era, request, &call->body.append, result, &err);
     else
         err = *why;
     if (code != SB_OK)
@@ -113,6 +114,7 @@ void sb_post_event(sb_engine_t *engine, sb_request_t *request)
         (void)sb_fail(&err, code, "append: out of memory");
     } else {
         call->engine = engine;
+        call->era = sb_progress_era(&engine->progress);
         call->request = request;
         code = submit(call, &unknown, &err);
         if (code == SB_OK)
@@ -133,11 +135,12 @@ sb_code_t sb_post_event_of_unknown_type(sb_worker_t *worker, sb_request_t *reque
     sb_append_result_t result;
     if (sb_body_is_batch(request))
         return sb_post_event_batch(worker, request, err);
+    uint64_t era = sb_progress_era(&worker->engine->progress);
     sb_code_t code = sb_event_body_read(request, &body, err);
     if (code == SB_OK)
         code = sb_store_append(worker->store, &body.append, &result, err);
     if (code == SB_OK)
-        code = answer(worker->engine, request, &body.append, &result, err);
+        code = answer(worker->engine, era, request, &body.append, &result, err);
     if (code != SB_OK)
         translate_pointer(request, err);
     sb_event_body_fini(&body);

@@ -270,21 +270,20 @@ static sb_code_t update_safe(sb_relay_t *relay, sb_error_t *err)
 static sb_code_t check_tail(void *context, const sb_relay_tail_t *tail, sb_error_t *err)
 {
     sb_relay_t *relay = context;
-    bool same = tail->position.seq <= relay->safe;
     if (tail->position.incarnation != relay->incarnation)
         return SB_OK;
-    if (same) {
-        sb_pg_params_t params = SB_PG_PARAMS_INIT;
-        sb_pg_result_t *rows = NULL;
-        sb_pg_add_int8(&params, tail->position.seq);
-        sb_code_t code = sb_pg_query(relay->pg, sb_sql_relay_event_id, &params, &rows, err);
-        if (code != SB_OK)
-            return code;
-        /* An event that is no longer kept proves nothing. */
-        sb_uuid_t id = sb_pg_rows(rows) > 0 ? sb_pg_get_uuid(rows, 0, 0) : tail->id;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_add_int8(&params, tail->position.seq);
+    sb_code_t code = sb_pg_query(relay->pg, sb_sql_relay_event_id, &params, &rows, err);
+    if (code != SB_OK)
+        return code;
+    bool same = sb_pg_rows(rows) == 1 && sb_pg_get_bool(rows, 0, 1);
+    if (same && !sb_pg_is_null(rows, 0, 0)) { /* an event that is no longer kept proves nothing */
+        sb_uuid_t id = sb_pg_get_uuid(rows, 0, 0);
         same = sb_uuid_equal(&id, &tail->id);
-        sb_pg_result_free(rows);
     }
+    sb_pg_result_free(rows);
     if (same)
         return SB_OK;
     relay->marks.forked = relay->incarnation;

@@ -1,2 +1,2 @@
--- Below it nothing appears any more; written by the sequencer with synchronous_commit=on.
+-- Below it nothing appears any more; what a view commits after it has read this lies behind it in the log.
 SELECT cursor FROM sagabus.lease WHERE role = 'sequencer'

@@ -11,6 +11,11 @@
  * come, a tick is made every few milliseconds for all of them, as each costs a commit here, a page and a
  * request to the brokers in the relay, and a look of each reader.
  *
+ * Disk: what is known to be there is published by a commit that does not wait for it, and word of what comes
+ * next is worth one tick that writes nothing. A long rest counts as that tick: nothing waits for both. Where
+ * after such a rest there is still no word, others append too, and for a while long rests are followed by a
+ * commit of the whole run.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/sequencer.h"
 
@@ -33,7 +38,8 @@
 #define RUN_MAX            256 /* events a tick follows: sequencer_tick has the number, too */
 #define MANY_EVENTS        16  /* within MANY_US: more than a service at its ease appends */
 #define MANY_US            4000
-#define STILL_MAX          2 /* ticks that the run may stand still before the holders are looked at */
+#define STILL_MAX          2      /* ticks that the run may stand still before the holders are looked at */
+#define TOLD_US            100000 /* so long after the last word of an append its like are waited for */
 
 struct sb_sequencer {
     char *uri;
@@ -47,6 +53,11 @@ struct sb_sequencer {
     sb_lease_t lease;
     sb_sequencer_rule_t rule;
     int still;                      /* ticks since the run got on; at STILL_MAX the holders are looked at */
+    bool waited;                    /* for word that events are on disk: by the last tick, or after it */
+    bool rested;                    /* the last rest was that of many events */
+    int64_t left;                   /* up to here the last tick saw a run; it may have published a part */
+    int64_t told_us;                /* of the last word that events are on disk */
+    int64_t others_us;              /* when events were last found of which nobody says so */
     bool busy;                      /* the last tick saw something, or someone poked */
     uint32_t wait_ms;               /* until the next tick */
     int64_t rest_us;                /* the last one between two ticks at work */
@@ -244,7 +255,10 @@ static sb_code_t feed_rule(sb_sequencer_t *sequencer, const tick_t *tick, const 
         sequencer->still = 0;
     else
         sequencer->still++;
-    sb_rule_run(&sequencer->rule, tick->run);
+    /* A part of a run is one, too. */
+    sb_rule_run(&sequencer->rule, tick->looked || tick->run < tick->safe ? tick->run : tick->safe);
+    sequencer->waited = !tick->published && tick->run > tick->safe;
+    sequencer->left = tick->run;
     if (tick->looked)
         code = feed_holders(sequencer, tick, rows, err);
     else if (tick->drawn <= sequencer->rule.safe)
@@ -264,7 +278,24 @@ static void add_known(const sb_sequencer_rule_t *rule, sb_pg_array_t *known, sb_
     }
 }
 
-/* What is published is on disk with all that it covers: the log is sequential. */
+/* Up to where events are known to be on disk, and whether word of the next ones is worth a tick: it comes
+ * right after an append has become visible, from an appender of this process. */
+static int64_t ask_disk(sb_sequencer_t *sequencer, bool *wait)
+{
+    int64_t safe = sequencer->rule.safe;
+    int64_t disk = sequencer->progress ? sb_progress_disk_seq(sequencer->progress, safe) : safe;
+    int64_t now = sb_mono_us();
+    if (disk > safe)
+        sequencer->told_us = now;
+    if (sequencer->rested && sequencer->left > disk)
+        sequencer->others_us = now;
+    bool others = sequencer->rested && sequencer->others_us && now - sequencer->others_us < TOLD_US;
+    *wait = !others && !sequencer->waited && sequencer->told_us && now - sequencer->told_us < TOLD_US;
+    return others ? safe : disk;
+}
+
+/* What is published is on disk with all that it covers, since the log is sequential, or all that it covers
+ * was there before (docs/adr/0008). */
 static sb_code_t run_tick(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
@@ -274,6 +305,8 @@ static sb_code_t run_tick(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *e
     sb_pg_array_init(&known, SB_PG_TEXT);
     sb_pg_array_init(&lows, SB_PG_INT8);
     bool want_look = sequencer->still >= STILL_MAX;
+    bool wait = false;
+    int64_t disk = ask_disk(sequencer, &wait);
     if (want_look)
         add_known(&sequencer->rule, &known, &lows);
     sb_pg_add_int8(&params, sequencer->lease.epoch);
@@ -282,6 +315,8 @@ static sb_code_t run_tick(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *e
     sb_pg_add_array(&params, &known);
     sb_pg_add_array(&params, &lows);
     sb_pg_add_bool(&params, want_look);
+    sb_pg_add_int8(&params, disk);
+    sb_pg_add_bool(&params, wait);
     sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_sequencer_tick, &params, &rows, err);
     if (code == SB_OK) {
         *tick = (tick_t){.drawn = sb_pg_get_int(rows, 0, 0),
@@ -381,6 +416,8 @@ static void pause_between(sb_sequencer_t *sequencer, int64_t moved_by, bool behi
         sequencer->rest_us = sequencer->rest_us * 2 > cost_us ? sequencer->rest_us * 2 : cost_us;
     if (sequencer->rest_us > tick_us)
         sequencer->rest_us = tick_us;
+    sequencer->rested = many_us > sequencer->rest_us;
+    sequencer->waited |= sequencer->rested;
     if (moved || behind)
         sb_sleep_us(sequencer->rest_us > many_us ? sequencer->rest_us : many_us);
     if (moved || at_work) {
@@ -414,8 +451,12 @@ static sb_code_t take_over(sb_sequencer_t *sequencer, sb_error_t *err)
             sb_lease_acquire(&sequencer->lease, sequencer->pg, sequencer->owner, sequencer->overdue_ms, err);
     if (code != SB_OK)
         return code;
+    if (sequencer->progress) /* it was said of another server, perhaps, or of one that was restored since */
+        sb_progress_forget_disk(sequencer->progress);
     sb_rule_start(&sequencer->rule, sequencer->lease.cursor);
     sequencer->still = STILL_MAX;
+    sequencer->waited = sequencer->rested = false;
+    sequencer->told_us = sequencer->others_us = 0;
     sequencer->wait_ms = sequencer->tick_ms;
     sequencer->written_us = sb_mono_us();
     sequencer->blocker_us = 0;

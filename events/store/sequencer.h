@@ -1,4 +1,4 @@
-/* sequencer - publishes the durable safe sequence number, by rule V5.
+/* sequencer - publishes the safe sequence number, by rule V5; what is below it is on disk.
  *
  * Below safe_seq nothing appears any more: relay, views and subscriptions read up to it. The rule looks at
  * who holds the insert lock on the event table, never at holes, clocks or xmin; sequencer.c states it in

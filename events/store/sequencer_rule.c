@@ -4,7 +4,8 @@
  * drawn once, and an event never goes away again: where every number has its event, nothing is left to
  * appear. That needs no word about who is at work, and so an event waits only for those that were drawn
  * before it. A commit is in the log before its rows are to be seen, and safe comes after it there: once safe
- * is on disk, so are they.
+ * is on disk, so are they. A part of the run whose events are known to be on disk is published without
+ * waiting for that (docs/adr/0008).
  *
  * But the run ends at a number that has no event, and whether that is still to come or was rolled back, the
  * table does not say. (Time does not say it either.) What gets over it is rule V5.

@@ -130,9 +130,10 @@ static void *write_events(void *context)
                               .events = &event,
                               .count = 1};
         await_turn(r, n);
+        uint64_t era = sb_progress_era(&r->progress);
         bench_ok(sb_store_append(w->store, &append, &result, &err), &err, "append");
         atomic_store(&r->sent_us[n], sb_mono_us());
-        sb_progress_poke(&r->progress);
+        sb_progress_appended(&r->progress, era, &result, append.count);
     }
     return NULL;
 }

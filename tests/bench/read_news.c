@@ -117,8 +117,9 @@ static void append_one(side_t *side, const writer_t *writer, int64_t number)
                           .expect = SB_EXPECT_ANY,
                           .events = &event,
                           .count = 1};
+    uint64_t era = sb_progress_era(side->round->progress);
     bench_ok(sb_store_append(side->store, &append, &result, &err), &err, "append");
-    sb_progress_poke(side->round->progress);
+    sb_progress_appended(side->round->progress, era, &result, append.count);
 }
 
 static void step_store(writer_t *writer, void *opened)

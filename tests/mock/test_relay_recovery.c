@@ -7,7 +7,18 @@
 #include "tests/support/assert.h"
 #include "tests/support/tally.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+static void set_back(sb_relay_world_t *f, int count)
+{
+    char sql[128];
+    (void)snprintf(sql, sizeof sql,
+                   "UPDATE sagabus.lease SET cursor = cursor - %d WHERE role IN ('sequencer', 'relay')",
+                   count);
+    sb_test_pg_script(f->relay.pg, sql);
+    f->relay.progress.safe_seq = 0;
+}
 
 static void send_thirty(sb_relay_world_t *f)
 {
@@ -17,15 +28,28 @@ static void send_thirty(sb_relay_world_t *f)
     sb_test_relay_stop(&f->relay);
 }
 
+/* What the sequencer published of events on disk was not on disk itself. */
+static void goes_on_when_a_crash_took_the_safe_number_back(void **state)
+{
+    sb_relay_world_t *f = *state;
+    send_thirty(f);
+    set_back(f, 3);
+    sb_test_relay_start(&f->relay);
+    sb_test_sleep_ms(500);                                /* for it to have looked at Kafka before */
+    sb_test_relay_append(&f->relay, "order.created", 10); /* makes all safe, as a sequencer does */
+    sb_test_relay_wait(&f->relay, 20000);
+    assert_false(sb_relay_world_error_has(f, "this store has not"));
+}
+
 static void stands_still_when_kafka_knows_more_than_the_store(void **state)
 {
     sb_relay_world_t *f = *state;
     send_thirty(f);
 
-    /* The database comes back as it was before the last event. */
-    sb_test_pg_script(f->relay.pg,
-                      "UPDATE sagabus.lease SET cursor = cursor - 1 WHERE role IN ('sequencer', 'relay')");
-    f->relay.progress.safe_seq = 0;
+    /* The database comes back as it was before the last event but one, whose number another had drawn. */
+    set_back(f, 3);
+    sb_test_pg_script(f->relay.pg, "ALTER TABLE sagabus.event DISABLE TRIGGER ALL; DELETE FROM sagabus.event "
+                                   "WHERE seq = (SELECT max(seq) - 1 FROM sagabus.event)");
     sb_test_relay_start(&f->relay);
     assert_soon(sb_relay_world_error_has(f, "this store has not"), 15000);
     /* It stays so when the store has grown past that place. */
@@ -220,6 +244,8 @@ static void another_installation_under_a_prefix_is_none_of_its_business(void **s
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(goes_on_when_a_crash_took_the_safe_number_back, sb_relay_world_up,
+                                        sb_relay_world_down),
         cmocka_unit_test_setup_teardown(stands_still_when_kafka_knows_more_than_the_store, sb_relay_world_up,
                                         sb_relay_world_down),
         cmocka_unit_test_setup_teardown(notices_another_event_in_the_same_place, sb_relay_world_up,

@@ -56,6 +56,8 @@ typedef struct writer {
     sb_catalog_t *catalog;
     sb_appender_t *appender;     /* shared; NULL: a store of its own */
     int versions[CRASH_STREAMS]; /* as it believes them to be */
+    sb_progress_t *progress;     /* a teller's: of the sequencer beside it; NULL: no teller */
+    _Atomic bool *done;          /* a teller's */
 } writer_t;
 
 static int below(writer_t *writer, int limit)
@@ -104,6 +106,7 @@ static sb_code_t append_lax(writer_t *writer, const sb_append_t *append, sb_appe
 static void try_once(writer_t *writer, const sb_append_t *append, crash_attempt_t *attempt)
 {
     attempt->epoch_before = atomic_load(&writer->actor->shared->epoch);
+    uint64_t era = writer->progress ? sb_progress_era(writer->progress) : 0;
     attempt->code = open_writer(writer);
     if (attempt->code == SB_UNKNOWN_OUTCOME)
         attempt->code = SB_UNAVAILABLE; /* reads only */
@@ -112,6 +115,8 @@ static void try_once(writer_t *writer, const sb_append_t *append, crash_attempt_
     else if (attempt->code == SB_OK)
         attempt->code = writer->actor->lax ? append_lax(writer, append, &attempt->result)
                                            : sb_store_append(writer->store, append, &attempt->result, NULL);
+    if (attempt->code == SB_OK && writer->progress)
+        sb_progress_appended(writer->progress, era, &attempt->result, append->count);
     attempt->unknown |= attempt->code == SB_UNKNOWN_OUTCOME;
     attempt->epoch_after = atomic_load(&writer->actor->shared->epoch);
 }
@@ -171,10 +176,16 @@ static void *run_thread(void *context)
     writer->random = (unsigned)writer->number * 7919u;
     writer->log = open_log(writer->actor->dir, "writer", writer->number, O_WRONLY | O_APPEND | O_CREAT);
     while (!atomic_load(&writer->actor->shared->stop_writing)) {
+        if (writer->progress && !writer->actor->lies && atomic_load(&writer->actor->shared->hold_tellers)) {
+            sb_test_sleep_ms(1);
+            continue;
+        }
         write_one(writer, &attempt);
         if (below(writer, 4) == 0)
             sb_test_sleep_ms(below(writer, 4));
     }
+    if (writer->done)
+        atomic_store(writer->done, true);
     return NULL;
 }
 
@@ -302,18 +313,35 @@ void crash_start_reader(crash_actor_t *actor)
 
 static int run_sequencer(void *context)
 {
-    const crash_actor_t *actor = context;
+    crash_actor_t *actor = context;
     char owner[32];
     sb_sequencer_t *sequencer = NULL;
+    sb_progress_t progress;
+    writer_t tellers[CRASH_TELLERS];
+    pthread_t thread;
+    sb_progress_init(&progress);
+    actor->lax = actor->lies;
     (void)snprintf(owner, sizeof owner, "crash-%d", (int)getpid());
-    sb_sequencer_config_t config = {.pg_uri = actor->uri, .owner = owner, .overdue_ms = 500, .seal_ms = 200};
+    sb_sequencer_config_t config = {
+        .pg_uri = actor->uri, .owner = owner, .progress = &progress, .overdue_ms = 500, .seal_ms = 200};
     if (sb_sequencer_open(&sequencer, &config, NULL) != SB_OK)
         return 1;
+    /* Until the process is killed. One liar: of numbers that two drew by turns nothing is told. */
+    for (int i = 0; i < (actor->lies ? 1 : CRASH_TELLERS); i++) {
+        tellers[i] = (writer_t){.actor = actor,
+                                .number = actor->number + i,
+                                .progress = &progress,
+                                .done = &actor->shared->teller_done[actor->slot][i]};
+        if (pthread_create(&thread, NULL, run_thread, &tellers[i]) != 0)
+            return 1;
+    }
     sb_sequencer_run(sequencer);
     return 0;
 }
 
 void crash_start_sequencer(crash_actor_t *actor)
 {
+    for (int i = 0; i < CRASH_TELLERS; i++)
+        atomic_store(&actor->shared->teller_done[actor->slot][i], actor->lies && i > 0);
     sb_test_fork(&actor->process, run_sequencer, actor);
 }

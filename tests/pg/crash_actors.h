@@ -15,11 +15,15 @@
 
 #define CRASH_STREAMS 6
 #define CRASH_THREADS 4
+#define CRASH_TELLERS 2 /* writers in the process of a sequencer, which tell it what is on disk */
+#define CRASH_SLOTS   2 /* of such processes */
 
 /* What the test tells its processes, in memory they share. */
 typedef struct crash_shared {
     _Atomic int epoch; /* how often the server has crashed */
     _Atomic bool stop_writing, stop_reading;
+    _Atomic bool hold_tellers;
+    _Atomic bool teller_done[CRASH_SLOTS][CRASH_TELLERS];
 } crash_shared_t;
 
 typedef struct crash_actor {
@@ -31,6 +35,8 @@ typedef struct crash_actor {
     bool lax;      /* a writer: commits with synchronous_commit=off */
     bool combined; /* a writer: CRASH_THREADS threads share an appender, each with a log of its own */
     bool careless; /* a reader: takes whatever it sees, not only what is safe */
+    int slot;      /* a sequencer: of its tellers */
+    bool lies;     /* its tellers do not wait for the disk, and say that they did */
 } crash_actor_t;
 
 /* One per try to append; written before it (done false) and after it. */
@@ -56,7 +62,7 @@ typedef struct crash_given {
 
 void crash_start_writer(crash_actor_t *actor);
 void crash_start_reader(crash_actor_t *actor);
-void crash_start_sequencer(crash_actor_t *actor);
+void crash_start_sequencer(crash_actor_t *actor); /* number: its first teller's log */
 
 /* Reads what the body of a writer's event says. */
 bool crash_read_body(sb_slice_t data, crash_given_t *out);

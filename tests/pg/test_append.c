@@ -635,6 +635,35 @@ static void a_batch_that_is_given_up_never_happens(void **state)
     assert_int_equal(events(f), 2);
 }
 
+/* Whoever asks has no answer of the commit: that of the question is one, of a commit behind it in the log. */
+static void what_was_asked_for_is_on_disk(void **state)
+{
+    fixture_t *f = *state;
+    sb_append_lane_t lane = {.id = sb_uuid_v7(), .number = 1};
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_add_uuid(&params, &lane.id);
+    assert_ok(sb_pg_query(f->pg, sb_sql_append_lane_open, &params, NULL, &f->err), &f->err);
+    add(f, "a", SB_EXPECT_ANY, 0, 2);
+    assert_ok(run_apart(f, f->pg, &lane), &f->err);
+    sb_test_pg_script(
+        f->pg, "CREATE TABLE public.seen (waits text);"
+               "CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+               "INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); "
+               "RETURN NULL; END $$;"
+               "CREATE CONSTRAINT TRIGGER see AFTER UPDATE ON sagabus.append_lane DEFERRABLE INITIALLY "
+               "DEFERRED FOR EACH ROW EXECUTE FUNCTION public.see();"
+               "SET synchronous_commit = off");
+    lane_params(&params, &lane);
+    assert_ok(sb_pg_query(f->pg, sb_sql_append_lane_answers, &params, &rows, &f->err), &f->err);
+    sb_append_answer_t answer;
+    assert_ok(sb_append_read_answers(rows, 1, &answer, &f->err), &f->err);
+    sb_pg_result_free(rows);
+    assert_int_equal(answer.result.outcome, SB_APPENDED);
+    assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen WHERE waits = 'on'"), 1);
+    sb_test_pg_script(f->pg, "RESET synchronous_commit");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -652,6 +681,7 @@ int main(void)
         CASE(a_stream_made_meanwhile_is_locked_too),
         CASE(the_streams_are_never_scanned),
         CASE(a_batch_that_is_given_up_never_happens),
+        CASE(what_was_asked_for_is_on_disk),
     };
     return cmocka_run_group_tests_name("append", tests, sb_test_pg_start, sb_test_pg_stop);
 }

@@ -1,9 +1,10 @@
-/* The store under accidents: writers, readers and two sequencers in processes of their own, while backends,
- * the postmaster, the whole server, sequencers and writers are killed at random moments. In the end the table
- * is judged by what the writers were told and the readers were given.
+/* The store under accidents: writers, readers and two sequencers in processes of their own, the sequencers
+ * with writers beside them that tell what is on disk, while backends, the postmaster, the whole server,
+ * sequencers and writers are killed at random moments. In the end the table is judged by what the writers
+ * were told and the readers were given.
  *
- * The test must be able to find what it looks for: a reader that does not keep to safe_seq, and a safe_seq
- * that does not wait for the disk, must both be caught.
+ * The test must be able to find what it looks for: a reader that does not keep to safe_seq, a safe_seq that
+ * does not wait for the disk, and a writer that tells of what is not on disk must all be caught.
  *
  * Some ten seconds; SB_TEST_LONG=1: hundreds of accidents, a larger number: so many. SB_TEST_SEED repeats a
  * run's choices, though not the scheduler's. A kill is not a power cut: what the kernel was given stays.
@@ -22,7 +23,7 @@
 
 #define WRITERS    4 /* that wait for the disk; the first is an appender with several threads */
 #define LAX        2 /* that do not */
-#define SEQUENCERS 2
+#define SEQUENCERS CRASH_SLOTS
 
 enum { CAREFUL, CARELESS, READERS };
 
@@ -49,6 +50,8 @@ typedef struct world {
     crash_actor_t sequencers[SEQUENCERS];
     crash_actor_t readers[READERS];
     int writer_logs;
+    int sequencer_count;
+    bool lies;
     crash_history_t history;
 } world_t;
 
@@ -80,7 +83,13 @@ static void start_writer(world_t *w, int i)
 
 static void start_sequencer(world_t *w, int i)
 {
-    w->sequencers[i] = (crash_actor_t){.uri = w->uri, .dir = w->dir, .shared = w->shared};
+    w->sequencers[i] = (crash_actor_t){.uri = w->uri,
+                                       .dir = w->dir,
+                                       .shared = w->shared,
+                                       .number = w->writer_logs,
+                                       .slot = i,
+                                       .lies = w->lies};
+    w->writer_logs += CRASH_TELLERS;
     crash_start_sequencer(&w->sequencers[i]);
 }
 
@@ -95,7 +104,7 @@ static unsigned seed(void)
 static int setup(void **state)
 {
     world_t *w = &world;
-    *w = (world_t){.random = seed()};
+    *w = (world_t){.random = seed(), .sequencer_count = SEQUENCERS};
     w->pg = sb_test_pg_open(sb_test_pg_fresh(w->uri));
     apply_schemas(w->pg);
     /* What nobody waits for stays in memory for long, so that a crash loses it. */
@@ -113,7 +122,7 @@ static void start_all(world_t *w)
 {
     for (int i = 0; i < WRITERS + LAX; i++)
         start_writer(w, i);
-    for (int i = 0; i < SEQUENCERS; i++)
+    for (int i = 0; i < w->sequencer_count; i++)
         start_sequencer(w, i);
     for (int i = 0; i < READERS; i++) {
         w->readers[i] = (crash_actor_t){
@@ -127,7 +136,7 @@ static int teardown(void **state)
     world_t *w = *state;
     for (int i = 0; i < WRITERS + LAX; i++)
         sb_test_process_end(&w->writers[i].process);
-    for (int i = 0; i < SEQUENCERS; i++)
+    for (int i = 0; i < w->sequencer_count; i++)
         sb_test_process_end(&w->sequencers[i].process);
     for (int i = 0; i < READERS; i++)
         sb_test_process_end(&w->readers[i].process);
@@ -198,15 +207,17 @@ static void kill_server(world_t *w, void (*how)(void))
 
 static void kill_lax(world_t *w, bool unsafe)
 {
-    signal_all(w->writers, WRITERS, SIGSTOP);
+    atomic_store(&w->shared->hold_tellers, true);
+    signal_all(w->writers, w->lies ? WRITERS + LAX : WRITERS, SIGSTOP);
     if (unsafe)
-        signal_all(w->sequencers, SEQUENCERS, SIGSTOP);
+        signal_all(w->sequencers, w->sequencer_count, SIGSTOP);
     sb_test_sleep_ms(40 + below(w, 60));
     sb_test_pg_kill_all();
-    signal_all(w->sequencers, SEQUENCERS, SIGSTOP);
+    signal_all(w->sequencers, w->sequencer_count, SIGSTOP);
     (void)atomic_fetch_add(&w->shared->epoch, 1);
     sb_test_pg_restart();
     note_crash(w);
+    atomic_store(&w->shared->hold_tellers, false);
 }
 
 static void happen(world_t *w, accident_t accident)
@@ -214,7 +225,7 @@ static void happen(world_t *w, accident_t accident)
     int i = below(w, SEQUENCERS);
     bool crash = accident == KILL_BACKEND || accident == KILL_POSTMASTER || accident == KILL_SERVER;
     if (crash) /* a moment is as good as any other for its statement on the server */
-        signal_all(w->sequencers, SEQUENCERS, SIGSTOP);
+        signal_all(w->sequencers, w->sequencer_count, SIGSTOP);
     if (accident == END_SESSIONS)
         end_sessions(w);
     else if (accident == KILL_BACKEND)
@@ -236,7 +247,7 @@ static void happen(world_t *w, accident_t accident)
         sb_test_process_end(&w->writers[i].process);
         start_writer(w, i);
     }
-    signal_all(w->sequencers, SEQUENCERS, SIGCONT);
+    signal_all(w->sequencers, w->sequencer_count, SIGCONT);
     signal_all(w->writers, WRITERS, SIGCONT);
 }
 
@@ -258,9 +269,19 @@ static void have_accidents(world_t *w, int count)
 
 /* ---- the end ---- */
 
+static bool tellers_are_done(world_t *w)
+{
+    bool all = true;
+    for (int i = 0; i < w->sequencer_count; i++)
+        for (int k = 0; k < CRASH_TELLERS; k++)
+            all = all && atomic_load(&w->shared->teller_done[i][k]);
+    return all;
+}
+
 static int64_t settle(world_t *w)
 {
     atomic_store(&w->shared->stop_writing, true);
+    assert_soon(tellers_are_done(w), 60000);
     for (int i = 0; i < WRITERS + LAX; i++)
         assert_true(sb_test_wait(&w->writers[i].process, 60000));
     assert_soon(answers(w), 60000);
@@ -341,27 +362,23 @@ static void what_was_acknowledged_stays_and_what_was_given_too(void **state)
     assert_true(faults_of(&careless) > 0); /* or this test is blind */
 }
 
-/* A safe_seq that is told before it is on disk lets readers see what a crash takes back. */
-static void a_safe_seq_that_does_not_wait_for_the_disk_is_caught(void **state)
+/* Until readers have been given what a crash took back: most often by the second. Says by which. */
+static void crash_until_caught(world_t *w)
 {
-    world_t *w = *state;
     crash_faults_t faults;
     crash_writes_t writes;
     crash_reading_t careful;
-    sb_test_pg_script(w->pg,
-                      "CREATE FUNCTION public.no_wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM "
-                      "set_config('synchronous_commit', 'off', true); RETURN NEW; END $$;"
-                      "CREATE TRIGGER no_wait BEFORE UPDATE ON sagabus.lease FOR EACH ROW EXECUTE FUNCTION "
-                      "public.no_wait()");
     start_all(w);
-    for (int i = 0; i < 25; i++) { /* until it is caught: most often by the second */
+    for (int i = 0; i < 60; i++) {
         sb_test_sleep_ms(200);
         kill_lax(w, false);
-        signal_all(w->sequencers, SEQUENCERS, SIGCONT);
-        signal_all(w->writers, WRITERS, SIGCONT);
+        signal_all(w->sequencers, w->sequencer_count, SIGCONT);
+        signal_all(w->writers, WRITERS + LAX, SIGCONT);
         crash_check_reading(w->pg, w->dir, CAREFUL, INT64_MAX, &careful);
-        if (careful.phantom > 0)
+        if (careful.phantom > 0) {
+            print_message("caught by crash %d\n", i + 1);
             break;
+        }
     }
     assert_true(settle(w) > 0);
     crash_check_writes(w->pg, w->dir, w->writer_logs, &w->history, &faults, &writes);
@@ -371,6 +388,27 @@ static void a_safe_seq_that_does_not_wait_for_the_disk_is_caught(void **state)
     assert_int_equal(faults.lost + faults.half + faults.refused + faults.twice + faults.streams, 0);
 }
 
+/* A safe_seq that is told before it is on disk lets readers see what a crash takes back. */
+static void a_safe_seq_that_does_not_wait_for_the_disk_is_caught(void **state)
+{
+    world_t *w = *state;
+    sb_test_pg_script(w->pg,
+                      "CREATE FUNCTION public.no_wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM "
+                      "set_config('synchronous_commit', 'off', true); RETURN NEW; END $$;"
+                      "CREATE TRIGGER no_wait BEFORE UPDATE ON sagabus.lease FOR EACH ROW EXECUTE FUNCTION "
+                      "public.no_wait()");
+    crash_until_caught(w);
+}
+
+/* The sequencer does not wait for what it was told is on disk. */
+static void a_writer_that_tells_of_what_is_not_on_disk_is_caught(void **state)
+{
+    world_t *w = *state;
+    w->lies = true;
+    w->sequencer_count = 1;
+    crash_until_caught(w);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -378,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(what_was_acknowledged_stays_and_what_was_given_too),
         CASE(a_safe_seq_that_does_not_wait_for_the_disk_is_caught),
+        CASE(a_writer_that_tells_of_what_is_not_on_disk_is_caught),
     };
     return cmocka_run_group_tests_name("crash", tests, sb_test_pg_start, sb_test_pg_stop);
 }

@@ -266,11 +266,11 @@ static void a_tick_is_planned_for_a_table_that_grows(void **state)
     sb_test_pg_script(f->pg, INSERT " FROM generate_series(1, 20); ANALYZE sagabus.event");
     for (int i = 0; i < 2; i++) /* on the small table, and then by the same plan */
         sb_test_pg_script(f->other, i == 0 ? "SET plan_cache_mode = force_generic_plan; SELECT FROM "
-                                             "sagabus.sequencer_tick(0, 0, 20, '{}', '{}', true)"
+                                             "sagabus.sequencer_tick(0, 0, 20, '{}', '{}', true, 20, false)"
                                            : INSERT " FROM generate_series(1, 500)");
     sb_test_pg_script(f->other, "UPDATE sagabus.lease SET epoch = 7 WHERE role = 'sequencer'; BEGIN");
     assert_int_equal(sb_test_pg_int(f->other, "SELECT run FROM sagabus.sequencer_tick(7, 20, 20, '{}', '{}', "
-                                              "true)"),
+                                              "true, 20, false)"),
                      276);
 #define SCANS(of) "SELECT sum(" of ") FROM pg_stat_xact_user_tables WHERE relname ~ '^event_domain_[0-9]+$'"
     assert_true(sb_test_pg_int(f->other, SCANS("idx_scan")) > 0);
@@ -346,6 +346,152 @@ static void what_was_published_is_on_disk(void **state)
     assert_soon(safe_seq(f) == sb_test_pg_int(f->pg, "SELECT last_value FROM sagabus.event_seq"), 90000);
     assert_true(digest_up_to(f, safe) == digest);
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event"), kept + 20);
+}
+
+/* Said before it happens, for the sequencer may be quicker than the test. */
+static void tell(fixture_t *f, int64_t first, int64_t last)
+{
+    sb_append_result_t result = {.outcome = SB_APPENDED, .first_seq = first, .last_seq = last};
+    sb_progress_appended(&f->runner.progress, sb_progress_era(&f->runner.progress), &result,
+                         (size_t)(last - first) + 1);
+}
+
+static void note_commits(fixture_t *f)
+{
+    sb_test_pg_script(
+        f->pg, "CREATE TABLE public.seen (cursor bigint, waits text);"
+               "CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+               "INSERT INTO public.seen VALUES (NEW.cursor, current_setting('synchronous_commit')); "
+               "RETURN NULL; END $$;"
+               "CREATE CONSTRAINT TRIGGER see AFTER UPDATE ON sagabus.lease DEFERRABLE INITIALLY "
+               "DEFERRED FOR EACH ROW WHEN (NEW.role = 'sequencer' AND NEW.cursor > OLD.cursor) EXECUTE "
+               "FUNCTION public.see()");
+}
+
+static void only_what_is_known_to_be_on_disk_is_published_before_it_is_there(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    note_commits(f);
+    start(f, &f->runner, "one");
+    assert_soon(stats(&f->runner).leader, 30000);
+    tell(f, 3, 5);
+    tell(f, 1, 2);
+    for (int i = 1; i <= 5; i++)
+        sb_test_pg_script(f->pg, INSERT);
+    assert_soon(safe_seq(f) == 5, 30000);
+    sb_test_pg_script(f->pg, INSERT); /* 6: nobody says so */
+    assert_soon(safe_seq(f) == 6, 30000);
+    tell(f, 8, 8);
+    sb_test_pg_script(f->pg,
+                      "BEGIN; " INSERT ";" INSERT "; COMMIT"); /* 7: neither, below one that is known */
+    assert_soon(safe_seq(f) == 8, 30000);
+    tell(f, 9, 9);
+    sb_test_pg_script(f->pg, "BEGIN; " INSERT "; ROLLBACK"); /* 9: no event, whatever was said */
+    assert_soon(safe_seq(f) == 9, 30000);
+    assert_true(sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen WHERE waits = 'off'") > 0);
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen WHERE (waits = 'on') <> (cursor > 5)"), 0);
+}
+
+#define BATCH   20
+#define BATCHES 300
+
+/* At the pace of many events; each tenth batch is of another process. */
+static void among_many_events_none_is_published_before_it_is_known_to_be_on_disk(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    note_commits(f);
+    start(f, &f->runner, "one");
+    assert_soon(stats(&f->runner).leader, 30000);
+    for (int i = 1; i <= BATCHES; i++) {
+        if (i % 10 != 0)
+            tell(f, (i - 1) * BATCH + 1, i * BATCH);
+        sb_test_pg_script(f->pg, INSERT " FROM generate_series(1, 20)");
+        if (i == 1)
+            assert_soon(safe_seq(f) == BATCH, 30000);
+    }
+    assert_soon(safe_seq(f) == BATCHES * BATCH, 30000);
+    print_message("%lld commits, %lld of them did not wait\n",
+                  (long long)sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen"),
+                  (long long)sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen WHERE waits = 'off'"));
+    assert_true(sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen WHERE waits = 'off'") > 0);
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM (SELECT lag(cursor, 1, 0::bigint) OVER (ORDER BY cursor) "
+                              "AS low, cursor, waits FROM public.seen) s, generate_series(10, 300, 10) b "
+                              "WHERE waits = 'off' AND low < b * 20 AND cursor > (b - 1) * 20"),
+        0);
+}
+
+#define WAITS_FOR_A_STANDBY                                                                                  \
+    " FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'sagabus sequencer'"
+
+/* Its backend has heard of the standby once it waits for it; events of which nobody says anything tell. */
+static bool waits_for_a_standby(fixture_t *f, int *events)
+{
+    if (sb_test_pg_int(f->pg, "SELECT count(*)" WAITS_FOR_A_STANDBY) > 0)
+        return true;
+    sb_test_pg_script(f->pg, INSERT);
+    ++*events;
+    return false;
+}
+
+static bool is_safe_without_standby(fixture_t *f, int events)
+{
+    sb_test_pg_script(f->pg, "SELECT pg_cancel_backend(pid)" WAITS_FOR_A_STANDBY);
+    return safe_seq(f) == events && stats(&f->runner).safe_seq == events;
+}
+
+/* A standby that must have the events has them not yet when this server's disk has. */
+static void with_a_synchronous_standby_it_waits_for_that(void **state)
+{
+    fixture_t *f = *state;
+    int events = 0;
+    make_stream_nos(f);
+    start(f, &f->runner, "one");
+    assert_soon(stats(&f->runner).leader, 30000);
+    sb_test_pg_script(f->pg, "SET synchronous_commit = local");
+    sb_test_pg_script(f->pg, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    sb_test_pg_script(f->pg, "SELECT pg_reload_conf()");
+    assert_soon(waits_for_a_standby(f, &events), 30000);
+    assert_soon(is_safe_without_standby(f, events), 30000);
+    tell(f, events + 1, events + 1);
+    sb_test_pg_script(f->pg, INSERT);
+    assert_soon(sb_test_pg_int(f->pg, "SELECT count(*)" WAITS_FOR_A_STANDBY) > 0, 30000);
+    assert_int_equal(safe_seq(f), events);
+    sb_test_pg_script(f->pg, "ALTER SYSTEM RESET synchronous_standby_names");
+    sb_test_pg_script(f->pg, "SELECT pg_reload_conf()");
+    assert_soon(safe_seq(f) == events + 1, 30000);
+}
+
+/* What was given to readers is there after a crash, and so safe_seq comes back to it. */
+static void a_crash_that_takes_it_back_leaves_its_events(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    sb_test_pg_script(f->pg, "ALTER SYSTEM SET wal_writer_delay = '10s'");
+    sb_test_pg_script(f->pg, "SELECT pg_reload_conf()");
+    start(f, &f->runner, "one");
+    assert_soon(stats(&f->runner).leader, 30000);
+    tell(f, 1, 40);
+    for (int i = 0; i < 40; i++)
+        sb_test_pg_script(f->pg, INSERT);
+    assert_soon(atomic_load(&f->runner.progress.safe_seq) == 40, 30000);
+    sb_test_pg_script(f->pg, "SET synchronous_commit = off"); /* or the digest's commit brings all there */
+    int64_t digest = digest_up_to(f, 40);
+    sb_test_pg_kill_all(); /* first: a sequencer that ends gives its lease back, and that commit waits */
+    stop(&f->runner);
+    sb_test_pg_restart();
+    assert_ok(sb_pg_reopen(f->pg, &f->err), &f->err);
+    print_message("published 40, on disk %lld\n", (long long)safe_seq(f));
+    sb_test_pg_script(f->pg, INSERT);
+    assert_true(sb_test_pg_int(f->pg, "SELECT max(seq) FROM sagabus.event") > 40);
+    start(f, &f->runner, "one again");
+    assert_soon(safe_seq(f) == sb_test_pg_int(f->pg, "SELECT max(seq) FROM sagabus.event"), 30000);
+    assert_true(digest_up_to(f, 40) == digest);
+    sb_test_pg_script(f->pg, "ALTER SYSTEM RESET wal_writer_delay");
+    sb_test_pg_script(f->pg, "SELECT pg_reload_conf()");
 }
 
 static void a_restart_goes_on_where_it_was(void **state)
@@ -540,6 +686,10 @@ int main(void)
         CASE(idle_costs_next_to_nothing_and_writes_only_beats),
         CASE(it_waits_for_a_server_that_is_not_there),
         CASE(what_was_published_is_on_disk),
+        CASE(only_what_is_known_to_be_on_disk_is_published_before_it_is_there),
+        CASE(among_many_events_none_is_published_before_it_is_known_to_be_on_disk),
+        CASE(with_a_synchronous_standby_it_waits_for_that),
+        CASE(a_crash_that_takes_it_back_leaves_its_events),
         CASE(a_prepared_transaction_holds_it_back_over_a_restart),
     };
     return cmocka_run_group_tests_name("sequencer", tests, sb_test_pg_start, sb_test_pg_stop);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "events/progress.h"
 #include "events/store/sequencer_rule.h"
 #include "tests/support/assert.h"
 
@@ -221,6 +222,64 @@ static void nothing_appears_below_safe_in_any_order(void **state)
     assert_true(safe * 2 > all); /* and it does get on */
 }
 
+/* ---- what is known to be on disk ---- */
+
+static void say(sb_progress_t *progress, int64_t first, int64_t last, size_t count)
+{
+    sb_append_result_t result = {.outcome = SB_APPENDED, .first_seq = first, .last_seq = last};
+    sb_progress_appended(progress, sb_progress_era(progress), &result, count);
+}
+
+static void what_is_on_disk_is_known_without_holes(void **state)
+{
+    (void)state;
+    static sb_progress_t progress;
+    sb_signal_t poke;
+    bool known[402] = {false};
+    int64_t safe = 0;
+    random_state = 11;
+    sb_progress_init(&progress);
+    say(&progress, 1, 1, 1);
+    assert_int_equal(sb_progress_disk_seq(&progress, 0), 0); /* nobody asks: there is no sequencer */
+    assert_int_equal(sb_signal_init(&poke, NULL), SB_OK);
+    progress.poke = &poke;
+    say(&progress, 1, 3, 2); /* one of them is another's */
+    sb_append_result_t refused = {.outcome = SB_APPEND_REPEATED, .first_seq = 1, .last_seq = 1};
+    sb_progress_appended(&progress, 0, &refused, 1);
+    sb_progress_appended(NULL, 0, &refused, 1);
+    assert_int_equal(sb_progress_disk_seq(&progress, 0), 0);
+    for (int i = 0; i < 4000 && safe < 400; i++) {
+        int64_t first = 1 + random_number() % 400, last = first + random_number() % 3;
+        last = last > 400 ? 400 : last;
+        bool crowded = progress.span_count >= SB_PROGRESS_SPANS - 1;
+        if (!crowded) {
+            say(&progress, first, last, (size_t)(last - first) + 1);
+            for (int64_t n = first; n <= last; n++)
+                known[n] = true;
+        }
+        int64_t want = safe;
+        while (want < 400 && known[want + 1])
+            want++;
+        assert_int_equal(sb_progress_disk_seq(&progress, safe), want);
+        if (random_number() % 8 == 0 || crowded)
+            safe = want + (crowded || random_number() % 8 == 0); /* another's event lies between */
+    }
+    assert_true(safe >= 400);
+    for (int64_t n = 1000; n < 1000 + 4 * SB_PROGRESS_SPANS; n += 2) /* never more than there is room for */
+        say(&progress, n, n, 1);
+    assert_int_equal(progress.span_count, SB_PROGRESS_SPANS);
+    assert_int_equal(sb_progress_disk_seq(&progress, 998 + 4 * SB_PROGRESS_SPANS - 1),
+                     998 + 4 * SB_PROGRESS_SPANS);
+    sb_progress_forget_disk(&progress);
+    assert_int_equal(sb_progress_disk_seq(&progress, 999), 999);
+    sb_append_result_t late = {.outcome = SB_APPENDED, .first_seq = 1000, .last_seq = 1000};
+    sb_progress_appended(&progress, 0, &late, 1); /* begun before all was forgotten: of another server */
+    assert_int_equal(sb_progress_disk_seq(&progress, 999), 999);
+    sb_progress_appended(&progress, sb_progress_era(&progress), &late, 1);
+    assert_int_equal(sb_progress_disk_seq(&progress, 999), 1000);
+    sb_signal_fini(&poke);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +291,7 @@ int main(void)
         cmocka_unit_test(locks_are_read_as_postgres_writes_them),
         cmocka_unit_test(a_run_waits_for_nobody_who_came_later),
         cmocka_unit_test(nothing_appears_below_safe_in_any_order),
+        cmocka_unit_test(what_is_on_disk_is_known_without_holes),
     };
     return cmocka_run_group_tests_name("sequencer_rule", tests, NULL, NULL);
 }
