@@ -38,6 +38,7 @@
 #define RUN_MAX            256 /* events a tick follows: sequencer_tick has the number, too */
 #define MANY_EVENTS        16  /* within MANY_US: more than a service at its ease appends */
 #define MANY_US            4000
+#define COUNT_US           16000  /* what is counted in less is chance: two events may well come at once */
 #define STILL_MAX          2      /* ticks that the run may stand still before the holders are looked at */
 #define TOLD_US            100000 /* so long after the last word of an append its like are waited for */
 
@@ -52,16 +53,18 @@ struct sb_sequencer {
     sb_pg_t *pg;
     sb_lease_t lease;
     sb_sequencer_rule_t rule;
-    int still;                      /* ticks since the run got on; at STILL_MAX the holders are looked at */
-    bool waited;                    /* for word that events are on disk: by the last tick, or after it */
-    bool rested;                    /* the last rest was that of many events */
-    int64_t left;                   /* up to here the last tick saw a run; it may have published a part */
-    int64_t told_us;                /* of the last word that events are on disk */
-    int64_t others_us;              /* when events were last found of which nobody says so */
-    bool busy;                      /* the last tick saw something, or someone poked */
-    uint32_t wait_ms;               /* until the next tick */
-    int64_t rest_us;                /* the last one between two ticks at work */
-    int64_t moved_us;               /* when the tick that moved safe_seq last began */
+    int still;                   /* ticks since the run got on; at STILL_MAX the holders are looked at */
+    bool waited;                 /* for word that events are on disk: by the last tick, or after it */
+    bool rested;                 /* the last rest was that of many events */
+    int64_t left;                /* up to here the last tick saw a run; it may have published a part */
+    int64_t told_us;             /* of the last word that events are on disk */
+    int64_t others_us;           /* when events were last found of which nobody says so */
+    bool busy;                   /* the last tick saw something, or someone poked */
+    uint32_t wait_ms;            /* until the next tick */
+    int64_t rest_us;             /* the last one between two ticks at work */
+    int64_t moved_us;            /* when the tick that moved safe_seq last began */
+    int64_t counted, counted_us; /* events since then, to tell whether many come */
+    bool many;
     int64_t written_us, blocker_us; /* last written; next due */
     pthread_mutex_t lock;           /* of the two below */
     sb_sequencer_stats_t stats;
@@ -392,9 +395,15 @@ static bool is_at_work(const sb_sequencer_t *sequencer)
 /* How long after a tick that moved safe_seq by so many the next one is worth it; 0: at once. */
 static int64_t rest_of_many(sb_sequencer_t *sequencer, int64_t events, int64_t start_us)
 {
-    int64_t since_us = start_us - sequencer->moved_us;
+    int64_t since_us = start_us - sequencer->moved_us, counted_us = start_us - sequencer->counted_us;
     sequencer->moved_us = start_us;
-    if (events * MANY_US < MANY_EVENTS * since_us)
+    sequencer->counted += events;
+    if (counted_us >= COUNT_US) {
+        sequencer->many = sequencer->counted * MANY_US >= MANY_EVENTS * counted_us;
+        sequencer->counted_us = start_us;
+        sequencer->counted = 0;
+    }
+    if (!sequencer->many)
         return 0;
     int64_t fits_us = RUN_MAX / 2 * since_us / events; /* a tick follows no more than RUN_MAX */
     return (fits_us < MANY_US ? fits_us : MANY_US) - (sb_mono_us() - start_us);
