@@ -38,6 +38,7 @@ static void compare_delivery(const bench_env_t *env, bench_results_t *results)
     place_open(&place, env, "deliver");
     deliver_t deliver = {.place = &place, .rate = RATE, .seconds = DELIVER_S * env->scale};
     const bench_pair_t pair = {"delivery", measures, deliver_store, deliver_raw, &deliver};
+    deliver_warm(&deliver);
     bench_compare(env, &pair, results);
     place_close(&place);
 }
