@@ -168,6 +168,12 @@ static void let_go(bool all)
     }
 }
 
+/* One in three comes when its sender has done with it: a command after its undo, a reply after the end. */
+static int how_late_ms(void)
+{
+    return LATE_MS + rand_r(&seed) % (chance(333) ? 12000 : 4000);
+}
+
 /* True: the message is kept. */
 static bool treat(rd_kafka_message_t *message)
 {
@@ -186,7 +192,7 @@ static bool treat(rd_kafka_message_t *message)
             return true;
         return false;
     }
-    if (chance(LATE_PER_MILLE) && hold(message, LATE_MS + rand_r(&seed) % 4000)) {
+    if (chance(LATE_PER_MILLE) && hold(message, how_late_ms())) {
         late++;
         return true;
     }
