@@ -16,7 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define SB_LOAD_ORDERS_MAX 4000
+#define SB_LOAD_ORDERS_MAX 20000
 #define SB_LOAD_CLIENTS    4
 
 typedef struct sb_load_order {

@@ -33,7 +33,7 @@ static int free_port(void)
 
 int sb_stack_sagabus(const sb_stack_t *stack, const char *const *arguments)
 {
-    const char *argv[24] = {SB_SAGABUS};
+    const char *argv[24] = {stack->sagabus};
     for (int i = 0; arguments[i] && i < 22; i++)
         argv[i + 1] = arguments[i];
     sb_test_process_t process = {0};
@@ -53,7 +53,7 @@ int sb_stack_sagabus(const sb_stack_t *stack, const char *const *arguments)
 int sb_stack_ask(const sb_stack_t *stack, const char *const *arguments, bool with_errors, char **text)
 {
     const char *argv[28] = {"sh", "-c", with_errors ? "exec \"$0\" \"$@\"" : "exec \"$0\" \"$@\" 2>/dev/null",
-                            SB_SAGABUS};
+                            stack->sagabus};
     for (int i = 0; arguments[i] && i < 22; i++)
         argv[i + 4] = arguments[i];
     sb_test_process_t process = {0};
@@ -85,15 +85,21 @@ static void set_environment(sb_stack_t *stack)
     memcpy(stack->environment, list, sizeof list);
 }
 
-void sb_stack_prepare(sb_stack_t *stack)
+void sb_stack_use(sb_stack_t *stack, const char *sagabus, const char *order)
 {
-    memset(stack, 0, sizeof *stack);
-    (void)sb_test_pg_fresh(stack->uri);
-    (void)sb_test_kafka_prefix(stack->prefix);
-    stack->port = free_port();
-    (void)snprintf(stack->url, sizeof stack->url, "http://127.0.0.1:%d", stack->port);
-    set_environment(stack);
-    const char *const setup[] = {SB_PARTICIPANTS, "setup", NULL};
+    stack->sagabus = sagabus ? sagabus : SB_SAGABUS;
+    stack->participants = order ? order : SB_PARTICIPANTS;
+}
+
+static void migrate(sb_stack_t *stack)
+{
+    const char *const all[] = {"migrate", NULL};
+    assert_int_equal(sb_stack_sagabus(stack, all), 0);
+}
+
+static void set_up_example(sb_stack_t *stack)
+{
+    const char *const setup[] = {stack->participants, "setup", NULL};
     sb_test_process_t process = {0};
     sb_test_spawn(&process, setup, stack->environment, NULL);
     assert_true(sb_test_wait(&process, 60000));
@@ -107,12 +113,48 @@ void sb_stack_prepare(sb_stack_t *stack)
     assert_int_equal(sb_stack_sagabus(stack, schemas), 0);
     const char *const topics[] = {"topics", "apply", NULL};
     assert_int_equal(sb_stack_sagabus(stack, topics), 0);
+}
+
+void sb_stack_set_up(sb_stack_t *stack)
+{
+    migrate(stack);
+    set_up_example(stack);
+}
+
+static void init(sb_stack_t *stack, const char *sagabus, const char *order)
+{
+    memset(stack, 0, sizeof *stack);
+    sb_stack_use(stack, sagabus, order);
+    (void)sb_test_kafka_prefix(stack->prefix);
+    stack->port = free_port();
+    (void)snprintf(stack->url, sizeof stack->url, "http://127.0.0.1:%d", stack->port);
+}
+
+void sb_stack_prepare(sb_stack_t *stack)
+{
+    init(stack, NULL, NULL);
+    (void)sb_test_pg_fresh(stack->uri);
+    set_environment(stack);
+    set_up_example(stack);
     stack->pg = sb_test_pg_open(stack->uri);
+}
+
+void sb_stack_prepare_by(sb_stack_t *stack, const char *sagabus, const char *order, int shards)
+{
+    char sql[80];
+    init(stack, sagabus, order);
+    (void)sb_test_pg_empty(stack->uri);
+    set_environment(stack);
+    migrate(stack);
+    stack->pg = sb_test_pg_open(stack->uri);
+    (void)snprintf(sql, sizeof sql, "UPDATE sagabus.store SET shard_count = %d", shards);
+    sb_test_pg_script(stack->pg, sql);
+    set_up_example(stack);
 }
 
 void sb_stack_start_serve(sb_stack_t *stack)
 {
-    const char *const argv[] = {SB_SAGABUS, "serve", NULL};
+    const char *const argv[] = {stack->sagabus, "serve", NULL};
     sb_test_spawn(&stack->serve, argv, stack->environment, NULL);
 }
 
@@ -141,13 +183,13 @@ void sb_stack_second_serve(const sb_stack_t *stack, sb_test_process_t *process, 
     (void)snprintf(listen, sizeof listen, "SAGABUS_HTTP_LISTEN=127.0.0.1:%d", port);
     environment[3] = listen;
     (void)snprintf(url, 64, "http://127.0.0.1:%d", port);
-    const char *const argv[] = {SB_SAGABUS, "serve", NULL};
+    const char *const argv[] = {stack->sagabus, "serve", NULL};
     sb_test_spawn(process, argv, environment, NULL);
 }
 
 static void start_participant(sb_stack_t *stack, int i)
 {
-    const char *const argv[] = {SB_PARTICIPANTS, participants[i], NULL};
+    const char *const argv[] = {stack->participants, participants[i], NULL};
     sb_test_spawn(&stack->participant[i], argv, stack->environment, NULL);
 }
 
@@ -158,12 +200,22 @@ void sb_stack_start_participants(sb_stack_t *stack)
             start_participant(stack, i);
 }
 
-void sb_stack_kill_participant(sb_stack_t *stack, int i)
+static void restart_participant(sb_stack_t *stack, int i, int signal)
 {
-    sb_test_signal(&stack->participant[i], SIGKILL);
+    sb_test_signal(&stack->participant[i], signal);
     assert_true(sb_test_wait(&stack->participant[i], 60000));
     sb_test_process_end(&stack->participant[i]);
     start_participant(stack, i);
+}
+
+void sb_stack_kill_participant(sb_stack_t *stack, int i)
+{
+    restart_participant(stack, i, SIGKILL);
+}
+
+void sb_stack_replace_participant(sb_stack_t *stack, int i)
+{
+    restart_participant(stack, i, SIGTERM);
 }
 
 bool sb_stack_is_missing(const sb_stack_t *stack, const char *check)

@@ -18,6 +18,8 @@
 #define SB_STACK_PARTICIPANTS 5
 
 typedef struct sb_stack {
+    const char *sagabus; /* what is started from now on: of this build, unless the test chose others */
+    const char *participants;
     char uri[SB_TEST_URI];
     char prefix[SB_TEST_PREFIX];
     char url[64]; /* http://127.0.0.1:port */
@@ -38,13 +40,21 @@ typedef struct sb_stack {
 void sb_stack_start(sb_stack_t *stack);
 void sb_stack_end(sb_stack_t *stack);
 
-void sb_stack_prepare(sb_stack_t *stack);                          /* everything but the processes */
-void sb_stack_start_serve(sb_stack_t *stack);                      /* returns at once */
-void sb_stack_kill_serve(sb_stack_t *stack);                       /* SIGKILL, and reaped */
+void sb_stack_prepare(sb_stack_t *stack); /* everything but the processes */
+/* The same by the binaries of another release, which migrate an empty database. */
+void sb_stack_prepare_by(sb_stack_t *stack, const char *sagabus, const char *participants, int shards);
+/* What is started from now on is this binary, and these participants; borrowed. NULL: this build's. */
+void sb_stack_use(sb_stack_t *stack, const char *sagabus, const char *participants);
+void sb_stack_set_up(sb_stack_t *stack);      /* again: migrations, the example's tables, schemas, topics */
+void sb_stack_start_serve(sb_stack_t *stack); /* returns at once */
+void sb_stack_kill_serve(sb_stack_t *stack);  /* SIGKILL, and reaped */
 void sb_stack_await_ready(sb_stack_t *stack, int64_t expected_ms); /* /readyz says 200 */
 void sb_stack_start_participants(sb_stack_t *stack);
 /* Another serve over the same database and topics, on another port; *url gets its address. */
 void sb_stack_second_serve(const sb_stack_t *stack, sb_test_process_t *process, char url[64]);
+
+/* Ends a participant as a rolling upgrade does and starts it from stack->participants. */
+void sb_stack_replace_participant(sb_stack_t *stack, int i);
 
 /* More of the environment of what is started from now on: "NAME=value", borrowed. */
 void sb_stack_set(sb_stack_t *stack, const char *pair);

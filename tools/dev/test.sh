@@ -51,6 +51,7 @@ test_command() {
     export SB_BUILD_DIR="$root/build/$preset"
     test_kafka_up
     test_languages_up
+    test_upgrade_up
     exec 9>&-
 
     cd "$root"
@@ -100,6 +101,17 @@ test_languages_up() {
     *asyncapi*) SB_TEST_ASYNCAPI_PATH=$(languages_node asyncapi "$root/tests/asyncapi") && export SB_TEST_ASYNCAPI_PATH ;;
     esac
     return 0
+}
+
+# The release before, if the test that wants it is chosen; where it cannot be had that test is skipped.
+test_upgrade_up() {
+    [ -z "${SB_TEST_OLD:-}" ] || return 0
+    cd "$root"
+    ctest --preset "$preset" --no-tests=ignore -N -L "$test_label" -R "$test_regex" 2>/dev/null |
+        grep -q ': e2e.upgrade$' || return 0
+    if _commit=$(upgrade_released); then
+        upgrade_build "$_commit" || exit 1
+    fi
 }
 
 test_group() { # test_group NAME CTEST_ARGS...: results as JUnit XML; a failure shows in the summary
