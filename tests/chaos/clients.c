@@ -26,6 +26,7 @@ struct chaos_clients {
     int sagas;
     int pause_ms;
     atomic_int next, accepted, busy;
+    atomic_bool may_end; /* after that many sagas */
     atomic_bool stopping;
     int64_t until_ms;
     pthread_mutex_t lock; /* of record */
@@ -182,7 +183,7 @@ static void *run(void *context)
     chaos_clients_t *all = client->all;
     while (!atomic_load(&all->stopping)) {
         int turn = atomic_fetch_add(&all->next, 1);
-        if (turn >= all->sagas)
+        if (turn >= all->sagas && atomic_load(&all->may_end))
             break;
         play(client, number_of(turn));
         if (all->pause_ms > 0)
@@ -212,6 +213,11 @@ chaos_clients_t *chaos_clients_start(const chaos_world_t *world, int sagas, int 
 int chaos_clients_accepted(chaos_clients_t *clients)
 {
     return atomic_load(&clients->accepted);
+}
+
+void chaos_clients_let_end(chaos_clients_t *clients)
+{
+    atomic_store(&clients->may_end, true);
 }
 
 bool chaos_clients_are_done(chaos_clients_t *clients)

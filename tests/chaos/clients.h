@@ -15,9 +15,11 @@
 
 typedef struct chaos_clients chaos_clients_t;
 
-/* sagas: how many to start in about seconds, if the world lets them. */
+/* sagas: how many to start in about seconds, if the world lets them, and more until they may end: faults
+ * without sagas would prove nothing. */
 chaos_clients_t *chaos_clients_start(const chaos_world_t *world, int sagas, int seconds);
 int chaos_clients_accepted(chaos_clients_t *clients);
+void chaos_clients_let_end(chaos_clients_t *clients);
 bool chaos_clients_are_done(chaos_clients_t *clients);
 /* Starts no new ones; those without an answer are asked again until there is one or the time is over. The
  * record's calls are added. */

@@ -98,6 +98,7 @@ static void break_things(void)
                           chaos_clients_accepted(clients), (long long)chaos_open_sagas(&world),
                           (long long)(sb_test_mono_ms() - from) / 1000);
     }
+    chaos_clients_let_end(clients);
     while (!chaos_clients_are_done(clients) && sb_test_mono_ms() - from < 2000LL * seconds + READY_MS)
         tend_for(50);
 }
