@@ -1,17 +1,20 @@
 /* participant - takes part in sagas over Kafka, with effects that happen once and never after their undo.
  *
  * A participant handles the commands of one topic in its own database, at READ COMMITTED. The barrier's row
- * of a command is inserted first, then the handler's own statements run in the same transaction; only after
- * the commit is the reply sent. Commands that wait together share one transaction and their rows one
- * statement, so a busy participant pays one commit for many. What a handler wrote that did not succeed is
- * taken back alone: by a savepoint, which each has while handlers fail after they have used the connection
- * now and then; else by a rollback of all that were together, whose handlers then run once more. A repeated
- * command gives the same reply without running the handler; an undo that arrives before (or without) its
- * forward command is voided, and the forward command that comes late becomes a no-op.
+ * of a command, with its answer, is committed in one transaction with what its handler wrote; only after the
+ * commit is the reply sent. Commands that wait together share one transaction, so a busy participant pays one
+ * commit for many: their rows are looked up before their handlers and written after them, and when somebody
+ * else has written one of these meanwhile, all of it is rolled back and done again one by one. What a handler
+ * wrote that did not succeed is taken back alone: by a savepoint, which each has while handlers fail after
+ * they have used the connection now and then; else by a rollback of all that were together, whose handlers
+ * then run once more. A repeated command gives the same reply without running the handler; an undo that
+ * arrives before (or without) its forward command is voided, and the forward command that comes late becomes
+ * a no-op.
  *
  * The handler uses the libpq connection it is given; it must not begin, commit or roll back. It is called
- * again for a command whose transaction did not come to be, so what it touches outside that transaction must
- * be idempotent by the command's id.
+ * again for a command whose transaction did not come to be, and may be called while another member of the
+ * group has the same command in hand (then one of the two transactions is rolled back), so what it touches
+ * outside that transaction must be idempotent by the command's id.
  *
  * Thread: open, run and close from one thread; stop from any thread or a signal handler.
  *

@@ -1,14 +1,20 @@
 /* barrier - lets a command's effect happen once, and never after its undo.
  *
  * Everything runs in one transaction at READ COMMITTED, in the schema that search_path names. A command's row
- * is inserted first and looked at second: the insert waits for a transaction that has the same command in
- * hand, which a look-up would not.
+ * and its effect are committed together or not at all, and a command has one row, so it has one effect.
  *
- * A batch of commands pays two round trips beside its handlers: sb_barrier_begin enters the rows of all of
- * them, sb_barrier_commit keeps their answers. In between each has its turn, in order: enter, then (with
- * SB_BARRIER_RUN) the handler, then keep or forget. What a turn finds is as if the rows had been entered one
- * by one: an undo sees what the forward command before it in the batch came to, and a forward command behind
- * its undo is voided.
+ * Commands have their turns in order: enter, then (with SB_BARRIER_RUN) the handler, then keep or forget.
+ * What a turn finds is as if the commands had come one by one: an undo sees what the forward command before
+ * it in the batch came to, and a forward command behind its undo is voided.
+ *
+ * At once, which is how a batch goes as a rule: sb_barrier_begin looks up all rows, sb_barrier_commit writes
+ * the new ones with their answers, two round trips beside the handlers. Somebody else may have one of the
+ * commands in hand meanwhile (a member of the group that has lost its partition and does not know it yet, its
+ * undo at another's). Then the write waits for them, and if they commit it fails with SB_CONFLICT and nothing
+ * of the batch has come to be. It is for the caller to roll back and have the commands again one by one.
+ *
+ * One by one: a command's row is inserted first and looked at second, at its turn. The insert waits for a
+ * transaction that has the same command in hand, and a handler does not begin before that has ended.
  *
  * With savepoints each handler is between two, a round trip more, and what it wrote is taken back when it
  * does not succeed. Without, the caller sees to it that a handler which did not succeed wrote nothing, and
@@ -21,6 +27,7 @@
 #define SB_SAGA_BARRIER_H
 
 #include "base/pg.h"
+#include "saga/participant/ledger.h"
 #include "sagabus/participant.h"
 
 typedef enum sb_barrier_verdict {
@@ -34,19 +41,12 @@ typedef struct sb_barrier_answer {
     sb_buf_t error;
 } sb_barrier_answer_t;
 
-typedef struct sb_barrier_row sb_barrier_row_t;
-
-/* What one transaction did ahead of its commands and what they put off: their answers, and the release of the
- * savepoint, which goes out with the next one. */
 typedef struct sb_barrier {
     sb_pg_t *pg; /* borrowed */
     bool savepoints;
-    bool release;
-    sb_barrier_row_t *row; /* entered ahead, in order of id */
-    int row_count, row_cap;
-    sb_pg_array_t column[5]; /* of the rows, on their way */
-    sb_pg_array_t undone;    /* forward commands of undos among them */
-    sb_pg_array_t kept[4];   /* answers: id, outcome, reply, error */
+    bool release; /* of the last savepoint: it goes out with the next statement */
+    bool at_once;
+    sb_ledger_t ledger; /* at once: the commands' rows */
 } sb_barrier_t;
 
 void sb_barrier_init(sb_barrier_t *barrier);
@@ -55,9 +55,9 @@ void sb_barrier_fini(sb_barrier_t *barrier);
 void sb_barrier_answer_init(sb_barrier_answer_t *answer);
 void sb_barrier_answer_fini(sb_barrier_answer_t *answer);
 
-/* Begins the transaction on pg, which has none open, and enters the rows of these commands, which are
- * borrowed until commit or rollback. A command that is not among them is entered at its turn. On failure the
- * transaction may be open. */
+/* Begins the transaction on pg, which has none open. With commands, which are borrowed until commit or
+ * rollback, it is for these and at once; with none, for any and one by one. On failure the transaction may be
+ * open. */
 SB_MUST_CHECK sb_code_t sb_barrier_begin(sb_barrier_t *barrier, sb_pg_t *pg, bool savepoints,
                                          const sb_command_t *const *commands, int count, sb_error_t *err);
 
@@ -76,7 +76,8 @@ SB_MUST_CHECK sb_code_t sb_barrier_keep(sb_barrier_t *barrier, const sb_command_
 SB_MUST_CHECK sb_code_t sb_barrier_forget(sb_barrier_t *barrier, const sb_command_t *command,
                                           sb_error_t *err);
 
-/* Writes what was put off and commits. */
+/* Writes what was put off and commits. At once, SB_CONFLICT: somebody else has had one of the commands; the
+ * transaction is open, and only a rollback will do. */
 SB_MUST_CHECK sb_code_t sb_barrier_commit(sb_barrier_t *barrier, sb_error_t *err);
 /* Best effort; what was put off is dropped. */
 void sb_barrier_rollback(sb_barrier_t *barrier);

@@ -1,13 +1,18 @@
-/* The participant's loop: take what waits -> the barrier's rows of all -> the handler for each -> their
- * answers and the commit -> replies; and beside it, ten times a second: are all replies up to here out? ->
- * offsets up to here. A crash between any two of them makes commands come again, and the barrier answers
- * those it knows. That is why neither the brokers' word for a reply nor their word for an offset is waited
- * for: it would be most of a batch's time. Only where partitions go, or one command is taken at a time, is it
- * waited for.
+/* The participant's loop: take what waits -> look up the barrier's rows of all -> the handler for each ->
+ * their rows with the answers, and the commit -> replies; and beside it, ten times a second: are all replies
+ * up to here out? -> offsets up to here. A crash between any two of them makes commands come again, and the
+ * barrier answers those it knows. That is why neither the brokers' word for a reply nor their word for an
+ * offset is waited for: it would be most of a batch's time. Only where partitions go, or one command is taken
+ * at a time, is it waited for.
  *
  * A handler runs in a savepoint only where handlers lately failed after they had used the connection: a
  * savepoint is a round trip, and most batches need none. The first that does so in a batch without makes the
  * whole batch go back and run again with them, which handlers must be able to bear anyway.
+ *
+ * A batch goes back, too, when somebody else has had one of its commands meanwhile, or when a handler that
+ * used the connection could not say: perhaps it ran into what somebody else was about to commit. It runs
+ * again with each command's row entered before its handler, which waits for that one; so do the next ones for
+ * a while, for such commands come in numbers (docs/adr/0003).
  *
  * When a batch cannot be committed it is rewound and its commands are taken one at a time, so that one that
  * breaks the transaction (a deadlock, a handler that ran into a statement error) does not hold up the others.
@@ -34,7 +39,7 @@
 #define BATCH_MIN       8
 #define BATCH_MAX       128
 #define BATCH_US        8000
-#define CAREFUL         1000 /* commands that run in savepoints after one that needed its own */
+#define CAREFUL         1000 /* commands that run in savepoints, or one by one, after one that needed it */
 #define POLL_MS         250
 #define HOLDING_MS      1 /* while replies wait for the brokers to answer others */
 #define SETTLE_MS       100 /* at most so long after a batch its replies are known to be out, then its offsets */
@@ -74,9 +79,10 @@ struct sb_participant {
     sb_barrier_answer_t answer;
     sb_barrier_t barrier;
     bool in_transaction;
-    bool spoilt;   /* a handler without a savepoint left what must be taken back */
-    int careful;   /* commands left that run in savepoints */
-    int unsettled; /* commands handed over since the offsets were committed last */
+    bool spoilt;    /* the batch in hand must go back and run again */
+    int careful;    /* commands left that run in savepoints */
+    int one_by_one; /* commands left whose rows are entered before their handlers; in savepoints, too */
+    int unsettled;  /* commands handed over since the offsets were committed last */
     settling_t settling;
     int settled;          /* of unsettled, those that are on the way to be settled */
     int64_t settling_us;  /* since when they are */
@@ -124,6 +130,16 @@ static void take_reply(sb_participant_t *p, const sb_command_t *command, sb_repl
     free(reply->result);
 }
 
+/* A handler that did not succeed has used the connection. */
+static void take_back_written(sb_participant_t *p)
+{
+    bool could_not_say = p->answer.outcome == SB_REPLY_ERROR;
+    p->careful = CAREFUL;
+    if (could_not_say)
+        p->one_by_one = CAREFUL;
+    p->spoilt = p->barrier.at_once && (could_not_say || !p->barrier.savepoints);
+}
+
 static sb_code_t run_handler(sb_participant_t *p, const sb_command_t *command, sb_error_t *err)
 {
     sb_reply_t reply = {.outcome = SB_REPLY_ERROR, .result = NULL, .error = ""};
@@ -135,10 +151,8 @@ static sb_code_t run_handler(sb_participant_t *p, const sb_command_t *command, s
     if (!sb_pg_is_in_transaction(p->pg))
         return sb_fail(err, SB_INVALID, "participant %s: the handler of %.*s ended the transaction", p->name,
                        SB_SLICE_ARG(command->type));
-    if (p->answer.outcome != SB_REPLY_SUCCESS && sb_pg_uses(p->pg) != uses) {
-        p->careful = CAREFUL;
-        p->spoilt = !p->barrier.savepoints;
-    }
+    if (p->answer.outcome != SB_REPLY_SUCCESS && sb_pg_uses(p->pg) != uses)
+        take_back_written(p);
     if (p->spoilt)
         return SB_OK;
     return p->answer.outcome == SB_REPLY_ERROR ? sb_barrier_forget(&p->barrier, command, err)
@@ -190,7 +204,7 @@ static sb_code_t send_replies(sb_participant_t *p, sb_error_t *err)
     return SB_OK;
 }
 
-static sb_code_t begin(sb_participant_t *p, bool savepoints, sb_error_t *err)
+static sb_code_t begin(sb_participant_t *p, bool one_by_one, sb_error_t *err)
 {
     const sb_command_t *command[BATCH_MAX];
     int count = 0;
@@ -203,17 +217,40 @@ static sb_code_t begin(sb_participant_t *p, bool savepoints, sb_error_t *err)
         return SB_OK;
     p->in_transaction = true;
     p->began_us = sb_mono_us();
-    return sb_barrier_begin(&p->barrier, p->pg, savepoints, command, count, err);
+    return sb_barrier_begin(&p->barrier, p->pg, one_by_one || p->careful > 0, command, one_by_one ? 0 : count,
+                            err);
 }
 
 /* Up to the commit, or to a handler that spoilt the transaction. */
-static sb_code_t carry_out(sb_participant_t *p, bool savepoints, sb_error_t *err)
+static sb_code_t carry_out(sb_participant_t *p, bool one_by_one, sb_error_t *err)
 {
-    sb_code_t code = begin(p, savepoints, err);
+    sb_code_t code = begin(p, one_by_one, err);
     for (int i = 0; i < p->count && code == SB_OK && !p->spoilt; i++)
         code = p->readable[i] ? handle(p, &p->message[i], &p->in[i], err)
                               : answer_unreadable(p, &p->message[i], &p->in[i], err);
+    if (code != SB_OK || p->spoilt || !p->in_transaction)
+        return code;
+    code = sb_barrier_commit(&p->barrier, err);
+    p->in_transaction = code != SB_OK;
     return code;
+}
+
+/* Nothing of the batch has come to be: again, and each command waits for whoever has it in hand. */
+static sb_code_t carry_out_again(sb_participant_t *p, bool contended, sb_error_t *err)
+{
+    if (contended) {
+        p->one_by_one = CAREFUL;
+        sb_log(SB_LOG_INFO, "PARTICIPANT-AGAIN",
+               "somebody else had a command of the batch; it runs again|participant=%s commands=%d", p->name,
+               p->count);
+    }
+    sb_barrier_rollback(&p->barrier);
+    return carry_out(p, true, err);
+}
+
+static void count_down(int *left, int count)
+{
+    *left = *left > count ? *left - count : 0;
 }
 
 static void fit_batch(sb_participant_t *p, int count)
@@ -229,23 +266,19 @@ static sb_code_t run_batch(sb_participant_t *p, sb_error_t *err)
         bool ignored;
         p->readable[i] = sb_command_read(&p->message[i], &p->in[i], &ignored, NULL) == SB_OK;
     }
-    bool savepoints = p->careful > 0 || p->alone > 0;
-    sb_code_t code = carry_out(p, savepoints, err);
-    if (code == SB_OK && p->spoilt) {
-        savepoints = true;
-        sb_barrier_rollback(&p->barrier);
-        code = carry_out(p, true, err);
-    }
-    if (savepoints && p->careful > 0)
-        p->careful = p->careful > p->count ? p->careful - p->count : 0;
-    if (code == SB_OK && p->in_transaction) {
-        code = sb_barrier_commit(&p->barrier, err);
-        if (code == SB_OK)
-            fit_batch(p, p->count);
-        p->in_transaction = code != SB_OK;
-    }
+    sb_error_t first = SB_ERROR_INIT;
+    bool one_by_one = p->alone > 0 || p->one_by_one > 0;
+    sb_code_t code = carry_out(p, one_by_one, &first);
+    bool contended = code == SB_CONFLICT && !one_by_one;
+    if (contended || p->spoilt)
+        code = carry_out_again(p, contended, err);
+    else if (code != SB_OK)
+        *err = first;
     if (code != SB_OK)
         return code;
+    count_down(&p->careful, p->count);
+    count_down(&p->one_by_one, p->count);
+    fit_batch(p, p->count);
     if (p->settle_us == 0)
         p->settle_us = sb_mono_us() + SETTLE_MS * 1000;
     return send_replies(p, err);

@@ -31,6 +31,7 @@ typedef struct fixture {
     pthread_t thread;
     atomic_int calls;
     int replied[3]; /* success, failure, error */
+    int told_by_another;
     sb_uuid_t id[COMMANDS];
 } fixture_t;
 
@@ -149,6 +150,7 @@ static sb_code_t on_reply(void *context, const sb_message_t *message, sb_error_t
     fixture_t *f = context;
     sb_slice_t outcome = sb_message_header(message, SB_H_OUTCOME);
     (void)err;
+    f->told_by_another += sb_slice_is(message->value, "{\"by\":\"another\"}");
     f->replied[sb_slice_is(outcome, "success") ? 0 : sb_slice_is(outcome, "failure") ? 1 : 2]++;
     return SB_OK;
 }
@@ -227,6 +229,33 @@ static void a_refusal_without_a_write_costs_nobody_a_second_run(void **state)
     assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("failure")), 5);
 }
 
+/* A member that has lost its partition and does not know it yet has one of them in hand: its answer counts,
+ * and nobody else's command suffers. */
+static void a_command_that_another_has_in_hand_waits_for_its_answer(void **state)
+{
+    fixture_t *f = *state;
+    const char *action[COMMANDS];
+    char sql[384], text[SB_UUID_TEXT];
+    for (int i = 0; i < COMMANDS; i++)
+        action[i] = "pay";
+    send_all(f, action, COMMANDS);
+    (void)snprintf(
+        sql, sizeof sql,
+        "BEGIN; INSERT INTO " SB_TEST_CLIENT_SCHEMA
+        ".barrier (command_id, saga_id, step, direction, outcome, reply) VALUES ('%s', '%s', 'pay', "
+        "'forward', 'success', '{\"by\":\"another\"}')",
+        sb_uuid_format(&f->id[3], text), text);
+    sb_test_pg_script(f->pg, sql);
+    start(f);
+    assert_soon(sb_test_pg_int(f->pg, "SELECT count(*) FROM pg_locks WHERE NOT granted") > 0, DELIVER_MS);
+    sb_test_pg_script(f->pg, "COMMIT");
+    await_replies(f, COMMANDS);
+    assert_int_equal(f->replied[0], COMMANDS);
+    assert_int_equal(f->told_by_another, 1);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_DONE("pay")), COMMANDS - 1);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("success")), COMMANDS);
+}
+
 /* What the group will begin at; -1: nothing is committed. */
 static int64_t committed_offset(fixture_t *f)
 {
@@ -282,6 +311,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {CASE(a_handler_that_fails_takes_nobody_with_it),
                                        CASE(a_refusal_without_a_write_costs_nobody_a_second_run),
+                                       CASE(a_command_that_another_has_in_hand_waits_for_its_answer),
                                        CASE(offsets_follow_the_replies)};
     return cmocka_run_group_tests_name("participant", tests, sb_test_pg_start, sb_test_pg_stop);
 }
