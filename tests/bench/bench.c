@@ -166,7 +166,7 @@ _Noreturn static void usage(void)
     (void)fprintf(stderr,
                   "usage: bench NAME [--json] [--only PART] [--rounds N] [--scale X] [--plot FILE]\n"
                   "  --only PART of smoke: append, publish or order; of relay: backlog or delivery; of read: "
-                  "history or news; of replay: rebuild, memory or live; of saga: noop, barrier, http, peers, "
+                  "history or news; of replay: rebuild, memory or live; of saga: noop, barrier, apart, http, peers, "
                   "budget, recovery or many (100,000 open sagas; only when it is asked for)\n"
                   "  --rounds N  rounds of each side, 1 to %d (default %d)\n"
                   "  --scale X   length of each round: 1 as documented, 0.2 for a quick look\n"

@@ -220,31 +220,61 @@ static void run_bare(void *context, int round, double *values)
 }
 
 static const char bare_is[] = "the same rows and messages, raw, no logic, no HTTP";
+static const char apart_is[] = "the same by three services: a loop and a commit of each";
 
-static void compare_with_bare(const bench_env_t *env, const char *mode, const char *bare_mode,
-                              bench_results_t *results)
+/* One way to carry out the steps, and what it stands beside. */
+typedef struct bare_side {
+    const char *name, *mode, *bare_mode;
+    const char *bench[2];
+    bench_measure_t measure[4];
+} bare_side_t;
+
+#define BARE_MEASURES(reference, goal)                                                                       \
+    {                                                                                                        \
+        {"sagas, clients that wait", "sagas/s", reference, goal, false},                                     \
+            {"from request to answer, p50", "ms", reference, 0, true},                                       \
+            {"from request to answer, p99", "ms", reference, 0, true},                                       \
+        {                                                                                                    \
+            .name = NULL                                                                                     \
+        }                                                                                                    \
+    }
+
+static const bare_side_t bare_sides[] = {
+    {"noop",
+     "noop",
+     "noop",
+     {"saga noop, 64 clients", "saga noop, 256 clients"},
+     BARE_MEASURES(bare_is, 0.7)},
+    {"barrier",
+     "barrier",
+     "bare",
+     {"saga barrier, 64 clients", "saga barrier, 256 clients"},
+     BARE_MEASURES(bare_is, 0.7)},
+    {"apart", /* no service can share another's commit: beside the row before it, which has the goal */
+     "barrier",
+     "apart",
+     {"saga barrier, services apart, 64 clients", "saga barrier, services apart, 256 clients"},
+     BARE_MEASURES(apart_is, 0)},
+};
+
+static void compare_with_bare(const bench_env_t *env, const bare_side_t *side, bench_results_t *results)
 {
-    static const bench_measure_t measures[] = {{"sagas, clients that wait", "sagas/s", bare_is, 0.7, false},
-                                               {"from request to answer, p50", "ms", bare_is, 0, true},
-                                               {"from request to answer, p99", "ms", bare_is, 0, true},
-                                               {.name = NULL}};
     static const bench_measure_t memory = {"resident memory of serve, at the end", "MB", NULL, 0, true};
     static const int clients[] = {64, 256};
-    static char name[2][2][48];
+    char bare_name[32];
     double ignored[BENCH_VALUES_MAX];
     both_t both;
-    ours_open(&both.ours, env, mode, mode);
-    both.bare = saga_bare_open(env, strcmp(mode, "noop") == 0 ? "bare_noop" : "bare_barrier", bare_mode);
+    (void)snprintf(bare_name, sizeof bare_name, "bare_%s", side->name);
+    ours_open(&both.ours, env, side->name, side->mode);
+    both.bare = saga_bare_open(env, bare_name, side->bare_mode);
     ours_warm(&both.ours);
     saga_bare_load(both.bare, 64, BARE_WARM_S * env->scale, ignored);
     for (int i = 0; i < 2; i++) {
-        char *bench = name[strcmp(mode, "noop") == 0][i];
-        (void)snprintf(bench, sizeof name[0][0], "saga %s, %d clients", mode, clients[i]);
         both.ours.clients = clients[i];
-        const bench_pair_t pair = {bench, measures, run_ours, run_bare, &both};
+        const bench_pair_t pair = {side->bench[i], side->measure, run_ours, run_bare, &both};
         bench_compare(env, &pair, results);
-        add_cpu(&both.ours, bench, results);
-        bench_add(results, bench, &memory, machine_resident_mb(both.ours.serve.pid));
+        add_cpu(&both.ours, side->bench[i], results);
+        bench_add(results, side->bench[i], &memory, machine_resident_mb(both.ours.serve.pid));
     }
     saga_bare_close(&both.bare);
     ours_close(&both.ours);
@@ -569,10 +599,9 @@ static void measure_recovery(const bench_env_t *env, const char *bench, int64_t 
 
 void bench_saga(const bench_env_t *env, bench_results_t *results)
 {
-    if (bench_wants(env, "noop"))
-        compare_with_bare(env, "noop", "noop", results);
-    if (bench_wants(env, "barrier"))
-        compare_with_bare(env, "barrier", "bare", results);
+    for (size_t i = 0; i < sizeof bare_sides / sizeof bare_sides[0]; i++)
+        if (bench_wants(env, bare_sides[i].name))
+            compare_with_bare(env, &bare_sides[i], results);
     if (bench_wants(env, "peers"))
         compare_with_peers(env, results);
     if (bench_wants(env, "http"))

@@ -3,6 +3,7 @@
  *
  *   noop     raw librdkafka: takes what is there and answers it
  *   bare     the same, with one barrier row a command, a batch of rows a statement and a transaction
+ *   apart    the same as three services: a thread, a consumer, a producer and a connection for each
  *   barrier  the participant library, three participants on three threads
  *   http     over HTTP, a thread a kept connection
  *
@@ -68,17 +69,18 @@ static const char barrier_sql[] =
     "u.direction, u.outcome, '" RESULT "'::bytea FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], "
     "$5::text[]) AS u (id, saga, step, direction, outcome) ON CONFLICT DO NOTHING";
 
-static void open_raw(raw_t *raw, bool barrier)
+/* With the commands of these steps. */
+static void open_raw(raw_t *raw, bool barrier, int first, int count)
 {
     sb_topic_t topic;
     const char *bootstrap = setting("SAGABUS_KAFKA_BOOTSTRAP"), *prefix = setting("SAGABUS_KAFKA_PREFIX");
     *raw = (raw_t){.producer = raw_producer(bootstrap, "0.2")};
     bench_ok(sb_topic_replies(topic, prefix, NULL), NULL, "name a topic");
     raw->replies = rd_kafka_topic_new(raw->producer, topic, NULL);
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(SAGA_STEPS);
-    for (int i = 0; i < SAGA_STEPS; i++) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
+    for (int i = first; i < first + count; i++) {
         bench_ok(sb_topic_commands(topic, prefix, sb_slice(saga_participant[i]), NULL), NULL, "name a topic");
-        if (i == 0)
+        if (i == first)
             raw->consumer = raw_consumer(bootstrap, topic);
         rd_kafka_topic_partition_list_add(list, topic, 0)->offset = RD_KAFKA_OFFSET_BEGINNING;
     }
@@ -170,24 +172,51 @@ static void answer(raw_t *raw, const rd_kafka_message_t *message, const command_
     bare_send(raw->producer, raw->replies, command->saga, RESULT, headers);
 }
 
+static void carry_on(raw_t *raw)
+{
+    rd_kafka_message_t *message[BARE_BATCH_MAX];
+    command_t command[BARE_BATCH_MAX];
+    while (!stopping) {
+        int count = bare_take(raw->consumer, message, BARE_BATCH_MAX, POLL_MS);
+        for (int i = 0; i < count; i++)
+            read_command(message[i], &command[i]);
+        if (count > 0 && raw->conn)
+            write_rows(raw, command, count);
+        for (int i = 0; i < count; i++) {
+            answer(raw, message[i], &command[i]);
+            rd_kafka_message_destroy(message[i]);
+        }
+        (void)rd_kafka_poll(raw->producer, 0);
+    }
+}
+
 static int run_raw(bool barrier)
 {
     raw_t raw;
-    rd_kafka_message_t *message[BARE_BATCH_MAX];
-    command_t command[BARE_BATCH_MAX];
-    open_raw(&raw, barrier);
-    while (!stopping) {
-        int count = bare_take(raw.consumer, message, BARE_BATCH_MAX, POLL_MS);
-        for (int i = 0; i < count; i++)
-            read_command(message[i], &command[i]);
-        if (count > 0 && barrier)
-            write_rows(&raw, command, count);
-        for (int i = 0; i < count; i++) {
-            answer(&raw, message[i], &command[i]);
-            rd_kafka_message_destroy(message[i]);
-        }
-        (void)rd_kafka_poll(raw.producer, 0);
+    open_raw(&raw, barrier, 0, SAGA_STEPS);
+    carry_on(&raw);
+    return 0;
+}
+
+static void *run_step(void *context)
+{
+    raw_t raw;
+    open_raw(&raw, true, *(const int *)context, 1);
+    carry_on(&raw);
+    return NULL;
+}
+
+static int run_apart(void)
+{
+    static int number[SAGA_STEPS];
+    pthread_t thread[SAGA_STEPS];
+    for (int i = 0; i < SAGA_STEPS; i++) {
+        number[i] = i;
+        if (pthread_create(&thread[i], NULL, run_step, &number[i]) != 0)
+            bench_die("no thread");
     }
+    for (int i = 0; i < SAGA_STEPS; i++)
+        (void)pthread_join(thread[i], NULL);
     return 0;
 }
 
@@ -267,6 +296,8 @@ int saga_participants_run(const char *mode)
     (void)sigaction(SIGTERM, &stop, NULL);
     if (strcmp(mode, "barrier") == 0)
         return run_library();
+    if (strcmp(mode, "apart") == 0)
+        return run_apart();
     if (strcmp(mode, "http") == 0)
         return run_http();
     return run_raw(strcmp(mode, "bare") == 0);

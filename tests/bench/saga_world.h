@@ -20,7 +20,7 @@ extern const char *const saga_participant[SAGA_STEPS]; /* step_a, … */
 
 typedef struct saga_world {
     place_t place;
-    const char *mode; /* of the participants: noop, barrier, bare, http */
+    const char *mode; /* of the participants: noop, barrier, bare, apart, http */
     int port;         /* of those over HTTP; 0: over Kafka */
     sb_test_process_t participants;
 } saga_world_t;
@@ -29,7 +29,7 @@ typedef struct saga_world {
 void saga_world_open(saga_world_t *world, const bench_env_t *env, const char *name, const char *mode);
 void saga_world_close(saga_world_t *world);
 void saga_world_start_participants(saga_world_t *world);
-/* That process: noop, bare, barrier or http, until SIGTERM. The exit code. */
+/* That process: noop, bare, apart, barrier or http, until SIGTERM. The exit code. */
 int saga_participants_run(const char *mode);
 
 /* The environment of a process of this world; good until the next call. */
