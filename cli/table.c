@@ -296,7 +296,7 @@ const sb_cli_command_t sb_cli_table[] = {
       {"key", 'k', "KEY", "only those of this key"},
       {"no", 0, "NUMBER", "only this one (a held key is released as a whole)"},
       {"error", 0, "TEXT", "only those with this error, as dlq list shows it"},
-      {"rate", 0, "COUNT", "so many dead letters a second at most; default: at once"},
+      {"rate", 0, "COUNT", "so many dead letters a second at most, over all members; default: at once"},
       {"edit", 0, "JSON", "with --no: a new body, JSON, @FILE or @-"}},
      {"sagabus dlq redrive mail --state mail --rate 10",
       "sagabus dlq redrive mail --state mail --no 7 --edit @mended.json"},

@@ -25,5 +25,6 @@ const sb_migration_t sb_client_migrations[] = {
     {"0001_client", sb_sql_0001_client},
     {"0002_subscriber", sb_sql_0002_subscriber},
     {"0003_dead_letter", sb_sql_0003_dead_letter},
+    {"0004_redrive", sb_sql_0004_redrive},
     {NULL, NULL},
 };

@@ -1,5 +1,7 @@
 /* Dead letters that are due are handed over again: a held key as a whole, in order, in one transaction that
- * ends with the key free; one of its own alone. Any member may do it: the row's lock says who.
+ * ends with the key free; one of its own alone. Any member may do it: the row's lock says who. What goes at a
+ * rate is paid for from a budget of the whole group, before it is handed over; a member also leaves that time
+ * between two of its own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bus/subscriber/subscriber_internal.h"
@@ -224,12 +226,27 @@ static sb_code_t redrive_one(sb_lane_t *lane, const sb_pg_result_t *rows, sb_err
     return code;
 }
 
+/* Whether something is due; it may go at once when *wait_us is 0. */
+static sb_code_t take_turn(sb_lane_t *lane, bool *due, int64_t *wait_us, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_add_text(&params, lane->sub->config.name);
+    sb_code_t code = sb_pg_query(lane->pg, sb_sql_sub_redrive_turn, &params, &rows, err);
+    *due = code == SB_OK && sb_pg_rows(rows) > 0;
+    *wait_us = !*due || sb_pg_get_bool(rows, 0, 0) ? 0 : sb_pg_get_int(rows, 0, 1);
+    sb_pg_result_free(rows);
+    return code;
+}
+
 sb_code_t sb_redrive(sb_lane_t *lane, bool *found, int64_t *pause_us, sb_error_t *err)
 {
     sb_pg_result_t *rows = NULL;
+    sb_code_t code = take_turn(lane, found, pause_us, err);
+    if (code != SB_OK || !*found || *pause_us > 0)
+        return code;
     *found = false;
-    *pause_us = 0;
-    sb_code_t code = find_due(lane, sb_sql_sub_release_next, &rows, err);
+    code = find_due(lane, sb_sql_sub_release_next, &rows, err);
     if (code == SB_OK && sb_pg_rows(rows) > 0) {
         *found = true;
         code = redrive_key(lane, rows, pause_us, err);

@@ -646,6 +646,36 @@ static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
                      0);
 }
 
+/* Three members that are all behind: each payment leaves the time of its price to the next one, whoever pays.
+ */
+static void a_rate_of_redriving_holds_for_all_members_together(void **state)
+{
+    (void)state;
+    sb_test_subscriber_t others[2];
+    memset(others, 0, sizeof others);
+    sb_test_pg_script(
+        world.pg,
+        "CREATE TABLE payment (no serial, at timestamptz DEFAULT clock_timestamp(), free_at timestamptz);"
+        "CREATE FUNCTION pay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "INSERT INTO payment (free_at) VALUES (NEW.free_at); RETURN NULL; END $$;"
+        "CREATE TRIGGER pay AFTER INSERT OR UPDATE ON redrive_budget FOR EACH ROW EXECUTE FUNCTION pay()");
+    subscriptions[0].attempts_max = 1;
+    subscriptions[0].order = SB_ORDER_NONE;
+    fail_all_and_redrive_at(30000, 50);
+    sb_test_subscriber_start(&others[0], &world, &config);
+    sb_test_subscriber_start(&others[1], &world, &config);
+    await_effects("mail", 50);
+    for (int i = 0; i < 2; i++)
+        sb_test_subscriber_stop(&others[i]);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(DISTINCT n) FROM effect"), 50);
+    assert_int_equal(sb_test_effects(&world, "mail"), 50);
+    assert_true(sb_test_pg_int(world.pg, "SELECT count(*) FROM payment") >= 50);
+    assert_int_equal(
+        sb_test_pg_int(world.pg, "SELECT count(*) FROM (SELECT free_at, lag(free_at) OVER (ORDER BY no) AS "
+                                 "before FROM payment) p WHERE free_at - before < interval '30 ms'"),
+        0);
+}
+
 static void what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter(void **state)
 {
     (void)state;
@@ -799,6 +829,7 @@ int main(void)
         CASE(reads_the_store_first_and_hands_over_to_kafka_by_seq),
         CASE(a_key_that_fails_is_held_back_and_released_in_order),
         CASE(what_is_redriven_at_a_rate_keeps_it_and_its_order),
+        CASE(a_rate_of_redriving_holds_for_all_members_together),
         CASE(what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter),
         CASE(what_is_no_event_is_a_dead_letter_with_its_bytes),
         CASE(an_event_without_order_is_tried_again_from_its_row),
