@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bus/kafka.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "bus/message.h"
 
@@ -226,6 +227,38 @@ sb_code_t sb_kafka_open(rd_kafka_t **out, rd_kafka_type_t type, rd_kafka_conf_t 
         return SB_OK;
     rd_kafka_conf_destroy(conf);
     return sb_fail(err, SB_INVALID, "Kafka settings: %s", text);
+}
+
+/* ---- where a partition begins and ends ---- */
+
+/* Asked as a "time", these two stand for the beginning and the end. */
+static rd_kafka_resp_err_t ask_offset(rd_kafka_t *handle, const char *topic, int32_t partition, int64_t which,
+                                      int64_t until_us, int64_t *out)
+{
+    int64_t left_ms = (until_us - sb_mono_us()) / 1000;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(list, topic, partition);
+    one->offset = which;
+    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(handle, list, left_ms < 1 ? 1 : (int)left_ms);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+        error = one->err;
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR &&
+        one->offset < 0) /* no answer came, and 2.0.2 calls that fine */
+        error = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    *out = one->offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    return error;
+}
+
+rd_kafka_resp_err_t sb_kafka_ends(rd_kafka_t *handle, const char *topic, int32_t partition, int timeout_ms,
+                                  int64_t *low, int64_t *high)
+{
+    int64_t until_us = sb_mono_us() + (int64_t)timeout_ms * 1000;
+    rd_kafka_resp_err_t error =
+        ask_offset(handle, topic, partition, RD_KAFKA_OFFSET_BEGINNING, until_us, low);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? ask_offset(handle, topic, partition, RD_KAFKA_OFFSET_END, until_us, high)
+               : error;
 }
 
 /* ---- the dev broker ---- */

@@ -52,6 +52,11 @@ void sb_kafka_kept_out(sb_error_t *err, int code, const char *reason);
 /* What an error callback of a handle does when it has nothing better: a line in the log. */
 void sb_kafka_log_error(rd_kafka_t *handle, int code, const char *reason);
 
+/* The first offset of a partition, and the one behind its last. It takes timeout_ms at most:
+ * rd_kafka_query_watermark_offsets waits without an end once it has asked, on a handle's own time-outs. */
+SB_MUST_CHECK rd_kafka_resp_err_t sb_kafka_ends(rd_kafka_t *handle, const char *topic, int32_t partition,
+                                                int timeout_ms, int64_t *low, int64_t *high);
+
 /* Whether the brokers behind this handle are the dev broker (librdkafka's mock cluster), by the form of the
  * cluster's id. Waits up to timeout_ms for it to be known; false when it is not. */
 bool sb_kafka_is_dev_broker(rd_kafka_t *handle, int timeout_ms);

@@ -431,8 +431,7 @@ static sb_code_t has_records(rd_kafka_t *handle, const sb_topic_want_t *topic, i
     for (int32_t p = 0; p < topic->found && !*has; p++) {
         int64_t low = 0;
         int64_t high = 0;
-        rd_kafka_resp_err_t error =
-            rd_kafka_query_watermark_offsets(handle, topic->name, p, &low, &high, left_ms(until_us));
+        rd_kafka_resp_err_t error = sb_kafka_ends(handle, topic->name, p, left_ms(until_us), &low, &high);
         if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
             return sb_kafka_fail(err, error, "ask for the end of %s %d", topic->name, p);
         *has = high > low;

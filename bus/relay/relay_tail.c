@@ -63,8 +63,7 @@ static sb_code_t start(tail_t *t, const char *topic, int32_t partition, sb_error
 {
     int64_t low = 0;
     int64_t high = 0;
-    rd_kafka_resp_err_t error =
-        rd_kafka_query_watermark_offsets(t->handle, topic, partition, &low, &high, left_ms(t));
+    rd_kafka_resp_err_t error = sb_kafka_ends(t->handle, topic, partition, left_ms(t), &low, &high);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
         return sb_kafka_fail(err, error, "ask for the end of %s %d", topic, partition);
     if (high <= low)

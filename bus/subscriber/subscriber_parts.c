@@ -102,8 +102,8 @@ static sb_code_t know_cluster(sb_subscriber_t *s, sb_error_t *err)
 static sb_code_t begin_now(sb_subscriber_t *s, sb_slot_t *slot, sb_error_t *err)
 {
     int64_t low, end;
-    rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(sb_consumer_handle(s->consumer), slot->topic,
-                                                                 slot->partition, &low, &end, CLUSTER_MS);
+    rd_kafka_resp_err_t error =
+        sb_kafka_ends(sb_consumer_handle(s->consumer), slot->topic, slot->partition, CLUSTER_MS, &low, &end);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
         return sb_kafka_fail(err, error, "end of %s", slot->topic);
     slot->at.next_offset = end > low ? end - 1 : end;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/kafka.h"
 #include "tests/support/assert.h"
 #include "tests/support/messages.h"
 #include "tests/support/mock.h"
@@ -69,6 +70,37 @@ static void hears_brokers_that_answer_slowly(void **state)
     assign(f, 0, 0, "");
     assert_soon(is_connected(f), 20000);
     sb_test_read(f->reader, &f->got, 3, 20000);
+}
+
+static int64_t ends_within(rd_kafka_t *handle, int timeout_ms, rd_kafka_resp_err_t *error)
+{
+    int64_t low = -1, high = -1;
+    int64_t before = sb_test_mono_ms();
+    *error = sb_kafka_ends(handle, "replies", 0, timeout_ms, &low, &high);
+    if (*error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        assert_int_equal(low, 0);
+        assert_int_equal(high, 3);
+    }
+    return sb_test_mono_ms() - before;
+}
+
+/* The question for the watermarks would wait for brokers that answer late, however long that takes. */
+static void the_ends_of_a_partition_are_asked_for_within_a_time(void **state)
+{
+    fixture_t *f = *state;
+    rd_kafka_conf_t *conf = NULL;
+    rd_kafka_t *handle = NULL;
+    rd_kafka_resp_err_t error;
+    sb_test_produce(f->config, "replies", 0, 0, 3);
+    assert_ok(sb_kafka_conf(&conf, f->config, SB_KAFKA_READER, "test", &f->err), &f->err);
+    assert_ok(sb_kafka_open(&handle, RD_KAFKA_CONSUMER, conf, &f->err), &f->err);
+    (void)ends_within(handle, 30000, &error);
+    assert_int_equal(error, RD_KAFKA_RESP_ERR_NO_ERROR);
+    (void)rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, 20000);
+    assert_true(ends_within(handle, 300, &error) < 15000);
+    assert_int_equal(error, RD_KAFKA_RESP_ERR__TIMED_OUT);
+    (void)rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, 0);
+    rd_kafka_destroy(handle);
 }
 
 static void begins_a_new_partition_at_its_beginning_without_a_reset(void **state)
@@ -202,6 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(hears_brokers_that_answer_slowly, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_ends_of_a_partition_are_asked_for_within_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(begins_a_new_partition_at_its_beginning_without_a_reset, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(goes_on_at_the_stored_offset_of_each_partition, setup, teardown),
