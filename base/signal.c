@@ -11,6 +11,7 @@
 sb_code_t sb_signal_init(sb_signal_t *signal, sb_error_t *err)
 {
     signal->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    atomic_init(&signal->raised, false);
     if (signal->fd < 0)
         return sb_fail(err, SB_UNAVAILABLE, "eventfd: %s", strerror(errno));
     return SB_OK;
@@ -25,18 +26,21 @@ void sb_signal_fini(sb_signal_t *signal)
 
 void sb_signal_raise(sb_signal_t *signal)
 {
-    if (!signal)
+    if (!signal || atomic_exchange(&signal->raised, true))
         return;
     uint64_t one = 1;
     ssize_t ignored = write(signal->fd, &one, sizeof one); /* full = already raised */
     (void)ignored;
 }
 
+/* The descriptor first: a raise in between is then one too many, not one too few. What was done before a
+ * raise that makes no call is seen after the exchange. */
 void sb_signal_clear(sb_signal_t *signal)
 {
     uint64_t count;
     ssize_t ignored = read(signal->fd, &count, sizeof count);
     (void)ignored;
+    (void)atomic_exchange(&signal->raised, false);
 }
 
 bool sb_signal_wait(sb_signal_t *signal, int64_t timeout_ms)

@@ -1,7 +1,8 @@
 /* signal - a wake-up between threads: any thread raises it, its owner waits for it with a time limit.
  *
- * Raises that come while nobody waits are remembered as one. It is an eventfd, so an owner that sits in
- * poll() can wait for it beside its sockets.
+ * Raises that come while nobody waits are remembered as one, and only the first of them is a system call. It
+ * is an eventfd, so an owner that sits in poll() can wait for it beside its sockets. Who writes to fd without
+ * raise (librdkafka does) wakes the owner as well.
  *
  * Thread: raise from any thread or a POSIX signal handler; wait and clear from the owner only.
  *
@@ -11,10 +12,12 @@
 
 #include "sagabus/error.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 typedef struct sb_signal {
-    int fd; /* an eventfd; poll() it for reading */
+    int fd;             /* an eventfd; poll() it for reading */
+    atomic_bool raised; /* since it was last cleared */
 } sb_signal_t;
 
 SB_MUST_CHECK sb_code_t sb_signal_init(sb_signal_t *signal, sb_error_t *err);
