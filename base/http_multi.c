@@ -3,18 +3,26 @@
  * what ids need; the rest of a slot belongs to the caller until it is in the inbox, and to the thread from
  * then on.
  *
+ * libcurl says which sockets it waits for and when it wants to be called (curl_multi_socket_action), and
+ * epoll waits for them: a round costs what is ready, not what is under way.
+ *
  * libcurl's own time limit begins when a transfer gets a connection; the sweep ends those that never got one.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/http_multi.h"
 
 #include "base/clock.h"
+#include "base/signal.h"
 
 #include <ctype.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #define HEAD_BYTES_MAX     16384u
 #define KEPT_BYTES_MAX     65536u /* a larger buffer of an ended call is freed */
@@ -23,6 +31,7 @@
 #define URL_SHOWN          160
 #define IDLE_MS            1000
 #define SWEEP_MS           100
+#define READY_MAX          64 /* sockets a round */
 
 typedef struct call {
     struct sb_http_multi *multi;
@@ -42,7 +51,8 @@ typedef struct call {
 
     /* The thread's. */
     CURL *curl;
-    struct curl_slist *headers;
+    struct curl_slist *line; /* of the header, into text: libcurl only reads them */
+    size_t line_cap;
     bool under_way; /* in libcurl's hands */
     bool too_large;
     sb_buf_t head; /* "name\0value\0" … of the answer */
@@ -56,6 +66,9 @@ struct sb_http_multi {
     bool running;
     char *ca_file;
     sb_http_multi_config_t config;
+    sb_signal_t wake; /* raised by whoever puts something into the inbox, cancels or stops */
+    int epoll;
+    int64_t call_us; /* monotonic: when libcurl wants to be called; 0: not by time */
     int64_t sweep_us;
     uint32_t under_way;
 
@@ -199,7 +212,7 @@ static void free_slot(call_t *call)
         return;
     if (call->curl)
         curl_easy_cleanup(call->curl);
-    curl_slist_free_all(call->headers);
+    free(call->line);
     sb_buf_fini(&call->text);
     sb_buf_fini(&call->head);
     sb_buf_fini(&call->body);
@@ -267,7 +280,7 @@ static void post(sb_http_multi_t *multi, call_t *call)
     multi->stats.sent++;
     (void)pthread_mutex_unlock(&multi->lock);
     if (first)
-        (void)curl_multi_wakeup(multi->curl);
+        sb_signal_raise(&multi->wake);
 }
 
 sb_code_t sb_http_multi_send(sb_http_multi_t *multi, const sb_http_call_t *from, sb_http_done_fn done,
@@ -304,7 +317,7 @@ void sb_http_multi_cancel(sb_http_multi_t *multi, uint64_t id)
         call->cancelled = multi->some_cancelled = true;
     (void)pthread_mutex_unlock(&multi->lock);
     if (found)
-        (void)curl_multi_wakeup(multi->curl);
+        sb_signal_raise(&multi->wake);
 }
 
 void sb_http_multi_stats(sb_http_multi_t *multi, sb_http_multi_stats_t *out)
@@ -384,8 +397,6 @@ static void finish(sb_http_multi_t *multi, call_t *call, sb_code_t code, const s
         call->under_way = false;
         multi->under_way--;
     }
-    curl_slist_free_all(call->headers);
-    call->headers = NULL;
     give_slot(multi, call, code == SB_OK);
 }
 
@@ -429,13 +440,21 @@ static bool make_handle(sb_http_multi_t *multi, call_t *call)
 static bool make_headers(call_t *call)
 {
     const char *end = call->text.ptr + call->body_at;
-    for (const char *line = call->text.ptr + call->lines_at; line < end; line += strlen(line) + 1) {
-        struct curl_slist *grown = curl_slist_append(call->headers, line);
-        if (!grown)
-            return false;
-        call->headers = grown;
+    size_t count = 0;
+    for (const char *at = call->text.ptr + call->lines_at; at < end; at += strlen(at) + 1) {
+        if (count == call->line_cap) {
+            size_t cap = call->line_cap ? 2 * call->line_cap : 32;
+            struct curl_slist *grown = realloc(call->line, cap * sizeof *grown);
+            if (!grown)
+                return false;
+            call->line = grown;
+            call->line_cap = cap;
+        }
+        call->line[count++].data = (char *)(uintptr_t)at;
     }
-    return true;
+    for (size_t i = 0; i < count; i++) /* of all, now that none of them moves any more */
+        call->line[i].next = i + 1 < count ? &call->line[i + 1] : NULL;
+    return true; /* one there is always: Expect */
 }
 
 static bool begin(sb_http_multi_t *multi, call_t *call, int64_t now_us)
@@ -456,7 +475,7 @@ static bool begin(sb_http_multi_t *multi, call_t *call, int64_t now_us)
     }
     bool fits = curl_easy_setopt(curl, CURLOPT_URL, call->text.ptr) == CURLE_OK &&
                 curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
-    (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, call->headers);
+    (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, call->line);
     (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(left_ms > 0 ? left_ms : 1));
     if (!fits || curl_multi_add_handle(multi->curl, curl) != CURLM_OK)
         return false;
@@ -555,15 +574,78 @@ static void end_all(sb_http_multi_t *multi)
             end_with(multi, multi->slot[i], SB_STOPPED, "the client stops");
 }
 
+/* ---- sockets and time, as libcurl wants them ---- */
+
+static char is_watched; /* its address marks a socket that epoll has */
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *mark)
+{
+    sb_http_multi_t *multi = context;
+    struct epoll_event event = {.data.fd = fd};
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        (void)epoll_ctl(multi->epoll, EPOLL_CTL_DEL, fd, NULL);
+        (void)curl_multi_assign(multi->curl, fd, NULL);
+        return 0;
+    }
+    event.events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+    if (epoll_ctl(multi->epoll, mark ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
+        return -1; /* the transfer ends by its time limit */
+    if (!mark)
+        (void)curl_multi_assign(multi->curl, fd, &is_watched);
+    return 0;
+}
+
+static int on_time(CURLM *curl, long timeout_ms, void *context)
+{
+    sb_http_multi_t *multi = context;
+    (void)curl;
+    multi->call_us = timeout_ms < 0 ? 0 : sb_mono_us() + 1000LL * timeout_ms;
+    return 0;
+}
+
+static void call_by_time(sb_http_multi_t *multi)
+{
+    int still;
+    if (multi->call_us == 0 || sb_mono_us() < multi->call_us)
+        return;
+    multi->call_us = sb_mono_us() + 1000LL * SWEEP_MS; /* should libcurl not say when next */
+    (void)curl_multi_socket_action(multi->curl, CURL_SOCKET_TIMEOUT, 0, &still);
+}
+
+static int wait_ms(const sb_http_multi_t *multi)
+{
+    int64_t wait = multi->under_way ? SWEEP_MS : IDLE_MS;
+    int64_t left_us = multi->call_us ? multi->call_us - sb_mono_us() : INT64_MAX;
+    if (left_us <= 0)
+        return 0;
+    return (int)(left_us < wait * 1000 ? (left_us + 999) / 1000 : wait);
+}
+
+static void serve_sockets(sb_http_multi_t *multi)
+{
+    struct epoll_event ready[READY_MAX];
+    int count = epoll_wait(multi->epoll, ready, READY_MAX, wait_ms(multi));
+    for (int i = 0; i < count; i++) {
+        int still, fd = ready[i].data.fd;
+        unsigned events = ready[i].events;
+        int what = (events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+                   (events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+        if (fd == multi->wake.fd)
+            sb_signal_clear(&multi->wake);
+        else
+            (void)curl_multi_socket_action(multi->curl, fd, what, &still);
+    }
+}
+
 static void *run(void *context)
 {
     sb_http_multi_t *multi = context;
-    int still;
     while (take_calls(multi)) {
-        (void)curl_multi_perform(multi->curl, &still);
+        call_by_time(multi);
         collect(multi);
         sweep(multi);
-        (void)curl_multi_poll(multi->curl, NULL, 0, multi->under_way ? SWEEP_MS : IDLE_MS, NULL);
+        serve_sockets(multi);
     }
     end_all(multi);
     return NULL;
@@ -589,6 +671,29 @@ static bool copy_config(sb_http_multi_t *multi, const sb_http_multi_config_t *co
     return multi->slot && (!has_ca || multi->ca_file);
 }
 
+/* False: no descriptor is to be had. */
+static bool open_waiting(sb_http_multi_t *multi)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    multi->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (multi->epoll < 0 || sb_signal_init(&multi->wake, NULL) != SB_OK)
+        return false;
+    event.data.fd = multi->wake.fd;
+    return epoll_ctl(multi->epoll, EPOLL_CTL_ADD, multi->wake.fd, &event) == 0;
+}
+
+static void set_options(sb_http_multi_t *multi)
+{
+    CURLM *curl = multi->curl;
+    (void)curl_multi_setopt(curl, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)multi->config.connections_max);
+    (void)curl_multi_setopt(curl, CURLMOPT_MAX_HOST_CONNECTIONS, (long)multi->config.host_connections_max);
+    (void)curl_multi_setopt(curl, CURLMOPT_MAXCONNECTS, (long)multi->config.connections_max);
+    (void)curl_multi_setopt(curl, CURLMOPT_SOCKETFUNCTION, on_socket);
+    (void)curl_multi_setopt(curl, CURLMOPT_SOCKETDATA, multi);
+    (void)curl_multi_setopt(curl, CURLMOPT_TIMERFUNCTION, on_time);
+    (void)curl_multi_setopt(curl, CURLMOPT_TIMERDATA, multi);
+}
+
 sb_code_t sb_http_multi_start(sb_http_multi_t **out, const sb_http_multi_config_t *config, sb_error_t *err)
 {
     *out = NULL;
@@ -598,18 +703,18 @@ sb_code_t sb_http_multi_start(sb_http_multi_t **out, const sb_http_multi_config_
         return sb_fail(err, SB_NO_MEMORY, "HTTP client: out of memory");
     (void)pthread_mutex_init(&multi->lock, NULL);
     multi->curl = curl_multi_init();
-    bool fits = copy_config(multi, config) && multi->curl;
+    multi->wake.fd = -1;
+    bool waits = open_waiting(multi);
+    bool fits = copy_config(multi, config) && multi->curl && waits;
     if (fits) {
-        (void)curl_multi_setopt(multi->curl, CURLMOPT_MAX_TOTAL_CONNECTIONS,
-                                (long)multi->config.connections_max);
-        (void)curl_multi_setopt(multi->curl, CURLMOPT_MAX_HOST_CONNECTIONS,
-                                (long)multi->config.host_connections_max);
-        (void)curl_multi_setopt(multi->curl, CURLMOPT_MAXCONNECTS, (long)multi->config.connections_max);
+        set_options(multi);
         multi->running = pthread_create(&multi->thread, NULL, run, multi) == 0;
     }
     if (!multi->running) {
         sb_http_multi_stop(&multi);
-        return sb_fail(err, SB_NO_MEMORY, "HTTP client: out of memory");
+        return waits
+                   ? sb_fail(err, SB_NO_MEMORY, "HTTP client: out of memory")
+                   : sb_fail(err, SB_UNAVAILABLE, "HTTP client: no descriptor is free: %s", strerror(errno));
     }
     *out = multi;
     return SB_OK;
@@ -624,14 +729,17 @@ void sb_http_multi_stop(sb_http_multi_t **multi)
         (void)pthread_mutex_lock(&own->lock);
         own->stopping = true;
         (void)pthread_mutex_unlock(&own->lock);
-        (void)curl_multi_wakeup(own->curl);
+        sb_signal_raise(&own->wake);
         (void)pthread_join(own->thread, NULL);
     }
     for (uint32_t i = 0; own->slot && i < own->slot_count; i++)
         free_slot(own->slot[i]);
     free((void *)own->slot);
     if (own->curl)
-        (void)curl_multi_cleanup(own->curl);
+        (void)curl_multi_cleanup(own->curl); /* it still takes its sockets out of epoll */
+    if (own->epoll >= 0)
+        (void)close(own->epoll);
+    sb_signal_fini(&own->wake);
     free(own->ca_file);
     (void)pthread_mutex_destroy(&own->lock);
     free(own);
