@@ -42,6 +42,8 @@
 #define FEW_EVENTS     256     /* so many wait for Kafka's word on those before them */
 #define FEW_WAIT_US    1000000 /* not longer than this for the lowest: its partition may lack a leader */
 #define STANDBY_MS     500
+#define GATHER_US      8000 /* between two pages, while so many come within it: */
+#define GATHER_EVENTS  64
 
 static const sb_retry_policy_t again = {SB_RETRY_EXPONENTIAL, 0, 100, 5000, true};
 
@@ -63,6 +65,8 @@ struct sb_relay {
     int64_t saved;      /* the cursor in PostgreSQL */
     int64_t saved_us;   /* when */
     int64_t retry_us;   /* nothing is sent before */
+    int64_t page_us;    /* when the last page was read */
+    bool many;          /* it was of many events: the next one gathers some */
     int64_t rebuild_no; /* a topic is to be filled again; 0: none */
     bool checked;       /* Kafka does not know more than the store */
 
@@ -359,8 +363,22 @@ static sb_code_t send_page(sb_relay_t *relay, bool *full, sb_error_t *err)
     return SB_OK;
 }
 
+/* How long the next page is to gather events: one costs PostgreSQL and the brokers the same however few it
+ * has. */
+static int64_t gather_us(const sb_relay_t *relay)
+{
+    int64_t waiting = relay->safe - relay->read_to;
+    if (!relay->many || waiting >= FEW_EVENTS)
+        return 0;
+    int64_t left_us = relay->page_us + GATHER_US - sb_mono_us();
+    return left_us > 0 ? left_us : 0;
+}
+
 static sb_code_t load_page(sb_relay_t *relay, sb_error_t *err)
 {
+    int64_t now_us = sb_mono_us();
+    relay->many = (relay->safe - relay->read_to) * GATHER_US >= GATHER_EVENTS * (now_us - relay->page_us);
+    relay->page_us = now_us;
     return sb_relay_page_load(&relay->page, relay->pg, relay->read_to, relay->safe, err);
 }
 
@@ -446,7 +464,8 @@ static sb_code_t step(sb_relay_t *relay, bool *idle, sb_error_t *err)
             return SB_OK;
         goto kafka;
     }
-    if (!sb_relay_page_is_loaded(&relay->page) && relay->read_to < relay->safe && !waits_for_kafka(relay)) {
+    if (!sb_relay_page_is_loaded(&relay->page) && relay->read_to < relay->safe && !waits_for_kafka(relay) &&
+        gather_us(relay) == 0) {
         code = load_page(relay, err);
         if (code != SB_OK)
             return code;
@@ -454,7 +473,7 @@ static sb_code_t step(sb_relay_t *relay, bool *idle, sb_error_t *err)
     if (sb_relay_page_is_loaded(&relay->page))
         code = send_page(relay, &full, err);
     watch_answers(relay);
-    *idle = full || relay->read_to >= relay->safe || waits_for_kafka(relay);
+    *idle = full || relay->read_to >= relay->safe || waits_for_kafka(relay) || gather_us(relay) > 0;
     if (code == SB_OK)
         return SB_OK;
 kafka:
@@ -539,8 +558,11 @@ static sb_code_t own(sb_relay_t *relay, sb_error_t *err)
         if (code != SB_OK || !idle || atomic_load(&relay->stopping))
             continue;
         int64_t wait_us = sb_relay_out_oldest(relay->out) > 0 ? FAST_POLL_US : poll_every_us(relay);
+        int64_t gather = relay->read_to < relay->safe ? gather_us(relay) : 0;
+        if (gather > 0 && gather < wait_us)
+            wait_us = gather;
         struct pollfd fd = {.fd = relay->signal.fd, .events = POLLIN};
-        (void)poll(&fd, 1, (int)(wait_us / 1000));
+        (void)poll(&fd, 1, (int)((wait_us + 999) / 1000));
     }
     return code;
 }

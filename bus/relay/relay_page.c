@@ -14,8 +14,8 @@
 #define FEW_SEQS   256 /* by the statement */
 #define REACH_MIN  (2 * FEW_SEQS)
 
-/* The columns of both ways. All but the last three have a fixed size. A packed row is the lengths of these,
- * and then the images of all columns without gaps. */
+/* The columns of the statement; COPY gives all but the key. All but the last three have a fixed size. A
+ * packed row is the lengths of meta and data, and then the images of all columns without gaps. */
 enum { SEQ, STREAM_NO, AT, VERSION, TYPE_NO, CLASS, ID, META, DATA, KEY, COLUMNS };
 #define FIXED META
 static const size_t fixed[FIXED] = {8, 8, 8, 4, 4, 2, 16};
@@ -37,6 +37,7 @@ void sb_relay_page_fini(sb_relay_page_t *page)
     sb_relay_page_drop(page);
     sb_buf_fini(&page->many);
     sb_store_keys_fini(&page->keys);
+    sb_relay_sagas_fini(&page->sagas);
     for (int i = 0; i < SB_RELAY_META_FIELDS; i++)
         sb_buf_fini(&page->meta[i]);
     for (size_t i = 0; i < page->type_count; i++)
@@ -87,9 +88,8 @@ static void write_copy(int64_t after, int64_t to, sb_buf_t *sql)
 {
     sb_buf_printf(
         sql,
-        "COPY (SELECT e.seq, e.stream_no, e.at, e.version, e.type_no, e.class, e.id, e.meta, e.data, "
-        "CASE WHEN e.class <> 1 THEN coalesce((SELECT g.id::text FROM sagabus.saga g "
-        "WHERE g.no = e.stream_no), e.stream_no::text) END FROM sagabus.event e "
+        "COPY (SELECT e.seq, e.stream_no, e.at, e.version, e.type_no, e.class, e.id, e.meta, e.data "
+        "FROM sagabus.event e "
         "WHERE e.seq > %" PRId64 " AND e.seq <= %" PRId64 " AND (e.class = 1 OR e.type_no = ANY "
         "(ARRAY(SELECT t.type_no FROM sagabus.event_type t WHERE t.name IN (",
         after, to);
@@ -101,16 +101,16 @@ static void write_copy(int64_t after, int64_t to, sb_buf_t *sql)
 static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb_error_t *err)
 {
     sb_relay_page_t *page = context;
-    bool fits = count == COLUMNS && fields[DATA].ptr;
+    bool fits = count == KEY && fields[DATA].ptr;
     for (int i = 0; fits && i < FIXED; i++)
         fits = fields[i].len == fixed[i];
     if (!fits)
         return sb_fail(err, SB_CORRUPT, "relay: a row is not an event");
-    uint32_t lengths[COLUMNS - FIXED];
-    for (int i = FIXED; i < COLUMNS; i++)
+    uint32_t lengths[KEY - FIXED];
+    for (int i = FIXED; i < KEY; i++)
         lengths[i - FIXED] = (uint32_t)fields[i].len;
     sb_buf_add(&page->many, lengths, sizeof lengths);
-    for (int i = 0; i < COLUMNS; i++)
+    for (int i = 0; i < KEY; i++)
         sb_buf_add_slice(&page->many, fields[i]);
     if (sb_buf_failed(&page->many))
         return sb_fail(err, SB_NO_MEMORY, "relay: out of memory");
@@ -123,35 +123,16 @@ static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb
 /* The row at page->at; page->next is behind it. */
 static void unpack(sb_relay_page_t *page, sb_slice_t fields[COLUMNS])
 {
-    uint32_t lengths[COLUMNS - FIXED];
+    uint32_t lengths[KEY - FIXED];
     const char *at = page->many.ptr + page->at;
     memcpy(lengths, at, sizeof lengths);
     at += sizeof lengths;
-    for (int i = 0; i < COLUMNS; i++) {
+    fields[KEY] = SB_SLICE_NONE;
+    for (int i = 0; i < KEY; i++) {
         fields[i] = (sb_slice_t){at, i < FIXED ? fixed[i] : lengths[i - FIXED]};
         at += fields[i].len;
     }
     page->next = (size_t)(at - page->many.ptr);
-}
-
-static bool is_domain(const sb_slice_t fields[COLUMNS])
-{
-    return sb_pg_read_int(fields[CLASS]) == SB_CLASS_DOMAIN;
-}
-
-static sb_code_t load_keys(sb_relay_page_t *page, sb_pg_t *pg, sb_error_t *err)
-{
-    sb_slice_t fields[COLUMNS];
-    sb_code_t code = sb_store_keys_begin(&page->keys, (size_t)page->count, err);
-    if (code != SB_OK)
-        return code;
-    for (page->at = 0; page->at < page->many.len; page->at = page->next) {
-        unpack(page, fields);
-        if (is_domain(fields))
-            sb_store_keys_need(&page->keys, sb_pg_read_int(fields[STREAM_NO]));
-    }
-    page->at = 0;
-    return sb_store_keys_load(&page->keys, pg, err);
 }
 
 static sb_code_t load_many(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
@@ -174,51 +155,7 @@ static sb_code_t load_many(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, in
     /* To end a COPY costs a connection: the next one is to fit. */
     page->reach = page->cut ? (page->end - after) / 2 : page->reach * 2;
     page->reach = page->reach < REACH_MIN ? REACH_MIN : page->reach > PAGE_SEQS ? PAGE_SEQS : page->reach;
-    return load_keys(page, pg, err);
-}
-
-/* ---- either ---- */
-
-sb_code_t sb_relay_page_load(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
-{
-    sb_relay_page_drop(page);
-    sb_code_t code =
-        to - after <= FEW_SEQS ? load_few(page, pg, after, to, err) : load_many(page, pg, after, to, err);
-    if (code != SB_OK)
-        return sb_context(err, code, "read events after %" PRId64, after);
-    page->loaded = true;
     return SB_OK;
-}
-
-bool sb_relay_page_is_loaded(const sb_relay_page_t *page)
-{
-    return page->loaded;
-}
-
-bool sb_relay_page_has_row(const sb_relay_page_t *page)
-{
-    return page->loaded && page->row < page->count;
-}
-
-void sb_relay_page_next(sb_relay_page_t *page)
-{
-    page->row++;
-    page->at = page->next;
-}
-
-static void read_row(sb_relay_page_t *page, sb_slice_t fields[COLUMNS])
-{
-    if (page->few) {
-        for (int i = 0; i < COLUMNS; i++)
-            fields[i] = sb_pg_is_null(page->few, page->row, i) ? SB_SLICE_NONE
-                                                               : sb_pg_get_slice(page->few, page->row, i);
-        return;
-    }
-    unpack(page, fields);
-    if (fields[META].len == 0)
-        fields[META] = SB_SLICE_NONE;
-    if (is_domain(fields))
-        fields[KEY] = sb_store_keys_get(&page->keys, sb_pg_read_int(fields[STREAM_NO]));
 }
 
 /* ---- types ---- */
@@ -258,7 +195,119 @@ static const sb_relay_type_t *find_type(const sb_relay_page_t *page, int64_t typ
     return known ? &page->type[type_no] : NULL;
 }
 
+/* ---- either ---- */
+
+/* The row at hand; of one by COPY, page->next is behind it. */
+static void read_row(sb_relay_page_t *page, sb_slice_t fields[COLUMNS])
+{
+    if (page->few) {
+        for (int i = 0; i < COLUMNS; i++)
+            fields[i] = sb_pg_is_null(page->few, page->row, i) ? SB_SLICE_NONE
+                                                               : sb_pg_get_slice(page->few, page->row, i);
+        return;
+    }
+    unpack(page, fields);
+    if (fields[META].len == 0)
+        fields[META] = SB_SLICE_NONE;
+}
+
+static bool is_domain(const sb_slice_t fields[COLUMNS])
+{
+    return sb_pg_read_int(fields[CLASS]) == SB_CLASS_DOMAIN;
+}
+
+/* NULL: a number that is not given. */
+static sb_code_t type_of(sb_relay_page_t *page, sb_pg_t *pg, const sb_slice_t fields[COLUMNS],
+                         const sb_relay_type_t **out, sb_error_t *err)
+{
+    int64_t type_no = sb_pg_read_int(fields[TYPE_NO]);
+    *out = find_type(page, type_no);
+    if (*out)
+        return SB_OK;
+    sb_code_t code = load_types(page, pg, err);
+    *out = code == SB_OK ? find_type(page, type_no) : NULL;
+    return code;
+}
+
+static sb_code_t need_saga(sb_relay_page_t *page, sb_pg_t *pg, const sb_slice_t fields[COLUMNS],
+                           sb_error_t *err)
+{
+    int64_t no = sb_pg_read_int(fields[STREAM_NO]);
+    const sb_relay_type_t *type = NULL;
+    sb_code_t code = type_of(page, pg, fields, &type, err);
+    if (type && strcmp(type->name, "saga.started") == 0)
+        sb_relay_sagas_note(&page->sagas, no, fields[DATA]);
+    sb_relay_sagas_need(&page->sagas, no);
+    return code;
+}
+
+/* What is not in the rows: whose they are. */
+static sb_code_t load_keys(sb_relay_page_t *page, sb_pg_t *pg, sb_error_t *err)
+{
+    sb_slice_t fields[COLUMNS];
+    sb_code_t code = sb_relay_sagas_begin(&page->sagas, err);
+    if (code == SB_OK && !page->few)
+        code = sb_store_keys_begin(&page->keys, (size_t)page->count, err);
+    if (code != SB_OK)
+        return code;
+    page->at = 0;
+    for (page->row = 0; code == SB_OK && page->row < page->count; sb_relay_page_next(page)) {
+        read_row(page, fields);
+        if (!is_domain(fields))
+            code = need_saga(page, pg, fields, err);
+        else if (!page->few)
+            sb_store_keys_need(&page->keys, sb_pg_read_int(fields[STREAM_NO]));
+    }
+    page->row = 0;
+    page->at = 0;
+    if (code == SB_OK)
+        code = sb_relay_sagas_load(&page->sagas, pg, err);
+    return code == SB_OK && !page->few ? sb_store_keys_load(&page->keys, pg, err) : code;
+}
+
+sb_code_t sb_relay_page_load(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
+{
+    sb_relay_page_drop(page);
+    sb_code_t code =
+        to - after <= FEW_SEQS ? load_few(page, pg, after, to, err) : load_many(page, pg, after, to, err);
+    if (code == SB_OK)
+        code = load_keys(page, pg, err);
+    if (code != SB_OK)
+        return sb_context(err, code, "read events after %" PRId64, after);
+    page->loaded = true;
+    return SB_OK;
+}
+
+bool sb_relay_page_is_loaded(const sb_relay_page_t *page)
+{
+    return page->loaded;
+}
+
+bool sb_relay_page_has_row(const sb_relay_page_t *page)
+{
+    return page->loaded && page->row < page->count;
+}
+
+void sb_relay_page_next(sb_relay_page_t *page)
+{
+    page->row++;
+    page->at = page->next;
+}
+
 /* ---- rows ---- */
+
+static sb_code_t read_key(sb_relay_page_t *page, sb_pg_t *pg, sb_slice_t fields[COLUMNS], sb_error_t *err)
+{
+    int64_t stream_no = sb_pg_read_int(fields[STREAM_NO]);
+    if (is_domain(fields)) {
+        if (!page->few)
+            fields[KEY] = sb_store_keys_get(&page->keys, stream_no);
+        return SB_OK;
+    }
+    sb_code_t code = sb_relay_sagas_get(&page->sagas, pg, stream_no, page->saga, err);
+    fields[KEY] = sb_slice(page->saga);
+    return code;
+}
 
 static sb_slice_t meta_text(sb_relay_page_t *page, sb_slice_t meta, int field, const char *name)
 {
@@ -272,15 +321,13 @@ sb_code_t sb_relay_page_event(sb_relay_page_t *page, sb_pg_t *pg, sb_event_t *ev
 {
     sb_slice_t fields[COLUMNS];
     read_row(page, fields);
-    int64_t type_no = sb_pg_read_int(fields[TYPE_NO]);
     int64_t seq = sb_pg_read_int(fields[SEQ]);
-    const sb_relay_type_t *type = find_type(page, type_no);
-    if (!type) {
-        sb_code_t code = load_types(page, pg, err);
-        if (code != SB_OK)
-            return code;
-        type = find_type(page, type_no);
-    }
+    const sb_relay_type_t *type = NULL;
+    sb_code_t code = read_key(page, pg, fields, err);
+    if (code == SB_OK)
+        code = type_of(page, pg, fields, &type, err);
+    if (code != SB_OK)
+        return code;
     if (!type || !fields[KEY].ptr || fields[ID].len != sizeof event->id.byte)
         return sb_fail(err, SB_CORRUPT, "event %" PRId64 " has no %s in the store", seq,
                        type ? "stream" : "type");

@@ -14,6 +14,7 @@
 #define SB_BUS_RELAY_PAGE_H
 
 #include "base/pg.h"
+#include "bus/relay/relay_sagas.h"
 #include "events/store/store_keys.h"
 #include "sagabus/event.h"
 
@@ -35,8 +36,10 @@ typedef struct sb_relay_page {
     size_t next;
     int count;
     int64_t last_seq;
-    bool cut; /* there was more than fits: COPY was ended */
-    sb_store_keys_t keys;
+    bool cut;             /* there was more than fits: COPY was ended */
+    sb_store_keys_t keys; /* by COPY */
+    sb_relay_sagas_t sagas;
+    char saga[SB_UUID_TEXT]; /* the key of the row at hand, when it is a saga's */
     sb_buf_t meta[SB_RELAY_META_FIELDS];
     sb_relay_type_t *type; /* by number */
     size_t type_count;

@@ -4,6 +4,7 @@
 #include "bus/position.h"
 #include "bus/relay/relay_admin.h"
 #include "bus/relay/relay_page.h"
+#include "events/saga_number.h"
 #include "tests/support/assert.h"
 #include "tests/support/tally.h"
 
@@ -359,6 +360,42 @@ static void sends_the_public_events_of_sagas_under_the_sagas_id(void **state)
     assert_string_equal(f->got.item[0].key, "01890a5d-ac96-774b-bcce-b302099a8057");
 }
 
+/* 8 and 8200 share a place in what the relay remembers. The row of 20000 is gone, but its first event says
+ * its id. What 9 says of itself is another's. */
+static void a_sagas_key_is_its_id_wherever_that_is_known_from(void **state)
+{
+    sb_relay_world_t *f = *state;
+    char sql[2048], id[SB_UUID_TEXT], own[SB_UUID_TEXT];
+    sb_uuid_t gone = sb_saga_id(20000, 1700000000000);
+    static const char *const keys[] = {"01890a5d-ac96-874b-8000-000000000008", NULL, "9"};
+    (void)snprintf(
+        sql, sizeof sql,
+        "INSERT INTO sagabus.event_type (name, version) VALUES ('saga.started', 1), ('saga.completed', 1) "
+        "ON CONFLICT DO NOTHING;"
+        "INSERT INTO sagabus.saga (no, id, started_at, type, key, definition_hash, request_hash, version, "
+        "shard, status, input) SELECT n, ('01890a5d-ac96-874b-8000-' || lpad(n::text, 12, '0'))::uuid, "
+        "now(), 'order', n, '', '', 2, 0, 2, '{}' FROM unnest(ARRAY[8, 8200]) n;"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) SELECT n, v, t.type_no, 2, "
+        "gen_random_uuid(), CASE WHEN v = 1 AND n IN (9, 20000) THEN convert_to('{\"saga_id\":\"%s\"}', "
+        "'UTF8') ELSE '{}' END FROM generate_series(1, 2) v, unnest(ARRAY[8, 8200, 20000, 9]) n JOIN "
+        "sagabus.event_type t ON true WHERE t.name = CASE v WHEN 1 THEN 'saga.started' ELSE 'saga.completed' "
+        "END AND t.version = 1 ORDER BY v, n",
+        sb_uuid_format(&gone, id));
+    sb_test_pg_script(f->relay.pg, sql);
+    sb_test_relay_publish(&f->relay);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 60000);
+    sb_relay_world_read(f, "saga.events", 0, 8);
+    (void)snprintf(own, sizeof own, "01890a5d-ac96-874b-8000-000000008200");
+    for (int i = 0; i < 8; i += 4) { /* in order of number */
+        assert_string_equal(f->got.item[i].key, keys[0]);
+        assert_string_equal(f->got.item[i + 1].key, keys[2]);
+        assert_string_equal(f->got.item[i + 2].key, own);
+    }
+    assert_string_equal(f->got.item[3].key, id);
+    assert_string_equal(f->got.item[7].key, id);
+}
+
 /* Readers bring events to the newest version; the bus does not. */
 /* Everything up to the last event, in ranges of at most step; returns how many pages. */
 static int walk(const sb_test_relay_t *relay, int64_t step, sb_buf_t *out)
@@ -536,6 +573,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(withholds_what_is_too_large_in_its_place, sb_relay_world_up,
                                         sb_relay_world_down),
         cmocka_unit_test_setup_teardown(withholds_alone_what_the_broker_refuses_in_a_batch, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(a_sagas_key_is_its_id_wherever_that_is_known_from, sb_relay_world_up,
                                         sb_relay_world_down),
         cmocka_unit_test_setup_teardown(sends_the_public_events_of_sagas_under_the_sagas_id,
                                         sb_relay_world_up, sb_relay_world_down),
