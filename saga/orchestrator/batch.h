@@ -77,6 +77,12 @@ typedef struct sb_touch {
 
 typedef struct sb_columns sb_columns_t;
 
+/* An input, and what follows from it at once. */
+typedef struct sb_inputs {
+    sb_saga_input_t item[SB_STEPS_MAX + 1];
+    int count;
+} sb_inputs_t;
+
 typedef struct sb_batch {
     sb_arena_t arena;
     sb_columns_t *columns; /* parameters under construction */
@@ -88,6 +94,8 @@ typedef struct sb_batch {
     int64_t anomalies;
     int64_t retries;
     sb_buf_t scratch;
+    sb_inputs_t inputs;     /* of the decision in work, as is the next: too large to be made anew, and */
+    sb_decision_t decision; /* zeroed, for each */
 } sb_batch_t;
 
 SB_MUST_CHECK sb_code_t sb_batch_init(sb_batch_t *batch, sb_error_t *err);

@@ -252,13 +252,8 @@ static sb_saga_input_t refusal_of(sb_orchestrator_t *o, const sb_saga_order_t *o
                              .error = sb_arena_copy(&o->batch.arena, sb_slice(why->message))};
 }
 
-typedef struct inputs {
-    sb_saga_input_t item[SB_STEPS_MAX + 1];
-    int count;
-} inputs_t;
-
 static sb_code_t take_orders(sb_orchestrator_t *o, sb_touch_t *touch, const sb_decision_t *decision,
-                             inputs_t *more, sb_error_t *err)
+                             sb_inputs_t *more, sb_error_t *err)
 {
     for (int i = 0; i < decision->order_count; i++) {
         const sb_saga_order_t *order = &decision->order[i];
@@ -280,30 +275,32 @@ static sb_code_t take_orders(sb_orchestrator_t *o, sb_touch_t *touch, const sb_d
 static sb_code_t decide_input(sb_orchestrator_t *o, sb_touch_t *touch, const sb_saga_input_t *input,
                               sb_item_t *item, sb_error_t *err)
 {
-    inputs_t inputs = {.item[0] = *input, .count = 1};
+    sb_inputs_t *inputs = &o->batch.inputs;
+    sb_decision_t *decision = &o->batch.decision;
     const sb_definition_t *definition = touch->saga->plan->definition;
-    for (int i = 0; i < inputs.count; i++) {
-        sb_decision_t decision;
+    inputs->item[0] = *input;
+    inputs->count = 1;
+    for (int i = 0; i < inputs->count; i++) {
         sb_saga_state_t after;
-        inputs.item[i].random = next_random(o);
-        inputs.item[i].skip_mask = skip_mask(o, touch, &inputs.item[i]);
-        sb_machine_decide(definition, &touch->state, &inputs.item[i], o->batch.now_us, &decision, &after);
-        if (decision.refused) {
+        inputs->item[i].random = next_random(o);
+        inputs->item[i].skip_mask = skip_mask(o, touch, &inputs->item[i]);
+        sb_machine_decide(definition, &touch->state, &inputs->item[i], o->batch.now_us, decision, &after);
+        if (decision->refused) {
             item->code = SB_CONFLICT;
-            item->refusal = decision.refusal;
+            item->refusal = decision->refusal;
             touch->wake_us =
-                decision.wake_us; /* its clock runs on: no saga stands still for a refused verb */
+                decision->wake_us; /* its clock runs on: no saga stands still for a refused verb */
             return SB_OK;
         }
-        if (!fill_fallbacks(o, touch, &decision))
+        if (!fill_fallbacks(o, touch, decision))
             return no_memory(err);
-        sb_code_t code = write_events(o, touch, &decision, err);
+        sb_code_t code = write_events(o, touch, decision, err);
         if (code != SB_OK)
             return code;
-        assert(after.version == touch->state.version + decision.event_count);
+        assert(after.version == touch->state.version + decision->event_count);
         touch->state = after;
-        touch->wake_us = decision.wake_us;
-        code = take_orders(o, touch, &decision, &inputs, err);
+        touch->wake_us = decision->wake_us;
+        code = take_orders(o, touch, decision, inputs, err);
         if (code != SB_OK)
             return code;
     }
