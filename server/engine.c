@@ -119,6 +119,13 @@ static sb_code_t open_push(sb_engine_t *engine, sb_error_t *err)
     return sb_push_open(&engine->push, &c, err);
 }
 
+static void wake_loop(void *context)
+{
+    const sb_engine_t *engine = context;
+    if (engine->http)
+        sb_http_wake(engine->http);
+}
+
 static sb_code_t open_parts(sb_engine_t *engine, sb_error_t *err)
 {
     sb_relay_config_t relay = {.config = engine->config,
@@ -130,7 +137,9 @@ static sb_code_t open_parts(sb_engine_t *engine, sb_error_t *err)
                                              .pg_uri = engine->pg_uri,
                                              .owner = engine->owner,
                                              .catalog = engine->catalog,
-                                             .progress = &engine->progress};
+                                             .progress = &engine->progress,
+                                             .on_told = wake_loop,
+                                             .told_context = engine};
     if (engine->tail)
         sb_progress_listen(&engine->progress, sb_tail_signal(engine->tail));
     sb_code_t code = open_sequencer(engine, err);

@@ -17,6 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* The loop that runs its notes on this thread now: it looks for answers after them by itself. */
+static _Thread_local const struct sb_http *noting;
+
 #define IN_HAND_MAX 4096 /* more than that are answered 429 at once */
 #define STREAMS_MAX 1024 /* likewise */
 
@@ -26,6 +29,9 @@ struct sb_http {
     struct event_base *base;
     struct evhttp *server;
     struct event *wake;
+    struct event *round_end; /* made active by sb_http_after_round */
+    void (*after_round)(void *context);
+    void *after_context;
     sb_signal_t signal;
     sb_http_fn on_request;
     void *context;
@@ -232,7 +238,8 @@ void sb_http_done(sb_request_t *request)
         http->done_first = request;
     http->done_last = request;
     (void)pthread_mutex_unlock(&http->lock);
-    sb_signal_raise(&http->signal);
+    if (noting != http)
+        sb_signal_raise(&http->signal);
 }
 
 void sb_http_post(sb_http_t *http, sb_note_t *note)
@@ -245,7 +252,35 @@ void sb_http_post(sb_http_t *http, sb_note_t *note)
         http->note_first = note;
     http->note_last = note;
     (void)pthread_mutex_unlock(&http->lock);
-    sb_signal_raise(&http->signal);
+}
+
+void sb_http_wake(sb_http_t *http)
+{
+    (void)pthread_mutex_lock(&http->lock);
+    bool some = http->note_first != NULL;
+    (void)pthread_mutex_unlock(&http->lock);
+    if (some)
+        sb_signal_raise(&http->signal);
+}
+
+/* Events that become active run behind those that are active already. */
+void sb_http_after_round(sb_http_t *http, void (*fn)(void *context), void *context)
+{
+    if (http->after_round)
+        return;
+    http->after_round = fn;
+    http->after_context = context;
+    event_active(http->round_end, EV_TIMEOUT, 0);
+}
+
+static void on_round_end(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    sb_http_t *http = context;
+    void (*fn)(void *context) = http->after_round;
+    http->after_round = NULL;
+    fn(http->after_context);
 }
 
 static void run_notes(sb_http_t *http)
@@ -267,7 +302,9 @@ static void on_wake(evutil_socket_t fd, short events, void *context)
     (void)events;
     sb_http_t *http = context;
     sb_signal_clear(&http->signal);
+    noting = http;
     run_notes(http); /* before, because they finish requests */
+    noting = NULL;
     (void)pthread_mutex_lock(&http->lock);
     sb_request_t *request = http->done_first;
     http->done_first = http->done_last = NULL;
@@ -341,6 +378,20 @@ static sb_code_t configure(sb_http_t *http, const sb_config_t *config, sb_error_
     return sb_listen_open(&http->listen, http->server, config, err);
 }
 
+/* Changes of what is waited for at a socket go to the kernel once a round, not each by itself: an answer is
+ * three of them. (No descriptor of the loop is a dup() of another, with which epoll would take one for the
+ * other.) */
+static struct event_base *new_base(void)
+{
+    struct event_config *config = event_config_new();
+    if (!config)
+        return NULL;
+    (void)event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
 sb_code_t sb_http_open(sb_http_t **out, const sb_config_t *config, sb_http_fn on_request, void *context,
                        sb_error_t *err)
 {
@@ -354,11 +405,12 @@ sb_code_t sb_http_open(sb_http_t **out, const sb_config_t *config, sb_http_fn on
     (void)pthread_mutex_init(&http->lock, NULL);
     sb_code_t code = sb_signal_init(&http->signal, err);
     if (code == SB_OK) {
-        http->base = event_base_new();
+        http->base = new_base();
         http->server = http->base ? evhttp_new(http->base) : NULL;
         http->wake =
             http->server ? event_new(http->base, http->signal.fd, EV_READ | EV_PERSIST, on_wake, http) : NULL;
-        if (!http->wake || event_add(http->wake, NULL) != 0)
+        http->round_end = http->wake ? evtimer_new(http->base, on_round_end, http) : NULL;
+        if (!http->round_end || event_add(http->wake, NULL) != 0)
             code = sb_fail(err, SB_NO_MEMORY, "open the HTTP server: out of memory");
     }
     if (code == SB_OK)
@@ -407,6 +459,8 @@ void sb_http_close(sb_http_t **http)
     }
     if (h->wake)
         event_free(h->wake);
+    if (h->round_end)
+        event_free(h->round_end);
     if (h->base)
         event_base_free(h->base);
     sb_listen_fini(&h->listen);

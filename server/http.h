@@ -29,14 +29,19 @@ void sb_http_close(sb_http_t **http);
 /* The answer in request is ready. The request belongs to the loop again. */
 void sb_http_done(sb_request_t *request);
 
-/* Runs fn(context) on the loop soon: for answers that are not a request. note is the caller's storage until
- * then. */
+/* Runs fn(context) on the loop after the next sb_http_wake, if not before: for answers that are not a
+ * request. note is the caller's storage until then. */
 typedef struct sb_note {
     struct sb_note *next;
     void (*fn)(void *context);
     void *context;
 } sb_note_t;
 void sb_http_post(sb_http_t *http, sb_note_t *note);
+void sb_http_wake(sb_http_t *http); /* once for some notes: each by itself would be a round of the loop */
+
+/* On the loop: runs fn(context), which is the same each time, once after all that is to be read now was read
+ * and handed over. */
+void sb_http_after_round(sb_http_t *http, void (*fn)(void *context), void *context);
 
 /* Calls fn(context) on the loop after ms; cancel with sb_http_timer_free, also after it fired. NULL: out of
  * memory. */

@@ -12,10 +12,20 @@
 #include "server/handlers.h"
 #include "server/problem.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 /* ---- POST /v1/sagas ---- */
+
+/* Who goes on with a start: the orchestrator's thread moves it from STARTING on, but for IMPATIENT, which is
+ * the loop's. */
+typedef enum phase {
+    STARTING,
+    IMPATIENT, /* the client waits no longer: the start's answer is to be passed on at once */
+    WATCHING,  /* it is started; its end, or the client's patience, comes next */
+    NOTED      /* the start's answer is on its way to the loop */
+} phase_t;
 
 typedef struct start_call {
     sb_engine_t *engine;
@@ -23,8 +33,10 @@ typedef struct start_call {
     sb_note_t note;        /* from the orchestrator's thread to the loop */
     sb_http_timer_t *timer;
     int64_t wait_ms; /* 0: answer the start itself */
-    sb_uuid_t id;    /* the saga that is waited for */
-    bool noted;      /* its end, or that it will not be heard here: the note is posted and frees the call */
+    _Atomic phase_t phase;
+    int status;   /* NOTED: 0: the start failed */
+    sb_uuid_t id; /* WATCHING: the saga that is waited for */
+    bool noted;   /* its end, or that it will not be heard here: the note is posted and frees the call */
     bool ended;
     char type[SB_TYPE_MAX + 1];
     char key[SB_KEY_MAX + 1];
@@ -72,7 +84,7 @@ static void wake_loop(start_call_t *call, void (*fn)(void *context))
 {
     call->note.fn = fn;
     call->note.context = call;
-    sb_http_post(call->engine->http, &call->note);
+    sb_http_post(call->engine->http, &call->note); /* the orchestrator says when that was all */
 }
 
 static void over_on_loop(void *context)
@@ -96,6 +108,9 @@ static void on_over(void *context, const sb_saga_answer_t *answer)
 static void on_patience_over(void *context)
 {
     start_call_t *call = context;
+    phase_t phase = STARTING;
+    if (atomic_compare_exchange_strong(&call->phase, &phase, IMPATIENT) || phase != WATCHING)
+        return;
     sb_orchestrator_unwatch(call->engine->orchestrator, &call->id, call);
     if (call->noted)
         return;
@@ -111,23 +126,25 @@ static bool status_is_over(sb_saga_status_t status)
 static void started_on_loop(void *context)
 {
     start_call_t *call = context;
-    sb_error_t err = SB_ERROR_INIT;
-    bool over = status_is_over(call->answer.status);
-    int status = call->answer.repeated ? 200 : 201;
-    if (call->answer.code != SB_OK || call->wait_ms == 0 || over || !call->request) {
-        answer_request(call, call->answer.code == SB_OK ? status : 0);
-        free_call(call);
-        return;
-    }
-    call->id = call->answer.id;
-    call->timer = sb_http_timer_new(call->engine->http, call->wait_ms, on_patience_over, call);
-    if (!call->timer ||
-        sb_orchestrator_watch(call->engine->orchestrator, &call->id, on_over, call, &err) != SB_OK) {
-        answer_request(call, 202); /* started all the same */
-        free_call(call);
-    }
+    answer_request(call, call->status);
+    free_call(call);
 }
 
+/* True: what comes next is the saga's end or the client's patience's. Both may free the call. */
+static bool watch_end(start_call_t *call)
+{
+    sb_error_t ignored = SB_ERROR_INIT;
+    phase_t phase = STARTING;
+    call->id = call->answer.id;
+    if (sb_orchestrator_watch_here(call->engine->orchestrator, &call->id, on_over, call, &ignored) != SB_OK)
+        return false;
+    if (atomic_compare_exchange_strong(&call->phase, &phase, WATCHING))
+        return true;
+    sb_orchestrator_unwatch(call->engine->orchestrator, &call->id, call);
+    return false;
+}
+
+/* On the orchestrator's thread: who waits for the end is not told of the start. */
 static void on_started(void *context, const sb_saga_answer_t *answer)
 {
     start_call_t *call = context;
@@ -137,6 +154,15 @@ static void on_started(void *context, const sb_saga_answer_t *answer)
         call->err = *answer->err;
     else if (answer->code != SB_OK)
         (void)sb_fail(&call->err, answer->code, "%s", sb_code_text(answer->code));
+    if (answer->code != SB_OK)
+        call->status = 0;
+    else if (call->wait_ms == 0 || status_is_over(answer->status))
+        call->status = answer->repeated ? 200 : 201;
+    else if (watch_end(call))
+        return;
+    else
+        call->status = 202; /* started all the same */
+    atomic_store(&call->phase, NOTED);
     wake_loop(call, started_on_loop);
 }
 
@@ -146,6 +172,14 @@ static sb_code_t read_wait(const sb_engine_t *engine, const sb_request_t *reques
     int64_t wait_max = 0;
     sb_code_t code = sb_config_get_int(engine->config, "http.wait_max_ms", 0, 3600000, &wait_max, err);
     return code == SB_OK ? sb_request_query_wait(request, wait_max, out, err) : code;
+}
+
+static sb_code_t be_patient(start_call_t *call, sb_error_t *err)
+{
+    if (call->wait_ms > 0)
+        call->timer = sb_http_timer_new(call->engine->http, call->wait_ms, on_patience_over, call);
+    return call->wait_ms > 0 && !call->timer ? sb_fail(err, SB_NO_MEMORY, "start a saga: out of memory")
+                                             : SB_OK;
 }
 
 static sb_code_t choose_key(const sb_request_t *request, sb_slice_t key, char out[SB_KEY_MAX + 1],
@@ -192,15 +226,24 @@ static sb_code_t start_saga(start_call_t *call, sb_request_t *request, sb_error_
             .input = member[INPUT].value.text,
             .correlation_id = sb_member_text(&member[CORRELATION], &scratch[2]),
             .traceparent = request->traceparent[0] ? sb_slice(request->traceparent) : SB_SLICE_NONE,
+            .more = true,
         };
         if (!start.correlation_id.ptr)
             start.correlation_id = sb_slice(request->request_id);
         (void)snprintf(call->type, sizeof call->type, "%.*s", SB_SLICE_ARG(start.type));
-        code = sb_orchestrator_start(call->engine->orchestrator, &start, on_started, call, err);
+        code = be_patient(call, err);
+        if (code == SB_OK)
+            code = sb_orchestrator_start(call->engine->orchestrator, &start, on_started, call, err);
     }
     for (int i = 0; i < 3; i++)
         sb_buf_fini(&scratch[i]);
     return code;
+}
+
+static void wake_orchestrator(void *context)
+{
+    const sb_engine_t *engine = context;
+    sb_orchestrator_wake(engine->orchestrator);
 }
 
 void sb_post_saga(sb_engine_t *engine, sb_request_t *request)
@@ -215,8 +258,11 @@ void sb_post_saga(sb_engine_t *engine, sb_request_t *request)
         call->request = request;
         code = start_saga(call, request, &err);
     }
-    if (code != SB_OK) { /* nothing was queued: no callback comes */
-        free(call);
+    if (code == SB_OK) {
+        sb_http_after_round(engine->http, wake_orchestrator, engine);
+    } else { /* nothing was queued: no callback comes */
+        if (call)
+            free_call(call);
         sb_problem(request, &err);
         sb_http_done(request);
     }

@@ -116,7 +116,7 @@ sb_code_t sb_call_push(sb_call_queue_t *queue, sb_call_t *call, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
     (void)pthread_mutex_lock(&queue->lock);
-    bool was_empty = !queue->head;
+    bool wakes = !queue->head && !call->start.more;
     if (queue->closed) {
         code = SB_STOPPED;
     } else if (queue->count >= SB_CALL_QUEUE_MAX || queue->bytes + call->bytes > SB_CALL_QUEUE_BYTES_MAX) {
@@ -135,7 +135,7 @@ sb_code_t sb_call_push(sb_call_queue_t *queue, sb_call_t *call, sb_error_t *err)
         return sb_fail(err, code, "the orchestrator is stopping");
     if (code == SB_BUSY)
         return sb_fail(err, code, "too many calls wait for the orchestrator");
-    if (was_empty)
+    if (wakes)
         sb_signal_raise(queue->signal);
     return SB_OK;
 }

@@ -59,6 +59,8 @@ sb_code_t sb_orchestrator_open_over(sb_orchestrator_t **out, const sb_orchestrat
     o->config = config->config;
     o->catalog = config->catalog;
     o->progress = config->progress;
+    o->on_told = config->on_told;
+    o->told_context = config->told_context;
     (void)pthread_mutex_init(&o->stats_lock, NULL);
     sb_call_queue_init(&o->calls, &o->wake);
     sb_plans_init(&o->plans, o->catalog, sb_config_get(o->config, "kafka.prefix"));
@@ -175,6 +177,11 @@ sb_code_t sb_orchestrator_start(sb_orchestrator_t *o, const sb_saga_start_t *sta
     return code;
 }
 
+void sb_orchestrator_wake(sb_orchestrator_t *o)
+{
+    sb_signal_raise(&o->wake);
+}
+
 sb_code_t sb_orchestrator_command(sb_orchestrator_t *o, const sb_saga_verb_t *verb,
                                   sb_saga_answer_fn on_answer, void *context, sb_error_t *err)
 {
@@ -218,6 +225,16 @@ sb_code_t sb_orchestrator_watch(sb_orchestrator_t *o, const sb_uuid_t *id, sb_sa
     }
     free(call);
     return code;
+}
+
+sb_code_t sb_orchestrator_watch_here(sb_orchestrator_t *o, const sb_uuid_t *id, sb_saga_answer_fn on_answer,
+                                     void *context, sb_error_t *err)
+{
+    int64_t no;
+    const sb_open_saga_t *saga = sb_saga_number_of(id, &no) ? sb_open_sagas_find(&o->sagas, no) : NULL;
+    if (saga && sb_uuid_equal(&saga->id, id)) /* its end comes by this thread, so later */
+        return sb_watches_add(o->watches, id, on_answer, context, err);
+    return sb_orchestrator_watch(o, id, on_answer, context, err);
 }
 
 void sb_orchestrator_unwatch(sb_orchestrator_t *o, const sb_uuid_t *id, void *context)

@@ -30,6 +30,10 @@ typedef struct sb_orchestrator_config {
     const char *owner;
     sb_catalog_t *catalog;   /* borrowed */
     sb_progress_t *progress; /* borrowed; poked after each commit; may be NULL */
+    /* After some callbacks of calls and watches, on the same thread, so that whoever was told is woken once
+     * for all of them; may be NULL. */
+    void (*on_told)(void *context);
+    void *told_context;
 } sb_orchestrator_config_t;
 
 /* How a call ended; handed to its callback exactly once, on the orchestrator's thread: be quick, do not
@@ -51,6 +55,7 @@ typedef struct sb_saga_start {
     sb_slice_t input; /* JSON object */
     sb_slice_t correlation_id;
     sb_slice_t traceparent;
+    bool more; /* others come at once: it is not looked at before sb_orchestrator_wake */
 } sb_saga_start_t;
 
 /* Queues a start; the answer comes after the commit. SB_BUSY: saga.open_max sagas are open (nothing was
@@ -58,11 +63,19 @@ typedef struct sb_saga_start {
 SB_MUST_CHECK sb_code_t sb_orchestrator_start(sb_orchestrator_t *orchestrator, const sb_saga_start_t *start,
                                               sb_saga_answer_fn on_answer, void *context, sb_error_t *err);
 
+/* After starts with `more`: they are one batch, where each by itself would be a commit. */
+void sb_orchestrator_wake(sb_orchestrator_t *orchestrator);
+
 /* Calls on_answer once when the saga is over (at once when it is already, with SB_STOPPED when the
  * orchestrator stops); the caller must sb_orchestrator_unwatch before context dies, unless it was called. Not
  * SB_OK: it was not and will not be called. */
 SB_MUST_CHECK sb_code_t sb_orchestrator_watch(sb_orchestrator_t *orchestrator, const sb_uuid_t *id,
                                               sb_saga_answer_fn on_answer, void *context, sb_error_t *err);
+/* The same from inside a callback of a start, on the orchestrator's thread: a saga that is in its memory is
+ * watched without a look at the database. */
+SB_MUST_CHECK sb_code_t sb_orchestrator_watch_here(sb_orchestrator_t *orchestrator, const sb_uuid_t *id,
+                                                   sb_saga_answer_fn on_answer, void *context,
+                                                   sb_error_t *err);
 /* After it the callback does not run any more: one that runs now is waited for (not from inside of it). */
 void sb_orchestrator_unwatch(sb_orchestrator_t *orchestrator, const sb_uuid_t *id, void *context);
 

@@ -24,6 +24,8 @@ struct sb_orchestrator {
     char *owner;
     sb_catalog_t *catalog;
     sb_progress_t *progress;
+    void (*on_told)(void *context);
+    void *told_context;
     const sb_command_bus_t *bus_operations;
     void *bus;
     void *own_bus;                   /* the real one, when open made it */

@@ -143,6 +143,12 @@ static void lose_connection(sb_orchestrator_t *o, sb_code_t code, const sb_error
         lose_shard(o, o->shard[o->shards_held - 1], code, err);
 }
 
+static void tell(const sb_orchestrator_t *o)
+{
+    if (o->on_told)
+        o->on_told(o->told_context);
+}
+
 static void on_trouble(sb_orchestrator_t *o, sb_shard_t *shard, sb_code_t code, const sb_error_t *err)
 {
     set_trouble(o, err->message);
@@ -369,6 +375,7 @@ static void wait(sb_orchestrator_t *o)
                            {.fd = is_up(o) ? o->bus_operations->wake_fd(o->bus) : -1, .events = POLLIN},
                            {.fd = sb_pg_socket(o->pg), .events = POLLIN}};
     int64_t us = idle_us(o);
+    tell(o);
     if (us > 0)
         (void)poll(fd, 3, (int)((us + 999) / 1000));
     if (us > 0 && fd[2].revents)
@@ -401,7 +408,9 @@ static void turn(sb_orchestrator_t *o)
     sb_collect_replies(o);
     sb_collect_timers(o);
     bool busy = something_waits(o);
-    if (!run_shards(o))
+    bool whole = run_shards(o);
+    tell(o);
+    if (!whole)
         return;
     sb_order_resend_some(o);
     o->bus_operations->serve(o->bus);
@@ -432,6 +441,7 @@ static void finish(sb_orchestrator_t *o)
     o->bus_started = false;
     sb_pg_close(&o->pg);
     publish_stats(o);
+    tell(o);
 }
 
 void sb_orchestrator_run(sb_orchestrator_t *o)

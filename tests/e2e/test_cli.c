@@ -5,7 +5,9 @@
 #include "tests/e2e/stack.h"
 #include "tests/support/assert.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +183,46 @@ static void a_wait_that_is_too_short_ends_with_eight(void **state)
     for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++)
         assert_exit(acts[i].code, acts[i].arguments);
     sb_test_signal(&stack.participant[0], SIGCONT);
+}
+
+typedef struct impatient {
+    sb_http_answer_t answer;
+    atomic_bool answered;
+} impatient_t;
+
+static void *start_impatiently(void *context)
+{
+    impatient_t *client = context;
+    client->answer = sb_order_start(&stack, "c-late", "ada", "book", 900, "50ms");
+    atomic_store(&client->answered, true);
+    return NULL;
+}
+
+/* Patience that ends while the start's commit waits: there is nothing to tell before the commit, and then it
+ * is told at once. Whoever asks again waits for the same saga. */
+static void a_start_that_takes_longer_than_the_patience_is_told_when_it_is_committed(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    impatient_t client = {.answered = false};
+    sb_test_pg_script(stack.pg, "BEGIN");
+    sb_test_pg_script(stack.pg, "LOCK TABLE sagabus.saga IN EXCLUSIVE MODE");
+    assert_int_equal(pthread_create(&thread, NULL, start_impatiently, &client), 0);
+    assert_soon(sb_test_pg_int(stack.pg, "SELECT count(*) FROM pg_locks WHERE relation = "
+                                         "'sagabus.saga'::regclass AND NOT granted") > 0,
+                60000);
+    sb_test_sleep_ms(200);
+    assert_false(atomic_load(&client.answered));
+    sb_test_pg_script(stack.pg, "COMMIT");
+    (void)pthread_join(thread, NULL);
+    assert_int_equal(client.answer.status, 202);
+    assert_contains(client.answer.text, "\"started\"");
+    sb_http_free(&client.answer);
+    sb_http_answer_t again = sb_order_start(&stack, "c-late", "ada", "book", 900, "30s");
+    assert_int_equal(again.status, 200);
+    assert_contains(again.text, "\"completed\"");
+    assert_contains(again.text, "\"repeated\":true");
+    sb_http_free(&again);
 }
 
 static void every_listing_is_json_when_it_is_asked_for(void **state)
@@ -400,6 +442,7 @@ int main(void)
         cmocka_unit_test(exit_codes_are_the_documented_ones),
         cmocka_unit_test(what_a_topic_does_not_take_is_refused_when_it_is_appended),
         cmocka_unit_test(a_wait_that_is_too_short_ends_with_eight),
+        cmocka_unit_test(a_start_that_takes_longer_than_the_patience_is_told_when_it_is_committed),
         cmocka_unit_test(every_listing_is_json_when_it_is_asked_for),
         cmocka_unit_test(a_trace_shows_what_was_undone_newest_first),
         cmocka_unit_test(what_is_published_is_read_by_a_group_once),
