@@ -36,8 +36,8 @@
 #define BLOCKER_AFTER_MS   50 /* a holder of less is an appender at work */
 #define BLOCKER_EVERY_MS   250
 #define RUN_MAX            256 /* events a tick follows: sequencer_tick has the number, too */
-#define MANY_EVENTS        16  /* within MANY_US: more than a service at its ease appends */
-#define MANY_US            4000
+#define MANY_EVENTS        32  /* within MANY_US: more than a service at its ease appends */
+#define MANY_US            8000
 #define COUNT_US           16000  /* what is counted in less is chance: two events may well come at once */
 #define STILL_MAX          2      /* ticks that the run may stand still before the holders are looked at */
 #define TOLD_US            100000 /* so long after the last word of an append its like are waited for */
