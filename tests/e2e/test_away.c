@@ -215,9 +215,10 @@ static void a_schema_outside_the_range_is_refused_naming_both(void **state)
     assert_refused(uri, "is at no migration", "this binary needs 00");
     (void)sb_test_pg_fresh(uri);
     sb_pg_t *pg = sb_test_pg_open(uri);
-    sb_test_pg_script(pg, "INSERT INTO sagabus.migration (name, hash) VALUES ('9999_future', '\\x00')");
+    sb_test_pg_script(
+        pg, "INSERT INTO sagabus.migration (name, hash) VALUES ('9999_future_needs_9999', '\\x00')");
     sb_pg_close(&pg);
-    assert_refused(uri, "has migration 9999_future", "this binary knows up to 00");
+    assert_refused(uri, "has migration 9999_future_needs_9999", "a binary that knows only up to 00");
 }
 
 int main(void)
