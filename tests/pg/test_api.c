@@ -647,7 +647,8 @@ static void a_schema_that_is_not_ours_is_refused(void **state)
 
     (void)sb_test_pg_fresh(d.uri);
     sb_pg_t *pg = sb_test_pg_open(d.uri);
-    sb_test_pg_script(pg, "INSERT INTO sagabus.migration (name, hash) VALUES ('9999_future', '\\x00')");
+    sb_test_pg_script(
+        pg, "INSERT INTO sagabus.migration (name, hash) VALUES ('9999_future_needs_9998', '\\x00')");
     sb_pg_close(&pg);
     prepare(&d);
     assert_serve_refuses(&d, "9999_future");
