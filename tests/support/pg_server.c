@@ -22,14 +22,19 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PATH_SIZE   256
 #define START_MS    60000
-#define DIR_PREFIX  "/tmp/sagabus-pg-"
+#define DIR_PREFIX  "sagabus-pg-"
+#define ROOM_BYTES  ((int64_t)6 << 30)
 #define SUPERUSER   "postgres"
 #define MAINTENANCE "postgres"
+
+#define IN_MEMORY "/dev/shm"
+#define ON_DISK   "/tmp"
 
 static struct {
     bool ready;
@@ -146,11 +151,11 @@ static void print_log(void)
 
 /* ---- the directory ---- */
 
-static void remove_if_orphan(const char *name)
+static void remove_if_orphan(const char *parent, const char *name)
 {
-    char path[PATH_SIZE];
+    char path[PATH_SIZE * 2];
     int pid = 0;
-    (void)snprintf(path, sizeof path, "/tmp/%s/owner", name);
+    (void)snprintf(path, sizeof path, "%s/%s/owner", parent, name);
     FILE *file = fopen(path, "re");
     if (!file)
         return;
@@ -162,20 +167,65 @@ static void remove_if_orphan(const char *name)
     sb_test_remove_tree(path);
 }
 
-static void remove_orphans(void)
+static void remove_orphans(const char *parent)
 {
-    DIR *tmp = opendir("/tmp");
+    DIR *place = opendir(parent);
     struct dirent *entry;
-    while (tmp && (entry = readdir(tmp)) != NULL)
-        if (strncmp(entry->d_name, DIR_PREFIX + 5, strlen(DIR_PREFIX + 5)) == 0)
-            remove_if_orphan(entry->d_name);
-    if (tmp)
-        (void)closedir(tmp);
+    while (place && (entry = readdir(place)) != NULL)
+        if (strncmp(entry->d_name, DIR_PREFIX, strlen(DIR_PREFIX)) == 0)
+            remove_if_orphan(parent, entry->d_name);
+    if (place)
+        (void)closedir(place);
+}
+
+/* The number behind a word in a file of the kernel's, INT64_MAX when there is none ("max", no such file). */
+static int64_t kernel_number(const char *path, const char *word)
+{
+    char line[PATH_SIZE];
+    int64_t number = INT64_MAX;
+    FILE *file = fopen(path, "re");
+    while (file && number == INT64_MAX && fgets(line, sizeof line, file)) {
+        char *end;
+        const char *digits = line + strlen(word);
+        if (strncmp(line, word, strlen(word)) != 0)
+            continue;
+        long long got = strtoll(digits, &end, 10);
+        if (end != digits)
+            number = got;
+    }
+    if (file)
+        (void)fclose(file);
+    return number;
+}
+
+static bool below_ceiling(const char *ceiling_path, const char *used_path)
+{
+    int64_t ceiling = kernel_number(ceiling_path, "");
+    int64_t used = kernel_number(used_path, "");
+    return ceiling == INT64_MAX || (used != INT64_MAX && ceiling - used >= ROOM_BYTES);
+}
+
+/* Memory is a disk that no other test, build or machine makes slow: what a commit or a recovery waits for is
+ * then the test's own. To a process that is killed the two are the same. Only where there is plenty of it,
+ * also for a container, and not in the long forms, which fill gigabytes. */
+static const char *place_of_data(void)
+{
+    struct statvfs shm;
+    int64_t free_kib = kernel_number("/proc/meminfo", "MemAvailable:");
+    if (getenv("SB_TEST_LONG") || access(IN_MEMORY, W_OK) != 0 || statvfs(IN_MEMORY, &shm) != 0 ||
+        (int64_t)(shm.f_bavail * shm.f_frsize) < ROOM_BYTES || free_kib == INT64_MAX ||
+        free_kib < ROOM_BYTES / 1024)
+        return ON_DISK;
+    return below_ceiling("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current") &&
+                   below_ceiling("/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                                 "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+               ? IN_MEMORY
+               : ON_DISK;
 }
 
 static void make_directory(void)
 {
-    (void)snprintf(server.dir, sizeof server.dir, DIR_PREFIX "XXXXXX");
+    (void)snprintf(server.dir, sizeof server.dir, "%s/" DIR_PREFIX "XXXXXX", place_of_data());
     if (!mkdtemp(server.dir))
         fail_msg("mkdtemp %s: %s", server.dir, strerror(errno));
     char path[PATH_SIZE];
@@ -335,7 +385,8 @@ static void stop_at_exit(void)
 static void start_private(void)
 {
     find_binaries();
-    remove_orphans();
+    remove_orphans(ON_DISK);
+    remove_orphans(IN_MEMORY);
     make_directory();
     (void)atexit(stop_at_exit);
     make_data();

@@ -1,9 +1,9 @@
 /* pg_server - a private PostgreSQL for one test program, and a fresh, migrated database for each test.
  *
  * The first call that needs it starts it: initdb runs once a build and is copied afterwards; as root the
- * server runs as user postgres (or nobody), which is why it lives in /tmp. It listens on a unix socket and on
- * a free port of 127.0.0.1, with fsync on. It ends with the program, also when that crashes; what a crashed
- * one left in /tmp the next one removes.
+ * server runs as user postgres (or nobody), which is why it lives in /dev/shm, where there is plenty of
+ * memory, or else in /tmp. It listens on a unix socket and on a free port of 127.0.0.1, with fsync on. It
+ * ends with the program, also when that crashes; what a crashed one left there the next one removes.
  *
  * SB_TEST_PG_URI names a server to use instead (with the right to create databases); what kills or stops the
  * server skips then. SB_TEST_PG_BIN is the directory of initdb and postgres. Not there: the program skips.
