@@ -16,3 +16,9 @@ function(sb_test name label)
     add_test(NAME ${label}.${name} COMMAND ${_target})
     set_tests_properties(${label}.${name} PROPERTIES LABELS ${label} TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77)
 endfunction()
+
+# sb_test_cost(SECONDS LABEL NAME...): about how long these take; side by side, the long ones begin first.
+function(sb_test_cost seconds label)
+    list(TRANSFORM ARGN PREPEND ${label}. OUTPUT_VARIABLE _tests)
+    set_tests_properties(${_tests} PROPERTIES COST ${seconds})
+endfunction()

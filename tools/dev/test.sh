@@ -56,8 +56,8 @@ test_command() {
 
     cd "$root"
     _started=$(date +%s)
-    # One more than there are processors: most of its time a test waits, for a server to come up or a deadline to pass.
-    test_group side-by-side -L '^(unit|sim|mock|pg)$' -j $(($(nproc 2>/dev/null || echo 2) + 1))
+    # More than there are processors: most of its time a test waits, for a server to come up or a deadline to pass.
+    test_group side-by-side -L '^(unit|sim|mock|pg)$' -j $(($(nproc 2>/dev/null || echo 2) * 2 + 1))
     test_group one-by-one -LE '^(unit|sim|mock|pg)$' -j 1
     _status=0
     python3 "$root/tools/dev/summary.py" $(($(date +%s) - _started)) "$test_results"/*.xml || _status=$?
