@@ -44,7 +44,7 @@ bench_command() {
     preset=release
     setup_quietly kafka
     kafka_fetch || exit 1
-    build_preset release
+    build_preset release bench
     if [ "$1" = append ]; then bench_message_db || say 'message-db is not to be had: no measures beside it'; fi
     if [ "$1" = saga ]; then bench_peers || say 'Restate and DBOS are not to be had: no measures beside them'; fi
     stack_private bench kafka

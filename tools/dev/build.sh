@@ -11,7 +11,10 @@ Builds build/PRESET, only what changed. Presets: debug (default), asan, tsan, re
 END
 }
 
-build_preset() { # build_preset PRESET; quiet unless it fails or takes a while
+# What people run, without the tests.
+build_programs='cli/all bus/all examples/all'
+
+build_preset() { # build_preset PRESET [TARGETS]; quiet unless it fails or takes a while
     [ -f "$root/CMakePresets.json" ] || die "no CMakePresets.json in $root"
     (
         cd "$root" || exit 1
@@ -25,7 +28,8 @@ build_preset() { # build_preset PRESET; quiet unless it fails or takes a while
             }
         fi
         say "building build/$1"
-        cmake --build --preset "$1" -j "$(nproc 2>/dev/null || echo 2)" >&2 9>&-
+        # shellcheck disable=SC2086 # words
+        cmake --build --preset "$1" -j "$(nproc 2>/dev/null || echo 2)" ${2:+--target $2} >&2 9>&-
     ) || die "the build of $1 failed"
 }
 

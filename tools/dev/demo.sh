@@ -26,7 +26,7 @@ demo_command() {
     preset=release
     setup_quietly "$_kind"
     [ "$_kind" = dev ] || kafka_fetch || exit 1
-    build_preset release
+    build_preset release "$build_programs"
     stack_private demo "$_kind"
     stack_private_start
     _status=0

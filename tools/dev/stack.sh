@@ -182,7 +182,7 @@ up_command() {
         die "stack $stack runs with the broker '$_running': ./dev down --stack $stack first"
     fi
     setup_quietly "$_kind"
-    if [ "$_kind" = kafka ]; then kafka_fetch || exit 1; else build_preset "$preset"; fi
+    if [ "$_kind" = kafka ]; then kafka_fetch || exit 1; else build_preset "$preset" "$build_programs"; fi
     stack_up "$_kind"
     say "stack $stack is up: . build/run/$stack/env"
 }
