@@ -69,21 +69,11 @@ lint_command() {
         _base=$(git merge-base HEAD main 2>/dev/null || git merge-base HEAD origin/main)
         _files=$(echo "$_files" | grep -Fx "$(git diff --name-only "$_base" -- '*.c'; git ls-files -o --exclude-standard -- '*.c')" || :)
     fi
-    # Only what the build compiles: others have no flags.
-    _files=$(for _file in $_files; do
-        ! grep -qF "\"$root/$_file\"" build/debug/compile_commands.json || echo "$_file"
-    done)
+    # Only what the build compiles is looked at: others have no flags.
     if [ -n "$_files" ]; then
-        say "clang-tidy over $(echo "$_files" | wc -l) files"
-        # GCC's own flags in the compile commands are unknown to clang, or need a blessing. One file a
-        # process: version 14's va_list check carries state from one file into the next.
-        _rooms='(base|migrations|events|bus|saga|server|cli|include|examples|tests)'
-        echo "$_files" | xargs -P "$(nproc 2>/dev/null || echo 2)" -n 1 "$(clang_tool clang-tidy)" -p build/debug \
-            --quiet --header-filter="^$(printf '%s' "$root" | sed 's/[][().*+?^$|\\]/\\&/g')/$_rooms/" \
-            --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-ignored-optimization-argument \
-            --extra-arg=-enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang \
-            2>build/lint.err || _status=1
-        grep -v 'warnings\? generated\|Suppressed\|Use -header-filter' build/lint.err >&2 || :
+        _cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/sagabus/lint
+        # shellcheck disable=SC2086 # names without blanks
+        python3 tools/dev/tidy.py "$(clang_tool clang-tidy)" "$root" "$root/build/debug" "$_cache" $_files || _status=1
     fi
     [ "$_status" -eq 0 ] || die "lint: see the findings above"
     say "lint: no finding"
