@@ -327,10 +327,10 @@ void sb_kafka_message(const rd_kafka_message_t *from, sb_message_t *out)
         size_t size = 0;
         if (rd_kafka_header_get_all(headers, i, &name, &value, &size) != RD_KAFKA_RESP_ERR_NO_ERROR)
             break;
-        const char *known = sb_message_known_name(name);
         out->headers[out->header_count++] =
-            (sb_header_t){known ? known : name, value ? (sb_slice_t){value, size} : SB_SLICE_NONE};
+            (sb_header_t){name, value ? (sb_slice_t){value, size} : SB_SLICE_NONE};
     }
+    sb_message_know_names(out->headers, out->header_count);
 }
 
 sb_code_t sb_kafka_headers(rd_kafka_headers_t **out, const sb_header_t *headers, size_t count,

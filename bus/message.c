@@ -4,6 +4,7 @@
 #include "base/base64.h"
 #include "base/scan.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -192,58 +193,55 @@ typedef struct fields {
 } fields_t;
 
 /* By length: a name is compared with those of its length alone. */
-#define KNOWN_NAME 20
-static const struct known {
-    char name[KNOWN_NAME];
-    uint8_t length;
-    uint8_t field;
-} known[FIELDS] = {{"id", 2, OUTBOX_ID},
-                   {"ce_id", 5, ID},
-                   {SB_POSITION_HEADER, sizeof SB_POSITION_HEADER - 1, POSITION},
-                   {"ce_type", 7, TYPE},
-                   {"ce_time", 7, TIME},
-                   {"ce_source", 9, SOURCE},
-                   {"eventType", 9, OUTBOX_TYPE},
-                   {"ce_subject", 10, SUBJECT},
-                   {"traceparent", 11, TRACE},
-                   {"content-type", 12, CONTENT},
-                   {"ce_dataschema", 13, SCHEMA},
-                   {"ce_specversion", 14, SPEC},
-                   {"ce_causationid", 14, CAUSATION},
-                   {"ce_traceparent", 14, CE_TRACE},
-                   {"ce_partitionkey", 15, PARTITION_KEY},
-                   {"ce_correlationid", 16, CORRELATION}};
+const sb_message_name_t sb_message_names[SB_MESSAGE_NAMES] = {
+    {"id", 2, OUTBOX_ID},
+    {"ce_id", 5, ID},
+    {SB_POSITION_HEADER, sizeof SB_POSITION_HEADER - 1, POSITION},
+    {"ce_type", 7, TYPE},
+    {"ce_time", 7, TIME},
+    {"ce_source", 9, SOURCE},
+    {"eventType", 9, OUTBOX_TYPE},
+    {"ce_subject", 10, SUBJECT},
+    {"traceparent", 11, TRACE},
+    {"content-type", 12, CONTENT},
+    {"ce_dataschema", 13, SCHEMA},
+    {"ce_specversion", 14, SPEC},
+    {"ce_causationid", 14, CAUSATION},
+    {"ce_traceparent", 14, CE_TRACE},
+    {"ce_partitionkey", 15, PARTITION_KEY},
+    {"ce_correlationid", 16, CORRELATION}};
+static_assert(FIELDS == SB_MESSAGE_NAMES, "each field has one name");
 
-static bool is_known(const char *name)
+static const sb_message_name_t *find_name(const char *name)
 {
-    return (uintptr_t)name - (uintptr_t)known < sizeof known;
-}
-
-static const struct known *find_known(const char *name)
-{
-    if (is_known(name))
-        return &known[((uintptr_t)name - (uintptr_t)known) / sizeof *known];
     size_t length = strlen(name);
-    for (size_t i = 0; i < FIELDS && known[i].length <= length; i++)
-        if (known[i].length == length && memcmp(known[i].name, name, length) == 0)
-            return &known[i];
+    for (size_t i = 0; i < FIELDS && sb_message_names[i].length <= length; i++)
+        if (sb_message_names[i].length == length && memcmp(sb_message_names[i].text, name, length) == 0)
+            return &sb_message_names[i];
     return NULL;
 }
 
-const char *sb_message_known_name(const char *name)
+/* The producer of a topic writes its headers in one order, so it is looked first where the same place of the
+ * record before led. */
+void sb_message_know_names(sb_header_t *headers, size_t count)
 {
-    const struct known *found = find_known(name);
-    return found ? found->name : NULL;
-}
-
-bool sb_message_is_known_name(const char *name)
-{
-    return is_known(name);
+    static _Thread_local uint8_t guess[SB_HEADERS_MAX];
+    uint8_t *at = guess;
+    for (size_t i = 0; i < count; i++) {
+        const sb_message_name_t *name = &sb_message_names[at[i]];
+        if (strcmp(headers[i].name, name->text) != 0) {
+            name = find_name(headers[i].name);
+            at[i] = name ? (uint8_t)(name - sb_message_names) : at[i];
+        }
+        if (name)
+            headers[i].name = name->text;
+    }
 }
 
 static field_t field_of(const char *name)
 {
-    const struct known *found = find_known(name);
+    const sb_message_name_t *found =
+        sb_message_is_known_name(name) ? (const sb_message_name_t *)(const void *)name : find_name(name);
     return found ? (field_t)found->field : FIELDS;
 }
 
@@ -416,6 +414,30 @@ static bool is_json_format(sb_slice_t content)
     if (rest.len >= 5 && strncasecmp(rest.ptr, "+json", 5) == 0)
         rest = (sb_slice_t){rest.ptr + 5, rest.len - 5};
     return rest.len == 0 || rest.ptr[0] == ';' || rest.ptr[0] == ' ';
+}
+
+bool sb_message_glance(const sb_message_t *message, sb_slice_t *type, sb_message_info_t *info)
+{
+    sb_slice_t content = SB_SLICE_NONE;
+    sb_slice_t position = SB_SLICE_NONE;
+    sb_slice_t own_type = SB_SLICE_NONE;
+    sb_slice_t outbox_type = SB_SLICE_NONE;
+    for (size_t i = 0; i < message->header_count; i++) {
+        field_t field = field_of(message->headers[i].name);
+        if (field == TYPE)
+            own_type = message->headers[i].value;
+        else if (field == POSITION)
+            position = message->headers[i].value;
+        else if (field == CONTENT)
+            content = message->headers[i].value;
+        else if (field == OUTBOX_TYPE)
+            outbox_type = message->headers[i].value;
+    }
+    if (is_structured(content))
+        return false;
+    *type = first_of(own_type, outbox_type);
+    info->has_position = sb_position_parse(position, &info->position);
+    return true;
 }
 
 sb_code_t sb_message_decode(const sb_message_t *message, sb_buf_t *scratch, sb_event_t *event,

@@ -42,9 +42,22 @@ SB_MUST_CHECK sb_code_t sb_message_encode_structured(const sb_event_t *event, co
 sb_slice_t sb_message_key(const sb_event_t *event);
 
 /* Names of headers that are read have one static copy, which is not searched for again: sb_message_decode is
- * quick with it, and it need not be copied. NULL: the name is none of them. */
-const char *sb_message_known_name(const char *name);
-bool sb_message_is_known_name(const char *name); /* it is that copy itself */
+ * quick with it, and it need not be copied. */
+#define SB_MESSAGE_NAMES 16
+typedef struct sb_message_name {
+    char text[30];
+    uint8_t length;
+    uint8_t field; /* bus/message.c's own */
+} sb_message_name_t;
+extern const sb_message_name_t sb_message_names[SB_MESSAGE_NAMES];
+
+/* Replaces each name that is one of them by that copy. */
+void sb_message_know_names(sb_header_t *headers, size_t count);
+/* It is that copy itself. */
+static inline bool sb_message_is_known_name(const char *name)
+{
+    return (uintptr_t)name - (uintptr_t)sb_message_names < sizeof sb_message_names;
+}
 
 typedef struct sb_message_info {
     sb_slice_t id;           /* as given; event.id is its UUID, or one made from source and id (version 5) */
@@ -56,6 +69,11 @@ typedef struct sb_message_info {
     bool framed;           /* the value began with Confluent's magic byte and schema id, left out of data */
     uint32_t frame_schema; /* that id */
 } sb_message_info_t;
+
+/* What must be known of a record to hand it on, without reading it: what sb_message_decode will say of its
+ * type (absent: none) and position, when it can read it. False: it is in structured mode, where that is not
+ * to be had for less. */
+bool sb_message_glance(const sb_message_t *message, sb_slice_t *type, sb_message_info_t *info);
 
 /* Reads a record. The slices of *event and *info borrow from the message and from scratch, which is reset. A
  * tombstone has absent data. SB_INVALID: it is no event, and the message says what is missing or wrong.

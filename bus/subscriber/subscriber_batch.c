@@ -483,9 +483,14 @@ sb_code_t sb_sub_batch_run(sb_lane_t *lane, sb_entry_t **entries, size_t count, 
                            sb_error_t *err)
 {
     *handler = false;
+    sb_code_t code = SB_OK;
+    for (size_t i = 0; i < count && code == SB_OK; i++)
+        code = sb_fetched_decode(entries[i]->fetched, err);
+    if (code != SB_OK)
+        return code;
     if (!lane->sub->subscriber->pg_uri)
         return without_database(lane, entries, count, handler, err);
-    sb_code_t code = sb_lane_open_pg(lane, err);
+    code = sb_lane_open_pg(lane, err);
     if (code != SB_OK)
         return code;
     plan(lane, entries, count);

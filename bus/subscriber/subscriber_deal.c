@@ -164,11 +164,29 @@ static void tell_if_forgotten(sb_subscriber_t *s, sb_slot_t *slot, const sb_mess
         (long long)low - 1);
 }
 
+/* The lane that alone takes a record decodes it. Here it is decoded for several that share it, and to tell
+ * what is no event, which is for everybody, from an event that is not wanted. */
+static sb_code_t is_wanted(const sb_slot_t *slot, sb_fetched_t *fetched, bool *wanted, sb_error_t *err)
+{
+    *wanted = false;
+    if (fetched->message.offset < slot->begins_at)
+        return SB_OK;
+    *wanted = fetched->event.type.ptr && sb_sub_wants(slot->sub, fetched->event.type);
+    if (fetched->decoded || (*wanted && !fetched->entry_taken)) {
+        *wanted = *wanted || fetched->fault;
+        return SB_OK;
+    }
+    sb_code_t code = sb_fetched_decode(fetched, err);
+    *wanted = *wanted || fetched->fault;
+    return code;
+}
+
 static sb_code_t offer(sb_subscriber_t *s, sb_slot_t *slot, sb_fetched_t *fetched, sb_error_t *err)
 {
     const sb_position_t *position = &fetched->info.position;
     int64_t next = fetched->message.offset + 1;
     int64_t after;
+    bool wanted;
     sb_inbox_mark_t passed = {slot->at.incarnation, slot->at.seq, next};
     sb_position_order_t order = place_of(slot, fetched, &after);
     if (order == SB_POSITION_REPEAT) {
@@ -177,7 +195,9 @@ static sb_code_t offer(sb_subscriber_t *s, sb_slot_t *slot, sb_fetched_t *fetche
         count_repeat(slot->sub);
         return sb_subscriber_deal(slot, NULL, passed, false, err);
     }
-    bool wanted = next > slot->begins_at && (fetched->fault || sb_sub_wants(slot->sub, fetched->event.type));
+    sb_code_t code = is_wanted(slot, fetched, &wanted, err);
+    if (code != SB_OK)
+        return code;
     if (slot->sub->full && (wanted || order == SB_POSITION_GAP)) {
         slot->behind = true;
         return SB_OK;
@@ -228,7 +248,7 @@ sb_code_t sb_deal_record(sb_subscriber_t *s, rd_kafka_message_t *record, sb_erro
     }
     sb_fetched_take(fetched, record);
     note_lower_offset(part, fetched->message.offset);
-    sb_code_t code = sb_fetched_decode(fetched, err);
+    sb_code_t code = sb_fetched_glance(fetched, err);
     for (sb_slot_t *slot = part->slots; code == SB_OK && slot; slot = slot->next)
         if (!slot->behind && !slot->filling && !slot->anew)
             code = offer(s, slot, fetched, err);

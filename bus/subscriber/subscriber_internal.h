@@ -68,9 +68,10 @@ struct sb_fetched {
     sb_event_t event;
     sb_message_info_t info;
     sb_buf_t scratch;
-    char *fault; /* why it is no event; NULL: it is one */
-    char *copy;  /* what an event of the store borrows from */
-    char *own;   /* what a small record was copied to; stays with the memory */
+    bool decoded; /* else of event and info only type and position are known */
+    char *fault;  /* why it is no event; NULL: it is one, when decoded */
+    char *copy;   /* what an event of the store borrows from */
+    char *own;    /* what a small record was copied to; stays with the memory */
     size_t own_size;
     sb_entry_t entry; /* the first subscription's */
     bool entry_taken;
@@ -238,7 +239,10 @@ void sb_fetched_pool_free(sb_subscriber_t *pool);
 /* An entry for it: in its own memory for the first one. NULL fetched: one that only moves a mark. */
 sb_entry_t *sb_entry_new(sb_fetched_t *fetched);
 void sb_fetched_drop(sb_fetched_t *fetched);
-/* Decodes message; a fault is kept, not returned. */
+/* Finds type and position, which tell for whom a record is; decodes it when that takes as much. */
+SB_MUST_CHECK sb_code_t sb_fetched_glance(sb_fetched_t *fetched, sb_error_t *err);
+/* Decodes message, unless that is done; a fault is kept, not returned. By the fetching thread, or by the lane
+ * that alone has the record. */
 SB_MUST_CHECK sb_code_t sb_fetched_decode(sb_fetched_t *fetched, sb_error_t *err);
 /* What the handler gets to see of it. */
 void sb_fetched_delivery(const sb_fetched_t *fetched, sb_delivery_t *out);

@@ -44,7 +44,7 @@ sb_fetched_t *sb_fetched_new(sb_subscriber_t *pool)
     fetched->record = NULL;
     fetched->fault = fetched->copy = NULL;
     fetched->scratch = (sb_buf_t)SB_BUF_INIT;
-    fetched->entry_taken = false;
+    fetched->entry_taken = fetched->decoded = false;
     return fetched;
 }
 
@@ -193,6 +193,7 @@ static sb_code_t keep_fault(sb_fetched_t *fetched, const char *text, sb_error_t 
     sb_buf_reset(&fetched->scratch);
     sb_buf_printf(&fetched->scratch, "%s/%d/%lld", message->topic, (int)message->partition,
                   (long long)message->offset);
+    free(fetched->fault); /* of a try that ran out of memory */
     fetched->fault = strdup(text);
     if (!fetched->fault || sb_buf_failed(&fetched->scratch))
         return sb_fail(err, SB_NO_MEMORY, "decode: out of memory");
@@ -203,21 +204,38 @@ static sb_code_t keep_fault(sb_fetched_t *fetched, const char *text, sb_error_t 
     return SB_OK;
 }
 
+sb_code_t sb_fetched_glance(sb_fetched_t *fetched, sb_error_t *err)
+{
+    return sb_message_glance(&fetched->message, &fetched->event.type, &fetched->info)
+               ? SB_OK
+               : sb_fetched_decode(fetched, err);
+}
+
+/* Why it is no event of ours, although it can be read; NULL: it is one. */
+static const char *fault_of(const sb_fetched_t *fetched)
+{
+    const sb_slice_t *id = &fetched->info.id;
+    const sb_slice_t *source = &fetched->event.source;
+    if (!sb_utf8_ok(*id) || !sb_utf8_ok(*source) || !sb_utf8_ok(fetched->event.type))
+        return "it is no event: its id, source or type is not UTF-8";
+    if (id->len + source->len > NAME_MAX_BYTES)
+        return "it is no event: its id and source are longer than 2000 bytes";
+    return NULL;
+}
+
 sb_code_t sb_fetched_decode(sb_fetched_t *fetched, sb_error_t *err)
 {
     sb_error_t why = SB_ERROR_INIT;
+    if (fetched->decoded)
+        return SB_OK;
     sb_code_t code =
         sb_message_decode(&fetched->message, &fetched->scratch, &fetched->event, &fetched->info, &why);
     if (code == SB_NO_MEMORY)
         return sb_fail(err, SB_NO_MEMORY, "decode: out of memory");
-    if (code != SB_OK)
-        return keep_fault(fetched, why.message, err);
-    if (!sb_utf8_ok(fetched->info.id) || !sb_utf8_ok(fetched->event.source) ||
-        !sb_utf8_ok(fetched->event.type))
-        return keep_fault(fetched, "it is no event: its id, source or type is not UTF-8", err);
-    if (fetched->info.id.len + fetched->event.source.len > NAME_MAX_BYTES)
-        return keep_fault(fetched, "it is no event: its id and source are longer than 2000 bytes", err);
-    return SB_OK;
+    const char *fault = code == SB_OK ? fault_of(fetched) : why.message;
+    code = fault ? keep_fault(fetched, fault, err) : SB_OK;
+    fetched->decoded = code == SB_OK;
+    return code;
 }
 
 void sb_fetched_delivery(const sb_fetched_t *fetched, sb_delivery_t *out)

@@ -207,6 +207,21 @@ static const char *there_and_back(const sb_event_t *event)
     return fault;
 }
 
+/* Who hands a record on before it is read must know the same of it. */
+static const char *compare_glance(const sb_message_t *message, const sb_event_t *event,
+                                  const sb_message_info_t *info)
+{
+    sb_slice_t type = SB_SLICE_NONE;
+    sb_message_info_t seen = {.has_position = false};
+    if (!sb_message_glance(message, &type, &seen))
+        return info->structured ? NULL : "a glance that takes it for structured mode";
+    if (info->structured || !type.ptr || !sb_slice_equal(type, event->type) ||
+        seen.has_position != info->has_position ||
+        (seen.has_position && memcmp(&seen.position, &info->position, sizeof seen.position) != 0))
+        return "a glance that says something else";
+    return NULL;
+}
+
 const char *sb_message_fault(sb_slice_t input, sb_code_t *code)
 {
     record_t record = {.head = NULL};
@@ -224,6 +239,8 @@ const char *sb_message_fault(sb_slice_t input, sb_code_t *code)
             fault = "an error that is not told";
         if (!fault && got == SB_OK)
             fault = look(&record, &scratch, &event, &info);
+        if (!fault && got == SB_OK)
+            fault = compare_glance(&record.message, &event, &info);
         if (!fault && got != SB_UNSUPPORTED && info.structured)
             fault = compare_structured(&record.message, got, &event, &info);
         if (!fault && got == SB_OK)

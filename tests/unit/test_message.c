@@ -364,6 +364,35 @@ static void says_what_is_missing(void **state)
     sb_buf_fini(&scratch);
 }
 
+static void a_glance_tells_type_and_position(void **state)
+{
+    (void)state;
+    sb_slice_t type;
+    sb_message_info_t info;
+    sb_message_headers_t headers = {.header = {{"other", SB_SLICE("x")},
+                                               {"eventType", SB_SLICE("c.d")},
+                                               {"ce_type", SB_SLICE("e.f")},
+                                               {"sb-pos", SB_SLICE("1.2.3.4")},
+                                               {"ce_type", SB_SLICE("a.b")}},
+                                    .count = 5};
+    sb_message_t message = message_of(&headers, SB_SLICE_NONE, SB_SLICE_NONE);
+    for (int round = 0; round < 2; round++) {
+        assert_true(sb_message_glance(&message, &type, &info));
+        assert_slice(type, "a.b"); /* the last one counts, and an outbox's is the second choice */
+        assert_true(info.has_position && info.position.seq == 3 && info.position.prev == 4);
+        assert_int_equal(sb_message_is_known_name(message.headers[3].name), round);
+        sb_message_know_names(message.headers, message.header_count);
+        assert_string_equal(message.headers[0].name, "other");
+        assert_string_equal(message.headers[1].name, "eventType");
+    }
+    message.header_count = 2;
+    assert_true(sb_message_glance(&message, &type, &info));
+    assert_slice(type, "c.d");
+    assert_false(info.has_position);
+    message.headers[1] = (sb_header_t){"content-type", SB_SLICE("application/cloudevents+json")};
+    assert_false(sb_message_glance(&message, &type, &info));
+}
+
 static void positions_are_parsed_strictly(void **state)
 {
     (void)state;
@@ -433,6 +462,7 @@ int main(void)
         cmocka_unit_test(reads_what_debezium_writes),
         cmocka_unit_test(leaves_out_confluents_frame_and_keeps_a_tombstone),
         cmocka_unit_test(says_what_is_missing),
+        cmocka_unit_test(a_glance_tells_type_and_position),
         cmocka_unit_test(positions_are_parsed_strictly),
         cmocka_unit_test(a_trace_context_is_checked_as_the_standard_has_it),
         cmocka_unit_test(positions_tell_repeats_and_gaps),
