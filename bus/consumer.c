@@ -471,6 +471,22 @@ static sb_code_t hand_over(sb_consumer_t *consumer, rd_kafka_message_t *from, sb
     return SB_OK;
 }
 
+/* The next one, or an error; NULL: none in time. */
+static rd_kafka_message_t *poll_message(sb_consumer_t *consumer, int timeout_ms)
+{
+    sb_prefetch_t *prefetch = &consumer->prefetch;
+    rd_kafka_topic_partition_list_t *all = NULL;
+    rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, timeout_ms);
+    if (message && message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+        sb_prefetch_read(prefetch, message);
+    if (sb_prefetch_is_due(prefetch, !message) &&
+        rd_kafka_assignment(consumer->handle, &all) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        sb_prefetch_ask(consumer->handle, all);
+        rd_kafka_topic_partition_list_destroy(all);
+    }
+    return message;
+}
+
 sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_message_fn on_message,
                            void *context, int *count, sb_error_t *err)
 {
@@ -487,14 +503,13 @@ sb_code_t sb_consumer_poll(sb_consumer_t *consumer, int max, int timeout_ms, sb_
         code = hand_over(consumer, again, on_message, context, count, err);
     }
     while (code == SB_OK && *count < max) {
-        rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, *count > 0 ? 0 : timeout_ms);
+        rd_kafka_message_t *message = poll_message(consumer, *count > 0 ? 0 : timeout_ms);
         if (!message)
             break;
         if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
             code = on_message_error(consumer, message, err);
             rd_kafka_message_destroy(message);
         } else {
-            sb_prefetch_read(&consumer->prefetch, consumer->handle, message);
             code = hand_over(consumer, message, on_message, context, count, err);
         }
         if (consumer->rebalance) /* the caller commits first */
@@ -540,13 +555,12 @@ sb_code_t sb_consumer_next(sb_consumer_t *consumer, int timeout_ms, rd_kafka_mes
     assign_again(consumer);
     if (timeout_ms > 0) /* not before each of those that wait */
         look_for_orphans(consumer);
-    rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, timeout_ms);
+    rd_kafka_message_t *message = poll_message(consumer, timeout_ms);
     if (!message) {
         code = act_on_rebalance(consumer, err);
         return code == SB_OK ? told_if_kept_out(consumer, err) : code;
     }
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        sb_prefetch_read(&consumer->prefetch, consumer->handle, message);
         *out = message;
         return SB_OK;
     }

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bus/prefetch.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 
 #define SHARES 4 /* of the queue: one of them is read between two questions, so it never runs empty */
+#define ASK_US 1000
 
 static size_t setting(const rd_kafka_conf_t *conf, const char *name)
 {
@@ -24,28 +27,25 @@ void sb_prefetch_init(sb_prefetch_t *prefetch, rd_kafka_t *handle)
     prefetch->records_max = setting(conf, "queued.min.messages") / SHARES;
 }
 
-/* All that is assigned: a leader's thread that found the queue full may have put nothing into it. */
-static void wake(rd_kafka_t *handle)
+bool sb_prefetch_is_due(sb_prefetch_t *prefetch, bool empty)
 {
-    rd_kafka_topic_partition_list_t *all = NULL;
-    if (rd_kafka_assignment(handle, &all) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return;
-    for (int i = 0; i < all->cnt; i++)
-        all->elems[i].offset = RD_KAFKA_OFFSET_END;
-    if (all->cnt > 0) {
-        rd_kafka_resp_err_t ignored = rd_kafka_offsets_for_times(handle, all, 0);
-        (void)ignored;
-    }
-    rd_kafka_topic_partition_list_destroy(all);
+    if (prefetch->bytes_max == 0 || prefetch->records == 0 ||
+        (prefetch->bytes < prefetch->bytes_max && prefetch->records < prefetch->records_max))
+        return false;
+    int64_t now_us = sb_mono_us();
+    if (!empty && now_us - prefetch->asked_us < ASK_US)
+        return false;
+    prefetch->bytes = prefetch->records = 0;
+    prefetch->asked_us = now_us;
+    return true;
 }
 
-void sb_prefetch_read(sb_prefetch_t *prefetch, rd_kafka_t *handle, const rd_kafka_message_t *message)
+void sb_prefetch_ask(rd_kafka_t *handle, rd_kafka_topic_partition_list_t *partitions)
 {
-    prefetch->bytes += message->len; /* as librdkafka counts: values alone */
-    prefetch->records++;
-    if (prefetch->bytes_max == 0 ||
-        (prefetch->bytes < prefetch->bytes_max && prefetch->records < prefetch->records_max))
+    for (int i = 0; i < partitions->cnt; i++)
+        partitions->elems[i].offset = RD_KAFKA_OFFSET_END;
+    if (partitions->cnt == 0)
         return;
-    prefetch->bytes = prefetch->records = 0;
-    wake(handle);
+    rd_kafka_resp_err_t ignored = rd_kafka_offsets_for_times(handle, partitions, 0);
+    (void)ignored;
 }

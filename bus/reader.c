@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bus/kafka.h"
+#include "bus/prefetch.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -44,6 +45,7 @@ struct sb_reader {
     const sb_config_t *config;
     char client_id[CLIENT_ID_MAX];
     rd_kafka_t *handle;
+    sb_prefetch_t prefetch;
     rd_kafka_queue_t *queue;      /* messages of all partitions */
     rd_kafka_queue_t *main_queue; /* errors of the handle */
     sb_signal_t signal;
@@ -99,6 +101,7 @@ static sb_code_t open_handle(sb_reader_t *reader, sb_error_t *err)
     code = sb_kafka_open(&reader->handle, RD_KAFKA_CONSUMER, conf, err);
     if (code != SB_OK)
         return code;
+    sb_prefetch_init(&reader->prefetch, reader->handle);
     reader->queue = rd_kafka_queue_new(reader->handle);
     reader->main_queue = rd_kafka_queue_get_main(reader->handle);
     rd_kafka_queue_io_event_enable(reader->queue, reader->signal.fd, &one, sizeof one);
@@ -419,6 +422,18 @@ static sb_code_t hand_over(sb_reader_t *reader, const rd_kafka_message_t *from, 
     return SB_OK;
 }
 
+static void keep_prefetching(sb_reader_t *reader, bool empty)
+{
+    if (!sb_prefetch_is_due(&reader->prefetch, empty))
+        return;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)reader->part_count);
+    for (size_t i = 0; i < reader->part_count; i++)
+        if (reader->part[i].topic)
+            rd_kafka_topic_partition_list_add(list, reader->part[i].name, reader->part[i].number);
+    sb_prefetch_ask(reader->handle, list);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
 static sb_code_t take(sb_reader_t *reader, int max, sb_message_fn on_message, void *context, int *count,
                       sb_error_t *err)
 {
@@ -429,10 +444,13 @@ static sb_code_t take(sb_reader_t *reader, int max, sb_message_fn on_message, vo
         rd_kafka_message_t *message = reader->batch[i];
         if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR)
             on_message_error(reader, message);
-        else if (code == SB_OK)
+        else
+            sb_prefetch_read(&reader->prefetch, message);
+        if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR && code == SB_OK)
             code = hand_over(reader, message, on_message, context, count, err);
         rd_kafka_message_destroy(message);
     }
+    keep_prefetching(reader, n < (ssize_t)room);
     /* What follows a failed message was let go with it: the next poll starts all again at `next`. */
     for (size_t i = 0; i < reader->part_count && code != SB_OK; i++)
         stop_part(&reader->part[i]);

@@ -128,6 +128,20 @@ static void goes_on_at_the_stored_offset_of_each_partition(void **state)
         assert_true(f->got.item[i].offset >= (f->got.item[i].partition == 0 ? 7 : 9));
 }
 
+/* librdkafka before 2.2 looks again after a second when it found its queue full. */
+static void reads_a_backlog_through_a_short_queue_at_once(void **state)
+{
+    fixture_t *f = *state;
+    sb_reader_close(&f->reader);
+    sb_test_bus_set(f->config, "kafka.queued.min.messages", "8");
+    assert_ok(sb_reader_open(&f->reader, f->config, "test", &f->err), &f->err);
+    for (int i = 0; i < 60; i++) /* the mock's fetch brings one batch */
+        sb_test_produce(f->config, "replies", 0, 10 * i, 10);
+    assign(f, 0, 0, "");
+    sb_test_read(f->reader, &f->got, 600, 40000);
+    assert_false(f->got.reset);
+}
+
 static void raises_its_signal_until_all_is_taken(void **state)
 {
     fixture_t *f = *state;
@@ -238,6 +252,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(begins_a_new_partition_at_its_beginning_without_a_reset, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(goes_on_at_the_stored_offset_of_each_partition, setup, teardown),
+        cmocka_unit_test_setup_teardown(reads_a_backlog_through_a_short_queue_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(raises_its_signal_until_all_is_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(brings_a_refused_message_again, setup, teardown),
         cmocka_unit_test_setup_teardown(begins_again_when_the_cluster_is_another, setup, teardown),
