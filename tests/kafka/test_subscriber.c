@@ -818,6 +818,68 @@ static void a_new_member_shares_the_work_and_what_is_claimed_beside_the_group_is
     sb_test_check_effects(&world, "mail", 800);
 }
 
+static atomic_bool held;   /* the handler does not come back */
+static atomic_int at_hand; /* calls that are held, or were */
+
+static sb_code_t hold(void *context, struct pg_conn *conn, const sb_delivery_t *deliveries, size_t count,
+                      sb_error_t *err)
+{
+    int64_t until_us = sb_mono_us() + 120000000;
+    atomic_fetch_add(&at_hand, 1);
+    while (atomic_load(&held) && sb_mono_us() < until_us)
+        sb_test_sleep_ms(5);
+    return sb_test_handle(context, conn, deliveries, count, err);
+}
+
+/* A member whose handler has all partitions in hand, one in each lane, and a second one that is to get half
+ * of them. */
+static void start_two(sb_test_subscriber_t *second, unsigned drain_ms)
+{
+    subscriptions[0].order = SB_ORDER_PARTITION;
+    subscriptions[0].lanes = PARTITIONS;
+    atomic_store(&held, true);
+    atomic_store(&at_hand, 0);
+    config.drain_ms = drain_ms;
+    subscriptions[0].on_events = hold;
+    sb_test_world_send(&world, 200);
+    start();
+    assert_soon(atomic_load(&at_hand) == PARTITIONS, 60000);
+    subscriptions[0].on_events = sb_test_handle;
+    subscriptions[0].context = &stock;
+    stock.name = "mail";
+    sb_test_subscriber_start(second, &world, &config);
+}
+
+static void partitions_that_go_wait_for_a_handler_no_longer_than_they_may(void **state)
+{
+    (void)state;
+    sb_test_subscriber_t second;
+    start_two(&second, 200);
+    assert_soon(atomic_load(&stock.calls) > 0, 60000); /* while the first one's handler is at it */
+    assert_int_equal(atomic_load(&mail.calls), 0);
+    atomic_store(&held, false);
+    await_effects("mail", 200);
+    sb_test_subscriber_stop(&second);
+    sb_test_check_effects(&world, "mail", 200);
+}
+
+static void partitions_that_go_wait_for_a_handler_that_is_at_work(void **state)
+{
+    (void)state;
+    sb_test_subscriber_t second;
+    start_two(&second, 600000);
+    sb_test_sleep_ms(3000); /* the group takes less to tell: enough for one that would not wait */
+    assert_int_equal(atomic_load(&stock.calls), 0);
+    atomic_store(&held, false);
+    await_effects("mail", 200);
+    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM position WHERE epoch = 2") >= PARTITIONS / 2,
+                60000);
+    assert_int_equal(stats(0).fenced, 0);
+    assert_int_equal(stats(0).failures, 0);
+    sb_test_subscriber_stop(&second);
+    sb_test_check_effects(&world, "mail", 200);
+}
+
 static void the_database_may_go_and_come_back(void **state)
 {
     (void)state;
@@ -863,6 +925,8 @@ int main(void)
         CASE(a_partition_in_order_stops_and_says_so),
         CASE(a_subscription_that_is_stuck_holds_up_no_other),
         CASE(a_new_member_shares_the_work_and_what_is_claimed_beside_the_group_is_claimed_back),
+        CASE(partitions_that_go_wait_for_a_handler_no_longer_than_they_may),
+        CASE(partitions_that_go_wait_for_a_handler_that_is_at_work),
         CASE(the_database_may_go_and_come_back),
         CASE(wiped_brokers_are_noticed_and_nothing_is_handled_twice),
     };
