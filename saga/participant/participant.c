@@ -211,12 +211,12 @@ static sb_code_t begin(sb_participant_t *p, bool one_by_one, sb_error_t *err)
     for (int i = 0; i < p->count; i++)
         if (p->readable[i])
             command[count++] = &p->in[i].command;
+    p->began_us = sb_mono_us();
     p->reply_count = 0;
     p->spoilt = false;
     if (count == 0)
         return SB_OK;
     p->in_transaction = true;
-    p->began_us = sb_mono_us();
     return sb_barrier_begin(&p->barrier, p->pg, one_by_one || p->careful > 0, command, one_by_one ? 0 : count,
                             err);
 }
