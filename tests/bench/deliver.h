@@ -19,8 +19,10 @@ typedef struct deliver {
     int topics; /* made so far */
 } deliver_t;
 
-/* Until the broker has compiled the way of a small request: before, its compiler has half of two processors,
- * and each round is quicker than the one before it, which is the other side's. Not shortened by --scale. */
+/* Until the broker has compiled the way of a small request: before, its compilers take a third of a processor
+ * or more, and each round is quicker than the one before it, which is the other side's. Not shortened by
+ * --scale.
+ */
 void deliver_warm(deliver_t *deliver);
 
 /* Rounds: p50 and p99 in ms, and the rate that was reached. */
