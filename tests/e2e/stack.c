@@ -14,8 +14,8 @@
 
 #define TAIL_MAX 6000 /* bytes of a process's output that a failing test shows */
 
-static const char *const participants[SB_STACK_PARTICIPANTS] = {"customers", "inventory", "payment", "orders",
-                                                                "notifications"};
+static const char *const names[SB_STACK_PARTICIPANTS] = {"customers", "inventory", "payment", "orders",
+                                                         "notifications"};
 
 static int free_port(void)
 {
@@ -85,10 +85,10 @@ static void set_environment(sb_stack_t *stack)
     memcpy(stack->environment, list, sizeof list);
 }
 
-void sb_stack_use(sb_stack_t *stack, const char *sagabus, const char *order)
+void sb_stack_use(sb_stack_t *stack, const char *sagabus, const char *participants)
 {
     stack->sagabus = sagabus ? sagabus : SB_SAGABUS;
-    stack->participants = order ? order : SB_PARTICIPANTS;
+    stack->participants = participants ? participants : SB_PARTICIPANTS;
 }
 
 static void migrate(sb_stack_t *stack)
@@ -106,7 +106,7 @@ static void set_up_example(sb_stack_t *stack)
     assert_int_equal(process.exit_code, 0);
     sb_test_process_end(&process);
     for (int i = 0; i < SB_STACK_PARTICIPANTS; i++) {
-        const char *const client[] = {"migrate", "--only", "client", "--schema", participants[i], NULL};
+        const char *const client[] = {"migrate", "--only", "client", "--schema", names[i], NULL};
         assert_int_equal(sb_stack_sagabus(stack, client), 0);
     }
     const char *const schemas[] = {"schema", "apply", NULL};
@@ -121,10 +121,10 @@ void sb_stack_set_up(sb_stack_t *stack)
     set_up_example(stack);
 }
 
-static void init(sb_stack_t *stack, const char *sagabus, const char *order)
+static void init(sb_stack_t *stack, const char *sagabus, const char *participants)
 {
     memset(stack, 0, sizeof *stack);
-    sb_stack_use(stack, sagabus, order);
+    sb_stack_use(stack, sagabus, participants);
     (void)sb_test_kafka_prefix(stack->prefix);
     stack->port = free_port();
     (void)snprintf(stack->url, sizeof stack->url, "http://127.0.0.1:%d", stack->port);
@@ -139,10 +139,10 @@ void sb_stack_prepare(sb_stack_t *stack)
     stack->pg = sb_test_pg_open(stack->uri);
 }
 
-void sb_stack_prepare_by(sb_stack_t *stack, const char *sagabus, const char *order, int shards)
+void sb_stack_prepare_by(sb_stack_t *stack, const char *sagabus, const char *participants, int shards)
 {
     char sql[80];
-    init(stack, sagabus, order);
+    init(stack, sagabus, participants);
     (void)sb_test_pg_empty(stack->uri);
     set_environment(stack);
     migrate(stack);
@@ -189,7 +189,7 @@ void sb_stack_second_serve(const sb_stack_t *stack, sb_test_process_t *process, 
 
 static void start_participant(sb_stack_t *stack, int i)
 {
-    const char *const argv[] = {stack->participants, participants[i], NULL};
+    const char *const argv[] = {stack->participants, names[i], NULL};
     sb_test_spawn(&stack->participant[i], argv, stack->environment, NULL);
 }
 
@@ -249,7 +249,7 @@ static void print_tails(const sb_stack_t *stack)
 {
     print_tail("serve", &stack->serve);
     for (int i = 0; i < SB_STACK_PARTICIPANTS; i++)
-        print_tail(participants[i], &stack->participant[i]);
+        print_tail(names[i], &stack->participant[i]);
 }
 
 static bool is_ready(const sb_stack_t *stack)
