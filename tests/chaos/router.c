@@ -18,7 +18,7 @@
 
 #define LOST_PER_MILLE    20
 #define TWICE_PER_MILLE   60
-#define LATE_PER_MILLE    30
+#define LATE_PER_MILLE    60
 #define EARLY_PER_MILLE   20   /* held back shortly, so that others pass it */
 #define LATE_MS           2500 /* at least; longer than a step's timeout */
 #define GARBAGE_PER_MILLE 5

@@ -196,7 +196,7 @@ static void check_that_it_was_real(void)
          sagas / 50);
     need("undos that came before (or without) their command", voided_commands(), sagas / 500);
     need("commands that came after their undo, and did nothing", chaos_router_count(&world, " voided "),
-         sagas / 2000);
+         sagas / 2500);
     need("messages lost on the bad road", chaos_router_count(&world, " lost "), sagas / 50);
     need("messages doubled", chaos_router_count(&world, " twice "), sagas / 20);
     need("messages late", chaos_router_count(&world, " late "), sagas / 50);
