@@ -13,7 +13,10 @@
 #include <unistd.h>
 
 const sb_config_row_t sb_config_table[] = {
-    {"pg.uri", "host=/var/run/postgresql dbname=sagabus", "PostgreSQL: libpq URI or keyword string", true},
+    {"pg.uri", "host=/var/run/postgresql dbname=sagabus",
+     "PostgreSQL: libpq URI or keyword string. Of several hosts the primary is taken, unless it says "
+     "`target_session_attrs`",
+     true},
     {"kafka.bootstrap", "127.0.0.1:9092", "Kafka brokers, host:port, comma-separated", false},
     {"kafka.prefix", "", "put in front of every topic and group of this installation", false},
     {"http.listen", "127.0.0.1:8088", "address and port of the API; not loopback needs TLS and keys", false},

@@ -26,14 +26,38 @@ static int on_event(PGEventId event, void *info, void *context)
     return 1;
 }
 
+/* The first of several hosts may be a standby: it takes no writes, and what it reads is behind what others
+ * were told. With one host nothing is asked for: who names a standby wants that one. */
+static const char *wanted_session(const sb_pg_t *pg)
+{
+    const char *environment = getenv("PGHOST"), *said = getenv("PGTARGETSESSIONATTRS");
+    bool several = environment && strchr(environment, ',');
+    PQconninfoOption *list = PQconninfoParse(pg->uri, NULL); /* NULL when malformed, or only a name */
+    for (PQconninfoOption *at = list; at && at->keyword; at++)
+        if (at->val && (strcmp(at->keyword, "host") == 0 || strcmp(at->keyword, "hostaddr") == 0))
+            several = strchr(at->val, ',') != NULL;
+    PQconninfoFree(list);
+    if (pg->standby_will_do || !several || (said && said[0]))
+        return NULL;
+    return PQlibVersion() >= 140000 ? "primary" : "read-write";
+}
+
 static sb_code_t connect_now(sb_pg_t *pg, sb_error_t *err)
 {
-    const char *keys[] = {"dbname",           "fallback_application_name", "application_name",
-                          "options",          "connect_timeout",           "keepalives_idle",
-                          "tcp_user_timeout", "client_encoding",           NULL};
-    const char *values[] = {
-        pg->uri, "sagabus", pg->application_name, pg->options, pg->connect_timeout, "10", "15000",
-        "UTF8",  NULL};
+    /* What comes before dbname is overridden by what the URI says, what comes after it overrides that. */
+    const char *keys[] = {
+        "target_session_attrs", "dbname",          "fallback_application_name", "application_name", "options",
+        "connect_timeout",      "keepalives_idle", "tcp_user_timeout",          "client_encoding",  NULL};
+    const char *values[] = {wanted_session(pg),
+                            pg->uri,
+                            "sagabus",
+                            pg->application_name,
+                            pg->options,
+                            pg->connect_timeout,
+                            "10",
+                            "15000",
+                            "UTF8",
+                            NULL};
     pg->conn = PQconnectdbParams(keys, values, 1);
     if (!pg->conn)
         return sb_fail(err, SB_NO_MEMORY, "connect to PostgreSQL: out of memory");
@@ -111,6 +135,7 @@ sb_code_t sb_pg_open(sb_pg_t **out, const sb_pg_config_t *config, sb_error_t *er
     pg->uri = strdup(config->uri ? config->uri : "");
     pg->application_name = strdup(config->application_name ? config->application_name : "sagabus");
     pg->counts_uses = config->counts_uses;
+    pg->standby_will_do = config->standby_will_do;
     (void)snprintf(pg->connect_timeout, sizeof pg->connect_timeout, "%u",
                    config->connect_timeout_s ? config->connect_timeout_s : 5);
     if (!pg->uri || !pg->application_name) {

@@ -23,10 +23,12 @@ typedef struct sb_pg sb_pg_t;
 typedef struct sb_pg_result sb_pg_result_t; /* owned by whoever got it; sb_pg_result_free */
 
 typedef struct sb_pg_config {
-    const char *uri;                 /* borrowed; libpq URI or keyword string */
-    const char *application_name;    /* shown in pg_stat_activity and by doctor; NULL: "sagabus" */
-    const char *search_path;         /* NULL: the role's */
-    uint32_t connect_timeout_s;      /* 0: 5 */
+    const char *uri; /* borrowed; libpq URI or keyword string. Of several hosts the primary is taken, unless
+                        it says target_session_attrs itself */
+    bool standby_will_do;         /* of several hosts any is taken: for who reads what may be a little old */
+    const char *application_name; /* shown in pg_stat_activity and by doctor; NULL: "sagabus" */
+    const char *search_path;      /* NULL: the role's */
+    uint32_t connect_timeout_s;   /* 0: 5 */
     uint32_t idle_in_transaction_ms; /* server frees a stopped client's locks; 0: 5000 */
     uint32_t statement_timeout_ms;   /* 0: 30000; UINT32_MAX: none */
     bool generic_plans; /* plan_cache_mode=force_generic_plan, for hot paths whose plan must not flip */

@@ -17,6 +17,7 @@ struct sb_pg {
     char *options; /* the -c settings every connection starts with */
     char connect_timeout[12];
     bool counts_uses;
+    bool standby_will_do;
     uint64_t uses;
     const char **prepared; /* texts prepared on this connection, open-addressed by address */
     size_t prepared_cap;

@@ -27,7 +27,7 @@ sb_code_t sb_subscriber_store(sb_subscriber_t *s, sb_error_t *err)
     if (s->store_pg && !sb_pg_is_open(s->store_pg))
         code = sb_pg_reopen(s->store_pg, err);
     if (!s->store_pg) {
-        sb_pg_config_t config = {.uri = s->store_uri, .application_name = s->owner};
+        sb_pg_config_t config = {.uri = s->store_uri, .application_name = s->owner, .standby_will_do = true};
         code = sb_pg_open(&s->store_pg, &config, err);
     }
     if (code == SB_OK && !s->catalog)

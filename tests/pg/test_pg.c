@@ -3,6 +3,7 @@
 #include "tests/support/assert.h"
 #include "tests/support/pg_server.h"
 
+#include <libpq-fe.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -635,11 +636,42 @@ static void names_are_quoted(void **state)
     sb_buf_fini(&buf);
 }
 
+static void assert_wanted(const char *uri, bool standby_will_do, const char *want)
+{
+    sb_pg_t *pg = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_config_t config = {.uri = uri, .standby_will_do = standby_will_do};
+    assert_ok(sb_pg_open(&pg, &config, &err), &err);
+    PQconninfoOption *list = PQconninfo(sb_pg_raw(pg));
+    assert_non_null(list);
+    for (PQconninfoOption *at = list; at->keyword; at++)
+        if (strcmp(at->keyword, "target_session_attrs") == 0)
+            assert_string_equal(at->val, want);
+    PQconninfoFree(list);
+    sb_pg_close(&pg);
+}
+
+/* A standby takes no writes, and shows what was told as safe only later. */
+static void of_several_hosts_the_primary_is_taken(void **state)
+{
+    fixture_t *f = *state;
+    char two[3 * SB_TEST_URI], said[3 * SB_TEST_URI + 64];
+    const char *host = strstr(f->uri, "host="), *end = host + strcspn(host, " ");
+    (void)snprintf(two, sizeof two, "%.*s,%.*s%s", (int)(end - f->uri), f->uri, (int)(end - host - 5),
+                   host + 5, end);
+    (void)snprintf(said, sizeof said, "%s target_session_attrs=read-write", two);
+    assert_wanted(f->uri, false, "any");
+    assert_wanted(two, false, PQlibVersion() >= 140000 ? "primary" : "read-write");
+    assert_wanted(two, true, "any");
+    assert_wanted(said, false, "read-write");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(of_several_hosts_the_primary_is_taken),
         CASE(values_of_each_type_come_back),
         CASE(arrays_of_each_type_arrive),
         CASE(an_empty_array_is_not_null),
