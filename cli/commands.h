@@ -90,7 +90,8 @@ sb_code_t sb_cmd_version(sb_cli_t *cli, sb_error_t *err);
 
 /* ---- what several of them need ---- */
 
-/* A connection of a person at the keyboard. timeout: no limit on a statement. */
+/* A connection of a person at the keyboard. timeout: no limit on a statement. An error says so when nobody
+ * gave the address. */
 SB_MUST_CHECK sb_code_t sb_cli_pg(const sb_cli_t *cli, bool unlimited, sb_pg_t **out, sb_error_t *err);
 /* A page of the API, {"items", "next_cursor"}, in the format; columns NULL: one for each member. Notes how to
  * get the next one. */

@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 
 #include <signal.h>
+#include <string.h>
 
 static volatile sig_atomic_t interrupted;
 
@@ -12,7 +13,10 @@ sb_code_t sb_cli_pg(const sb_cli_t *cli, bool unlimited, sb_pg_t **out, sb_error
     sb_pg_config_t config = {.uri = sb_config_get(cli->config, "pg.uri"),
                              .application_name = "sagabus-cli",
                              .statement_timeout_ms = unlimited ? UINT32_MAX : 0};
-    return sb_pg_open(out, &config, err);
+    sb_code_t code = sb_pg_open(out, &config, err);
+    if (code == SB_UNAVAILABLE && strcmp(sb_config_source(cli->config, "pg.uri"), "default") == 0)
+        return sb_context(err, code, "no PostgreSQL there (say where it is: --pg URI or SAGABUS_PG)");
+    return code;
 }
 
 void sb_cli_note(const sb_cli_t *cli, const char *format, ...)

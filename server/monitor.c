@@ -37,6 +37,8 @@ static sb_code_t check_postgres(sb_monitor_t *m, sb_error_t *err)
     if (!m->pg) {
         sb_pg_config_t config = {.uri = m->engine->pg_uri, .application_name = "sagabus monitor"};
         code = sb_pg_open(&m->pg, &config, err);
+        if (code == SB_UNAVAILABLE && strcmp(sb_config_source(m->engine->config, "pg.uri"), "default") == 0)
+            code = sb_context(err, code, "no PostgreSQL there (say where it is: --pg URI or SAGABUS_PG)");
     } else if (!sb_pg_is_open(m->pg)) {
         code = sb_pg_reopen(m->pg, err);
     }
