@@ -80,8 +80,12 @@ static sb_code_t ask_for_topics(rd_kafka_t *handle, const struct rd_kafka_metada
     } while (error == RD_KAFKA_RESP_ERR__TIMED_OUT && kept_out.code == SB_OK && sb_mono_us() < until_us);
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
         return SB_OK;
-    if (kept_out.code == SB_OK)
-        return sb_kafka_fail(err, error, "ask Kafka for its topics");
+    if (kept_out.code == SB_OK) {
+        char brokers[96] = "";
+        size_t size = sizeof brokers;
+        (void)rd_kafka_conf_get(rd_kafka_conf(handle), "bootstrap.servers", brokers, &size);
+        return sb_kafka_fail(err, error, "ask Kafka (%.*s) for its topics", (int)sizeof brokers - 1, brokers);
+    }
     if (err)
         *err = kept_out;
     return kept_out.code;

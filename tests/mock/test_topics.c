@@ -67,6 +67,7 @@ static void says_that_the_broker_is_not_there(void **state)
     sb_code_t code = sb_topics_apply(f->config, &f->list, 500, &created, &f->err);
     assert_true(code == SB_UNAVAILABLE || code == SB_TIMEOUT);
     assert_true(f->err.retryable);
+    assert_contains(f->err.message, f->mock.bootstrap); /* which one that is */
 }
 
 int main(void)
