@@ -471,7 +471,7 @@ static void compare_with_peers(const bench_env_t *env, bench_results_t *results)
             open_restate(&peers[i]);
         else
             open_dbos(&peers[i], env);
-        peer_load(&peers[i], 64, WARM_S * env->scale, ignored);
+        peer_load(&peers[i], 64, WARM_S, ignored);
         for (int way = 0; way < 2; way++) { /* one `serve` at a time: they have one address */
             ours_open(&ours[way], env, place[i][way], way ? "http" : "noop");
             ours_warm(&ours[way]);
