@@ -68,6 +68,9 @@ DECLARE
     seqs  bigint[] := '{}';
     types int[] := '{}';
 BEGIN
+    -- No range leaves or comes back meanwhile: a leaf that left between the list of tables and the look into the parent would be
+    -- in neither. Appenders go by. A detach that has begun waits here before it ends, and its leaf is in the list.
+    LOCK TABLE ONLY sagabus.event_domain IN SHARE UPDATE EXCLUSIVE MODE;
     erased := 0;
     before := 0;
     outcome := CASE WHEN p_seq IS NULL THEN 0 ELSE 1 END;

@@ -436,6 +436,80 @@ static void an_idle_appender_holds_up_no_other_stream(void **state)
     sb_pg_close(&idle);
 }
 
+typedef struct eraser {
+    pthread_t thread;
+    sb_pg_t *pg;
+    sb_erase_report_t report;
+    sb_code_t code;
+    sb_error_t err;
+} eraser_t;
+
+static void *run_eraser(void *context)
+{
+    eraser_t *e = context;
+    sb_erase_t erase = {.reason = "asked for"};
+    e->code = sb_erase_parse("order/both", &erase, &e->err);
+    if (e->code == SB_OK)
+        e->code = sb_erase_run(e->pg, &erase, &e->report, &e->err);
+    return NULL;
+}
+
+typedef struct detacher {
+    pthread_t thread;
+    sb_pg_t *pg;
+    _Atomic bool ended;
+    sb_code_t code;
+    sb_error_t err;
+} detacher_t;
+
+static void *run_detacher(void *context)
+{
+    detacher_t *d = context;
+    d->code = sb_pg_script(
+        d->pg, "ALTER TABLE sagabus.event_domain DETACH PARTITION sagabus.event_domain_20000000 CONCURRENTLY",
+        &d->err);
+    d->ended = true;
+    return NULL;
+}
+
+static int64_t waits_for_lock(fixture_t *f, const sb_pg_t *who)
+{
+    char sql[128];
+    (void)snprintf(sql, sizeof sql, "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %d",
+                   sb_pg_backend_pid(who));
+    return sb_test_pg_int(f->pg, sql);
+}
+
+/* A range that was noted goes while the eraser lists the tables: its list says that the range is still in the
+ * event table. */
+static void what_is_detached_meanwhile_is_erased_too(void **state)
+{
+    fixture_t *f = *state;
+    eraser_t eraser = {.pg = sb_test_pg_open(f->world.uri)};
+    detacher_t detacher = {.pg = sb_test_pg_open(f->world.uri)};
+    sb_pg_t *in_between = sb_test_pg_open(f->world.uri);
+    sb_test_pg_script(f->pg, "ALTER FUNCTION sagabus.event_erase_recorded SET lock_timeout = '60s';"
+                             "INSERT INTO sagabus.event_detached (class, from_seq, to_seq, leaf) "
+                             "VALUES (1, 0, 19999999, 'event_domain_20000000')");
+    sb_test_pg_script(in_between, "SET idle_in_transaction_session_timeout = 0; BEGIN; LOCK TABLE "
+                                  "sagabus.event_detached IN ACCESS EXCLUSIVE MODE");
+    assert_int_equal(pthread_create(&eraser.thread, NULL, run_eraser, &eraser), 0);
+    assert_soon(waits_for_lock(f, eraser.pg) > 0, 30000);
+    assert_int_equal(pthread_create(&detacher.thread, NULL, run_detacher, &detacher), 0);
+    assert_soon(detacher.ended || waits_for_lock(f, detacher.pg) > 0, 30000);
+    sb_test_pg_script(in_between, "COMMIT");
+    assert_int_equal(pthread_join(eraser.thread, NULL), 0);
+    assert_int_equal(pthread_join(detacher.thread, NULL), 0);
+    assert_ok(eraser.code, &eraser.err);
+    assert_ok(detacher.code, &detacher.err);
+    assert_int_equal(eraser.report.erased, 3);
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event_domain_20000000 WHERE data = 'null'"), 1);
+    sb_pg_close(&eraser.pg);
+    sb_pg_close(&detacher.pg);
+    sb_pg_close(&in_between);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -451,6 +525,7 @@ int main(void)
         CASE(the_seals_of_what_went_stay),
         CASE(appenders_do_not_wait_for_a_detach_that_waits),
         CASE(an_idle_appender_holds_up_no_other_stream),
+        CASE(what_is_detached_meanwhile_is_erased_too),
     };
     return cmocka_run_group_tests_name("detach", tests, sb_test_pg_start, sb_test_pg_stop);
 }
