@@ -1,6 +1,8 @@
 /* A seal is read, hashed and written in three steps, and only the last is a transaction: the guard of the
- * lease and the row of the seal. The range begins where the last seal ended and ends at the last event of the
- * page, at the end of its block, or at the safe sequence number, below which nothing will appear any more.
+ * lease and the row of the seal. It is read in slices with a rest after each, so that appenders and readers
+ * never wait for a whole seal's work. The range begins where the last seal ended and ends at the last event
+ * that was read, at the end of its block, or at the safe sequence number, below which nothing will appear any
+ * more.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/keeper.h"
@@ -25,8 +27,10 @@
 #define COMMANDS_KEPT_MS   (INT64_C(7) * 86400 * 1000)
 #define SEAL_MS            10000
 #define LOOK_MS            250 /* at safe_seq, while there is not enough for a seal */
-#define REST_TIMES         4   /* what a seal took */
-#define REST_MIN_MS        20
+#define SLICE_EVENTS       256 /* read and hashed at a time: some milliseconds */
+#define REST_TIMES         4   /* what a slice took */
+#define REST_MIN_MS        20  /* after a seal */
+#define REST_MAX_MS        1000
 #define TALLY_MS           5000
 
 struct sb_keeper {
@@ -52,7 +56,8 @@ struct sb_keeper {
     sb_seal_tree_t tree;
     sb_buf_t marks;
     int64_t last, block_end; /* seq of the last leaf; of the block's end */
-    bool full;
+    bool full, cut;          /* the block ended; it ends before all was read */
+    int64_t slice_us;        /* what the last slice took */
 };
 
 /* ---- open, stop, close ---- */
@@ -241,9 +246,40 @@ static sb_code_t add_leaf(void *context, const sb_seal_row_t *row, sb_error_t *e
 
 static int64_t end_of_range(const sb_keeper_t *keeper, int64_t safe)
 {
-    if (keeper->tree.leaves == SB_SEAL_EVENTS_MAX)
+    if (keeper->tree.leaves == SB_SEAL_EVENTS_MAX || keeper->cut)
         return keeper->last;
     return keeper->full || safe > keeper->block_end ? keeper->block_end : safe;
+}
+
+/* Waits out the time; a stop ends it. */
+static void rest(sb_keeper_t *keeper, int64_t wait_ms)
+{
+    if (!is_stopping(keeper))
+        (void)sb_signal_wait(&keeper->wake, wait_ms);
+}
+
+/* A stop ends a seal early. */
+static sb_code_t read_slices(sb_keeper_t *keeper, int64_t safe, sb_error_t *err)
+{
+    int64_t after = keeper->seal.from == 1 ? -1 : keeper->looked;
+    for (;;) {
+        uint32_t before = keeper->tree.leaves;
+        uint32_t room = SB_SEAL_EVENTS_MAX - before;
+        uint32_t wanted = room < SLICE_EVENTS ? room : SLICE_EVENTS;
+        int64_t start_us = sb_mono_us();
+        sb_code_t code =
+            sb_seal_rows(keeper->pg, keeper->hasher, after, safe, (int)wanted, add_leaf, keeper, err);
+        keeper->slice_us = sb_mono_us() - start_us;
+        if (code != SB_OK || keeper->tree.leaves - before < wanted || wanted == room)
+            return code;
+        after = keeper->last;
+        int64_t rest_ms = keeper->slice_us * REST_TIMES / 1000 + 1;
+        rest(keeper, rest_ms < REST_MAX_MS ? rest_ms : REST_MAX_MS);
+        keeper->cut = is_stopping(keeper);
+        code = keeper->cut ? SB_OK : beat(keeper, err);
+        if (keeper->cut || code != SB_OK)
+            return code;
+    }
 }
 
 /* Reads and hashes; leaves without a leaf when there is nothing up to safe. */
@@ -252,10 +288,9 @@ static sb_code_t build_seal(sb_keeper_t *keeper, int64_t safe, sb_error_t *err)
     sb_seal_t *seal = &keeper->seal;
     seal->from = keeper->lease.cursor + 1;
     keeper->tree.leaves = 0;
-    keeper->full = false;
+    keeper->full = keeper->cut = false;
     sb_buf_reset(&keeper->marks);
-    sb_code_t code = sb_seal_rows(keeper->pg, keeper->hasher, seal->from == 1 ? -1 : keeper->looked, safe,
-                                  SB_SEAL_EVENTS_MAX, add_leaf, keeper, err);
+    sb_code_t code = read_slices(keeper, safe, err);
     if (code != SB_OK || keeper->tree.leaves == 0)
         return code;
     if (sb_buf_failed(&keeper->marks))
@@ -334,7 +369,7 @@ static sb_code_t seal_some(sb_keeper_t *keeper, int64_t *wait_ms, sb_error_t *er
         return SB_OK;
     }
     code = write_seal(keeper, err);
-    *wait_ms = (sb_mono_us() - start_us) * REST_TIMES / 1000;
+    *wait_ms = keeper->slice_us * REST_TIMES / 1000;
     if (*wait_ms < REST_MIN_MS)
         *wait_ms = REST_MIN_MS;
     return code;
@@ -390,13 +425,6 @@ static sb_code_t take_over(sb_keeper_t *keeper, sb_error_t *err)
     return SB_OK;
 }
 
-/* Waits out the time; a stop ends it. */
-static void rest(sb_keeper_t *keeper, int64_t wait_ms)
-{
-    if (!is_stopping(keeper))
-        (void)sb_signal_wait(&keeper->wake, wait_ms);
-}
-
 static sb_code_t lead(sb_keeper_t *keeper, sb_error_t *err)
 {
     sb_code_t code = SB_OK;
@@ -410,7 +438,7 @@ static sb_code_t lead(sb_keeper_t *keeper, sb_error_t *err)
         if (code == SB_OK)
             code = seal_some(keeper, &wait_ms, err);
         if (code == SB_OK)
-            rest(keeper, wait_ms < LOOK_MS * 4 ? wait_ms : LOOK_MS * 4);
+            rest(keeper, wait_ms < REST_MAX_MS ? wait_ms : REST_MAX_MS);
     }
     return code;
 }

@@ -3,8 +3,8 @@
  *
  * A thread and a connection of its own, so that nothing here holds up safe_seq; an elected role (lease
  * `keeper`), so that two instances never seal the same range. It seals what is safe, a bounded number of
- * events at a time, and rests four times as long as a seal took: a fifth of a core at most. What cannot be
- * done is logged and tried again.
+ * events at a time, some milliseconds at a stretch, and rests four times as long: a fifth of a core at most.
+ * What cannot be done is logged and tried again.
  *
  * Thread: open, run and close from one thread; stop and sealed from any.
  *
