@@ -43,6 +43,16 @@ void sb_signal_clear(sb_signal_t *signal)
     (void)atomic_exchange(&signal->raised, false);
 }
 
+bool sb_signal_wait_us(sb_signal_t *signal, int64_t timeout_us)
+{
+    struct pollfd p = {.fd = signal->fd, .events = POLLIN};
+    struct timespec timeout = {timeout_us / 1000000, timeout_us % 1000000 * 1000};
+    if (ppoll(&p, 1, &timeout, NULL) <= 0)
+        return false;
+    sb_signal_clear(signal);
+    return true;
+}
+
 bool sb_signal_wait(sb_signal_t *signal, int64_t timeout_ms)
 {
     struct pollfd p = {.fd = signal->fd, .events = POLLIN};

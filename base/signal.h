@@ -27,5 +27,6 @@ void sb_signal_clear(sb_signal_t *signal);
 
 /* Waits up to timeout_ms for a raise and clears it; false on time-out. */
 bool sb_signal_wait(sb_signal_t *signal, int64_t timeout_ms);
+bool sb_signal_wait_us(sb_signal_t *signal, int64_t timeout_us);
 
 #endif

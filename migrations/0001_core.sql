@@ -146,11 +146,11 @@ SELECT event_partitions_ahead(1000000);
 -- Its plans are made when the event table is small, and stay: they must not scan it.
 --
 -- p_disk: up to there, from p_safe on, all events are known to be on disk. That part of the run is published by a commit
--- that does not wait for the disk, and the rest later, or now when there is no such part and not p_wait. A crash takes
+-- that does not wait for the disk, and the rest later; where there is no such part, all of it is by one that waits. A crash takes
 -- safe back, but then the same events lead to it again (docs/adr/0008). What was got over by (2) may hold numbers without
 -- an event, and has to be on disk.
 CREATE FUNCTION sequencer_tick(p_epoch bigint, p_previous bigint, p_safe bigint, p_known text[], p_lows bigint[], p_look bool,
-    p_disk bigint, p_wait bool)
+    p_disk bigint)
 RETURNS TABLE (drawn bigint, run bigint, safe bigint, looked bool, holder text, pid int) LANGUAGE plpgsql
 SET enable_seqscan = off AS $$
 DECLARE
@@ -178,7 +178,7 @@ BEGIN
         SELECT greatest(run, least(drawn, min(coalesce(k.low, p_previous)))) INTO safe
         FROM unnest(holders) AS h (tx) LEFT JOIN unnest(p_known, p_lows) AS k (tx, low) ON k.tx = h.tx;
     END IF;
-    IF safe > p_disk AND NOT looked AND (p_disk > p_safe OR p_wait) THEN
+    IF safe > p_disk AND p_disk > p_safe AND NOT looked THEN
         safe := p_disk;
     END IF;
     IF safe > p_safe THEN

@@ -12,9 +12,9 @@
  * request to the brokers in the relay, and a look of each reader.
  *
  * Disk: what is known to be there is published by a commit that does not wait for it, and word of what comes
- * next is worth one tick that writes nothing. A long rest counts as that tick: nothing waits for both. Where
- * after such a rest there is still no word, others append too, and for a while long rests are followed by a
- * commit of the whole run.
+ * next is waited for, a moment, before a tick. A long rest counts as that moment: nothing waits for both.
+ * Where after such a rest there is still no word, others append too, and for a while long rests are followed
+ * by a commit of the whole run.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/sequencer.h"
@@ -41,6 +41,7 @@
 #define COUNT_US           16000  /* what is counted in less is chance: two events may well come at once */
 #define STILL_MAX          2      /* ticks that the run may stand still before the holders are looked at */
 #define TOLD_US            100000 /* so long after the last word of an append its like are waited for */
+#define WORD_US            500    /* at most, at a time */
 
 struct sb_sequencer {
     char *uri;
@@ -54,7 +55,7 @@ struct sb_sequencer {
     sb_lease_t lease;
     sb_sequencer_rule_t rule;
     int still;                   /* ticks since the run got on; at STILL_MAX the holders are looked at */
-    bool waited;                 /* for word that events are on disk: by the last tick, or after it */
+    bool waited;                 /* for word that events are on disk: before the next tick it is not again */
     bool rested;                 /* the last rest was that of many events */
     int64_t left;                /* up to here the last tick saw a run; it may have published a part */
     int64_t told_us;             /* of the last word that events are on disk */
@@ -260,7 +261,7 @@ static sb_code_t feed_rule(sb_sequencer_t *sequencer, const tick_t *tick, const 
         sequencer->still++;
     /* A part of a run is one, too. */
     sb_rule_run(&sequencer->rule, tick->looked || tick->run < tick->safe ? tick->run : tick->safe);
-    sequencer->waited = !tick->published && tick->run > tick->safe;
+    sequencer->waited = false;
     sequencer->left = tick->run;
     if (tick->looked)
         code = feed_holders(sequencer, tick, rows, err);
@@ -281,19 +282,44 @@ static void add_known(const sb_sequencer_rule_t *rule, sb_pg_array_t *known, sb_
     }
 }
 
-/* Up to where events are known to be on disk, and whether word of the next ones is worth a tick: it comes
- * right after an append has become visible, from an appender of this process. */
-static int64_t ask_disk(sb_sequencer_t *sequencer, bool *wait)
+/* ---- what is on disk ---- */
+
+static int64_t disk_seq(sb_sequencer_t *sequencer)
 {
     int64_t safe = sequencer->rule.safe;
-    int64_t disk = sequencer->progress ? sb_progress_disk_seq(sequencer->progress, safe) : safe;
+    return sequencer->progress ? sb_progress_disk_seq(sequencer->progress, safe) : safe;
+}
+
+/* It comes right after an append has become visible, from an appender of this process: sooner than a tick
+ * would be back that saw the one without the other. */
+static int64_t await_word(sb_sequencer_t *sequencer)
+{
+    int64_t until_us = sb_mono_us() + WORD_US, left_us = WORD_US;
+    int64_t disk = disk_seq(sequencer);
+    while (disk == sequencer->rule.safe && left_us > 0 && !is_stopping(sequencer)) {
+        (void)sb_signal_wait_us(&sequencer->wake, left_us);
+        disk = disk_seq(sequencer);
+        left_us = until_us - sb_mono_us();
+    }
+    if (is_stopping(sequencer)) /* that signal was taken */
+        sb_signal_raise(&sequencer->wake);
+    return disk;
+}
+
+/* Up to where events are known to be on disk, when there may be some. */
+static int64_t ask_disk(sb_sequencer_t *sequencer)
+{
+    int64_t safe = sequencer->rule.safe;
+    int64_t disk = disk_seq(sequencer);
     int64_t now = sb_mono_us();
-    if (disk > safe)
-        sequencer->told_us = now;
     if (sequencer->rested && sequencer->left > disk)
         sequencer->others_us = now;
     bool others = sequencer->rested && sequencer->others_us && now - sequencer->others_us < TOLD_US;
-    *wait = !others && !sequencer->waited && sequencer->told_us && now - sequencer->told_us < TOLD_US;
+    if (disk == safe && !others && !sequencer->waited && sequencer->told_us &&
+        now - sequencer->told_us < TOLD_US)
+        disk = await_word(sequencer);
+    if (disk > safe)
+        sequencer->told_us = now;
     return others ? safe : disk;
 }
 
@@ -308,8 +334,7 @@ static sb_code_t run_tick(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *e
     sb_pg_array_init(&known, SB_PG_TEXT);
     sb_pg_array_init(&lows, SB_PG_INT8);
     bool want_look = sequencer->still >= STILL_MAX;
-    bool wait = false;
-    int64_t disk = ask_disk(sequencer, &wait);
+    int64_t disk = ask_disk(sequencer);
     if (want_look)
         add_known(&sequencer->rule, &known, &lows);
     sb_pg_add_int8(&params, sequencer->lease.epoch);
@@ -319,7 +344,6 @@ static sb_code_t run_tick(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *e
     sb_pg_add_array(&params, &lows);
     sb_pg_add_bool(&params, want_look);
     sb_pg_add_int8(&params, disk);
-    sb_pg_add_bool(&params, wait);
     sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_sequencer_tick, &params, &rows, err);
     if (code == SB_OK) {
         *tick = (tick_t){.drawn = sb_pg_get_int(rows, 0, 0),

@@ -266,11 +266,11 @@ static void a_tick_is_planned_for_a_table_that_grows(void **state)
     sb_test_pg_script(f->pg, INSERT " FROM generate_series(1, 20); ANALYZE sagabus.event");
     for (int i = 0; i < 2; i++) /* on the small table, and then by the same plan */
         sb_test_pg_script(f->other, i == 0 ? "SET plan_cache_mode = force_generic_plan; SELECT FROM "
-                                             "sagabus.sequencer_tick(0, 0, 20, '{}', '{}', true, 20, false)"
+                                             "sagabus.sequencer_tick(0, 0, 20, '{}', '{}', true, 20)"
                                            : INSERT " FROM generate_series(1, 500)");
     sb_test_pg_script(f->other, "UPDATE sagabus.lease SET epoch = 7 WHERE role = 'sequencer'; BEGIN");
     assert_int_equal(sb_test_pg_int(f->other, "SELECT run FROM sagabus.sequencer_tick(7, 20, 20, '{}', '{}', "
-                                              "true, 20, false)"),
+                                              "true, 20)"),
                      276);
 #define SCANS(of) "SELECT sum(" of ") FROM pg_stat_xact_user_tables WHERE relname ~ '^event_domain_[0-9]+$'"
     assert_true(sb_test_pg_int(f->other, SCANS("idx_scan")) > 0);
