@@ -76,6 +76,18 @@ static sb_code_t check_files(sb_cli_t *cli, sb_catalog_t *released, const char *
     return SB_OK;
 }
 
+/* Where the files of a revision lie for the moment says nothing to who asked. */
+static void name_as_given(sb_error_t *err, const char *place, const char *given)
+{
+    char text[sizeof err->message];
+    const char *at = err && place[0] ? strstr(err->message, place) : NULL;
+    if (!at)
+        return;
+    (void)snprintf(text, sizeof text, "%.*s%s%s", (int)(at - err->message), err->message, given,
+                   at + strlen(place));
+    memcpy(err->message, text, sizeof text);
+}
+
 /* --against: a directory, or what git has. */
 static sb_code_t check_against(sb_cli_t *cli, sb_catalog_t *released, const char *dir, json_t *faults,
                                sb_error_t *err)
@@ -86,6 +98,8 @@ static sb_code_t check_against(sb_cli_t *cli, sb_catalog_t *released, const char
         sb_code_t code = sb_git_files_open(&files, against, dir, err);
         if (code == SB_OK)
             code = check_files(cli, released, files.dir, dir, faults, err);
+        if (code != SB_OK)
+            name_as_given(err, files.dir, against);
         sb_git_files_close(&files);
         return code;
     }

@@ -114,6 +114,7 @@ static void what_git_does_not_have_is_said(void **state)
     (void)state;
     assert_check(5, "git:v2", repository, "/schemas", "git:v2", NULL);
     assert_check(5, "HEAD~1:schemas", repository, "/schemas", "git:HEAD~1", NULL);
+    assert_check(5, "nothing to compare with: git:v1: has no file", repository, "/schemas", "git:v1:", NULL);
     assert_check(5, "not a git repository", outside, "", "git:HEAD", NULL);
     assert_check(1, "expected git:REV or git:REV:PATH", repository, "/schemas", "git:", NULL);
     assert_check(1, "expected git:REV or git:REV:PATH", repository, "/schemas", "git:--help", NULL);
