@@ -8,6 +8,7 @@
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
 #include "tests/support/mock.h"
+#include "tests/support/process.h"
 #include "tests/support/relay.h"
 #include "tests/support/subscriber.h"
 
@@ -564,6 +565,87 @@ static void wiped_brokers_are_noticed_and_nothing_is_handled_twice(void **state)
     sb_test_relay_stop(&store);
 }
 
+static bool stands_still(const sb_test_relay_t *store)
+{
+    sb_relay_stats_t now;
+    sb_relay_stats(store->relay, &now);
+    return strstr(now.error, "sagabus store fork --confirm") != NULL;
+}
+
+static int fork_store(const char *uri, const char *confirm)
+{
+    const char *const argv[] = {SB_SAGABUS, "store", "fork", "--pg", uri, confirm, NULL};
+    return sb_test_run(argv, 60000);
+}
+
+static void now_as_text(char text[64])
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_result_t *rows = NULL;
+    assert_ok(sb_pg_query(world.pg, "SELECT clock_timestamp()::text", NULL, &rows, &err), &err);
+    (void)snprintf(text, 64, "%s", sb_pg_get_text(rows, 0, 0));
+    sb_pg_result_free(rows);
+}
+
+/* The store goes on from a backup and its archived WAL, as it was at a time; Kafka, and the service with its
+ * database, know what came after. What the store appends then under the old numbers is neither lost nor taken
+ * for a repeat. */
+static void a_store_that_was_restored_to_a_time_goes_on_when_it_is_told(void **state)
+{
+    (void)state;
+    static const char *const shipped[] = {"order.shipped"};
+    char until[64];
+    sb_test_relay_t store = {.config = world.config};
+    sb_progress_init(&store.progress);
+    sb_pg_close(&world.pg);
+    sb_test_pg_back_up();
+    world.pg = sb_test_pg_open(world.uri);
+    sb_test_pg_script(world.pg, "SET search_path = service");
+    memcpy(store.uri, world.uri, sizeof store.uri);
+    sb_test_bus_set(world.config, "topics.partitions", "4");
+    subscriptions[0].types = shipped;
+    register_types();
+    append(&store, 100);
+    sb_test_relay_start(&store);
+    start();
+    await_effects("mail", 100);
+    sb_test_relay_wait(&store, 30000);
+    assert_soon(sb_test_pg_int(world.pg,
+                               "SELECT r.cursor - s.cursor FROM sagabus.lease r, sagabus.lease s WHERE "
+                               "r.role = 'relay' AND s.role = 'sequencer'") == 0,
+                30000);
+    now_as_text(until);
+    append(&store, 40); /* lost soon */
+    await_effects("mail", 140);
+    sb_test_relay_stop(&store);
+
+    store.pg = sb_test_pg_open(sb_test_pg_restore(world.uri, until, store.uri));
+    assert_int_equal(sb_test_pg_int(store.pg, "SELECT count(*) FROM sagabus.event"), 100);
+    sb_progress_init(&store.progress);
+    sb_test_relay_publish(&store);
+    sb_test_relay_start(&store);
+    assert_soon(stands_still(&store), 30000);
+    sb_test_relay_append(&store, "order.shipped", 30);
+    assert_int_equal(fork_store(store.uri, NULL), 1);
+    sb_test_sleep_ms(300);
+    assert_true(stands_still(&store));
+    assert_int_equal(sb_test_effects(&world, "mail"), 140);
+    assert_int_equal(fork_store(store.uri, "--confirm"), 0);
+    assert_int_equal(sb_test_pg_int(store.pg, "SELECT incarnation FROM sagabus.store"), 2);
+    sb_test_relay_wait(&store, 30000);
+    await_effects("mail", 170);
+    sb_test_relay_append(&store, "order.shipped", 30);
+    await_effects("mail", 200);
+    assert_int_equal(sb_test_effects(&world, "mail"), 200);
+    assert_int_equal(distinct_effects(), 200);
+    assert_int_equal(stats(0).gaps, 0);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT min(incarnation) FROM position WHERE incarnation > 0"),
+                     2);
+    sb_test_relay_stop(&store);
+    sb_pg_close(&store.pg);
+    sb_test_pg_forget_backup();
+}
+
 /* ---- failures ---- */
 
 static void a_key_that_fails_is_held_back_and_released_in_order(void **state)
@@ -900,6 +982,7 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        CASE(a_store_that_was_restored_to_a_time_goes_on_when_it_is_told), /* while there are few databases */
         CASE(goes_on_where_it_was_over_restarts_while_events_flow),
         CASE(a_repeat_is_dropped_and_a_gap_is_reported),
         CASE(a_topic_whose_offsets_begin_lower_is_read_by_positions),

@@ -45,6 +45,9 @@ static struct {
     int port;
     pid_t owner; /* a fork of the test must not stop its parent's server */
     sb_test_process_t process;
+    bool archives; /* its WAL */
+    int restored_port;
+    sb_test_process_t restored; /* the second server */
     char bin[PATH_SIZE];
     char dir[PATH_SIZE / 2];
     char template_name[64];
@@ -328,41 +331,42 @@ static bool answers(void)
     return up;
 }
 
-/* Starts postgres and waits until it answers. False: it ended (the port was taken, or an old backend still
- * holds the data). */
-static bool run_postgres(void)
+/* Starts postgres over a directory of data; more: settings of this start, ended by NULL. */
+static sb_test_process_t start_postgres(const char *data_name, int number, const char *const *more)
 {
     char program[PATH_SIZE + 16];
     char data[PATH_SIZE];
     char port[48];
     char socket_dir[PATH_SIZE + 32];
     (void)snprintf(program, sizeof program, "%s/postgres", server.bin);
-    (void)snprintf(data, sizeof data, "%s/data", server.dir);
-    (void)snprintf(port, sizeof port, "port=%d", server.port);
+    (void)snprintf(data, sizeof data, "%s/%s", server.dir, data_name);
+    (void)snprintf(port, sizeof port, "port=%d", number);
     (void)snprintf(socket_dir, sizeof socket_dir, "unix_socket_directories=%s", server.dir);
-    const char *const argv[] = {program,
-                                "-D",
-                                data,
-                                "-c",
-                                port,
-                                "-c",
-                                socket_dir,
-                                "-c",
-                                "listen_addresses=127.0.0.1",
-                                "-c",
-                                "max_connections=200",
-                                "-c",
-                                "shared_buffers=32MB",
-                                "-c",
-                                server.hasty ? "fsync=off" : "fsync=on",
-                                "-c", /* file by file a recovery takes up to a minute beside other tests */
-                                "recovery_init_sync_method=syncfs",
-                                "-c",
-                                "max_wal_size=256MB",
-                                "-c",
-                                "log_line_prefix=%m [%p] %a ",
-                                NULL};
-    server.process = (sb_test_process_t){.pid = start_program(argv, SIGQUIT)};
+    const char *const settings[] = {port, socket_dir, "listen_addresses=127.0.0.1", "max_connections=200",
+                                    "shared_buffers=32MB", server.hasty ? "fsync=off" : "fsync=on",
+                                    /* file by file a recovery takes up to a minute beside other tests */
+                                    "recovery_init_sync_method=syncfs", "max_wal_size=256MB",
+                                    "log_line_prefix=%m [%p] %a "};
+    const char *argv[48] = {program, "-D", data};
+    size_t n = 3;
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        argv[n++] = "-c";
+        argv[n++] = settings[i];
+    }
+    for (size_t i = 0; more[i]; i++) {
+        argv[n++] = "-c";
+        argv[n++] = more[i];
+    }
+    argv[n] = NULL;
+    return (sb_test_process_t){.pid = start_program(argv, SIGQUIT)};
+}
+
+/* Starts the server and waits until it answers. False: it ended (the port was taken, or an old backend still
+ * holds the data). */
+static bool run_postgres(void)
+{
+    const char *const more[] = {server.archives ? "archive_mode=on" : NULL, NULL};
+    server.process = start_postgres("data", server.port, more);
     int64_t until = sb_test_mono_ms() + START_MS;
     while (sb_test_mono_ms() < until) {
         if (sb_test_wait(&server.process, 0))
@@ -449,6 +453,15 @@ static void drop_databases(void)
     sb_pg_close(&pg);
 }
 
+static void end_restored(void)
+{
+    if (server.restored.pid <= 0)
+        return;
+    sb_test_signal(&server.restored, SIGQUIT);
+    (void)sb_test_wait(&server.restored, 30000);
+    sb_test_process_end(&server.restored);
+}
+
 int sb_test_pg_stop(void **state)
 {
     (void)state;
@@ -456,6 +469,7 @@ int sb_test_pg_stop(void **state)
         drop_databases();
     if (server.process.pid > 0)
         signal_and_wait(SIGQUIT); /* nothing in it is worth a checkpoint */
+    end_restored();
     if (server.dir[0])
         sb_test_remove_tree(server.dir);
     memset(&server, 0, sizeof server);
@@ -645,4 +659,130 @@ int sb_test_pg_port(void)
 {
     need_private();
     return server.port;
+}
+
+/* ---- a restore to a point in time ---- */
+
+static void make_server_directory(const char *name)
+{
+    char path[PATH_SIZE];
+    (void)snprintf(path, sizeof path, "%s/%s", server.dir, name);
+    sb_test_remove_tree(path);
+    if (mkdir(path, 0700) != 0)
+        fail_msg("mkdir %s: %s", path, strerror(errno));
+    give_to_user(path);
+}
+
+/* Not on the command line, where it could not be taken back while the server runs. */
+static void set_archive_command(const char *command)
+{
+    char uri[SB_TEST_URI], sql[PATH_SIZE + 96];
+    sb_pg_t *pg = sb_test_pg_open(uri_of(MAINTENANCE, uri));
+    (void)snprintf(sql, sizeof sql, "ALTER SYSTEM SET archive_command = '%s'", command);
+    sb_test_pg_script(pg, sql);
+    sb_test_pg_script(pg, "SELECT pg_reload_conf()");
+    sb_pg_close(&pg);
+}
+
+void sb_test_pg_back_up(void)
+{
+    char program[PATH_SIZE + 16], backup[PATH_SIZE], port[16], command[PATH_SIZE + 32];
+    need_private();
+    make_server_directory("archive");
+    make_server_directory("backup");
+    server.archives = true;
+    sb_test_pg_restart();
+    (void)snprintf(command, sizeof command, "cp %%p %s/archive/%%f", server.dir);
+    set_archive_command(command);
+    (void)snprintf(program, sizeof program, "%s/pg_basebackup", server.bin);
+    (void)snprintf(backup, sizeof backup, "%s/backup", server.dir);
+    (void)snprintf(port, sizeof port, "%d", server.port);
+    const char *const argv[] = {program, "-h", server.dir, "-p", port,   "-U",        SUPERUSER, "-D",
+                                backup,  "-c", "fast",     "-X", "none", "--no-sync", NULL};
+    sb_test_process_t process = {.pid = start_program(argv, SIGKILL)};
+    if (!sb_test_wait(&process, START_MS) || process.exit_code != 0) {
+        print_log();
+        fail_msg("pg_basebackup failed");
+    }
+}
+
+static bool is_archived(sb_pg_t *pg, const char *segment)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_add_text(&params, segment);
+    assert_ok(sb_pg_query(
+                  pg,
+                  "SELECT last_archived_wal >= $1 FROM pg_stat_archiver WHERE last_archived_wal IS NOT NULL",
+                  &params, &rows, &err),
+              &err);
+    bool archived = sb_pg_rows(rows) == 1 && sb_pg_get_bool(rows, 0, 0);
+    sb_pg_result_free(rows);
+    return archived;
+}
+
+/* Until the archive has what was written up to now. */
+static void wait_for_archive(const char *uri)
+{
+    char segment[64];
+    sb_pg_t *pg = sb_test_pg_open(uri);
+    sb_pg_result_t *rows = NULL;
+    sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_pg_query(pg, "SELECT pg_walfile_name(pg_current_wal_insert_lsn())", NULL, &rows, &err),
+              &err);
+    (void)snprintf(segment, sizeof segment, "%s", sb_pg_get_text(rows, 0, 0));
+    sb_pg_result_free(rows);
+    sb_test_pg_script(pg, "SELECT pg_switch_wal()");
+    assert_soon(is_archived(pg, segment), START_MS);
+    sb_pg_close(&pg);
+}
+
+static bool is_restored(const char *uri)
+{
+    sb_pg_t *pg = NULL;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_config_t config = {.uri = uri};
+    if (sb_test_wait(&server.restored, 0)) {
+        print_log();
+        fail_msg("the restored server ended");
+    }
+    bool up = sb_pg_open(&pg, &config, NULL) == SB_OK &&
+              sb_pg_query(pg, "SELECT NOT pg_is_in_recovery()", NULL, &rows, NULL) == SB_OK &&
+              sb_pg_get_bool(rows, 0, 0);
+    sb_pg_result_free(rows);
+    sb_pg_close(&pg);
+    return up;
+}
+
+char *sb_test_pg_restore(const char *uri, const char *until, char out[SB_TEST_URI])
+{
+    char path[PATH_SIZE + 32], command[PATH_SIZE + 64], target[128];
+    const char *name = strstr(uri, "dbname=");
+    assert_non_null(name);
+    wait_for_archive(uri);
+    (void)snprintf(path, sizeof path, "%s/backup/recovery.signal", server.dir);
+    FILE *file = fopen(path, "we");
+    assert_true(file && fclose(file) == 0);
+    give_to_user(path);
+    (void)snprintf(command, sizeof command, "restore_command=cp %s/archive/%%f %%p", server.dir);
+    (void)snprintf(target, sizeof target, "recovery_target_time=%s", until);
+    const char *const settings[] = {command, target, "recovery_target_action=promote", NULL};
+    server.restored_port = free_port();
+    server.restored = start_postgres("backup", server.restored_port, settings);
+    (void)snprintf(out, SB_TEST_URI, "host=%s port=%d user=%s %s", server.dir, server.restored_port,
+                   SUPERUSER, name);
+    assert_soon(is_restored(out), START_MS);
+    return out;
+}
+
+void sb_test_pg_forget_backup(void)
+{
+    char path[PATH_SIZE];
+    end_restored();
+    set_archive_command("true");
+    (void)snprintf(path, sizeof path, "%s/backup", server.dir);
+    sb_test_remove_tree(path);
+    (void)snprintf(path, sizeof path, "%s/archive", server.dir);
+    sb_test_remove_tree(path);
 }

@@ -52,4 +52,15 @@ void sb_test_pg_copy_data(void);
 void sb_test_pg_put_back_data(void); /* what has changed since then is gone */
 int sb_test_pg_port(void);           /* of 127.0.0.1 */
 
+/* ---- a restore to a point in time ---- */
+
+/* A base backup of the server, which is started again for it, as one that archives its WAL from then on. */
+void sb_test_pg_back_up(void);
+/* A second server, beside the first one, out of the backup and the archive: as that one was at the time, a
+ * text that PostgreSQL takes as timestamptz; something must have been committed since. out: the URI there of
+ * the database that uri names. */
+char *sb_test_pg_restore(const char *uri, const char *until, char out[SB_TEST_URI]);
+/* Ends the second server, and the archiving; the end of the first one does so, too. */
+void sb_test_pg_forget_backup(void);
+
 #endif
