@@ -474,8 +474,9 @@ static void *run_detacher(void *context)
 
 static int64_t waits_for_lock(fixture_t *f, const sb_pg_t *who)
 {
-    char sql[128];
-    (void)snprintf(sql, sizeof sql, "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %d",
+    char sql[160];
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation' AND pid = %d",
                    sb_pg_backend_pid(who));
     return sb_test_pg_int(f->pg, sql);
 }
