@@ -208,14 +208,21 @@ static void compare_news(const bench_env_t *env, bench_results_t *results)
         {"of it, the append, p99", "ms", NULL, 0, true},
         {"rate that was reached", "events/s", "of the reference", 0, false},
         {.name = NULL}};
+    static const bench_measure_t beside_probe[] = {
+        {"append to read beside a probe, p99", "ms",
+         "a row, its commit, its way there and back, in the same round", 4, true},
+        {"the same, p50", "ms", "p50 of it", 0, true},
+        {.name = NULL}};
     place_t place;
     place_open(&place, env, "news");
     place_script(&place, "CREATE TABLE public.probe (n bigint PRIMARY KEY, body bytea NOT NULL)");
-    news_t news = {&place, NEWS_S * env->scale, NEWS_RATE};
+    news_t news = {.place = &place, .seconds = NEWS_S * env->scale, .rate = NEWS_RATE};
     const bench_pair_t pair = {"read", measures, news_store, news_commit, &news};
+    const bench_pair_t probed = {"read", beside_probe, news_probed, news_probe, &news};
     double warm[BENCH_VALUES_MAX];
     news_store(&news, -1, warm);
     bench_compare(env, &pair, results);
+    bench_compare(env, &probed, results);
     place_close(&place);
 }
 

@@ -31,10 +31,17 @@ void history_streams_raw(void *context, int round, double *values);
 
 /* ---- news ---- */
 
+/* In milliseconds, but for the rate. */
+typedef struct news_figures {
+    double read_p99, read_p50, append_p99, probe_p99, probe_p50, rate;
+} news_figures_t;
+
 typedef struct news {
     place_t *place;
     double seconds;
-    int rate; /* events a second, of all writers together */
+    int rate;               /* events a second, of all writers together */
+    int probed;             /* rounds with a probe that were run */
+    news_figures_t figures; /* of the last of them */
 } news_t;
 
 #define NEWS_WRITERS 8
@@ -44,5 +51,11 @@ typedef struct news {
  * at the same rate of as many writers. */
 void news_store(void *context, int number, double *values);
 void news_commit(void *context, int number, double *values);
+
+/* p99 and p50 of the same way to the reader; and of a single row, its commit and the round trip, which one
+ * connection probes all the while beside it, in the same round: what a commit costs on a machine that does
+ * this. */
+void news_probed(void *context, int number, double *values);
+void news_probe(void *context, int number, double *values);
 
 #endif

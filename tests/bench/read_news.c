@@ -14,8 +14,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define SETTLE_MS 5000 /* for what was appended last to be seen */
-#define WARM_UP   (-1) /* the number of an event that is not measured */
+#define SETTLE_MS     5000 /* for what was appended last to be seen */
+#define WARM_UP       (-1) /* the number of an event that is not measured */
+#define PROBED_ROUNDS 1000 /* so that their streams are not those of other rounds */
 
 /* What the writers of a round and the reader share. Each number is one writer's. */
 typedef struct round {
@@ -57,6 +58,13 @@ typedef struct side {
 static void append_one(side_t *side, const writer_t *writer, int64_t number);
 static void insert_one(side_t *side, int64_t key, int64_t number);
 
+static void open_raw_side(side_t *side)
+{
+    side->conn = raw_connect(place_uri(side->round->news->place), NULL);
+    raw_prepare(side->conn, "probe", "INSERT INTO public.probe VALUES ($1::bigint, $2::bytea)");
+    raw_start_pipeline(side->conn);
+}
+
 /* Each writer's connection has done its work once when the beat begins: what a session makes at its first use
  * (plans, caches) is neither side's pace. */
 static void *open_side(writer_t *writer, bool store)
@@ -72,9 +80,7 @@ static void *open_side(writer_t *writer, bool store)
         bench_ok(sb_store_open(&side->store, &config, &err), &err, "open the store");
         append_one(side, writer, WARM_UP);
     } else {
-        side->conn = raw_connect(place_uri(place), NULL);
-        raw_prepare(side->conn, "probe", "INSERT INTO public.probe VALUES ($1::bigint, $2::bytea)");
-        raw_start_pipeline(side->conn);
+        open_raw_side(side);
         insert_one(side, -1 - writer->number, 0);
     }
     return side;
@@ -205,6 +211,49 @@ static void *sequence(void *context)
     return NULL;
 }
 
+/* ---- a probe: one row, its commit and the round trip, over and over beside the round ---- */
+
+#define PROBE_EVERY_MS 4
+
+typedef struct probe {
+    side_t side;
+    pthread_t thread;
+    _Atomic bool stop;
+} probe_t;
+
+static void *run_probe(void *context)
+{
+    probe_t *probe = context;
+    side_t *side = &probe->side;
+    for (int64_t key = -1; !atomic_load(&probe->stop); key--) {
+        int64_t start_us = sb_mono_us();
+        insert_one(side, key, 0);
+        if (key < -1) /* not the first, which has its plan to make */
+            latency_add(&side->latency, sb_mono_us() - start_us);
+        sb_sleep_ms(PROBE_EVERY_MS);
+    }
+    return NULL;
+}
+
+static void start_probe(probe_t *probe, round_t *round)
+{
+    *probe = (probe_t){.side.round = round};
+    place_script(round->news->place, "TRUNCATE public.probe");
+    open_raw_side(&probe->side);
+    if (pthread_create(&probe->thread, NULL, run_probe, probe) != 0)
+        bench_die("no thread for the probe");
+}
+
+static void stop_probe(probe_t *probe, news_figures_t *figures)
+{
+    atomic_store(&probe->stop, true);
+    (void)pthread_join(probe->thread, NULL);
+    figures->probe_p99 = latency_percentile_ms(&probe->side.latency, 99);
+    figures->probe_p50 = latency_percentile_ms(&probe->side.latency, 50);
+    latency_fini(&probe->side.latency);
+    PQfinish(probe->side.conn);
+}
+
 /* ---- rounds ---- */
 
 static void run_writers(round_t *round, int number, bool store, double *rate)
@@ -242,9 +291,8 @@ static void open_reader(reader_t *reader, round_t *round)
     bench_ok(sb_store_safe_seq(reader->store, &reader->last_seq, &err), &err, "ask for safe_seq");
 }
 
-void news_store(void *context, int number, double *values)
+static void run_store_round(const news_t *news, int number, bool probed, news_figures_t *figures)
 {
-    const news_t *news = context;
     sb_error_t err = SB_ERROR_INIT;
     sb_progress_t progress;
     sb_sequencer_t *sequencer = NULL;
@@ -252,6 +300,7 @@ void news_store(void *context, int number, double *values)
         .pg_uri = place_uri(news->place), .owner = "bench", .progress = &progress};
     round_t round;
     reader_t reader;
+    probe_t probe;
     pthread_t threads[2];
     sb_progress_init(&progress);
     open_round(&round, news, &progress);
@@ -260,7 +309,11 @@ void news_store(void *context, int number, double *values)
     if (pthread_create(&threads[0], NULL, sequence, sequencer) != 0 ||
         pthread_create(&threads[1], NULL, read_news, &reader) != 0)
         bench_die("no thread for the reader");
-    run_writers(&round, number, true, &values[3]);
+    if (probed)
+        start_probe(&probe, &round);
+    run_writers(&round, number, true, &figures->rate);
+    if (probed)
+        stop_probe(&probe, figures);
     for (int i = 0; i < SETTLE_MS && atomic_load(&reader.count) < (int64_t)round.appends.count; i++)
         sb_sleep_ms(1);
     if (atomic_load(&reader.count) != (int64_t)round.appends.count)
@@ -270,13 +323,46 @@ void news_store(void *context, int number, double *values)
     atomic_store(&reader.stop, true);
     (void)pthread_join(threads[1], NULL);
     sb_sequencer_close(&sequencer);
-    values[0] = latency_percentile_ms(&reader.latency, 99);
-    values[1] = latency_percentile_ms(&reader.latency, 50);
-    values[2] = latency_percentile_ms(&round.appends, 99);
+    figures->read_p99 = latency_percentile_ms(&reader.latency, 99);
+    figures->read_p50 = latency_percentile_ms(&reader.latency, 50);
+    figures->append_p99 = latency_percentile_ms(&round.appends, 99);
     sb_store_close(&reader.store);
     sb_signal_fini(&reader.signal);
     latency_fini(&reader.latency);
     close_round(&round);
+}
+
+void news_store(void *context, int number, double *values)
+{
+    news_figures_t figures;
+    run_store_round(context, number, false, &figures);
+    values[0] = figures.read_p99;
+    values[1] = figures.read_p50;
+    values[2] = figures.append_p99;
+    values[3] = figures.rate;
+}
+
+/* Whoever of the two is asked first runs the round. */
+static const news_figures_t *probed_round(news_t *news, int number)
+{
+    if (news->probed != number + 1)
+        run_store_round(news, PROBED_ROUNDS + number, true, &news->figures);
+    news->probed = number + 1;
+    return &news->figures;
+}
+
+void news_probed(void *context, int number, double *values)
+{
+    const news_figures_t *figures = probed_round(context, number);
+    values[0] = figures->read_p99;
+    values[1] = figures->read_p50;
+}
+
+void news_probe(void *context, int number, double *values)
+{
+    const news_figures_t *figures = probed_round(context, number);
+    values[0] = figures->probe_p99;
+    values[1] = figures->probe_p50;
 }
 
 void news_commit(void *context, int number, double *values)
