@@ -112,6 +112,8 @@ static void set_row(sb_ledger_t *ledger, sb_ledger_row_t *row, sb_known_t known,
     row->error_at = ledger->bytes.len;
     row->error_len = error.len;
     sb_buf_add_slice(&ledger->bytes, error);
+    if (sb_buf_failed(&ledger->bytes)) /* they are not there; the fill says so */
+        row->reply_len = row->error_len = 0;
 }
 
 void sb_ledger_learn(sb_ledger_t *ledger, sb_ledger_row_t *row, sb_known_t known, sb_slice_t reply,

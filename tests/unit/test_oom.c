@@ -9,6 +9,7 @@
 #include "base/queue.h"
 #include "base/scan.h"
 #include "events/catalog.h"
+#include "saga/participant/ledger.h"
 #include "tests/support/assert.h"
 
 #include <stdio.h>
@@ -220,6 +221,43 @@ static void an_event_is_upcast_or_not(void **state)
     json_decref(given.source);
 }
 
+/* A reply that found no room is not read, though its command comes a second time before the batch ends. */
+static sb_code_t ledger_body(void *context, sb_error_t *err)
+{
+    static char long_reply[3000];
+    const sb_slice_t reply[] = {SB_SLICE("{}"), {long_reply, sizeof long_reply}};
+    sb_command_t command[] = {{.id = sb_uuid_v7()}, {.id = sb_uuid_v7()}};
+    const sb_command_t *const commands[] = {&command[0], &command[1]};
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_ledger_t ledger;
+    int rows = 0;
+    (void)context;
+    memset(long_reply, 'x', sizeof long_reply);
+    sb_ledger_init(&ledger);
+    sb_code_t code = sb_ledger_list(&ledger, commands, 2, err);
+    for (int i = 0; code == SB_OK && i < 2; i++) {
+        sb_ledger_row_t *row = sb_ledger_find(&ledger, &command[i].id);
+        assert_non_null(row);
+        sb_ledger_learn(&ledger, row, SB_KNOWN_FAILURE, reply[i], SB_SLICE("no"));
+        sb_slice_t kept = sb_ledger_reply(&ledger, row);
+        assert_true(kept.len == 0 || sb_slice_equal(kept, reply[i]));
+        assert_true(sb_ledger_error(&ledger, row).len == 0 ||
+                    sb_slice_is(sb_ledger_error(&ledger, row), "no"));
+    }
+    if (code == SB_OK)
+        code = sb_ledger_fill(&ledger, &params, &rows, err);
+    if (code == SB_OK)
+        assert_int_equal(rows, 2);
+    sb_ledger_fini(&ledger);
+    return code;
+}
+
+static void a_batch_of_commands(void **state)
+{
+    (void)state;
+    assert_true(sb_test_oom_sweep(ledger_body, NULL) >= 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +266,7 @@ int main(void)
         cmocka_unit_test(config),
         cmocka_unit_test(arrays),
         cmocka_unit_test(scan_and_queue),
+        cmocka_unit_test(a_batch_of_commands),
     };
     return cmocka_run_group_tests_name("oom", tests, NULL, NULL);
 }
