@@ -431,6 +431,7 @@ static void finish(sb_orchestrator_t *o)
     for (sb_call_t *call; (call = sb_call_take(&o->calls));)
         sb_collect_fail(o, call, call->tried_count > 0 ? SB_UNKNOWN_OUTCOME : SB_STOPPED, &err);
     sb_watches_fire_all(o->watches, SB_STOPPED, &err);
+    tell(o); /* what comes next takes its time */
     if (o->bus_started && o->bus_operations->flush(o->bus, 2000, NULL) != SB_OK)
         sb_log(SB_LOG_INFO, "SAGA-STOP",
                "commands are left behind, whoever takes the shard sends them again");

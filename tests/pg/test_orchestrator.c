@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "tests/pg/saga_stage.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -523,6 +524,55 @@ static void stopping_answers_everyone_and_gives_the_shard_back_at_once(void **st
     stage_check(stage, 1);
 }
 
+static atomic_bool untold,
+    left_waiting; /* an answer that on_told has not followed; one that waited for the brokers */
+
+static void on_last_answer(void *context, const sb_saga_answer_t *answer)
+{
+    atomic_store(&untold, true);
+    call_on_answer(context, answer);
+}
+
+static void on_told(void *context)
+{
+    (void)context;
+    atomic_store(&untold, false);
+}
+
+static sb_code_t flush_to_slow_brokers(void *bus, int timeout_ms, sb_error_t *err)
+{
+    if (atomic_load(&untold))
+        atomic_store(&left_waiting, true);
+    return sb_play_operations.flush(bus, timeout_ms, err);
+}
+
+static void who_waits_is_told_of_the_stop_before_the_brokers_are_waited_for(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine = {.stage = stage};
+    call_t watch = CALL_INIT;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_command_bus_t slow = sb_play_operations;
+    slow.flush = flush_to_slow_brokers;
+    stage->play->deaf = true;
+    assert_ok(sb_catalog_new(&engine.catalog, &err), &err);
+    engine.bus = sb_play_bus_new(stage->play);
+    sb_orchestrator_config_t config = {.config = stage->config,
+                                       .pg_uri = stage->uri,
+                                       .owner = "one",
+                                       .catalog = engine.catalog,
+                                       .on_told = on_told};
+    assert_ok(sb_orchestrator_open_over(&engine.orchestrator, &config, &slow, engine.bus, &err), &err);
+    assert_int_equal(pthread_create(&engine.thread, NULL, engine_run, engine.orchestrator), 0);
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_saga(&engine, NULL);
+    assert_int_equal(sb_orchestrator_watch(engine.orchestrator, &id, on_last_answer, &watch, NULL), SB_OK);
+    engine_stop(&engine);
+    assert_int_equal(watch.answers, 1);
+    assert_false(atomic_load(&untold));
+    assert_false(atomic_load(&left_waiting));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -552,6 +602,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_shard_that_is_held_is_not_listed_as_free, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(stopping_answers_everyone_and_gives_the_shard_back_at_once,
+                                        stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(who_waits_is_told_of_the_stop_before_the_brokers_are_waited_for,
                                         stage_set_up, stage_tear_down),
     };
     sb_log_set_level(SB_LOG_OFF);
