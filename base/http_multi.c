@@ -590,7 +590,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
     }
     event.events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
     if (epoll_ctl(multi->epoll, mark ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
-        return -1; /* the transfer ends by its time limit */
+        return 0; /* this transfer ends by its time limit; an error here would abort all that are under way */
     if (!mark)
         (void)curl_multi_assign(multi->curl, fd, &is_watched);
     return 0;

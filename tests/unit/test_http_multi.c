@@ -5,9 +5,13 @@
 #include "tests/support/assert.h"
 #include "tests/support/http_peer.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define RESULTS_MAX 4096
@@ -327,6 +331,38 @@ static void control_characters_are_refused(void **state)
     stop(&f);
 }
 
+/* ---- a socket that cannot be watched ---- */
+
+static _Atomic int refusals;
+
+/* Instead of the C library's: refuses to add so many sockets. */
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event) // NOLINT(readability-inconsistent-*)
+{
+    if (op == EPOLL_CTL_ADD && atomic_load(&refusals) > 0) {
+        (void)atomic_fetch_sub(&refusals, 1);
+        errno = ENOSPC; /* fs.epoll.max_user_watches */
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
+}
+
+static void a_socket_that_cannot_be_watched_hurts_no_other_call(void **state)
+{
+    (void)state;
+    fixture_t f;
+    start(&f, NULL);
+    assert_ok(call(&f, "silent", 60000, NULL), &f.err);
+    assert_soon(sb_peer_connections(f.peer) == 1, 20000);
+    atomic_store(&refusals, 1);
+    one(&f, "200", 500); /* comes late, or ends by its time limit */
+    assert_int_equal(atomic_load(&refusals), 0);
+    one(&f, "200", 20000);
+    assert_int_equal(got.one[1].code, SB_OK);
+    assert_int_equal(count(), 2); /* the first is under way */
+    stop(&f);
+    assert_int_equal(got.by_code[SB_STOPPED], 1);
+}
+
 /* ---- many threads ---- */
 
 #define SENDERS 4
@@ -382,6 +418,7 @@ int main(void)
         cmocka_unit_test(calls_are_bounded),
         cmocka_unit_test(a_cancelled_call_ends_once),
         cmocka_unit_test(control_characters_are_refused),
+        cmocka_unit_test(a_socket_that_cannot_be_watched_hurts_no_other_call),
         cmocka_unit_test(calls_of_many_threads_end_once_each),
     };
     return cmocka_run_group_tests_name("http_multi", tests, NULL, NULL);
