@@ -377,9 +377,10 @@ static void only_what_is_known_to_be_on_disk_is_published_before_it_is_there(voi
     assert_soon(stats(&f->runner).leader, 30000);
     tell(f, 3, 5);
     tell(f, 1, 2);
-    for (int i = 1; i <= 5; i++)
+    for (int i = 1; i <= 5; i++) {
         sb_test_pg_script(f->pg, INSERT);
-    assert_soon(safe_seq(f) == 5, 30000);
+        assert_soon(safe_seq(f) == i, 30000);
+    }
     sb_test_pg_script(f->pg, INSERT); /* 6: nobody says so */
     assert_soon(safe_seq(f) == 6, 30000);
     tell(f, 8, 8);
@@ -390,8 +391,9 @@ static void only_what_is_known_to_be_on_disk_is_published_before_it_is_there(voi
     sb_test_pg_script(f->pg, "BEGIN; " INSERT "; ROLLBACK"); /* 9: no event, whatever was said */
     assert_soon(safe_seq(f) == 9, 30000);
     assert_true(sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen WHERE waits = 'off'") > 0);
+    /* One of the five may wait, too: when it is committed between the two looks of a tick. */
     assert_int_equal(
-        sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen WHERE (waits = 'on') <> (cursor > 5)"), 0);
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen WHERE waits = 'off' AND cursor > 5"), 0);
 }
 
 #define BATCH   20
