@@ -214,7 +214,8 @@ sb_code_t sb_subscriber_fill(sb_subscriber_t *s, const sb_part_t *part, sb_slot_
         return meet_other_life(slot, fill.incarnation, err);
     if (slot->fill_to == 0)
         slot->fill_to = safe;
-    if (slot->at.incarnation == fill.incarnation && safe < slot->fill_to) /* a standby's, say */
+    if ((slot->fill_is_gap || slot->at.incarnation == fill.incarnation) &&
+        safe < slot->fill_to) /* a standby's, say */
         return sb_fail(err, SB_UNAVAILABLE, "the store at store_uri is at %lld, the gap goes to %lld",
                        (long long)safe, (long long)slot->fill_to);
     if (slot->fill_after < slot->fill_to)

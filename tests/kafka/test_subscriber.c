@@ -506,6 +506,55 @@ static void reads_the_store_first_and_hands_over_to_kafka_by_seq(void **state)
     assert_int_equal(sb_test_effects(&world, "mail"), expected + 1);
 }
 
+/* Of those between, one for each event of the store that is of the partition. */
+static int64_t events_of(int32_t partition, int64_t after, int64_t to)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    int64_t count = 0;
+    sb_pg_add_int8(&params, after);
+    sb_pg_add_int8(&params, to);
+    assert_ok(sb_pg_query(world.pg,
+                          "SELECT s.key FROM sagabus.event e JOIN sagabus.stream s USING (stream_no) "
+                          "WHERE e.seq > $1 AND e.seq <= $2",
+                          &params, &rows, &err),
+              &err);
+    for (int i = 0; i < sb_pg_rows(rows); i++)
+        count += sb_topic_partition(sb_pg_get_slice(rows, i, 0), PARTITIONS) == partition;
+    sb_pg_result_free(rows);
+    return count;
+}
+
+/* As a standby is; also when the gap is the first thing that a subscription sees. */
+static void a_gap_waits_for_a_store_that_is_behind(void **state)
+{
+    (void)state;
+    static const char *const shipped[] = {"order.shipped"};
+    const sb_position_t first = {1, 1, 60, 40};
+    sb_test_relay_t store = {.config = world.config};
+    subscriptions[0].types = shipped;
+    subscriptions[0].from = SB_FROM_SEQ;
+    subscriptions[0].from_seq = 5;
+    config.store_uri = world.uri;
+    register_types();
+    world.type = "order.shipped";
+    sb_test_world_send_one(&world, "k-1", "e-first", 0, &first);
+    sb_test_world_flush(&world);
+    start();
+    assert_soon(stats(0).gaps >= 1, 60000);
+    sb_test_sleep_ms(2000); /* it asks the store meanwhile */
+    assert_int_equal(stats(0).gaps_filled, 0);
+    append(&store, 50);
+    int64_t between = events_of(sb_topic_partition(SB_SLICE("k-1"), PARTITIONS), 5, 40);
+    assert_true(between > 0);
+    await_effects("mail", between + 1);
+    assert_soon(stats(0).gaps_filled == 1, 30000);
+    assert_int_equal(stats(0).gaps, 1);
+    assert_int_equal(sb_test_effects(&world, "mail"), between + 1);
+    assert_int_equal(distinct_effects(), between + 1);
+}
+
 static void fill_again(void)
 {
     sb_error_t err = SB_ERROR_INIT;
@@ -1028,6 +1077,7 @@ int main(void)
         CASE(the_end_of_a_backlog_is_no_wait),
         CASE(without_a_database_it_goes_on_at_the_groups_offsets),
         CASE(reads_the_store_first_and_hands_over_to_kafka_by_seq),
+        CASE(a_gap_waits_for_a_store_that_is_behind),
         CASE(a_key_that_fails_is_held_back_and_released_in_order),
         CASE(what_is_redriven_at_a_rate_keeps_it_and_its_order),
         CASE(a_rate_of_redriving_holds_for_all_members_together),
