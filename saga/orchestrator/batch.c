@@ -249,6 +249,7 @@ static bool move(sb_touch_t *touch)
         return false;
     }
     sb_open_saga_set_state(saga, &touch->state);
+    saga->row_doubtful = false;
     for (int i = 0; i < saga->plan->definition->step_count; i++)
         if (touch->result_changed & 1u << i)
             fits = sb_open_saga_set_result(saga, i, touch->result[i]) && fits;

@@ -431,7 +431,7 @@ static bool row_changes(const sb_touch_t *touch)
     sb_saga_state_t before;
     if (touch->fresh)
         return touch->state.status != SB_SAGA_STARTED || touch->state.attention || touch->state.paused;
-    if (touch->old_plan)
+    if (touch->old_plan || touch->saga->row_doubtful)
         return true;
     sb_open_saga_get_state(touch->saga, &before);
     return before.status != touch->state.status || before.paused != touch->state.paused ||

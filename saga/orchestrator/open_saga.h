@@ -51,6 +51,7 @@ typedef struct sb_open_saga {
     bool resend;
     bool slow;  /* open for long: named in the lease row, so that it does not hold the low-water mark */
     bool stuck; /* it cannot be driven: unknown definition, or events that do not fold */
+    bool row_doubtful; /* somebody who could not drive it may have said so in its row: it is written anew */
     struct sb_open_saga *hash_next;
     unsigned char *state; /* the committed sb_saga_state_t, cut behind the last step; behind the results */
 } sb_open_saga_t;

@@ -64,6 +64,7 @@ static sb_code_t load_saga(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_
     if (code != SB_OK || !saga)
         return code;
     saga->slow = sb_saga_counter(saga->no) < shard->low;
+    saga->row_doubtful = sb_pg_get_bool(rows, row, 7);
     sb_orchestrator_add_saga(o, shard, saga);
     return SB_OK;
 }

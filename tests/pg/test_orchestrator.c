@@ -499,6 +499,32 @@ static void a_shard_that_is_held_is_not_listed_as_free(void **state)
     assert_int_equal(count_free(stage), 2);
 }
 
+/* As one is that a later release has started, under an instance of the release before. */
+static void a_saga_that_could_not_be_driven_says_so_no_longer_once_it_is(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    engine_start_deaf(stage, &engine);
+    (void)engine_start_saga(&engine, NULL);
+    engine_stop(&engine);
+    sb_test_pg_script(stage->pg, "CREATE TABLE kept AS SELECT no, definition_hash FROM sagabus.saga;"
+                                 "UPDATE sagabus.saga SET definition_hash = sha256('another')");
+    engine_start(stage, &engine, "two");
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE attention") == 1, 30000);
+    engine_stop(&engine);
+    sb_test_pg_script(stage->pg, "UPDATE sagabus.saga s SET definition_hash = k.definition_hash FROM kept k "
+                                 "WHERE k.no = s.no");
+    engine_start(stage, &engine, "three");
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE NOT attention") == 1,
+                30000);
+    assert_int_equal(sb_test_pg_int(stage->pg,
+                                    "SELECT count(*) FROM sagabus.saga WHERE error IS NOT NULL AND "
+                                    "error LIKE '%cannot be driven%'"),
+                     0);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT status FROM sagabus.saga"), SB_SAGA_STARTED);
+    engine_stop(&engine);
+}
+
 /* ---- stopping ---- */
 
 static void stopping_answers_everyone_and_gives_the_shard_back_at_once(void **state)
@@ -601,6 +627,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_shard_that_is_held_is_not_listed_as_free, stage_set_up,
                                         stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_saga_that_could_not_be_driven_says_so_no_longer_once_it_is,
+                                        stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(stopping_answers_everyone_and_gives_the_shard_back_at_once,
                                         stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(who_waits_is_told_of_the_stop_before_the_brokers_are_waited_for,
