@@ -4,8 +4,9 @@
  *
  * A database that was restored to an earlier time gives its sequence numbers out again, and consumers would
  * drop the new events as repeats. So a new owner first reads the last record of every partition: when the
- * store has another event at that place, or none so far, the relay stands still, and that is kept in its
- * lease row until the store's incarnation rises.
+ * store has another event at that place, or none and has not detached it, the relay stands still, and that is
+ * kept in its lease row until the store's incarnation rises. The store may be far past that place by then: a
+ * sequence that comes back from the log has jumped over up to 32 numbers, and over those that were lost.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bus/relay/relay.h"
@@ -20,6 +21,7 @@
 #include "bus/relay/relay_tail.h"
 #include "bus_sql.h"
 #include "events/saga_types.h"
+#include "events/store/store.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -271,25 +273,46 @@ static sb_code_t update_safe(sb_relay_t *relay, sb_error_t *err)
 
 /* ---- does Kafka know more than the store ---- */
 
-static sb_code_t check_tail(void *context, const sb_relay_tail_t *tail, sb_error_t *err)
+/* Each class is detached for itself; the topic tells them apart, for no domain event is of the sagas'
+ * category. */
+static sb_event_class_t class_of(const sb_relay_t *relay, const sb_relay_tail_t *tail)
 {
-    sb_relay_t *relay = context;
-    if (tail->position.incarnation != relay->incarnation)
-        return SB_OK;
+    sb_slice_t category;
+    const char *prefix = sb_config_get(relay->config.config, "kafka.prefix");
+    bool saga = sb_topic_is_events(tail->topic, prefix, &category) && sb_slice_is(category, SB_SAGA_CATEGORY);
+    return saga ? SB_CLASS_SAGA : SB_CLASS_DOMAIN;
+}
+
+/* *has: the store has this very event, or had one there that it does not keep, which proves nothing. */
+static sb_code_t look_up(sb_relay_t *relay, const sb_relay_tail_t *tail, bool *has, sb_error_t *err)
+{
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
     sb_pg_add_int8(&params, tail->position.seq);
+    sb_pg_add_int2(&params, (int16_t)class_of(relay, tail));
     sb_code_t code = sb_pg_query(relay->pg, sb_sql_relay_event_id, &params, &rows, err);
     if (code != SB_OK)
         return code;
-    bool same = sb_pg_rows(rows) == 1 && sb_pg_get_bool(rows, 0, 1);
-    if (same && !sb_pg_is_null(rows, 0, 0)) { /* an event that is no longer kept proves nothing */
+    *has = sb_pg_rows(rows) == 1 && sb_pg_get_bool(rows, 0, 1);
+    if (*has && sb_pg_is_null(rows, 0, 0)) {
+        *has = sb_pg_get_bool(rows, 0, 2);
+    } else if (*has) {
         sb_uuid_t id = sb_pg_get_uuid(rows, 0, 0);
-        same = sb_uuid_equal(&id, &tail->id);
+        *has = sb_uuid_equal(&id, &tail->id);
     }
     sb_pg_result_free(rows);
-    if (same)
+    return SB_OK;
+}
+
+static sb_code_t check_tail(void *context, const sb_relay_tail_t *tail, sb_error_t *err)
+{
+    sb_relay_t *relay = context;
+    bool has = true;
+    if (tail->position.incarnation != relay->incarnation)
         return SB_OK;
+    sb_code_t code = look_up(relay, tail, &has, err);
+    if (code != SB_OK || has)
+        return code;
     relay->marks.forked = relay->incarnation;
     sb_log(SB_LOG_ERROR, "RELAY-FORKED",
            "Kafka has an event that the store has not|topic=%s partition=%d seq=%" PRId64 " safe_seq=%" PRId64

@@ -672,9 +672,11 @@ static void a_store_that_was_restored_to_a_time_goes_on_when_it_is_told(void **s
     assert_int_equal(sb_test_pg_int(store.pg, "SELECT count(*) FROM sagabus.event"), 100);
     sb_progress_init(&store.progress);
     sb_test_relay_publish(&store);
+    /* It appends before anybody looks into Kafka; as a rule above all lost numbers, for the log lets a
+     * sequence come back ahead of where it was. */
+    sb_test_relay_append(&store, "order.shipped", 30);
     sb_test_relay_start(&store);
     assert_soon(stands_still(&store), 30000);
-    sb_test_relay_append(&store, "order.shipped", 30);
     assert_int_equal(fork_store(store.uri, NULL), 1);
     sb_test_sleep_ms(300);
     assert_true(stands_still(&store));

@@ -80,6 +80,81 @@ static sb_position_t position_of(const sb_relay_world_t *f, size_t i)
     return at;
 }
 
+/* The newest ten events are only in Kafka, and the sequence, which came back from the log, has left their
+ * numbers behind: what the store appended since is above all that Kafka has. */
+static void lose_ten_and_jump(sb_relay_world_t *f)
+{
+    set_back(f, 10);
+    sb_test_pg_script(f->relay.pg, "ALTER TABLE sagabus.event DISABLE TRIGGER ALL; DELETE FROM sagabus.event "
+                                   "WHERE seq > (SELECT max(seq) - 10 FROM sagabus.event);"
+                                   "SELECT setval('sagabus.event_seq', last_value + 25) FROM "
+                                   "sagabus.event_seq");
+}
+
+static void a_store_that_has_jumped_past_what_it_lost_stands_still(void **state)
+{
+    sb_relay_world_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_relay_stats_t stats;
+    int64_t incarnation = 0;
+    sb_test_relay_append(&f->relay, "stock.moved", 30);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
+    sb_test_relay_stop(&f->relay);
+    int64_t lost = f->relay.last;
+    lose_ten_and_jump(f);
+    /* What it no longer keeps lies below, or is the sagas'. */
+    sb_test_pg_script(f->relay.pg,
+                      "DELETE FROM sagabus.event WHERE seq < (SELECT max(seq) FROM sagabus.event) - 5;"
+                      "INSERT INTO sagabus.event_detached (class, from_seq, to_seq, leaf) SELECT 1, 0, "
+                      "max(seq) - 6, 'x' FROM sagabus.event;"
+                      "INSERT INTO sagabus.event_detached (class, from_seq, to_seq, leaf) VALUES (2, 0, "
+                      "1000000, 'y')");
+    sb_test_relay_append(&f->relay, "stock.moved", 20);
+    assert_true(f->relay.last - 20 > lost);
+    sb_test_relay_start(&f->relay);
+    assert_soon(sb_relay_world_error_has(f, "sagabus store fork --confirm"), 30000);
+    sb_relay_stats(f->relay.relay, &stats);
+    assert_int_equal(stats.sent, 0);
+    assert_ok(sb_relay_fork(f->relay.pg, &incarnation, &err), &err);
+    sb_test_relay_wait(&f->relay, 30000);
+    sb_relay_world_read(f, "stock.events", 0, 50);
+    for (size_t i = 30; i < 50; i++)
+        assert_int_equal(position_of(f, i).incarnation, 2);
+}
+
+/* Five public events of sagas behind the others. */
+static void append_saga_events(sb_relay_world_t *f)
+{
+    sb_test_pg_script(
+        f->relay.pg,
+        "INSERT INTO sagabus.event_type (name, version) VALUES ('saga.started', 1) ON CONFLICT DO NOTHING;"
+        "INSERT INTO sagabus.saga (no, id, started_at, type, key, definition_hash, request_hash, version, "
+        "shard, status, input) VALUES (7, '01890a5d-ac96-774b-bcce-b302099a8057', now(), 'order', 'o-1', "
+        "'', '', 5, 0, 2, '{}');"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) SELECT 7, n, t.type_no, 2, "
+        "gen_random_uuid(), '{}' FROM generate_series(1, 5) n, sagabus.event_type t WHERE t.name = "
+        "'saga.started'");
+    sb_test_relay_publish(&f->relay);
+}
+
+/* The last events of Kafka's partitions, of either class, are no longer kept: that is no fork. */
+static void events_that_were_detached_prove_nothing(void **state)
+{
+    sb_relay_world_t *f = *state;
+    append_saga_events(f);
+    send_thirty(f);
+    sb_test_pg_script(
+        f->relay.pg,
+        "INSERT INTO sagabus.event_detached (class, from_seq, to_seq, leaf) SELECT c, 0, max(seq), "
+        "'x' || c FROM sagabus.event, generate_series(1, 2) c GROUP BY c;"
+        "ALTER TABLE sagabus.event DISABLE TRIGGER ALL; DELETE FROM sagabus.event");
+    sb_test_relay_start(&f->relay); /* of a store that keeps nothing */
+    sb_test_relay_append(&f->relay, "order.created", 10);
+    sb_test_relay_wait(&f->relay, 30000);
+    assert_false(sb_relay_world_error_has(f, "this store has not"));
+}
+
 static void look_again(sb_test_relay_t *relay, void (*act)(void))
 {
     sb_pg_close(&relay->pg);
@@ -249,6 +324,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(stands_still_when_kafka_knows_more_than_the_store, sb_relay_world_up,
                                         sb_relay_world_down),
         cmocka_unit_test_setup_teardown(notices_another_event_in_the_same_place, sb_relay_world_up,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(a_store_that_has_jumped_past_what_it_lost_stands_still,
+                                        sb_relay_world_up, sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(events_that_were_detached_prove_nothing, sb_relay_world_up,
                                         sb_relay_world_down),
         cmocka_unit_test_setup_teardown(
             a_restored_database_goes_on_when_it_is_told_and_under_a_new_incarnation, sb_relay_world_up,
