@@ -16,8 +16,9 @@
 #define IDLE_MS       1000
 #define UPKEEP_US     1000000
 #define PURGE_US      600000000
-#define REDRIVES_MAX  20 /* a turn */
-#define ENTRIES_TAKEN 16 /* lists a turn */
+#define REDRIVES_MAX  20      /* a turn */
+#define PAUSE_MAX_US  5000000 /* then it looks what else is due: the budget keeps the rate */
+#define ENTRIES_TAKEN 16      /* lists a turn */
 #define FULL_WAIT_MS  1000
 
 static const sb_retry_policy_t outage_policy = {
@@ -334,7 +335,7 @@ static void upkeep(sb_lane_t *lane)
         return;
     }
     if (found)
-        lane->upkeep_us = sb_mono_us() + pause_us;
+        lane->upkeep_us = sb_mono_us() + (pause_us < PAUSE_MAX_US ? pause_us : PAUSE_MAX_US);
     if (now_us < lane->purge_us)
         return;
     lane->purge_us = now_us + PURGE_US;

@@ -1,7 +1,7 @@
 /* Dead letters that are due are handed over again: a held key as a whole, in order, in one transaction that
  * ends with the key free; one of its own alone. Any member may do it: the row's lock says who. What goes at a
- * rate is paid for from a budget of the whole group, before it is handed over; a member also leaves that time
- * between two of its own.
+ * rate is paid for from a budget of the whole group, before it is handed over; a member also leaves that
+ * time, or some seconds of it, between two of its own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bus/subscriber/subscriber_internal.h"

@@ -809,6 +809,29 @@ static void a_rate_of_redriving_holds_for_all_members_together(void **state)
         0);
 }
 
+/* The price of a long key is minutes, in which who wants the next one at once need not wait. */
+static void what_is_wanted_at_once_does_not_wait_for_a_rate_that_was(void **state)
+{
+    (void)state;
+    int64_t keys = 0, rows = 0;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_dlq_filter_t all = {.subscription = "mail"};
+    subscriptions[0].attempts_max = 1;
+    world.keys = 2;
+    atomic_store(&mail.fail_calls, -1);
+    start();
+    sb_test_world_send(&world, 100);
+    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL") == 100,
+                60000);
+    atomic_store(&mail.fail_calls, 0);
+    assert_ok(sb_dlq_redrive(world.pg, &all, 10000000, &keys, &rows, &err), &err);
+    await_effects("mail", 50);
+    assert_int_equal(sb_test_effects(&world, "mail"), 50);
+    assert_ok(sb_dlq_redrive(world.pg, &all, 0, &keys, &rows, &err), &err);
+    await_effects("mail", 100);
+    sb_test_check_effects(&world, "mail", 100);
+}
+
 static void what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter(void **state)
 {
     (void)state;
@@ -1083,6 +1106,7 @@ int main(void)
         CASE(a_key_that_fails_is_held_back_and_released_in_order),
         CASE(what_is_redriven_at_a_rate_keeps_it_and_its_order),
         CASE(a_rate_of_redriving_holds_for_all_members_together),
+        CASE(what_is_wanted_at_once_does_not_wait_for_a_rate_that_was),
         CASE(what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter),
         CASE(what_is_no_event_is_a_dead_letter_with_its_bytes),
         CASE(an_event_without_order_is_tried_again_from_its_row),
