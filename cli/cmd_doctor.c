@@ -5,6 +5,7 @@
 #include "bus/push/push_admin.h"
 #include "bus/push/push_definition.h"
 #include "bus/push/push_endpoint.h"
+#include "bus/relay/relay_lost.h"
 #include "cli/registry.h"
 #include "cli/remote.h"
 #include "events/store/durable.h"
@@ -13,6 +14,8 @@
 #include "saga/topology.h"
 
 #include <stdlib.h>
+
+#define KAFKA_MS 10000
 
 typedef enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_FAIL } verdict_t;
 
@@ -259,6 +262,66 @@ static void check_topics(report_t *r, const sb_topic_list_t *list)
         say(r, VERDICT_OK, "topics", "all %zu are there", list->count);
 }
 
+typedef struct lost {
+    report_t *report;
+    const sb_relay_cluster_t *cluster;
+    int topics; /* that were looked at */
+    int odd;    /* of them, that were spoken of */
+} lost_t;
+
+/* The dev broker loses everything whenever it ends: that is no fault of an installation. */
+static verdict_t lost_verdict(const lost_t *lost, const sb_relay_topic_t *topic)
+{
+    return topic->filling || lost->cluster->dev_broker ? VERDICT_WARN : VERDICT_FAIL;
+}
+
+static void say_lost(void *context, const sb_relay_topic_t *t)
+{
+    lost_t *lost = context;
+    lost->topics++;
+    lost->odd += t->state != SB_RELAY_TOPIC_WHOLE;
+    if (t->state == SB_RELAY_TOPIC_UNREAD)
+        say(lost->report, VERDICT_WARN, "contents", "%s: Kafka did not say in time where it begins",
+            t->topic);
+    else if (t->filling && t->state != SB_RELAY_TOPIC_WHOLE)
+        say(lost->report, lost_verdict(lost, t), "contents",
+            "%s was lost, and is to be filled again: `sagabus serve` does it while it runs", t->topic);
+    else if (t->state == SB_RELAY_TOPIC_GONE || t->state == SB_RELAY_TOPIC_EMPTY)
+        say(lost->report, lost_verdict(lost, t), "contents",
+            "%s %s, though events up to seq %lld were sent to it: it was deleted or wiped; sagabus replay "
+            "--to-topic %.*s",
+            t->topic, t->state == SB_RELAY_TOPIC_GONE ? "is not there" : "never had a record",
+            (long long)t->sent, SB_SLICE_ARG(t->category));
+    else if (t->state == SB_RELAY_TOPIC_ANEW)
+        say(lost->report, lost_verdict(lost, t), "contents",
+            "%s begins with seq %lld, and seq %lld that came before it is gone: it was lost and has only "
+            "what "
+            "was sent since; sagabus replay --to-topic %.*s --recreate",
+            t->topic, (long long)t->first, (long long)t->prev, SB_SLICE_ARG(t->category));
+}
+
+/* Whether Kafka has what the relay sent: another cluster, a topic that was wiped or made anew. */
+static void check_contents(report_t *r, sb_pg_t *pg)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    sb_relay_cluster_t cluster;
+    lost_t lost = {.report = r, .cluster = &cluster};
+    if (sb_relay_lost_each(pg, r->cli->config, KAFKA_MS, &cluster, say_lost, &lost, &err) != SB_OK) {
+        say(r, VERDICT_WARN, "contents", "%s", err.message);
+        return;
+    }
+    if (lost.topics > 0 && lost.odd == 0)
+        say(r, VERDICT_OK, "contents",
+            "what was sent is in the events topics (%d), but for what retention took", lost.topics);
+    if (cluster.was[0] && cluster.is[0] && strcmp(cluster.was, cluster.is) != 0)
+        say(r, VERDICT_WARN, "cluster",
+            "Kafka is cluster %s, and events were sent to %s: mend kafka.bootstrap if it leads to the wrong "
+            "one; if this one takes its place, sagabus replay --to-topic CATEGORY for each topic it has not",
+            cluster.is, cluster.was);
+    else if (cluster.was[0] && cluster.is[0])
+        say(r, VERDICT_OK, "cluster", "%s, which events were sent to", cluster.is);
+}
+
 static void check_library(report_t *r)
 {
     const char *advice = sb_kafka_library_advice(r->cli->config);
@@ -274,16 +337,18 @@ static void check_kafka(report_t *r)
     const char *brokers = sb_config_get(r->cli->config, "kafka.bootstrap");
     bool known = sb_registry_open(&registry, r->cli, &err) == SB_OK &&
                  sb_topology(r->cli->config, registry.pg, registry.catalog, &list, &err) == SB_OK;
-    sb_registry_close(&registry);
     sb_error_clear(&err);
     check_library(r);
-    if (sb_topics_inspect(r->cli->config, &list, 10000, &err) != SB_OK) {
+    if (sb_topics_inspect(r->cli->config, &list, KAFKA_MS, &err) != SB_OK) {
         say(r, VERDICT_FAIL, "kafka", "%s", err.message);
     } else {
         say(r, VERDICT_OK, "kafka", "%s", brokers);
         if (known)
             check_topics(r, &list);
+        if (known)
+            check_contents(r, registry.pg);
     }
+    sb_registry_close(&registry);
     sb_topic_list_fini(&list);
 }
 

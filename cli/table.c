@@ -208,7 +208,9 @@ const sb_cli_command_t sb_cli_table[] = {
      0,
      "",
      "Check PostgreSQL, Kafka and the server, and say how to mend what is wrong",
-     NULL,
+     "Of Kafka also whether it is the cluster that events were sent to, and which events topics were wiped "
+     "or "
+     "made anew since.",
      {{"only", 0, "PART", "postgres, kafka or server"}},
      {"sagabus doctor", "sagabus doctor --only server"},
      sb_cmd_doctor},
