@@ -2,8 +2,10 @@
 #include "tests/bench/bare.h"
 
 #include "base/clock.h"
+#include "bus/position.h"
 #include "bus/topic.h"
 #include "events/saga_number.h"
+#include "events/saga_types.h"
 #include "saga/contract.h"
 #include "saga/machine.h"
 #include "tests/bench/bare_participant.h"
@@ -69,12 +71,21 @@ static const uint32_t event_types[] = {SB_PG_INT8, SB_PG_TIMESTAMPTZ, SB_PG_INT4
 static const uint32_t end_types[] = {SB_PG_INT8, SB_PG_TIMESTAMPTZ, SB_PG_INT4, SB_PG_INT2,
                                      SB_PG_TEXT, SB_PG_TEXT,        SB_PG_BYTEA};
 
+/* A public event's record, which goes out after the commit. */
+typedef struct told {
+    char key[SB_UUID_TEXT], data[512];
+    rd_kafka_headers_t *headers;
+} told_t;
+
 struct bare {
     const bare_script_t *script;
     place_t *place;
     PGconn *conn;
     rd_kafka_t *consumer, *producer;
     rd_kafka_topic_t *commands[BARE_STEPS_MAX];
+    rd_kafka_topic_t *events; /* NULL: public events stay in the table */
+    told_t *told;
+    int told_count;
     sb_topic_t reply_topic;
     sb_pg_array_t row[S_COLUMNS], event[E_COLUMNS], end[U_COLUMNS];
     bare_saga_t *saga; /* window of them */
@@ -95,10 +106,42 @@ static void add_text(sb_pg_array_t *array, const char *text)
     sb_pg_array_add_slice(array, sb_slice(text));
 }
 
+/* With the headers that the relay gives it, a position of the usual length among them. */
+static void tell_later(bare_t *bare, const bare_saga_t *saga, const char *type, const sb_uuid_t *id,
+                       const char *data)
+{
+    char text[SB_UUID_TEXT], time[SB_TIME_TEXT], schema[64];
+    told_t *told = &bare->told[bare->told_count++];
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(10);
+    (void)snprintf(schema, sizeof schema, "%s.v1", type);
+    bare_header(headers, SB_H_SPECVERSION, "1.0");
+    bare_header(headers, SB_H_ID, sb_uuid_format(id, text));
+    bare_header(headers, SB_H_TYPE, type);
+    bare_header(headers, SB_H_SOURCE, "/sagabus");
+    bare_header(headers, "ce_subject", saga->id_text);
+    bare_header(headers, SB_H_TIME, sb_time_format(sb_wall_us(), time));
+    bare_header(headers, "ce_dataschema", schema);
+    bare_header(headers, SB_H_CORRELATION, saga->correlation);
+    bare_header(headers, SB_H_CONTENT, "application/json");
+    bare_header(headers, SB_POSITION_HEADER, "1.1000000.1000000");
+    told->headers = headers;
+    (void)snprintf(told->key, sizeof told->key, "%s", saga->id_text);
+    (void)snprintf(told->data, sizeof told->data, "%s", data);
+}
+
+static void tell(bare_t *bare)
+{
+    for (int i = 0; i < bare->told_count; i++)
+        bare_send(bare->producer, bare->events, bare->told[i].key, bare->told[i].data, bare->told[i].headers);
+    bare->told_count = 0;
+}
+
 static void add_event(bare_t *bare, bare_saga_t *saga, const char *type, const char *data)
 {
     char meta[128];
     sb_uuid_t id = sb_uuid_v7();
+    if (bare->events && sb_saga_type_is_public(sb_slice(type)))
+        tell_later(bare, saga, type, &id, data);
     const sb_event_type_t *known = sb_catalog_type(bare->place->catalog, sb_slice(type), 0);
     if (!known)
         bench_die("no event type %s", type);
@@ -321,6 +364,7 @@ static void one_batch(bare_t *bare, int starts)
     for (int i = 0; i < bare->out_count; i++)
         send_command(bare, bare->out[i]);
     bare->out_count = 0;
+    tell(bare);
     for (int i = 0; i < ended_count; i++) {
         ended[i]->open = false;
         bare->open--;
@@ -384,7 +428,15 @@ static void connect_all(bare_t *bare)
     }
 }
 
-bare_t *bare_open(const bare_script_t *script, place_t *place, int at_once_max)
+static void open_events(bare_t *bare)
+{
+    sb_topic_t topic;
+    sb_error_t err = SB_ERROR_INIT;
+    bench_ok(sb_topic_events(topic, bare->place->prefix, SB_SLICE("saga"), &err), &err, "name a topic");
+    bare->events = rd_kafka_topic_new(bare->producer, topic, NULL);
+}
+
+bare_t *bare_open(const bare_script_t *script, place_t *place, int at_once_max, bool public_too)
 {
     bare_t *bare = calloc(1, sizeof *bare);
     if (!bare)
@@ -395,13 +447,16 @@ bare_t *bare_open(const bare_script_t *script, place_t *place, int at_once_max)
     bare->window = (int64_t)at_once_max * WINDOW;
     bare->saga = calloc((size_t)bare->window, sizeof *bare->saga);
     bare->out = calloc((size_t)at_once_max + BARE_BATCH_MAX, sizeof(bare_saga_t *));
-    if (!bare->saga || !bare->out)
+    bare->told = calloc(2 * ((size_t)at_once_max + BARE_BATCH_MAX), sizeof *bare->told);
+    if (!bare->saga || !bare->out || !bare->told)
         bench_die("out of memory");
     place_script(place, "INSERT INTO sagabus.lease (role, epoch) VALUES ('saga:0', 1)");
     init_columns(bare->row, saga_types, S_COLUMNS);
     init_columns(bare->event, event_types, E_COLUMNS);
     init_columns(bare->end, end_types, U_COLUMNS);
     connect_all(bare);
+    if (public_too)
+        open_events(bare);
     return bare;
 }
 
@@ -410,6 +465,8 @@ void bare_close(bare_t **bare)
     bare_t *b = *bare;
     for (int i = 0; i < b->script->steps; i++)
         rd_kafka_topic_destroy(b->commands[i]);
+    if (b->events)
+        rd_kafka_topic_destroy(b->events);
     rd_kafka_destroy(b->producer);
     rd_kafka_consumer_close(b->consumer);
     rd_kafka_destroy(b->consumer);
@@ -420,6 +477,7 @@ void bare_close(bare_t **bare)
     latency_fini(&b->latency);
     free(b->saga);
     free(b->out);
+    free(b->told);
     free(b);
     *bare = NULL;
 }

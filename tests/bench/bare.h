@@ -1,6 +1,7 @@
 /* bare - an orchestrator that does not think: the rows and messages of sagas by raw libpq and librdkafka, one
  * transaction and one round trip a batch of what is there. There is no state to recover, no template, no
- * timer, no validation, no HTTP; nothing is relayed and no view is folded. So it is a floor, not a rival.
+ * timer, no validation, no HTTP; no log is read to relay it and no view is folded. So it is a floor, not a
+ * rival.
  *
  * What its sagas do is said by a script.
  *
@@ -51,8 +52,10 @@ enum { BARE_RATE, BARE_P50, BARE_P99 }; /* the values of a round */
 
 typedef struct bare bare_t;
 
-/* place is *borrowed*: a migrated database and its topics. No more than at_once_max sagas run at a time. */
-bare_t *bare_open(const bare_script_t *script, place_t *place, int at_once_max);
+/* place is *borrowed*: a migrated database and its topics. No more than at_once_max sagas run at a time.
+ * public_too: the records of public events are sent, too, to one partition, by the thread that writes them.
+ */
+bare_t *bare_open(const bare_script_t *script, place_t *place, int at_once_max, bool public_too);
 void bare_close(bare_t **bare);
 
 /* Runs so many at once for so long, then lets them end. */

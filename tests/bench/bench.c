@@ -16,8 +16,8 @@
 
 #define ROUNDS    5
 #define SCALE_MAX 20
-#define LIMIT_S   240 /* of everything that is done once */
-#define ROUND_S   60  /* of a round of everything, on a slow machine */
+#define LIMIT_S   400 /* of everything that is done once */
+#define ROUND_S   90  /* of a round of everything, on a slow machine */
 
 static const struct {
     const char *name;
@@ -163,17 +163,17 @@ static const char *required(const char *name)
 
 _Noreturn static void usage(void)
 {
-    (void)fprintf(
-        stderr,
-        "usage: bench NAME [--json] [--only PART] [--rounds N] [--scale X] [--plot FILE]\n"
-        "  --only PART of smoke: append, publish or order; of relay: backlog or delivery; of read: "
-        "history or news; of replay: rebuild, memory or live; of saga: noop, barrier, apart, http, peers, "
-        "budget, recovery or many (100,000 open sagas; only when it is asked for)\n"
-        "  --rounds N  rounds of each side, 1 to %d (default %d)\n"
-        "  --scale X   length of each round: 1 as documented, 0.2 for a quick look\n"
-        "  --plot FILE the budget of a saga as SVG\n"
-        "  NAME        one of:",
-        BENCH_ROUNDS_MAX, ROUNDS);
+    (void)fprintf(stderr,
+                  "usage: bench NAME [--json] [--only PART] [--rounds N] [--scale X] [--plot FILE]\n"
+                  "  --only PART of smoke: append, publish or order; of relay: backlog or delivery; of read: "
+                  "history or news; of replay: rebuild, memory or live; of saga: noop, noop_public, barrier, "
+                  "barrier_public, apart, http, peers, restate, dbos, "
+                  "budget, recovery or many (100,000 open sagas; only when it is asked for)\n"
+                  "  --rounds N  rounds of each side, 1 to %d (default %d)\n"
+                  "  --scale X   length of each round: 1 as documented, 0.2 for a quick look\n"
+                  "  --plot FILE the budget of a saga as SVG\n"
+                  "  NAME        one of:",
+                  BENCH_ROUNDS_MAX, ROUNDS);
     for (int b = 0; benches[b].name; b++)
         (void)fprintf(stderr, " %s", benches[b].name);
     (void)fputc('\n', stderr);

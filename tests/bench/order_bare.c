@@ -97,7 +97,7 @@ order_bare_t *order_bare_open(const bench_env_t *env, double seconds)
     bare->seconds = seconds;
     place_open(&bare->place, env, "bare");
     order_prepare(&bare->place);
-    bare->bare = bare_open(&script, &bare->place, ORDER_IN_FLIGHT);
+    bare->bare = bare_open(&script, &bare->place, ORDER_IN_FLIGHT, false);
     for (int i = 0; i < ORDER_PARTICIPANTS; i++)
         bare->participant[i] = bare_participant_start(&bare->place, i);
     return bare;

@@ -223,7 +223,8 @@ static void run_bare(void *context, int round, double *values)
     saga_bare_load(both->bare, both->ours.clients, both->ours.seconds, values);
 }
 
-static const char bare_is[] = "the same rows and messages, raw, no logic, no HTTP";
+static const char bare_is[] = "the same rows, commands and replies, raw, no logic, no HTTP";
+static const char all_is[] = "the same rows and messages, public events, too, raw";
 static const char apart_is[] = "the same by three services: a loop and a commit of each";
 
 /* One way to carry out the steps, and what it stands beside. */
@@ -231,6 +232,7 @@ typedef struct bare_side {
     const char *name, *mode, *bare_mode;
     const char *bench[2];
     bench_measure_t measure[4];
+    bool public_too; /* the reference sends the records of public events, as ours does in each row */
 } bare_side_t;
 
 #define BARE_MEASURES(reference, goal)                                                                       \
@@ -248,17 +250,32 @@ static const bare_side_t bare_sides[] = {
      "noop",
      "noop",
      {"saga noop, 64 clients", "saga noop, 256 clients"},
-     BARE_MEASURES(bare_is, 0.7)},
+     BARE_MEASURES(bare_is, 0.7),
+     false},
+    {"noop_public",
+     "noop",
+     "noop",
+     {"saga noop, all messages, 64 clients", "saga noop, all messages, 256 clients"},
+     BARE_MEASURES(all_is, 0.7),
+     true},
     {"barrier",
      "barrier",
      "bare",
      {"saga barrier, 64 clients", "saga barrier, 256 clients"},
-     BARE_MEASURES(bare_is, 0.7)},
+     BARE_MEASURES(bare_is, 0.7),
+     false},
+    {"barrier_public",
+     "barrier",
+     "bare",
+     {"saga barrier, all messages, 64 clients", "saga barrier, all messages, 256 clients"},
+     BARE_MEASURES(all_is, 0.7),
+     true},
     {"apart", /* no service can share another's commit: beside the row before it, which has the goal */
      "barrier",
      "apart",
      {"saga barrier, services apart, 64 clients", "saga barrier, services apart, 256 clients"},
-     BARE_MEASURES(apart_is, 0)},
+     BARE_MEASURES(apart_is, 0),
+     false},
 };
 
 static void compare_with_bare(const bench_env_t *env, const bare_side_t *side, bench_results_t *results)
@@ -270,7 +287,7 @@ static void compare_with_bare(const bench_env_t *env, const bare_side_t *side, b
     both_t both;
     (void)snprintf(bare_name, sizeof bare_name, "bare_%s", side->name);
     ours_open(&both.ours, env, side->name, side->mode);
-    both.bare = saga_bare_open(env, bare_name, side->bare_mode);
+    both.bare = saga_bare_open(env, bare_name, side->bare_mode, side->public_too);
     ours_warm(&both.ours);
     saga_bare_load(both.bare, 64, BARE_WARM_S * env->scale, ignored);
     for (int i = 0; i < 2; i++) {

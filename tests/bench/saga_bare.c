@@ -58,13 +58,13 @@ place_t *saga_bare_place(saga_bare_t *bare)
     return &bare->world.place;
 }
 
-saga_bare_t *saga_bare_open(const bench_env_t *env, const char *name, const char *mode)
+saga_bare_t *saga_bare_open(const bench_env_t *env, const char *name, const char *mode, bool public_too)
 {
     saga_bare_t *bare = calloc(1, sizeof *bare);
     if (!bare)
         bench_die("out of memory");
     saga_world_open(&bare->world, env, name, mode);
-    bare->bare = bare_open(&script, &bare->world.place, AT_ONCE_MAX);
+    bare->bare = bare_open(&script, &bare->world.place, AT_ONCE_MAX, public_too);
     saga_world_start_participants(&bare->world);
     return bare;
 }

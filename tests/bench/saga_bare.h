@@ -1,6 +1,6 @@
 /* saga_bare - what sagas of three steps cost when nobody thinks: the same rows and messages by raw libpq and
  * librdkafka, one transaction and one round trip a batch of what is there. No HTTP, no template, no timer, no
- * state to recover, nothing relayed: a floor, not a rival.
+ * state to recover, no log that is read again: a floor, not a rival.
  *
  * Thread: the owner's.
  *
@@ -12,8 +12,8 @@
 
 typedef struct saga_bare saga_bare_t;
 
-/* mode of its participants: noop or bare. */
-saga_bare_t *saga_bare_open(const bench_env_t *env, const char *name, const char *mode);
+/* mode of its participants: noop, bare or apart. public_too: the records of public events, too. */
+saga_bare_t *saga_bare_open(const bench_env_t *env, const char *name, const char *mode, bool public_too);
 void saga_bare_close(saga_bare_t **bare);
 
 /* Runs so many at once for so long: rate, p50, p99. */
