@@ -601,14 +601,21 @@ static void lane_params(sb_pg_params_t *params, const sb_append_lane_t *lane)
     sb_pg_add_int8(params, lane->number);
 }
 
+static sb_append_lane_t open_lane(fixture_t *f)
+{
+    sb_append_lane_t lane = {.id = sb_uuid_v7(), .number = 1};
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_add_uuid(&params, &lane.id);
+    assert_ok(sb_pg_query(f->pg, sb_sql_append_lane_open, &params, NULL, &f->err), &f->err);
+    return lane;
+}
+
 static void a_batch_that_is_given_up_never_happens(void **state)
 {
     fixture_t *f = *state;
-    sb_append_lane_t lane = {.id = sb_uuid_v7(), .number = 1};
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_append_lane_t lane = open_lane(f);
+    sb_pg_params_t params;
     sb_pg_result_t *rows = NULL;
-    sb_pg_add_uuid(&params, &lane.id);
-    assert_ok(sb_pg_query(f->pg, sb_sql_append_lane_open, &params, NULL, &f->err), &f->err);
 
     add(f, "a", SB_EXPECT_ANY, 0, 2);
     add(f, "b", SB_EXPECT_EXISTS, 0, 1);
@@ -639,11 +646,9 @@ static void a_batch_that_is_given_up_never_happens(void **state)
 static void what_was_asked_for_is_on_disk(void **state)
 {
     fixture_t *f = *state;
-    sb_append_lane_t lane = {.id = sb_uuid_v7(), .number = 1};
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_append_lane_t lane = open_lane(f);
+    sb_pg_params_t params;
     sb_pg_result_t *rows = NULL;
-    sb_pg_add_uuid(&params, &lane.id);
-    assert_ok(sb_pg_query(f->pg, sb_sql_append_lane_open, &params, NULL, &f->err), &f->err);
     add(f, "a", SB_EXPECT_ANY, 0, 2);
     assert_ok(run_apart(f, f->pg, &lane), &f->err);
     sb_test_pg_script(

@@ -2,39 +2,17 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "saga/query/forecast.h"
-#include "tests/support/assert.h"
+#include "tests/unit/machine_play.h"
 
 #include <stdio.h>
-
-static sb_definition_t definition; /* large, and one at a time */
-static sb_saga_state_t state;
-
-static const char *const names[] = {"a", "b", "c", "d"};
-
-static void begin(int steps)
-{
-    memset(&definition, 0, sizeof definition);
-    definition.name = "s";
-    definition.step_count = steps;
-    for (int i = 0; i < steps; i++)
-        definition.step[i] = (sb_step_definition_t){.name = names[i],
-                                                    .participant = "p",
-                                                    .action = "do",
-                                                    .compensation = "undo",
-                                                    .group = -1,
-                                                    .timeout_ms = 10,
-                                                    .retry = {SB_RETRY_FIXED, 2, 5, 5, false},
-                                                    .undo_retry = {SB_RETRY_FIXED, 0, 20, 20, false}};
-    sb_saga_state_init(&state);
-}
 
 static void feed(sb_saga_input_t input)
 {
     sb_decision_t decision;
     sb_saga_state_t after;
-    sb_machine_decide(&definition, &state, &input, 1, &decision, &after);
+    sb_machine_decide(&play.definition, &play.state, &input, 1, &decision, &after);
     assert_false(decision.refused);
-    state = after;
+    play.state = after;
 }
 
 static void start(void)
@@ -44,11 +22,11 @@ static void start(void)
 
 static void answer(int step, sb_outcome_t outcome)
 {
-    bool undo = state.step[step].status == SB_STEP_COMPENSATING;
+    bool undo = play.state.step[step].status == SB_STEP_COMPENSATING;
     feed((sb_saga_input_t){.kind = SB_SAGA_IN_REPLY,
                            .step = step,
                            .direction = undo ? SB_COMPENSATE : SB_FORWARD,
-                           .round = state.step[step].round,
+                           .round = play.state.step[step].round,
                            .outcome = outcome,
                            .result = SB_SLICE("{}"),
                            .error = SB_SLICE("no")});
@@ -60,7 +38,7 @@ static void assert_foretold(const sb_forecast_t *forecast, const char *expected)
     sb_buf_t text = SB_BUF_INIT;
     for (int i = 0; i < forecast->count; i++)
         sb_buf_printf(&text, "%s%s ", forecast->direction[i] == SB_COMPENSATE ? "-" : "",
-                      names[forecast->step[i]]);
+                      play.definition.step[forecast->step[i]].name);
     sb_buf_printf(&text, "> %s", sb_saga_status_name(forecast->end));
     assert_string_equal(sb_buf_text(&text), expected);
     sb_buf_fini(&text);
@@ -69,21 +47,21 @@ static void assert_foretold(const sb_forecast_t *forecast, const char *expected)
 static void assert_well(const char *expected)
 {
     sb_forecast_t forecast;
-    sb_forecast_success(&definition, &state, 2, &forecast);
+    sb_forecast_success(&play.definition, &play.state, 2, &forecast);
     assert_foretold(&forecast, expected);
 }
 
 static void assert_failed(const char *expected)
 {
     sb_forecast_t forecast;
-    sb_forecast_failure(&definition, &state, 2, &forecast);
+    sb_forecast_failure(&play.definition, &play.state, 2, &forecast);
     assert_foretold(&forecast, expected);
 }
 
 static void the_way_forward_and_the_way_back(void **context)
 {
     (void)context;
-    begin(3);
+    play_begin(3);
     start();
     assert_well("a b c > completed");
     assert_failed("> compensated"); /* a refused first step did nothing: there is nothing to undo */
@@ -103,8 +81,8 @@ static void the_way_forward_and_the_way_back(void **context)
 static void steps_side_by_side(void **context)
 {
     (void)context;
-    begin(4);
-    definition.step[1].group = definition.step[2].group = 7;
+    play_begin(4);
+    play.definition.step[1].group = play.definition.step[2].group = 7;
     start();
     answer(0, SB_OUTCOME_SUCCESS);
     assert_well("b c d > completed");
@@ -117,9 +95,9 @@ static void steps_side_by_side(void **context)
 static void past_the_pivot_there_is_no_way_back(void **context)
 {
     (void)context;
-    begin(3);
-    definition.step[1].pivot = true;
-    definition.step[2].forward_only = true;
+    play_begin(3);
+    play.definition.step[1].pivot = true;
+    play.definition.step[2].forward_only = true;
     start();
     answer(0, SB_OUTCOME_SUCCESS);
     assert_failed("-a > compensated"); /* a refused pivot is no point of no return */
@@ -133,7 +111,7 @@ static void past_the_pivot_there_is_no_way_back(void **context)
 static void a_paused_saga_is_resumed_first(void **context)
 {
     (void)context;
-    begin(2);
+    play_begin(2);
     start();
     feed((sb_saga_input_t){.kind = SB_SAGA_IN_PAUSE, .step = -1});
     assert_well("a b > completed");
@@ -142,19 +120,19 @@ static void a_paused_saga_is_resumed_first(void **context)
 static void verbs_that_fit(void **context)
 {
     (void)context;
-    begin(2);
+    play_begin(2);
     start();
-    assert_true(sb_forecast_accepts(&definition, &state, SB_SAGA_IN_CANCEL, 2));
-    assert_true(sb_forecast_accepts(&definition, &state, SB_SAGA_IN_SKIP, 2));
-    assert_false(sb_forecast_accepts(&definition, &state, SB_SAGA_IN_RESUME, 2));
+    assert_true(sb_forecast_accepts(&play.definition, &play.state, SB_SAGA_IN_CANCEL, 2));
+    assert_true(sb_forecast_accepts(&play.definition, &play.state, SB_SAGA_IN_SKIP, 2));
+    assert_false(sb_forecast_accepts(&play.definition, &play.state, SB_SAGA_IN_RESUME, 2));
     feed((sb_saga_input_t){.kind = SB_SAGA_IN_PAUSE, .step = -1});
-    assert_true(sb_forecast_accepts(&definition, &state, SB_SAGA_IN_RESUME, 2));
-    assert_false(sb_forecast_accepts(&definition, &state, SB_SAGA_IN_RETRY, 2));
+    assert_true(sb_forecast_accepts(&play.definition, &play.state, SB_SAGA_IN_RESUME, 2));
+    assert_false(sb_forecast_accepts(&play.definition, &play.state, SB_SAGA_IN_RETRY, 2));
     feed((sb_saga_input_t){.kind = SB_SAGA_IN_RESUME, .step = -1});
     answer(0, SB_OUTCOME_SUCCESS);
     answer(1, SB_OUTCOME_SUCCESS);
-    assert_false(sb_forecast_accepts(&definition, &state, SB_SAGA_IN_CANCEL, 2));
-    assert_false(sb_forecast_accepts(&definition, &state, SB_SAGA_IN_SKIP, 2));
+    assert_false(sb_forecast_accepts(&play.definition, &play.state, SB_SAGA_IN_CANCEL, 2));
+    assert_false(sb_forecast_accepts(&play.definition, &play.state, SB_SAGA_IN_SKIP, 2));
 }
 
 int main(void)
