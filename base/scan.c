@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/scan.h"
 
+#include "base/hex.h"
 #include "base/json_pointer.h"
 
 #include <locale.h>
@@ -103,17 +104,6 @@ bool sb_utf8_ok(sb_slice_t text)
     return at == text.len;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* The four hex digits at `at`, or -1. */
 static int32_t hex4(const char *at, const char *end)
 {
@@ -121,7 +111,7 @@ static int32_t hex4(const char *at, const char *end)
     if (end - at < 4)
         return -1;
     for (int i = 0; i < 4; i++) {
-        int digit = hex_digit(at[i]);
+        int digit = sb_hex_value(at[i]);
         if (digit < 0)
             return -1;
         value = value << 4 | digit;

@@ -2,7 +2,6 @@
 #include "base/signal.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -43,22 +42,24 @@ void sb_signal_clear(sb_signal_t *signal)
     (void)atomic_exchange(&signal->raised, false);
 }
 
-bool sb_signal_wait_us(sb_signal_t *signal, int64_t timeout_us)
+/* NULL: as long as it takes. */
+static bool wait_for(sb_signal_t *signal, const struct timespec *timeout)
 {
     struct pollfd p = {.fd = signal->fd, .events = POLLIN};
-    struct timespec timeout = {timeout_us / 1000000, timeout_us % 1000000 * 1000};
-    if (ppoll(&p, 1, &timeout, NULL) <= 0)
+    if (ppoll(&p, 1, timeout, NULL) <= 0)
         return false;
     sb_signal_clear(signal);
     return true;
 }
 
+bool sb_signal_wait_us(sb_signal_t *signal, int64_t timeout_us)
+{
+    struct timespec timeout = {timeout_us / 1000000, timeout_us % 1000000 * 1000};
+    return wait_for(signal, &timeout);
+}
+
 bool sb_signal_wait(sb_signal_t *signal, int64_t timeout_ms)
 {
-    struct pollfd p = {.fd = signal->fd, .events = POLLIN};
-    int n = poll(&p, 1, timeout_ms < 0 ? -1 : timeout_ms > INT_MAX ? INT_MAX : (int)timeout_ms);
-    if (n <= 0)
-        return false;
-    sb_signal_clear(signal);
-    return true;
+    struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
+    return wait_for(signal, timeout_ms < 0 ? NULL : &timeout);
 }

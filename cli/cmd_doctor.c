@@ -295,8 +295,7 @@ static void say_lost(void *context, const sb_relay_topic_t *t)
     else if (t->state == SB_RELAY_TOPIC_ANEW)
         say(lost->report, lost_verdict(lost, t), "contents",
             "%s begins with seq %lld, and seq %lld that came before it is gone: it was lost and has only "
-            "what "
-            "was sent since; sagabus replay --to-topic %.*s --recreate",
+            "what was sent since; sagabus replay --to-topic %.*s --recreate",
             t->topic, (long long)t->first, (long long)t->prev, SB_SLICE_ARG(t->category));
 }
 

@@ -2,6 +2,7 @@
 #include "server/event_body.h"
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "events/catalog.h"
 #include "server/body.h"
 
@@ -144,14 +145,6 @@ static sb_code_t fill(const sb_request_t *request, sb_slice_t key, const sb_memb
 
 /* ---- binary mode ---- */
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The value of a header as CloudEvents over HTTP has it: without its quotes, if it is quoted, and
  * percent-decoded once. A percent sign that begins no such thing is one. */
 static void decode_value(sb_slice_t text, sb_buf_t *out)
@@ -160,10 +153,10 @@ static void decode_value(sb_slice_t text, sb_buf_t *out)
     if (quoted)
         text = (sb_slice_t){text.ptr + 1, text.len - 2};
     for (size_t i = 0; i < text.len; i++) {
-        bool percent = text.ptr[i] == '%' && i + 2 < text.len && hex_value(text.ptr[i + 1]) >= 0 &&
-                       hex_value(text.ptr[i + 2]) >= 0;
+        bool percent = text.ptr[i] == '%' && i + 2 < text.len && sb_hex_value(text.ptr[i + 1]) >= 0 &&
+                       sb_hex_value(text.ptr[i + 2]) >= 0;
         if (percent) {
-            sb_buf_add_char(out, (char)(hex_value(text.ptr[i + 1]) * 16 + hex_value(text.ptr[i + 2])));
+            sb_buf_add_char(out, (char)(sb_hex_value(text.ptr[i + 1]) * 16 + sb_hex_value(text.ptr[i + 2])));
             i += 2;
         } else {
             i += quoted && text.ptr[i] == '\\' && i + 1 < text.len;

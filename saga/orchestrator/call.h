@@ -58,8 +58,8 @@ typedef struct sb_call_queue {
     size_t count;
     size_t bytes;
     bool closed;
-    sb_signal_t
-        *signal; /* raised when a call is put into an empty queue, but for a start with more; borrowed */
+    /* Raised when a call is put into an empty queue, but for a start with more; borrowed. */
+    sb_signal_t *signal;
 } sb_call_queue_t;
 
 #define SB_CALL_QUEUE_MAX       65536u
