@@ -39,6 +39,7 @@ static const setting_t defaults[] = {
     {PRODUCER, "queue.buffering.max.kbytes", "262144"},
     {BIT(SB_KAFKA_RELAY), "queue.buffering.max.ms", "0.5"},
     {BIT(SB_KAFKA_RELAY), "message.timeout.ms", "0"},
+    {BIT(SB_KAFKA_RELAY), "enable.gapless.guarantee", "true"}, /* or it goes on behind a refused event */
     {BIT(SB_KAFKA_PRODUCER), "queue.buffering.max.ms", "0.5"},
     {BIT(SB_KAFKA_PRODUCER), "message.timeout.ms", "120000"},
     {CONSUMER, "enable.auto.commit", "false"},
@@ -73,7 +74,7 @@ static const guarded_t guards[] = {
     {"enable.idempotence", "true", "without it a retry may duplicate and reorder events"},
     {"acks", "all", "an event counts as sent only when every in-sync replica has it"},
     {"request.required.acks", "all", "an event counts as sent only when every in-sync replica has it"},
-    {"enable.gapless.guarantee", NULL, "sagabus itself sends again from the first failed event"},
+    {"enable.gapless.guarantee", NULL, "the relay has it, and sends again from the first failed event"},
     {"partitioner", "murmur2_random", "keys must go where other clients and the relay put them"},
     {"transactional.id", NULL, "sagabus does not use Kafka transactions"},
     {"enable.auto.commit", "false", "offsets are committed after the work, never before"},
@@ -160,7 +161,7 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
     sb_log_level_t ours = level_of(level);
     /* Errors come to on_error as well; CONFWARN says that a consumer's setting means nothing to a producer,
      * which is so for every user who sets both; AUTOCREATE is the dev broker's. */
-    static const char *const quiet[] = {"FAIL", "ERROR", "CONFWARN", "AUTOCREATE"};
+    static const char *const quiet[] = {"FAIL", "ERROR", "FATAL", "CONFWARN", "AUTOCREATE"};
     for (size_t i = 0; i < sizeof quiet / sizeof quiet[0]; i++)
         if (strcmp(facility, quiet[i]) == 0)
             ours = SB_LOG_DEBUG;
@@ -170,9 +171,12 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
 
 void sb_kafka_log_error(rd_kafka_t *handle, int code, const char *reason)
 {
-    /* librdkafka mends all but a fatal error by itself, so they are news, not failures. */
-    sb_log(code == RD_KAFKA_RESP_ERR__FATAL ? SB_LOG_ERROR : SB_LOG_WARN, "KAFKA-ERROR",
-           "%s|code=%d handle=%s", reason, code, rd_kafka_name(handle));
+    /* librdkafka mends all but a fatal error by itself, and the relay what a broker refused, so they are
+     * news, not failures. */
+    bool ours = code != RD_KAFKA_RESP_ERR__FATAL ||
+                rd_kafka_fatal_error(handle, NULL, 0) == RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE;
+    sb_log(ours ? SB_LOG_WARN : SB_LOG_ERROR, "KAFKA-ERROR", "%s|code=%d handle=%s", reason, code,
+           rd_kafka_name(handle));
 }
 
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)

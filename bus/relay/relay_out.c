@@ -23,6 +23,7 @@
 #define UNDER_WAY_MAX  5
 #define TAKE_BACK_MS   3000
 #define TAKE_BACK_EACH 50
+#define BLAME_MS       500
 #define WITHHELD_TYPE  "sagabus.withheld"
 
 typedef struct slot {
@@ -146,17 +147,30 @@ static void advance(sb_relay_out_t *out)
     }
 }
 
-sb_code_t sb_relay_out_serve(sb_relay_out_t *out, int timeout_ms, sb_error_t *err)
+/* After a fatal error librdkafka sends nothing more. The report of the event that is to blame comes just
+ * behind it and says more, of which topic and what class of error. */
+static void meet_fatal(sb_relay_out_t *out)
 {
     char text[256];
+    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(out->handle, text, sizeof text);
+    if (fatal == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
+    int64_t until = sb_mono_us() + BLAME_MS * 1000;
+    while (!out->failed && rd_kafka_outq_len(out->handle) > 0 && sb_mono_us() < until)
+        (void)rd_kafka_poll(out->handle, TAKE_BACK_EACH);
+    if (out->failed)
+        return;
+    out->failed = true;
+    sb_code_t ignored = sb_kafka_fail(&out->failure, fatal, "the relay's producer: %s", text);
+    (void)ignored;
+}
+
+sb_code_t sb_relay_out_serve(sb_relay_out_t *out, int timeout_ms, sb_error_t *err)
+{
     if (out->handle) {
         (void)rd_kafka_poll(out->handle, timeout_ms);
-        rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(out->handle, text, sizeof text);
-        if (fatal != RD_KAFKA_RESP_ERR_NO_ERROR && !out->failed) {
-            out->failed = true;
-            sb_code_t ignored = sb_kafka_fail(&out->failure, fatal, "the relay's producer: %s", text);
-            (void)ignored;
-        }
+        if (!out->failed)
+            meet_fatal(out);
     }
     advance(out);
     if (!out->failed)
@@ -451,6 +465,8 @@ sb_code_t sb_relay_out_send(sb_relay_out_t *out, const sb_event_t *event, int64_
     rd_kafka_resp_err_t error = produce_or_withhold(out, route, partition, event, &position);
     if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         return SB_BUSY;
+    if (error == RD_KAFKA_RESP_ERR__FATAL && sb_relay_out_serve(out, 0, err) != SB_OK)
+        return out->failure.code; /* of an event before this one */
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
         return sb_kafka_fail(err, error, "event %" PRId64 " to %s", event->seq, route->mark->topic);
     route->mark->sent[partition] = event->seq;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/messages.h"
 
+#include "bus/position.h"
 #include "tests/support/assert.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,4 +91,23 @@ void sb_test_produce(const sb_config_t *config, const char *topic, int32_t parti
     }
     assert_ok(sb_producer_flush(producer, 20000, &err), &err);
     sb_producer_close(&producer);
+}
+
+void sb_test_check_chain(const sb_test_messages_t *got, int partition)
+{
+    int64_t at = 0;
+    for (size_t i = 0; i < got->count; i++) {
+        const sb_test_message_t *m = &got->item[i];
+        sb_position_t p;
+        if (m->partition != partition)
+            continue;
+        if (!sb_position_parse(sb_slice(m->position), &p))
+            fail_msg("offset %" PRId64 " has position \"%s\"", m->offset, m->position);
+        sb_position_order_t order = sb_position_compare(&p, p.incarnation, at);
+        if (order == SB_POSITION_GAP || (order == SB_POSITION_NEXT && p.prev != at))
+            fail_msg("partition %d offset %" PRId64 ": position %s comes after %" PRId64, partition,
+                     m->offset, m->position, at);
+        if (order == SB_POSITION_NEXT)
+            at = p.seq;
+    }
 }

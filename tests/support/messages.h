@@ -37,6 +37,10 @@ void sb_test_messages_free(sb_test_messages_t *messages);
 void sb_test_read(sb_reader_t *reader, sb_test_messages_t *messages, size_t count, int expected_ms);
 void sb_test_consume(sb_consumer_t *consumer, sb_test_messages_t *messages, size_t count, int expected_ms);
 
+/* Fails unless, with repeats dropped by position, the partition's chain of positions is whole and seq rises.
+ */
+void sb_test_check_chain(const sb_test_messages_t *got, int partition);
+
 /* Sends count records "<from>", "<from + 1>" … with that text as key and value and waits until they are out.
  * partition -1: by key. */
 void sb_test_produce(const sb_config_t *config, const char *topic, int32_t partition, int from, int count);

@@ -119,25 +119,6 @@ static bool has_all(const sb_test_messages_t *got, const char *type, int count, 
     return different >= count;
 }
 
-static void check_chain(const sb_test_messages_t *got, int partition)
-{
-    int64_t at = 0;
-    for (size_t i = 0; i < got->count; i++) {
-        const sb_test_message_t *m = &got->item[i];
-        sb_position_t p;
-        if (m->partition != partition)
-            continue;
-        if (!sb_position_parse(sb_slice(m->position), &p))
-            fail_msg("offset %" PRId64 " has position \"%s\"", m->offset, m->position);
-        sb_position_order_t order = sb_position_compare(&p, p.incarnation, at);
-        if (order == SB_POSITION_GAP || (order == SB_POSITION_NEXT && p.prev != at))
-            fail_msg("partition %d offset %" PRId64 ": position %s comes after %" PRId64, partition,
-                     m->offset, m->position, at);
-        if (order == SB_POSITION_NEXT)
-            at = p.seq;
-    }
-}
-
 size_t sb_test_relay_check(sb_test_relay_t *t, const char *topic, int partitions, const char *type, int count)
 {
     sb_error_t err = SB_ERROR_INIT;
@@ -163,7 +144,7 @@ size_t sb_test_relay_check(sb_test_relay_t *t, const char *topic, int partitions
     if (!all)
         fail_msg("%s: not all of %d events are there, %zu records", topic, count, got.count);
     for (int p = 0; p < partitions; p++)
-        check_chain(&got, p);
+        sb_test_check_chain(&got, p);
     size_t records = got.count;
     assert_int_equal(sb_test_tally_ranges(t->pg), 0);
     free(seqs);
