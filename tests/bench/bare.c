@@ -95,6 +95,7 @@ struct bare {
     int64_t next; /* number of the next saga */
     int64_t offset;
     int open;
+    int64_t batches, items; /* transactions of this load; starts and replies in them */
     int64_t until_us;
     latency_t latency;
 };
@@ -359,6 +360,8 @@ static void one_batch(bare_t *bare, int starts)
     }
     if (count + starts == 0)
         return;
+    bare->batches++;
+    bare->items += count + starts;
     write_rows(bare);
     int64_t now_us = sb_mono_us();
     for (int i = 0; i < bare->out_count; i++)
@@ -379,9 +382,12 @@ void bare_load(bare_t *bare, int at_once, double seconds, double *values)
     int64_t from_us = sb_mono_us();
     bare->until_us = from_us + (int64_t)(seconds * 1e6);
     bare->latency.count = 0;
+    bare->batches = bare->items = 0;
     for (;;) {
         int64_t now_us = sb_mono_us();
         bool more = now_us < bare->until_us;
+        if (more)
+            values[BARE_ITEMS] = bare->batches ? (double)bare->items / (double)bare->batches : 0;
         if (!more && bare->open == 0)
             break;
         if (now_us > bare->until_us + QUIET_MS * 1000)

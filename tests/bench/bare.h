@@ -48,7 +48,8 @@ typedef struct bare_script {
     void (*body)(sb_buf_t *out, bare_saga_t *saga, const bare_move_t *move, const char *id);
 } bare_script_t;
 
-enum { BARE_RATE, BARE_P50, BARE_P99 }; /* the values of a round */
+/* The values of a round; the last is the mean count of starts and replies in a transaction. */
+enum { BARE_RATE, BARE_P50, BARE_P99, BARE_ITEMS };
 
 typedef struct bare bare_t;
 

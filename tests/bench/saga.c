@@ -43,6 +43,7 @@ typedef struct ours {
     int64_t started, ended;
     int64_t counted;  /* sagas in the rounds */
     double cpu[CPUS]; /* seconds in the rounds */
+    double items;     /* a transaction, in the last round */
 } ours_t;
 
 static const char *server_url(void)
@@ -53,20 +54,27 @@ static const char *server_url(void)
     return url;
 }
 
-static bool answers(const char *method, const char *address, const char *body)
+/* Whether it answers well. The answer is *owned*. */
+static bool ask(const char *method, const char *address, const char *body, sb_http_answer_t *answer)
 {
     sb_error_t err = SB_ERROR_INIT;
     sb_http_client_t *client = NULL;
     sb_http_client_config_t config = {.connect_ms = 1000};
-    sb_http_answer_t answer = SB_HTTP_ANSWER_INIT;
     sb_http_call_t call = {.method = method, .url = address, .timeout_ms = 10000};
     if (body)
         call.body = sb_slice(body);
     bench_ok(sb_http_client_new(&client, &config, &err), &err, "make an HTTP client");
-    bool ok = sb_http_client_send(client, &call, &answer, &err) == SB_OK && answer.status >= 200 &&
-              answer.status < 300;
-    sb_http_answer_fini(&answer);
+    bool ok = sb_http_client_send(client, &call, answer, &err) == SB_OK && answer->status >= 200 &&
+              answer->status < 300;
     sb_http_client_free(&client);
+    return ok;
+}
+
+static bool answers(const char *method, const char *address, const char *body)
+{
+    sb_http_answer_t answer = SB_HTTP_ANSWER_INIT;
+    bool ok = ask(method, address, body, &answer);
+    sb_http_answer_fini(&answer);
     return ok;
 }
 
@@ -162,14 +170,46 @@ static void read_cpu(const ours_t *ours, double cpu[CPUS])
     cpu[CPU_KAFKA] = saga_kafka_cpu_s();
 }
 
+/* The orchestrator's transactions so far, and the starts, replies and timers in them. */
+typedef struct batches {
+    double count, items;
+} batches_t;
+
+static double metric(const char *text, const char *name)
+{
+    char line[128];
+    (void)snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(text, line);
+    if (!at)
+        bench_die("/metrics has no %s", name);
+    return strtod(at + strlen(line), NULL);
+}
+
+static batches_t read_batches(void)
+{
+    char address[128];
+    sb_http_answer_t answer = SB_HTTP_ANSWER_INIT;
+    (void)snprintf(address, sizeof address, "%s/metrics", server_url());
+    if (!ask("GET", address, NULL, &answer))
+        bench_die("%s does not answer", address);
+    batches_t batches = {metric(sb_buf_text(&answer.body), "sagabus_saga_batches_total"),
+                         metric(sb_buf_text(&answer.body), "sagabus_saga_batch_items_total")};
+    sb_http_answer_fini(&answer);
+    return batches;
+}
+
 static void ours_round(ours_t *ours, double *values)
 {
     clients_result_t result;
     double before[CPUS], after[CPUS];
     int64_t ended = ours->ended;
+    batches_t batches = read_batches();
     read_cpu(ours, before);
     ours_load(ours, ours->clients, ours->seconds, &result);
     read_cpu(ours, after);
+    batches_t since = read_batches();
+    ours->items = (since.items - batches.items) / (since.count - batches.count);
+    values[SAGA_ITEMS] = ours->items;
     for (int i = 0; i < CPUS; i++)
         ours->cpu[i] += after[i] - before[i];
     ours->counted += ours->ended - ended;
@@ -231,7 +271,7 @@ static const char apart_is[] = "the same by three services: a loop and a commit 
 typedef struct bare_side {
     const char *name, *mode, *bare_mode;
     const char *bench[2];
-    bench_measure_t measure[4];
+    bench_measure_t measure[5];
     bool public_too; /* the reference sends the records of public events, as ours does in each row */
 } bare_side_t;
 
@@ -240,6 +280,7 @@ typedef struct bare_side {
         {"sagas, clients that wait", "sagas/s", reference, goal, false},                                     \
             {"from request to answer, p50", "ms", reference, 0, true},                                       \
             {"from request to answer, p99", "ms", reference, 0, true},                                       \
+            {"starts and replies a transaction", "", reference, 0, false},                                   \
         {                                                                                                    \
             .name = NULL                                                                                     \
         }                                                                                                    \

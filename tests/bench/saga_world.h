@@ -14,7 +14,7 @@
 #define SAGA_STEPS       3
 #define SAGA_REFUSE_EACH 10
 
-enum { SAGA_RATE, SAGA_P50, SAGA_P99 }; /* the values of a round */
+enum { SAGA_RATE, SAGA_P50, SAGA_P99, SAGA_ITEMS }; /* the values of a round, as in bare.h */
 
 extern const char *const saga_participant[SAGA_STEPS]; /* step_a, … */
 
