@@ -125,6 +125,7 @@ static void sends_again_after_a_failed_report(void **state)
 static void keeps_order_over_errors_that_librdkafka_mends(void **state)
 {
     sb_relay_world_t *f = *state;
+    send_one_request_at_a_time(f);
     rd_kafka_mock_push_request_errors(
         f->mock.cluster, PRODUCE_KEY, 4, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
         RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
@@ -330,6 +331,7 @@ static void withholds_what_is_too_large_in_its_place(void **state)
 static void withholds_alone_what_the_broker_refuses_in_a_batch(void **state)
 {
     sb_relay_world_t *f = *state;
+    send_one_request_at_a_time(f);
     sb_test_relay_start(&f->relay);
     sb_test_relay_append(&f->relay, "stock.moved", 5);
     sb_test_relay_wait(&f->relay, 20000);
