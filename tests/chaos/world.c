@@ -5,8 +5,8 @@
 #include "tests/e2e/stack.h"
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
+#include "tests/support/port.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,18 +28,6 @@ static const char bad_road_services[] = "wallet_b,ship";
 static bool is_far(int service)
 {
     return strstr(bad_road_services, chaos_service[service]) != NULL;
-}
-
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
 }
 
 /* ---- processes ---- */
@@ -217,12 +205,12 @@ void chaos_world_open(chaos_world_t *world, unsigned seed)
     run(world, world->prefix, schemas);
     chaos_make_topics(world);
     sb_test_proxy_open(&world->service_road);
-    world->http_port = free_port();
+    world->http_port = sb_test_port();
     world->calls = chaos_calls_map(calls_file(world, path));
     assert_non_null(world->calls);
     for (int i = 0; i < CHAOS_SERVES; i++) {
         sb_test_proxy_open(&world->road[i]);
-        world->port[i] = free_port();
+        world->port[i] = sb_test_port();
         (void)snprintf(world->url[i], sizeof world->url[i], "http://127.0.0.1:%d", world->port[i]);
     }
     for (int i = 0; i < CHAOS_SERVICES; i++)

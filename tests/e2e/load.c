@@ -120,21 +120,21 @@ static void fail_on_fault(sb_load_t *load)
 void sb_load_await(sb_load_t *load, int count, int64_t expected_ms)
 {
     int wanted = atomic_load(&load->accepted) + count;
-    int64_t until = sb_test_mono_ms() + expected_ms * SB_TEST_PATIENCE;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(expected_ms);
     while (atomic_load(&load->accepted) < wanted && sb_test_mono_ms() < until) {
         fail_on_fault(load);
         sb_test_sleep_ms(10);
     }
     if (atomic_load(&load->accepted) < wanted)
         fail_msg("%d of %d orders accepted within %d ms", count - wanted + atomic_load(&load->accepted),
-                 count, (int)(expected_ms * SB_TEST_PATIENCE));
+                 count, (int)sb_test_patience(expected_ms));
 }
 
 void sb_load_stop(sb_load_t *load, int64_t expected_ms)
 {
     if (atomic_load(&load->stopping))
         return;
-    load->until_ms = sb_test_mono_ms() + expected_ms * SB_TEST_PATIENCE;
+    load->until_ms = sb_test_mono_ms() + sb_test_patience(expected_ms);
     atomic_store(&load->stopping, true);
     for (int i = 0; i < SB_LOAD_CLIENTS; i++)
         (void)pthread_join(load->client[i].thread, NULL);

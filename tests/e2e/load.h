@@ -50,8 +50,8 @@ typedef struct sb_load {
 
 /* name and urls are borrowed until the check. Free with sb_load_free. */
 sb_load_t *sb_load_start(const char *name, const char *url, const char *other_url, int pause_ms);
-/* Waits until count more orders than now are accepted; fails the test after expected_ms times
- * SB_TEST_PATIENCE. */
+/* Waits until count more orders than now are accepted; fails the test after
+ * sb_test_patience(expected_ms). */
 void sb_load_await(sb_load_t *load, int count, int64_t expected_ms);
 /* Places no new orders; those without an answer are asked again until there is one, or the time is over. */
 void sb_load_stop(sb_load_t *load, int64_t expected_ms);

@@ -2,32 +2,19 @@
 #include "tests/e2e/stack.h"
 
 #include "tests/support/assert.h"
+#include "tests/support/port.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define TAIL_MAX 6000 /* bytes of a process's output that a failing test shows */
 
 static const char *const names[SB_STACK_PARTICIPANTS] = {"customers", "inventory", "payment", "orders",
                                                          "notifications"};
-
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
-}
 
 /* ---- processes ---- */
 
@@ -126,7 +113,7 @@ static void init(sb_stack_t *stack, const char *sagabus, const char *participant
     memset(stack, 0, sizeof *stack);
     sb_stack_use(stack, sagabus, participants);
     (void)sb_test_kafka_prefix(stack->prefix);
-    stack->port = free_port();
+    stack->port = sb_test_port();
     (void)snprintf(stack->url, sizeof stack->url, "http://127.0.0.1:%d", stack->port);
 }
 
@@ -177,7 +164,7 @@ void sb_stack_set(sb_stack_t *stack, const char *pair)
 void sb_stack_second_serve(const sb_stack_t *stack, sb_test_process_t *process, char url[64])
 {
     char listen[64];
-    int port = free_port();
+    int port = sb_test_port();
     const char *environment[12];
     memcpy(environment, stack->environment, sizeof environment);
     (void)snprintf(listen, sizeof listen, "SAGABUS_HTTP_LISTEN=127.0.0.1:%d", port);
@@ -262,14 +249,14 @@ static bool is_ready(const sb_stack_t *stack)
 
 void sb_stack_await_ready(sb_stack_t *stack, int64_t expected_ms)
 {
-    int64_t until = sb_test_mono_ms() + expected_ms * SB_TEST_PATIENCE;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(expected_ms);
     while (!is_ready(stack)) {
         if (sb_test_mono_ms() > until) {
             sb_http_answer_t answer = sb_http("GET", stack->url, "/readyz?verbose", NULL, NULL);
             print_message("readyz: %d %s\n", answer.status, answer.text ? answer.text : "");
             print_tails(stack);
             sb_http_free(&answer);
-            fail_msg("serve was not ready within %d ms", (int)(expected_ms * SB_TEST_PATIENCE));
+            fail_msg("serve was not ready within %d ms", (int)sb_test_patience(expected_ms));
         }
         sb_test_sleep_ms(50);
     }
@@ -435,13 +422,13 @@ void sb_stack_print_open(sb_stack_t *stack)
 
 void sb_stack_await_ended(sb_stack_t *stack, int64_t expected_ms)
 {
-    int64_t until = sb_test_mono_ms() + expected_ms * SB_TEST_PATIENCE;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(expected_ms);
     while (sb_stack_open_sagas(stack) != 0) {
         if (sb_test_mono_ms() > until) {
             int64_t open = sb_stack_open_sagas(stack);
             sb_stack_print_open(stack);
             fail_msg("%lld sagas did not end within %d ms", (long long)open,
-                     (int)(expected_ms * SB_TEST_PATIENCE));
+                     (int)sb_test_patience(expected_ms));
         }
         sb_test_sleep_ms(20);
     }

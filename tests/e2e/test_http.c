@@ -6,14 +6,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/e2e/stack.h"
 #include "tests/support/assert.h"
+#include "tests/support/port.h"
 #include "tests/support/skip.h"
 
-#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define PAYMENT 2
@@ -24,17 +23,6 @@ static sb_stack_t stack;
 static sb_test_process_t credit;
 static char env_python[512], env_url[128], env_port[32], env_credit_url[64], env_credit_port[32];
 static const char *payment_environment[20], *credit_environment[8];
-
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, length), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
-}
 
 static void start_payment(void)
 {
@@ -58,7 +46,7 @@ static void kill_process(sb_test_process_t *process)
 static void set_environments(void)
 {
     const char *python = getenv("SB_TEST_PYTHON_PATH");
-    int port = free_port(), credit_port = free_port();
+    int port = sb_test_port(), credit_port = sb_test_port();
     size_t n = 0;
     (void)snprintf(env_python, sizeof env_python, "PYTHONPATH=%s", python);
     (void)snprintf(env_url, sizeof env_url, "SAGABUS_PARTICIPANT_PAYMENT_URL=http://127.0.0.1:%d/commands",

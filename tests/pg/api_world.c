@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "server/daemon.h"
 #include "tests/support/assert.h"
+#include "tests/support/port.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,17 +18,6 @@
 #define ANSWER_MAX (4u << 20)
 
 /* ---- a daemon ---- */
-
-int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
-}
 
 static int daemon_body(void *context)
 {
@@ -54,7 +44,7 @@ void prepare(daemon_under_test_t *d)
 {
     char listen[32];
     assert_ok(sb_config_new(&d->config, NULL), NULL);
-    d->port = free_port();
+    d->port = sb_test_port();
     (void)snprintf(listen, sizeof listen, "127.0.0.1:%d", d->port);
     set(d, "pg.uri", d->uri);
     set(d, "http.listen", listen);
@@ -68,7 +58,7 @@ int connect_to(int port)
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct timeval limit = {20, 0};
+    struct timeval limit = {120, 0};
     assert_true(fd >= 0);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
@@ -97,6 +87,15 @@ int send_bytes(int port, const char *bytes, size_t length)
     return fd;
 }
 
+/* A test that is stopped and goes on is interrupted there, for the socket has a time limit. */
+static ssize_t receive_some(int fd, char *to, size_t size)
+{
+    ssize_t n = recv(fd, to, size, 0);
+    while (n < 0 && errno == EINTR)
+        n = recv(fd, to, size, 0);
+    return n;
+}
+
 answer_t receive(int fd)
 {
     answer_t answer = {0};
@@ -106,7 +105,7 @@ answer_t receive(int fd)
     answer.text = malloc(ANSWER_MAX + 1);
     assert_non_null(answer.text);
     for (ssize_t n = 1; n > 0 && got<ANSWER_MAX; got += n> 0 ? (size_t)n : 0)
-        n = recv(fd, answer.text + got, ANSWER_MAX - got, 0);
+        n = receive_some(fd, answer.text + got, ANSWER_MAX - got);
     (void)close(fd);
     answer.text[got] = '\0';
     if (sscanf(answer.text, "HTTP/1.%*d %d", &answer.status) != 1)
@@ -301,7 +300,7 @@ void read_until(int fd, sb_buf_t *seen, const char *text, int times)
             return;
         char *room = sb_buf_reserve(seen, 65536);
         assert_non_null(room);
-        ssize_t n = recv(fd, room, 65536, 0);
+        ssize_t n = receive_some(fd, room, 65536);
         if (n <= 0)
             fail_msg("%d times %s, then: %s", count, text, n == 0 ? "the end" : strerror(errno));
         seen->len += (size_t)n;

@@ -30,7 +30,6 @@ extern daemon_under_test_t shared;
 int start_shared(void **state);
 int stop_shared(void **state);
 
-int free_port(void);
 /* Settings of a daemon over the database of d->uri, which set may change; start begins it. */
 void prepare(daemon_under_test_t *d);
 void set(daemon_under_test_t *d, const char *name, const char *value);

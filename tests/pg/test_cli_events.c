@@ -5,9 +5,9 @@
 #include "tests/support/assert.h"
 #include "tests/support/http_peer.h"
 #include "tests/support/pg_server.h"
+#include "tests/support/port.h"
 #include "tests/support/process.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -33,23 +33,12 @@ static const char schemas[] = "SAGABUS_SCHEMAS_DIR=" SB_TEST_SOURCE_DIR "/schema
 
 static fixture_t fixture;
 
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
-}
-
 static int setup(void **state)
 {
     fixture_t *f = &fixture;
     sb_catalog_t *catalog = NULL;
     sb_apply_report_t report;
-    int port = free_port();
+    int port = sb_test_port();
     *f = (fixture_t){.pg = NULL};
     f->pg = sb_test_pg_open(sb_test_pg_fresh(f->uri));
     assert_ok(sb_catalog_new(&catalog, &f->err), &f->err);

@@ -33,6 +33,12 @@ void sb_assert_contains(const char *text, const char *part, const char *file, in
     _fail(file, line);
 }
 
+int64_t sb_test_patience(int64_t expected_ms)
+{
+    int64_t ms = expected_ms * SB_TEST_PATIENCE;
+    return ms > SB_TEST_LEAST_MS ? ms : SB_TEST_LEAST_MS;
+}
+
 int64_t sb_test_mono_ms(void)
 {
     return sb_mono_us() / 1000;

@@ -68,13 +68,14 @@ void sb_test_read(sb_reader_t *reader, sb_test_messages_t *messages, size_t coun
 void sb_test_consume(sb_consumer_t *consumer, sb_test_messages_t *messages, size_t count, int expected_ms)
 {
     sb_error_t err = SB_ERROR_INIT;
-    int64_t until = sb_test_mono_ms() + (int64_t)expected_ms * SB_TEST_PATIENCE;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(expected_ms);
     while (messages->count < count && sb_test_mono_ms() < until) {
         int n = 0;
         assert_ok(sb_consumer_poll(consumer, 100, 100, sb_test_collect, messages, &n, &err), &err);
     }
     if (messages->count < count)
-        fail_msg("%zu of %zu messages within %d ms", messages->count, count, expected_ms * SB_TEST_PATIENCE);
+        fail_msg("%zu of %zu messages within %d ms", messages->count, count,
+                 (int)sb_test_patience(expected_ms));
 }
 
 void sb_test_produce(const sb_config_t *config, const char *topic, int32_t partition, int from, int count)
@@ -89,7 +90,7 @@ void sb_test_produce(const sb_config_t *config, const char *topic, int32_t parti
             .topic = topic, .partition = partition, .key = sb_slice(text), .value = sb_slice(text)};
         assert_ok(sb_producer_send(producer, &record, &err), &err);
     }
-    assert_ok(sb_producer_flush(producer, 20000, &err), &err);
+    assert_ok(sb_producer_flush(producer, 60000, &err), &err);
     sb_producer_close(&producer);
 }
 

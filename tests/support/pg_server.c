@@ -3,16 +3,15 @@
 
 #include "migrations/list.h"
 #include "tests/support/assert.h"
+#include "tests/support/port.h"
 #include "tests/support/process.h"
 #include "tests/support/skip.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <grp.h>
-#include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -294,18 +293,6 @@ static void make_data(void)
 
 /* ---- running ---- */
 
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool got = fd >= 0 && bind(fd, (struct sockaddr *)&address, length) == 0 &&
-               getsockname(fd, (struct sockaddr *)&address, &length) == 0;
-    if (fd >= 0)
-        (void)close(fd);
-    return got ? ntohs(address.sin_port) : 0;
-}
-
 static char *uri_of(const char *database, char uri[SB_TEST_URI])
 {
     const char *external = getenv("SB_TEST_PG_URI");
@@ -395,7 +382,7 @@ static void start_private(void)
     (void)atexit(stop_at_exit);
     make_data();
     for (int attempt = 0; attempt < 5; attempt++) {
-        server.port = free_port(); /* someone may take it before postgres does: try another */
+        server.port = sb_test_port();
         if (run_postgres())
             return;
     }
@@ -482,7 +469,8 @@ sb_pg_t *sb_test_pg_open(const char *uri)
 {
     sb_pg_t *pg = NULL;
     sb_error_t err = SB_ERROR_INIT;
-    sb_pg_config_t config = {.uri = uri, .application_name = "test"};
+    /* What a test holds open, it holds for as long as it looks at others, however slow the machine is. */
+    sb_pg_config_t config = {.uri = uri, .application_name = "test", .idle_in_transaction_ms = 600000};
     assert_ok(sb_pg_open(&pg, &config, &err), &err);
     return pg;
 }
@@ -768,7 +756,7 @@ char *sb_test_pg_restore(const char *uri, const char *until, char out[SB_TEST_UR
     (void)snprintf(command, sizeof command, "restore_command=cp %s/archive/%%f %%p", server.dir);
     (void)snprintf(target, sizeof target, "recovery_target_time=%s", until);
     const char *const settings[] = {command, target, "recovery_target_action=promote", NULL};
-    server.restored_port = free_port();
+    server.restored_port = sb_test_port();
     server.restored = start_postgres("backup", server.restored_port, settings);
     (void)snprintf(out, SB_TEST_URI, "host=%s port=%d user=%s %s", server.dir, server.restored_port,
                    SUPERUSER, name);

@@ -85,14 +85,14 @@ void sb_test_relay_stop(sb_test_relay_t *t)
 void sb_test_relay_wait(sb_test_relay_t *t, int expected_ms)
 {
     sb_relay_stats_t stats = {.leader = false};
-    int64_t until = sb_test_mono_ms() + (int64_t)expected_ms * SB_TEST_PATIENCE;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(expected_ms);
     while (stats.cursor < t->last && sb_test_mono_ms() < until) {
         sb_test_sleep_ms(10);
         sb_relay_stats(t->relay, &stats);
     }
     if (stats.cursor < t->last)
         fail_msg("cursor %" PRId64 " of %" PRId64 " within %d ms: %s", stats.cursor, t->last,
-                 expected_ms * SB_TEST_PATIENCE, stats.error);
+                 (int)sb_test_patience(expected_ms), stats.error);
 }
 
 /* ---- the check ---- */

@@ -75,7 +75,7 @@ void turn(stage_t *s);
 void turn_for(stage_t *s, int64_t ms);
 #define turn_until(stage, condition, expected_ms)                                                            \
     do {                                                                                                     \
-        int64_t until_ = sb_test_mono_ms() + (expected_ms)*SB_TEST_PATIENCE;                                 \
+        int64_t until_ = sb_test_mono_ms() + sb_test_patience(expected_ms);                                  \
         while (!(condition) && sb_test_mono_ms() < until_)                                                   \
             turn(stage);                                                                                     \
         if (!(condition))                                                                                    \
