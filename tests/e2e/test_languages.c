@@ -235,7 +235,7 @@ static void send_command(const command_t *c)
                           .headers = headers,
                           .header_count = count};
     assert_ok(sb_producer_send(producer, &record, &err), &err);
-    assert_ok(sb_producer_flush(producer, 20000, &err), &err);
+    assert_ok(sb_producer_flush(producer, 60000, &err), &err);
 }
 
 /* Sends it and waits for the reply, whose outcome must be this. */
@@ -481,7 +481,7 @@ static void send_at(int64_t seq, int64_t prev, const char *id)
                           .headers = headers,
                           .header_count = 5};
     assert_ok(sb_producer_send(producer, &record, &err), &err);
-    assert_ok(sb_producer_flush(producer, 20000, &err), &err);
+    assert_ok(sb_producer_flush(producer, 60000, &err), &err);
 }
 
 static void subscribers_drop_repeats_and_report_gaps(void **state)

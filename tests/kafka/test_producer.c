@@ -87,7 +87,7 @@ static void a_key_is_where_we_say_and_a_tombstone_stays_one(void **state)
     sb_record_t empty = {.topic = f->topic, .partition = 1, .key = SB_SLICE("empty"), .value = SB_SLICE("")};
     assert_ok(sb_producer_send(f->producer, &tombstone, &f->err), &f->err);
     assert_ok(sb_producer_send(f->producer, &empty, &f->err), &f->err);
-    assert_ok(sb_producer_flush(f->producer, 20000, &f->err), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
     read_all(f, 302);
     assert_int_equal(f->failed, 0);
     assert_int_equal(f->got.count, 302);

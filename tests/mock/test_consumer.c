@@ -82,7 +82,7 @@ static void brings_a_refused_message_again(void **state)
     f->got.refuse_at = 3;
     int n = 0;
     sb_code_t code = SB_OK;
-    for (int i = 0; i < 300 && code == SB_OK; i++)
+    for (int i = 0; i < 1200 && code == SB_OK; i++)
         code = sb_consumer_poll(f->consumer, 100, 100, sb_test_collect, &f->got, &n, &f->err);
     assert_code(SB_UNAVAILABLE, code, &f->err);
     assert_ok(sb_consumer_commit(f->consumer, &f->err), &f->err);
@@ -164,9 +164,9 @@ static void two_members_share_and_repeat_nothing_committed(void **state)
     sb_test_consume(f->consumer, &f->got, 6, 30000);
 
     assert_ok(sb_consumer_open(&second, f->config, "payment", topics, 1, &f->err), &f->err);
-    for (int i = 0; i < 400 && others.count == 0; i++) {
+    for (int i = 0; i < 1200 && others.count == 0; i++) {
         in_time = poll_and_commit_before_a_rebalance(f) && in_time;
-        if (i == 100) /* about when the group is whole again */
+        if (i % 100 == 99) /* until the group is whole again, the first one has it */
             sb_test_produce(f->config, "cmd.payment", 0, 10, 1),
                 sb_test_produce(f->config, "cmd.payment", 1, 10, 1);
         assert_ok(sb_consumer_poll(second, 10, 50, sb_test_collect, &others, &n, &f->err), &f->err);

@@ -92,7 +92,7 @@ static void sends_a_key_where_the_java_client_would(void **state)
     open_producer(f);
     for (size_t i = 0; i < 6; i++)
         assert_ok(send_text(f, "t4", -1, keys[i], 0), &f->err);
-    assert_ok(sb_producer_flush(f->producer, 10000, &f->err), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
     for (size_t i = 0; i < 6; i++) {
         int32_t partition = sb_topic_partition(sb_slice(keys[i]), 4);
         sb_test_messages_clear(&f->got);
@@ -117,7 +117,7 @@ static void keeps_order_when_the_broker_is_not_the_leader_for_a_while(void **sta
         (void)snprintf(text, sizeof text, "%d", i);
         assert_ok(send_text(f, "t", 0, text, (uint64_t)i), &f->err);
     }
-    assert_ok(sb_producer_flush(f->producer, 20000, &f->err), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
     assert_int_equal(f->failed_count, 0);
     read_partition(f, "t", 0, 200);
     /* The mock does not drop the repeats of an idempotent producer, so repeats are allowed, gaps are not. */
@@ -146,7 +146,7 @@ static void says_busy_when_its_queue_is_full(void **state)
     assert_string_equal(f->err.origin, "kafka:-184");
 
     (void)rd_kafka_mock_broker_set_up(f->mock.cluster, 1);
-    assert_ok(sb_producer_flush(f->producer, 20000, &f->err), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
     assert_ok(send_text(f, "t", 0, "y", 0), &f->err);
 }
 
@@ -158,7 +158,7 @@ static void hands_back_the_tags_of_what_failed(void **state)
     (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
     assert_ok(send_text(f, "t", 0, "x", 7), &f->err);
     assert_ok(send_text(f, "t", 0, "y", INT64_MAX), &f->err);
-    for (int i = 0; i < 100 && f->failed_count < 2; i++)
+    for (int i = 0; i < 600 && f->failed_count < 2; i++)
         sb_producer_poll(f->producer, 100);
     assert_int_equal(f->failed_count, 2);
     assert_int_equal(f->failed[0], 7);
@@ -179,7 +179,7 @@ static void hands_back_what_waited_for_others_too(void **state)
     }
     assert_true(sb_producer_is_holding(f->producer));
     (void)rd_kafka_mock_broker_set_up(f->mock.cluster, 1);
-    for (int i = 0; i < 300 && (f->failed_count == 0 || sb_producer_is_holding(f->producer)); i++)
+    for (int i = 0; i < 600 && (f->failed_count == 0 || sb_producer_is_holding(f->producer)); i++)
         sb_producer_poll(f->producer, 100);
     uint64_t seen = 0;
     for (int i = 0; i < f->failed_count; i++)
@@ -205,7 +205,7 @@ static void waits_for_the_brokers_without_work(void **state)
     open_producer(f);
     sb_producer_wake(f->producer, woken.fd);
     assert_ok(send_text(f, "t", 0, "first", 0), &f->err); /* what is new to it is asked for now */
-    assert_ok(sb_producer_flush(f->producer, 20000, &f->err), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
     assert_int_equal(rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, 1000), RD_KAFKA_RESP_ERR_NO_ERROR);
     for (int i = 0; i < 10; i++)
         assert_ok(send_text(f, "t", 0, "before", 0), &f->err);
@@ -217,7 +217,7 @@ static void waits_for_the_brokers_without_work(void **state)
     double before_s = processor_s();
     assert_true(sb_signal_wait(&woken, 30000));
     assert_true(processor_s() - before_s < 0.4);
-    for (int i = 0; i < 300 && sb_producer_is_holding(f->producer); i++)
+    for (int i = 0; i < 600 && sb_producer_is_holding(f->producer); i++)
         sb_producer_poll(f->producer, 100); /* not all reports may be in */
     assert_false(sb_producer_is_holding(f->producer));
     assert_ok(sb_producer_flush(f->producer, 30000, &f->err), &f->err);
@@ -282,7 +282,7 @@ static void knows_what_of_before_a_cut_is_out(void **state)
     assert_ok(send_text(f, "t4", 1, "after", 1), &f->err);
     assert_false(sb_producer_cut(f->producer));
     (void)rd_kafka_mock_broker_set_up(f->mock.cluster, 1);
-    for (int i = 0; i < 300 && sb_producer_before_cut(f->producer) > 0; i++)
+    for (int i = 0; i < 600 && sb_producer_before_cut(f->producer) > 0; i++)
         sb_producer_poll(f->producer, 100);
     assert_int_equal(sb_producer_before_cut(f->producer), 0);
     assert_ok(sb_producer_flush(f->producer, 30000, &f->err), &f->err);
@@ -296,17 +296,17 @@ static void goes_on_with_a_new_handle_after_a_fatal_error(void **state)
     fixture_t *f = *state;
     open_producer(f);
     assert_ok(send_text(f, "t", 0, "before", 1), &f->err);
-    assert_ok(sb_producer_flush(f->producer, 10000, &f->err), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
     rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 1,
                                       RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_ok(send_text(f, "t", 0, "hit", 2), &f->err);
-    for (int i = 0; i < 100 && f->failed_count == 0; i++)
+    for (int i = 0; i < 600 && f->failed_count == 0; i++)
         sb_producer_poll(f->producer, 100);
     assert_int_equal(f->failed_count, 1);
     assert_int_equal(f->failed[0], 2);
     sb_producer_poll(f->producer, 0);
     assert_ok(send_text(f, "t", 0, "after", 3), &f->err);
-    assert_ok(sb_producer_flush(f->producer, 10000, &f->err), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
     assert_int_equal(f->failed_count, 1);
     read_partition(f, "t", 0, 2);
     assert_string_equal(f->got.item[f->got.count - 1].value, "after");

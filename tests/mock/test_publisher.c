@@ -98,7 +98,7 @@ static void read_one(fixture_t *f, const char *topic, int32_t partition)
     bool reset = false;
     assert_ok(sb_reader_open(&reader, f->config, "test", &f->err), &f->err);
     assert_ok(sb_reader_assign(reader, topic, partition, -1, "", &f->err), &f->err);
-    for (int i = 0; i < 100 && count == 0; i++)
+    for (int i = 0; i < 600 && count == 0; i++)
         assert_ok(sb_reader_poll(reader, 1, 100, keep_record, f, &count, &reset, &f->err), &f->err);
     assert_int_equal(count, 1);
     sb_reader_close(&reader);
@@ -111,7 +111,7 @@ static void an_event_goes_out_whole_and_is_reported(void **state)
     open_publisher(f, false);
     assert_ok(sb_publisher_send(f->publisher, &event, NULL, 42, &f->err), &f->err);
     assert_int_equal(sb_publisher_pending(f->publisher), 1);
-    assert_ok(sb_publisher_flush(f->publisher, 10000, &f->err), &f->err);
+    assert_ok(sb_publisher_flush(f->publisher, 60000, &f->err), &f->err);
     assert_int_equal(sb_publisher_pending(f->publisher), 0);
     assert_int_equal(f->reports, 1);
     assert_int_equal(f->tag[0], 42);
@@ -140,7 +140,7 @@ static void structured_mode_and_a_topic_by_name(void **state)
     open_publisher(f, true);
     assert_ok(sb_publisher_send(f->publisher, &event, "own", 1, &f->err), &f->err);
     assert_ok(sb_publisher_send(f->publisher, &event, NULL, 2, &f->err), &f->err);
-    assert_ok(sb_publisher_flush(f->publisher, 10000, &f->err), &f->err);
+    assert_ok(sb_publisher_flush(f->publisher, 60000, &f->err), &f->err);
     read_one(f, "p.own", 0);
     assert_contains(sb_buf_text(&f->kept), "content-type=application/cloudevents+json; charset=UTF-8\n");
     assert_null(strstr(sb_buf_text(&f->kept), "ce_id"));
@@ -210,7 +210,7 @@ static void each_event_is_reported_once_over_errors_that_pass(void **state)
     open_publisher(f, false);
     for (uint64_t i = 0; i < 200; i++)
         assert_ok(sb_publisher_send(f->publisher, &event, NULL, i, &f->err), &f->err);
-    assert_ok(sb_publisher_flush(f->publisher, 20000, &f->err), &f->err);
+    assert_ok(sb_publisher_flush(f->publisher, 60000, &f->err), &f->err);
     assert_int_equal(f->reports, 200);
     for (int i = 0; i < 200; i++) {
         assert_int_equal(f->code[i], SB_OK);
@@ -224,15 +224,15 @@ static void it_goes_on_after_a_fatal_error(void **state)
     sb_event_t event = click();
     open_publisher(f, false);
     assert_ok(sb_publisher_send(f->publisher, &event, NULL, 1, &f->err), &f->err);
-    assert_ok(sb_publisher_flush(f->publisher, 10000, &f->err), &f->err);
+    assert_ok(sb_publisher_flush(f->publisher, 60000, &f->err), &f->err);
     rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 1,
                                       RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_ok(sb_publisher_send(f->publisher, &event, NULL, 2, &f->err), &f->err);
-    assert_true(sb_publisher_flush(f->publisher, 20000, &f->err) != SB_OK);
+    assert_true(sb_publisher_flush(f->publisher, 60000, &f->err) != SB_OK);
     assert_int_equal(f->reports, 2);
     assert_true(f->code[1] != SB_OK);
     assert_ok(sb_publisher_send(f->publisher, &event, NULL, 3, &f->err), &f->err);
-    assert_ok(sb_publisher_flush(f->publisher, 20000, &f->err), &f->err);
+    assert_ok(sb_publisher_flush(f->publisher, 60000, &f->err), &f->err);
     assert_int_equal(f->reports, 3);
     assert_int_equal(f->code[2], SB_OK);
 }
@@ -246,9 +246,9 @@ static void without_a_callback_flush_tells_the_first_failure_once(void **state)
     assert_ok(sb_publisher_new(&f->publisher, f->config, &config, &f->err), &f->err);
     (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
     assert_ok(sb_publisher_send(f->publisher, &event, NULL, 0, &f->err), &f->err);
-    assert_code(SB_TIMEOUT, sb_publisher_flush(f->publisher, 20000, &f->err), &f->err);
+    assert_code(SB_TIMEOUT, sb_publisher_flush(f->publisher, 60000, &f->err), &f->err);
     assert_contains(f->err.message, "p.click.direct");
-    assert_ok(sb_publisher_flush(f->publisher, 20000, &f->err), &f->err);
+    assert_ok(sb_publisher_flush(f->publisher, 60000, &f->err), &f->err);
 }
 
 int main(void)

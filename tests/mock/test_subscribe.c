@@ -44,7 +44,7 @@ static void send_events(const sb_config_t *config)
     send_one(producer, "{\"n\":9}", other, 2);
     send_one(producer, structured, whole, 1);
     send_one(producer, "{\"n\":3}", binary, 3);
-    assert_ok(sb_producer_flush(producer, 20000, &err), &err);
+    assert_ok(sb_producer_flush(producer, 60000, &err), &err);
     sb_producer_close(&producer);
 }
 
@@ -62,7 +62,7 @@ static void run_subscribe(const sb_test_mock_t *mock, const char *limit, const c
     sb_test_process_t process = {.pid = 0};
     const char *argv[] = {SB_SAGABUS, "subscribe", "order.cr*", "--group", "mail", "--limit", limit, NULL};
     spawn(&process, mock, argv, output);
-    assert_true(sb_test_wait(&process, 40000));
+    assert_true(sb_test_wait(&process, 120000));
     assert_int_equal(process.exit_code, 0);
     sb_test_process_end(&process);
 }

@@ -37,7 +37,7 @@ static void sees_what_is_there_and_makes_nothing(void **state)
     assert_ok(sb_topic_list_add(&f->list, "order.events", 1, &f->err), &f->err);
     assert_ok(sb_topic_list_add(&f->list, "saga.events", 1, &f->err), &f->err);
     for (int i = 0; i < 2; i++) {
-        assert_ok(sb_topics_inspect(f->config, &f->list, 5000, &f->err), &f->err);
+        assert_ok(sb_topics_inspect(f->config, &f->list, 60000, &f->err), &f->err);
         assert_int_equal(f->list.item[0].found, 3);
         assert_int_equal(f->list.item[1].found, 0);
     }
@@ -50,11 +50,11 @@ static void makes_what_is_missing_and_takes_the_dev_brokers_counts(void **state)
     sb_test_mock_topic(&f->mock, "order.events", 3);
     assert_ok(sb_topic_list_add(&f->list, "order.events", 1, &f->err), &f->err);
     assert_ok(sb_topic_list_add(&f->list, "saga.events", 1, &f->err), &f->err);
-    assert_ok(sb_topics_apply(f->config, &f->list, 5000, &created, &f->err), &f->err);
+    assert_ok(sb_topics_apply(f->config, &f->list, 60000, &created, &f->err), &f->err);
     assert_int_equal(created, 1);
     assert_int_equal(f->list.item[0].found, 3);
     assert_true(f->list.item[1].found > 0);
-    assert_ok(sb_topics_apply(f->config, &f->list, 5000, &created, &f->err), &f->err);
+    assert_ok(sb_topics_apply(f->config, &f->list, 60000, &created, &f->err), &f->err);
     assert_int_equal(created, 0);
 }
 

@@ -8,22 +8,22 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Three steps of three participants, each undone by "undo"; short times, so that a lost message costs little.
- */
+/* Three steps of three participants, each undone by "undo"; short times, so that a lost message costs little,
+ * and tries for minutes: a step waits for its participant for as long as a test takes. */
 static const char trip[] =
     "{\"saga\": \"trip\", \"version\": 1, \"steps\": ["
     "{\"name\": \"hotel\", \"participant\": \"h\", \"action\": \"do\", \"compensation\": \"undo\", "
     "\"timeout\": \"400ms\","
-    " \"retry\": {\"shape\": \"fixed\", \"attempts\": 20, \"delay\": \"20ms\"},"
+    " \"retry\": {\"shape\": \"fixed\", \"attempts\": 500, \"delay\": \"20ms\"},"
     " \"undo_retry\": {\"shape\": \"fixed\", \"delay\": \"20ms\"}, \"input\": {\"city\": \"$.input/city\"}},"
     "{\"name\": \"car\", \"participant\": \"c\", \"action\": \"do\", \"compensation\": \"undo\", "
     "\"timeout\": \"400ms\","
-    " \"retry\": {\"shape\": \"fixed\", \"attempts\": 20, \"delay\": \"20ms\"},"
+    " \"retry\": {\"shape\": \"fixed\", \"attempts\": 500, \"delay\": \"20ms\"},"
     " \"undo_retry\": {\"shape\": \"fixed\", \"delay\": \"20ms\"}, \"input\": {\"hotel\": "
     "\"$.steps/hotel/result/by\"}},"
     "{\"name\": \"flight\", \"participant\": \"f\", \"action\": \"do\", \"compensation\": \"undo\", "
     "\"timeout\": \"400ms\","
-    " \"retry\": {\"shape\": \"fixed\", \"attempts\": 20, \"delay\": \"20ms\"},"
+    " \"retry\": {\"shape\": \"fixed\", \"attempts\": 500, \"delay\": \"20ms\"},"
     " \"undo_retry\": {\"shape\": \"fixed\", \"delay\": \"20ms\"}}]}";
 
 /* ---- the stage: a database, a played world, one or more orchestrators ---- */
@@ -69,7 +69,7 @@ int stage_set_up(void **state)
     stage->pg = sb_test_pg_open(stage->uri);
     stage->play = sb_play_new(NULL);
     assert_ok(sb_config_new(&stage->config, &err), &err);
-    assert_ok(sb_config_set(stage->config, "lease.overdue_ms", "1500", &err), &err);
+    assert_ok(sb_config_set(stage->config, "lease.overdue_ms", "4000", &err), &err);
     apply_definitions(stage);
     *state = stage;
     return 0;

@@ -386,7 +386,7 @@ static void appenders_do_not_wait_for_a_detach_that_waits(void **state)
     sb_test_pg_script(
         slow, "SET idle_in_transaction_session_timeout = 0; BEGIN; SELECT count(*) FROM sagabus.event");
     assert_int_equal(pthread_create(&appender.thread, NULL, run_appender, &appender), 0);
-    assert_code(SB_TIMEOUT, sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 1500, &f->err),
+    assert_code(SB_TIMEOUT, sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 4000, &f->err),
                 &f->err);
     int before = appender.appended;
     assert_soon(appender.appended > before + 20, 10000);
@@ -399,7 +399,7 @@ static void appenders_do_not_wait_for_a_detach_that_waits(void **state)
     assert_false(appender.failed);
     print_message("%d appends beside it, the slowest %" PRId64 " ms\n", appender.appended,
                   appender.slowest_ms);
-    assert_true(appender.slowest_ms < 1400); /* the one that held the range did so for longer */
+    assert_true(appender.slowest_ms < 3900); /* the one that held the range did so for longer */
     assert_int_equal(
         sb_test_pg_int(f->pg, "SELECT count(*) FROM sagabus.event_detached WHERE done_at IS NOT NULL"), 1);
     assert_int_equal(
@@ -421,7 +421,7 @@ static void an_idle_appender_holds_up_no_other_stream(void **state)
     sb_test_pg_script(idle, "SET idle_in_transaction_session_timeout = 0; BEGIN;" APPEND("old"));
     assert_int_equal(pthread_create(&appender.thread, NULL, run_appender, &appender), 0);
     assert_soon(appender.appended > 0, 10000);
-    assert_code(SB_TIMEOUT, sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 3000, &f->err),
+    assert_code(SB_TIMEOUT, sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 6000, &f->err),
                 &f->err);
     assert_contains(f->err.message, "holds stream number 1");
     int before = appender.appended;
@@ -429,7 +429,7 @@ static void an_idle_appender_holds_up_no_other_stream(void **state)
     appender.stopping = true;
     assert_int_equal(pthread_join(appender.thread, NULL), 0);
     assert_false(appender.failed);
-    assert_true(appender.slowest_ms < 2000); /* the idle one held its stream for longer */
+    assert_true(appender.slowest_ms < 5000); /* the idle one held its stream for longer */
     sb_test_pg_script(idle, "COMMIT");
     assert_ok(sb_detach_range(f->pg, SB_CLASS_DOMAIN, &f->plan.range[0], 20000, &f->err), &f->err);
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT first_version FROM sagabus.stream WHERE key = 'old'"), 3);

@@ -462,9 +462,10 @@ static void many_verbs_from_the_table_are_done_without_a_pause(void **state)
         20000);
     assert_int_equal(
         sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command WHERE outcome = 'ok'"), COUNT);
-    /* PostgreSQL's clock says how long it took, whatever this test waited for besides. */
-    assert_true(sb_test_pg_int(stage->pg, "SELECT (extract(epoch FROM max(done_at) - min(done_at)) * "
-                                          "1000)::bigint FROM sagabus.saga_command") < 5500);
+    /* PostgreSQL's clock says when. With a wait there would be seven; a slow machine has one now and then. */
+    assert_true(sb_test_pg_int(stage->pg,
+                               "SELECT count(*) FROM (SELECT done_at - lag(done_at) OVER (ORDER BY done_at) "
+                               "AS pause FROM sagabus.saga_command) p WHERE pause > interval '950ms'") < 6);
     engine_stop(&engine);
 }
 
@@ -544,7 +545,7 @@ static void stopping_answers_everyone_and_gives_the_shard_back_at_once(void **st
         1);
     stage->play->deaf = false;
     engine_start(stage, &engine[1], "two");
-    assert_within(engine_stats(&engine[1]).shards == 1, 5000);
+    assert_soon(engine_stats(&engine[1]).shards == 1, 5000);
     assert_int_equal(engine_await_end(&engine[1], &id), SB_SAGA_COMPLETED);
     engine_stop(&engine[1]);
     stage_check(stage, 1);

@@ -56,7 +56,7 @@ static int setup(void **state)
         "LOGIN; CREATE ROLE t_reader LOGIN; GRANT t_engine TO t_owner; EXCEPTION WHEN duplicate_object THEN "
         "NULL; END $$; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO t_owner', "
         "current_database()); EXECUTE format('ALTER ROLE t_client IN DATABASE %I SET "
-        "idle_in_transaction_session_timeout = ''1500ms''', current_database()); END $$");
+        "idle_in_transaction_session_timeout = ''4000ms''', current_database()); END $$");
     f->owner = open_as(f, "t_owner", f->owner_uri);
     assert_ok(sb_migrate(f->owner, SB_SCHEMA, sb_migrations, NULL, &f->err), &f->err);
     assert_ok(sb_access_add(f->owner, "t_engine", "engine", &f->err), &f->err);
@@ -337,7 +337,7 @@ static void a_stuck_appender_is_named_and_freed(void **state)
         3);
     assert_int_equal(
         sb_test_pg_int(f->super, "SELECT count(*) FROM pg_db_role_setting WHERE setrole = "
-                                 "'t_client'::regrole AND 'idle_in_transaction_session_timeout=1500ms' = ANY "
+                                 "'t_client'::regrole AND 'idle_in_transaction_session_timeout=4000ms' = ANY "
                                  "(setconfig) AND 'lock_timeout=10s' = ANY (setconfig) AND setdatabase = "
                                  "(SELECT oid FROM pg_database WHERE datname = current_database())"),
         1);

@@ -11,6 +11,12 @@ void play(void *context, const sb_peer_request_t *request, sb_peer_answer_t *ans
 {
     stage_t *s = context;
     (void)pthread_mutex_lock(&s->lock);
+    /* First: a test that has seen the request says how the next one is answered. */
+    answer->status = s->status;
+    answer->delay_ms = s->delay_ms;
+    answer->how = (sb_peer_how_t)s->how;
+    if (s->retry_after_s >= 0)
+        (void)snprintf(answer->headers, sizeof answer->headers, "Retry-After: %d\r\n", s->retry_after_s);
     if (s->seen < SEEN_MAX) {
         s->request[s->seen].at_us = sb_mono_us();
         keep_text(s->request[s->seen].id, SB_UUID_TEXT, sb_peer_header(request, "ce-id"));
@@ -18,11 +24,6 @@ void play(void *context, const sb_peer_request_t *request, sb_peer_answer_t *ans
         s->seen++;
     }
     (void)pthread_mutex_unlock(&s->lock);
-    answer->status = s->status;
-    answer->delay_ms = s->delay_ms;
-    answer->how = (sb_peer_how_t)s->how;
-    if (s->retry_after_s >= 0)
-        (void)snprintf(answer->headers, sizeof answer->headers, "Retry-After: %d\r\n", s->retry_after_s);
     sb_buf_add_text(&answer->body, "{\"ok\":1}");
 }
 

@@ -185,7 +185,7 @@ static void every_end_has_its_name(void **state)
     fixture_t f;
     start(&f, &(sb_http_multi_config_t){.answer_bytes_max = 20000});
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        one(&f, ends[i].path, ends[i].code == SB_TIMEOUT ? 200 : 20000);
+        one(&f, ends[i].path, ends[i].code == SB_TIMEOUT ? 2000 : 20000);
         assert_int_equal(got.one[i].code, ends[i].code);
         assert_int_equal(got.one[i].status, ends[i].status);
     }

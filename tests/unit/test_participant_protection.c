@@ -13,10 +13,10 @@ static void retry_after_is_obeyed_by_all(void **state)
     set_url(s);
     open_stage(s);
     s->status = 503;
-    s->retry_after_s = 1;
+    s->retry_after_s = 2;
     send_ok(s, 1, false, 1, 20000);
-    turn_until(s, seen(s) == 1, 20000);
-    turn_for(s, 50);
+    turn_until(s, state_of(s, "pay").waiting == 1, 20000); /* the answer has come, too */
+    assert_int_equal(seen(s), 1);
     s->status = 200;
     s->retry_after_s = -1;
     for (int n = 2; n <= 5; n++)
@@ -24,7 +24,7 @@ static void retry_after_is_obeyed_by_all(void **state)
     turn_until(s, s->replies == 5, 20000);
     assert_int_equal(seen(s), 6);
     for (int i = 1; i < 6; i++)
-        assert_true(s->request[i].at_us - s->request[0].at_us >= 990000);
+        assert_true(s->request[i].at_us - s->request[0].at_us >= 1990000);
     assert_int_equal(state_of(s, "pay").breaker_opened, 0); /* it paced itself */
 }
 
@@ -35,7 +35,7 @@ static void an_open_breaker_delays_and_does_not_fail(void **state)
     set_url(s);
     set(s, "participant.pay.breaker.failures", "3");
     set(s, "participant.pay.breaker.successes", "2");
-    set(s, "participant.pay.breaker.recovery_ms", "400");
+    set(s, "participant.pay.breaker.recovery_ms", "2000");
     open_stage(s);
     fail_until_open(s, 3);
     int before = seen(s), replies = s->replies;
@@ -44,7 +44,7 @@ static void an_open_breaker_delays_and_does_not_fail(void **state)
     sb_participant_state_t told = state_of(s, "pay");
     assert_string_equal(told.breaker, "open");
     assert_int_equal(told.waiting, 10);
-    assert_true(told.retry_in_ms > 0 && told.retry_in_ms <= 400);
+    assert_true(told.retry_in_ms > 0 && told.retry_in_ms <= 2000);
     assert_int_equal(seen(s), before);
     assert_int_equal(s->replies, replies);
     assert_true(s->pending >= 10);
@@ -85,7 +85,7 @@ static void what_nobody_wants_any_more_is_dropped(void **state)
     stage_t *s = *state;
     set_url(s);
     set(s, "participant.pay.breaker.failures", "1");
-    set(s, "participant.pay.breaker.recovery_ms", "300");
+    set(s, "participant.pay.breaker.recovery_ms", "1500");
     open_stage(s);
     fail_until_open(s, 1);
     s->status = 200;
@@ -231,7 +231,7 @@ static void a_reply_that_never_comes_frees_its_place(void **state)
     stage_t *s = *state;
     set(s, "participant.mail.concurrency", "1");
     open_stage(s);
-    assert_ok(command(s, "mail", 1, false, 1, 100), &s->err);
+    assert_ok(command(s, "mail", 1, false, 1, 1000), &s->err);
     assert_ok(command(s, "mail", 2, false, 1, 60000), &s->err);
     assert_int_equal(s->below.sent, 1);
     turn_until(s, s->below.sent == 2, 20000);
@@ -246,7 +246,7 @@ static void a_rate_spreads_commands(void **state)
     int64_t begin = sb_test_mono_ms();
     for (int n = 1; n <= 30; n++)
         assert_ok(command(s, "mail", n, false, 1, 200), &s->err);
-    assert_int_equal(s->below.sent, 5);
+    assert_in_range(s->below.sent, 5, 6 + (sb_test_mono_ms() - begin) / 20);
     turn_until(s, s->below.sent == 30, 20000);
     assert_true(sb_test_mono_ms() - begin >= 480);
     assert_true(s->pending > 0);

@@ -43,7 +43,7 @@ static void a_repeat_of_what_is_out_is_no_second_call(void **state)
     stage_t *s = *state;
     set_url(s);
     open_stage(s);
-    s->delay_ms = 300;
+    s->delay_ms = 1000;
     for (int attempt = 1; attempt <= 5; attempt++)
         send_ok(s, 1, false, attempt, 20000);
     turn_until(s, s->replies == 1, 20000);
@@ -60,8 +60,9 @@ static void a_step_still_working_is_asked_again(void **state)
     open_stage(s);
     s->status = 202;
     s->retry_after_s = 0;
-    send_ok(s, 1, false, 1, 300);
-    turn_until(s, seen(s) >= 5, 20000);
+    int64_t begin = sb_test_mono_ms();
+    send_ok(s, 1, false, 1, 1500);
+    turn_until(s, seen(s) >= 5 && sb_test_mono_ms() - begin > 2000, 20000);
     assert_int_equal(s->replies, 0);
     assert_true(s->pending > 0); /* the machine's clock was held */
     s->status = 201;
@@ -91,10 +92,10 @@ static void the_time_it_asked_for_is_no_wait(void **state)
 {
     stage_t *s = *state;
     set_url(s);
-    set(s, "participant.pay.wait_ms", "300");
+    set(s, "participant.pay.wait_ms", "1200");
     open_stage(s);
     s->status = 202;
-    s->retry_after_s = 1;
+    s->retry_after_s = 2;
     send_ok(s, 1, false, 1, 60000);
     turn_until(s, seen(s) == 1, 20000);
     s->status = 200;
@@ -108,9 +109,9 @@ static void a_late_answer_is_an_unknown_outcome(void **state)
 {
     stage_t *s = *state;
     set_url(s);
-    set(s, "participant.pay.timeout_ms", "100");
+    set(s, "participant.pay.timeout_ms", "1000");
     open_stage(s);
-    s->delay_ms = 600;
+    s->delay_ms = 2500;
     send_ok(s, 1, false, 1, 20000);
     turn_until(s, s->replies == 1, 20000);
     assert_string_equal(s->reply[0].outcome, "error");
@@ -162,11 +163,11 @@ static void a_pause_costs_no_try(void **state)
 {
     stage_t *s = *state;
     set_url(s);
-    set(s, "participant.pay.wait_ms", "300");
+    set(s, "participant.pay.wait_ms", "1000");
     open_stage(s);
     s->wanted = SB_WANTED_LATER;
-    send_ok(s, 1, false, 1, 2000);
-    turn_for(s, 1300);
+    send_ok(s, 1, false, 1, 20000);
+    turn_for(s, 2500);
     assert_int_equal(s->replies + s->pending, 0);
     s->wanted = SB_WANTED;
     turn_until(s, s->replies == 1, 20000);
@@ -181,13 +182,13 @@ static void an_answer_reaches_the_new_owner_of_the_shard(void **state)
     set(s, "participant.pay.concurrency", "2");
     set(s, "participant.pay.critical_percent", "0");
     open_stage(s);
-    s->delay_ms = 200;
+    s->delay_ms = 1000;
     for (int n = 1; n <= 4; n++)
         send_ok(s, n, false, 1, 20000);
     turn_until(s, seen(s) == 2, 20000);
     sb_participants_operations.unassign(s->participants, 0);
     s->below.full = true; /* the producer's queue, for a while */
-    turn_for(s, 300);
+    turn_for(s, 1300);
     s->below.full = false;
     turn_until(s, s->below.sent == 2, 20000);
     assert_int_equal(s->replies, 0);

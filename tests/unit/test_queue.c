@@ -109,7 +109,7 @@ static void loses_nothing_between_threads(void **state)
     int total = 0;
     while (total < PUSHERS * EACH) {
         void *items[16];
-        assert_true(sb_signal_wait(&signal, 10000));
+        assert_true(sb_signal_wait(&signal, 60000));
         size_t count = sb_queue_pop_many(queue, items, 16);
         for (size_t i = 0; i < count; i++) {
             int value = *(int *)items[i];

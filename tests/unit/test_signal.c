@@ -37,7 +37,7 @@ static void waits_for_another_thread(void **state)
     sb_signal_t signal;
     pthread_t thread;
     sb_error_t err = SB_ERROR_INIT;
-    static const int64_t limits[] = {10000, -1, INT64_MAX};
+    static const int64_t limits[] = {60000, -1, INT64_MAX};
     assert_ok(sb_signal_init(&signal, &err), &err);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(pthread_create(&thread, NULL, raise_soon, &signal), 0);
