@@ -85,6 +85,7 @@ sb_code_t sb_kafka_code(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR__WAIT_COORD:
     case RD_KAFKA_RESP_ERR__STATE:
     case RD_KAFKA_RESP_ERR__FATAL: /* of a producer: a new handle may do it */
+    case RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE:
     case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
     case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
     case RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE:
