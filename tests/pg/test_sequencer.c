@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <time.h>
 
 typedef struct runner {
     sb_sequencer_t *sequencer;
@@ -622,13 +621,6 @@ static void a_partition_is_made_beside_an_open_append(void **state)
     sb_test_pg_script(f->other, "COMMIT");
 }
 
-static int64_t cpu_ms(void)
-{
-    struct timespec at;
-    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &at);
-    return at.tv_sec * 1000 + at.tv_nsec / 1000000;
-}
-
 static int64_t wal_bytes(fixture_t *f)
 {
     return sb_test_pg_int(f->pg, "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint");
@@ -638,9 +630,9 @@ static int64_t wal_bytes(fixture_t *f)
 static bool costs_nothing_for_two_seconds(fixture_t *f)
 {
     int64_t written = wal_bytes(f);
-    int64_t before = cpu_ms();
+    int64_t before = sb_test_cpu_ms();
     sb_test_sleep_ms(2000);
-    int64_t spent = cpu_ms() - before;
+    int64_t spent = sb_test_cpu_ms() - before;
     written = wal_bytes(f) - written;
     print_message("idle: %lld ms of CPU, %lld bytes of WAL in 2 s\n", (long long)spent, (long long)written);
     return spent < 20 && written < 50000; /* 1 % of a core */

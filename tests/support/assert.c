@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #include <string.h>
+#include <time.h>
 
 void sb_assert_code(sb_code_t want, sb_code_t have, const sb_error_t *err, const char *call, const char *file,
                     int line)
@@ -37,6 +38,13 @@ int64_t sb_test_patience(int64_t expected_ms)
 {
     int64_t ms = expected_ms * SB_TEST_PATIENCE;
     return ms > SB_TEST_LEAST_MS ? ms : SB_TEST_LEAST_MS;
+}
+
+int64_t sb_test_cpu_ms(void)
+{
+    struct timespec at;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &at);
+    return (int64_t)at.tv_sec * 1000 + at.tv_nsec / 1000000;
 }
 
 int64_t sb_test_mono_ms(void)

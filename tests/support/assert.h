@@ -49,6 +49,8 @@ void sb_assert_code(sb_code_t want, sb_code_t have, const sb_error_t *err, const
 void sb_assert_slice(sb_slice_t have, const char *want, const char *file, int line);
 void sb_assert_contains(const char *text, const char *part, const char *file, int line);
 int64_t sb_test_mono_ms(void);
+/* What this process has computed: for what must be quick, however much others compute beside it. */
+int64_t sb_test_cpu_ms(void);
 /* How long to wait for what takes so long at worst on a quiet machine. */
 int64_t sb_test_patience(int64_t expected_ms);
 void sb_test_sleep_ms(int64_t ms);

@@ -96,7 +96,7 @@ void sb_test_produce(const sb_config_t *config, const char *topic, int32_t parti
 
 void sb_test_check_chain(const sb_test_messages_t *got, int partition)
 {
-    int64_t at = 0;
+    int64_t at = 0, before = -1; /* the offset before */
     for (size_t i = 0; i < got->count; i++) {
         const sb_test_message_t *m = &got->item[i];
         sb_position_t p;
@@ -106,9 +106,11 @@ void sb_test_check_chain(const sb_test_messages_t *got, int partition)
             fail_msg("offset %" PRId64 " has position \"%s\"", m->offset, m->position);
         sb_position_order_t order = sb_position_compare(&p, p.incarnation, at);
         if (order == SB_POSITION_GAP || (order == SB_POSITION_NEXT && p.prev != at))
-            fail_msg("partition %d offset %" PRId64 ": position %s comes after %" PRId64, partition,
-                     m->offset, m->position, at);
+            fail_msg("partition %d offset %" PRId64 ": position %s comes after %" PRId64
+                     ", behind offset %" PRId64,
+                     partition, m->offset, m->position, at, before);
         if (order == SB_POSITION_NEXT)
             at = p.seq;
+        before = m->offset;
     }
 }

@@ -141,10 +141,10 @@ size_t sb_test_relay_check(sb_test_relay_t *t, const char *topic, int partitions
         }
         quiet = n == 0 && all ? quiet + 1 : 0; /* repeats may still come */
     }
+    for (int p = 0; p < partitions; p++) /* first: it says where something is missing */
+        sb_test_check_chain(&got, p);
     if (!all)
         fail_msg("%s: not all of %d events are there, %zu records", topic, count, got.count);
-    for (int p = 0; p < partitions; p++)
-        sb_test_check_chain(&got, p);
     size_t records = got.count;
     assert_int_equal(sb_test_tally_ranges(t->pg), 0);
     free(seqs);

@@ -101,9 +101,9 @@ static void hostile_texts_take_linear_time(void **state)
     assert_non_null(text);
     memset(text, 'a', length);
     text[length - 1] = '!';
-    int64_t start = sb_test_mono_ms();
+    int64_t start = sb_test_cpu_ms();
     assert_false(sb_pattern_matches(pattern, (sb_slice_t){text, length}));
-    assert_true(sb_test_mono_ms() - start < 5000);
+    assert_true(sb_test_cpu_ms() - start < 5000);
     free(text);
     sb_pattern_free(&pattern);
 }

@@ -217,9 +217,9 @@ static void many_items_are_told_apart_quickly(void **state)
     for (int i = 0; i < 100000; i++)
         sb_buf_printf(&text, "%c%d", i ? ',' : '[', i);
     sb_buf_add_char(&text, ']');
-    int64_t start = sb_test_mono_ms();
+    int64_t start = sb_test_cpu_ms();
     assert_int_equal(sb_schema_validate(schema, sb_buf_slice(&text), NULL), SB_OK);
-    assert_true(sb_test_mono_ms() - start < 10000);
+    assert_true(sb_test_cpu_ms() - start < 10000);
     sb_buf_fini(&text);
     sb_schema_free(&schema);
 }
