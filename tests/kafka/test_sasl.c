@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SOON_MS 20000 /* a loaded machine; without the mend it is 120 s or never */
+#define SOON_MS 60000 /* a loaded machine; without the mend it is 120 s or never */
 
 typedef struct fixture {
     char prefix[SB_TEST_PREFIX];

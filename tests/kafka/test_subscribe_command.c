@@ -63,7 +63,7 @@ static void start(const char *const *argv)
 static void stop(void)
 {
     sb_test_signal(&command, SIGTERM);
-    assert_true(sb_test_wait(&command, 30000));
+    assert_true(sb_test_wait(&command, 120000));
     sb_test_process_end(&command);
 }
 
@@ -73,7 +73,7 @@ static int ask(const char *const *argv, const char *text)
     sb_test_process_t process = {.pid = 0};
     const char *environment[] = {lines[0], lines[1], lines[2], lines[3], NULL};
     sb_test_spawn(&process, argv, environment, NULL);
-    assert_true(sb_test_wait(&process, 30000));
+    assert_true(sb_test_wait(&process, 120000));
     char *output = sb_test_output(&process);
     if (text)
         assert_contains(output, text);
