@@ -27,7 +27,7 @@
 #define COMMANDS_KEPT_MS   (INT64_C(7) * 86400 * 1000)
 #define SEAL_MS            10000
 #define LOOK_MS            250 /* at safe_seq, while there is not enough for a seal */
-#define SLICE_EVENTS       256 /* read and hashed at a time: some milliseconds */
+#define SLICE_EVENTS       512 /* read and hashed at a time: some milliseconds */
 #define REST_TIMES         4   /* what a slice took */
 #define REST_MIN_MS        20  /* after a seal */
 #define REST_MAX_MS        1000
@@ -384,6 +384,7 @@ static sb_code_t find_end(sb_keeper_t *keeper, sb_error_t *err)
     sb_code_t code = sb_pg_query(keeper->pg, sb_sql_seal_last, NULL, &rows, err);
     if (code != SB_OK)
         return code;
+    sb_hasher_forget_types(keeper->hasher);
     bool any = sb_pg_rows(rows) > 0;
     int64_t to = any ? sb_pg_get_int(rows, 0, 0) : 0;
     sb_slice_t hash = any ? sb_pg_get_slice(rows, 0, 1) : SB_SLICE_NONE;

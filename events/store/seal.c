@@ -7,10 +7,20 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 
+#define KNOWN_MAX 64 /* types; the names of more are looked up event by event */
+
+/* An event type that has been looked up: its name and version never change. */
+typedef struct known_type {
+    int type_no, schema_version;
+    sb_slice_t name;
+} known_type_t;
+
 struct sb_hasher {
     EVP_MD *kind;
     EVP_MD_CTX *context;
     bool failed; /* since the last end */
+    known_type_t known[KNOWN_MAX];
+    int known_count;
 };
 
 sb_code_t sb_hasher_new(sb_hasher_t **out, sb_error_t *err)
@@ -31,10 +41,18 @@ void sb_hasher_free(sb_hasher_t **hasher)
 {
     if (!*hasher)
         return;
+    sb_hasher_forget_types(*hasher);
     EVP_MD_CTX_free((*hasher)->context);
     EVP_MD_free((*hasher)->kind);
     free(*hasher);
     *hasher = NULL;
+}
+
+void sb_hasher_forget_types(sb_hasher_t *hasher)
+{
+    for (int i = 0; i < hasher->known_count; i++)
+        free((void *)(uintptr_t)hasher->known[i].name.ptr);
+    hasher->known_count = 0;
 }
 
 /* ---- feeding ---- */
@@ -215,12 +233,14 @@ typedef struct reading {
     void *context;
 } reading_t;
 
-/* Names are looked up row by row: a join's plan would flip with the statistics. */
+/* Names are looked up row by row: a join's plan would flip with the statistics. That of a type costs more
+ * than all the rest of a row, so it comes once, with the type's first event. */
 #define ROWS                                                                                                 \
     "COPY (SELECT e.seq, e.class, e.stream_no, e.version, e.type_no, e.at, e.id, e.meta, e.data, "           \
     "CASE WHEN e.class = 1 THEN (SELECT s.category || '/' || s.key FROM sagabus.stream s "                   \
     "WHERE s.stream_no = e.stream_no) END, "                                                                 \
-    "(SELECT t.version || ' ' || t.name FROM sagabus.event_type t WHERE t.type_no = e.type_no), "            \
+    "CASE WHEN e.type_no = ANY ('{%s}'::int[]) THEN NULL ELSE (SELECT t.version || ' ' || t.name "           \
+    "FROM sagabus.event_type t WHERE t.type_no = e.type_no) END, "                                           \
     "CASE WHEN e.meta IS NULL AND e.data = '\\x6e756c6c' " /* null, which is what erasing leaves */          \
     "THEN (SELECT x.data_hash || x.meta_hash FROM sagabus.event_erased x WHERE x.seq = e.seq) END "          \
     "FROM (SELECT * FROM sagabus.event WHERE seq > %" PRId64 " AND seq <= %" PRId64                          \
@@ -241,15 +261,42 @@ static sb_code_t hash_bodies(reading_t *reading, const sb_slice_t *fields, sb_se
     return code == SB_OK ? hash_slice(reading->hasher, fields[8], &row->data, err) : code;
 }
 
-/* "1 order.created"; nothing: a type that is not known. */
-static void read_type(sb_slice_t text, sb_seal_row_t *row)
+static bool find_type(const sb_hasher_t *hasher, sb_seal_row_t *row)
 {
+    for (int i = 0; i < hasher->known_count; i++) {
+        const known_type_t *known = &hasher->known[i];
+        if (known->type_no != row->type_no)
+            continue;
+        row->schema_version = known->schema_version;
+        row->type = known->name;
+        return true;
+    }
+    return false;
+}
+
+/* Without memory it is looked up again. */
+static void remember_type(sb_hasher_t *hasher, const sb_seal_row_t *row)
+{
+    char *name = hasher->known_count < KNOWN_MAX ? malloc(row->type.len + 1) : NULL;
+    if (!name)
+        return;
+    memcpy(name, row->type.ptr, row->type.len);
+    hasher->known[hasher->known_count++] =
+        (known_type_t){row->type_no, row->schema_version, {name, row->type.len}};
+}
+
+/* "1 order.created"; nothing: a type that was looked up before, or one that is not there. */
+static void read_type(sb_hasher_t *hasher, sb_slice_t text, sb_seal_row_t *row)
+{
+    if (find_type(hasher, row))
+        return;
     const char *space = text.ptr ? memchr(text.ptr, ' ', text.len) : NULL;
     if (!space)
         return;
     for (const char *digit = text.ptr; digit < space; digit++)
         row->schema_version = row->schema_version * 10 + (*digit - '0');
     row->type = (sb_slice_t){space + 1, (size_t)(text.ptr + text.len - space - 1)};
+    remember_type(hasher, row);
 }
 
 static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb_error_t *err)
@@ -264,7 +311,7 @@ static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb
                          .type_no = (int)sb_pg_read_int(fields[4]),
                          .time_us = sb_pg_read_time(fields[5]),
                          .stream = fields[9]};
-    read_type(fields[10], &row);
+    read_type(reading->hasher, fields[10], &row);
     memcpy(row.id, fields[6].ptr, sizeof row.id);
     sb_code_t code = hash_bodies(reading, fields, &row, err);
     return code == SB_OK ? reading->on_row(reading->context, &row, err) : code;
@@ -273,8 +320,10 @@ static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb
 sb_code_t sb_seal_rows(sb_pg_t *pg, sb_hasher_t *hasher, int64_t after, int64_t to, int limit,
                        sb_seal_row_fn on_row, void *context, sb_error_t *err)
 {
-    char sql[sizeof ROWS + 64];
+    char sql[sizeof ROWS + 64 + KNOWN_MAX * 12], known[KNOWN_MAX * 12] = "";
     reading_t reading = {.hasher = hasher, .on_row = on_row, .context = context};
-    (void)snprintf(sql, sizeof sql, ROWS, after, to, limit);
+    for (int i = 0, n = 0; i < hasher->known_count; i++)
+        n += snprintf(known + n, sizeof known - (size_t)n, i ? ",%d" : "%d", hasher->known[i].type_no);
+    (void)snprintf(sql, sizeof sql, ROWS, known, after, to, limit);
     return sb_pg_copy_out(pg, sql, take_row, &reading, err);
 }

@@ -32,6 +32,9 @@ typedef struct sb_hasher sb_hasher_t;
 
 SB_MUST_CHECK sb_code_t sb_hasher_new(sb_hasher_t **out, sb_error_t *err);
 void sb_hasher_free(sb_hasher_t **hasher); /* NULL is fine; sets NULL */
+/* It keeps the names of event types that sb_seal_rows has read, for they never change in a store. Whoever may
+ * have another store before him (a new connection) has them forgotten, so that they are read anew. */
+void sb_hasher_forget_types(sb_hasher_t *hasher);
 
 /* One event as it is hashed; slices are borrowed. */
 typedef struct sb_seal_row {

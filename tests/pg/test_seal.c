@@ -171,6 +171,40 @@ static void every_column_that_was_altered_is_named(void **state)
     assert_fault(f, SB_FAULT_ALTERED, 1, "the name of stream or type");
 }
 
+/* The keeper reads a type's name once: with whatever seal a type came, it is in it, and in those that follow.
+ */
+static void types_that_come_later_are_sealed_by_their_names(void **state)
+{
+    fixture_t *f = *state;
+    keep(f, "one");
+    for (int type = 2; type <= 70; type++) {
+        char sql[512];
+        (void)snprintf(
+            sql, sizeof sql,
+            "INSERT INTO sagabus.event_type (name, version) VALUES ('order.t%d', %d); INSERT INTO "
+            "sagabus.event (stream_no, version, type_no, class, id, data) SELECT 1, %d + n, 1 + n %% %d, 1, "
+            "gen_random_uuid(), '{}' FROM generate_series(1, %d) n ORDER BY n; UPDATE sagabus.lease SET "
+            "cursor "
+            "= (SELECT last_value FROM sagabus.event_seq) WHERE role = 'sequencer'",
+            type, type, 1000 * type, type, type == 70 ? 600 : type);
+        sb_test_pg_script(f->pg, sql);
+        if (type % 16 == 0) { /* some together, some alone */
+            int64_t last = sb_test_pg_int(f->pg, "SELECT max(seq) FROM sagabus.event");
+            assert_soon(sealed(f) == last, 30000);
+        }
+    }
+    int64_t last = sb_test_pg_int(f->pg, "SELECT max(seq) FROM sagabus.event");
+    assert_soon(sealed(f) == last, 30000);
+    stop_keeping(f);
+    assert_int_equal(verify(f, 0, 0, NULL)->fault, SB_FAULT_NONE);
+    int64_t seq = sb_test_pg_int(f->pg, "SELECT min(seq) FROM sagabus.event WHERE type_no = 9");
+    sb_test_pg_script(f->pg, UNDER_THE_TRIGGERS
+                      "UPDATE sagabus.event_type SET name = 'order.forged' WHERE type_no = 9");
+    verify(f, 0, 0, NULL);
+    assert_int_not_equal(f->report.fault, SB_FAULT_NONE);
+    assert_int_equal(f->report.fault_seq, seq);
+}
+
 static void a_row_that_went_and_one_that_came_are_named(void **state)
 {
     fixture_t *f = *state;
@@ -313,6 +347,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(what_was_not_touched_is_intact),
         CASE(every_column_that_was_altered_is_named),
+        CASE(types_that_come_later_are_sealed_by_their_names),
         CASE(a_row_that_went_and_one_that_came_are_named),
         CASE(swapped_bodies_are_named),
         CASE(a_seal_that_was_touched_is_named),
