@@ -44,8 +44,9 @@
 #define FEW_EVENTS     256     /* so many wait for Kafka's word on those before them */
 #define FEW_WAIT_US    1000000 /* not longer than this for the lowest: its partition may lack a leader */
 #define STANDBY_MS     500
-#define GATHER_US      8000 /* between two pages, while so many come within it: */
-#define GATHER_EVENTS  64
+#define GATHER_US      20000 /* between two pages, while so many come within it: */
+#define GATHER_EVENTS  160
+#define GATHER_MAX     1024 /* no more are waited for */
 
 static const sb_retry_policy_t again = {SB_RETRY_EXPONENTIAL, 0, 100, 5000, true};
 
@@ -391,7 +392,7 @@ static sb_code_t send_page(sb_relay_t *relay, bool *full, sb_error_t *err)
 static int64_t gather_us(const sb_relay_t *relay)
 {
     int64_t waiting = relay->safe - relay->read_to;
-    if (!relay->many || waiting >= FEW_EVENTS)
+    if (!relay->many || waiting >= GATHER_MAX)
         return 0;
     int64_t left_us = relay->page_us + GATHER_US - sb_mono_us();
     return left_us > 0 ? left_us : 0;
