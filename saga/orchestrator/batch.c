@@ -149,6 +149,15 @@ static sb_code_t new_detail(sb_orchestrator_t *o, const sb_shard_t *shard, const
     return SB_OK;
 }
 
+/* While PostgreSQL works at the commit: of the commands that wait for it, what does not depend on it. */
+static void make_heads(void *context)
+{
+    sb_orchestrator_t *o = context;
+    for (sb_touch_t *touch = o->batch.touch; touch; touch = touch->next)
+        for (sb_touch_order_t *out = touch->order; out; out = out->next)
+            out->head = sb_order_head(o, touch->saga, &out->order, &o->batch.arena);
+}
+
 static sb_code_t commit(sb_orchestrator_t *o, const run_t *run, sb_pg_result_t **inserted, sb_error_t *err)
 {
     sb_shard_t *shard = run->shard;
@@ -166,7 +175,8 @@ static sb_code_t commit(sb_orchestrator_t *o, const run_t *run, sb_pg_result_t *
     const char *cluster = cluster_now(o, shard);
     int64_t before_us = sb_mono_us();
     int64_t pg_us = 0;
-    code = sb_columns_run(o->batch.columns, o->pg, &shard->lease, &move, inserted, &pg_us, err);
+    code =
+        sb_columns_run(o->batch.columns, o->pg, &shard->lease, &move, make_heads, o, inserted, &pg_us, err);
     if (code != SB_OK)
         return code;
     sb_orchestrator_set_clock(o, pg_us, sb_mono_us());
@@ -217,7 +227,7 @@ static void send_orders(sb_orchestrator_t *o, const sb_shard_t *shard, sb_touch_
         if (!is_current(&touch->state, &out->order))
             continue;
         if (!sb_shard_is_fresh(o, shard) ||
-            sb_order_send(o, touch->saga, &out->order, out->body, NULL) != SB_OK) {
+            sb_order_send(o, touch->saga, &out->order, out->head, out->body, NULL) != SB_OK) {
             sb_resend_add(&o->resend, touch->saga);
             return;
         }

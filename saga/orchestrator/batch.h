@@ -49,10 +49,13 @@ typedef struct sb_item_list {
 sb_item_t *sb_item_list_add(sb_item_list_t *list);
 void sb_item_list_fini(sb_item_list_t *list);
 
-/* A command that goes out after the commit; its body is in the batch's arena. */
+typedef struct sb_order_head sb_order_head_t;
+
+/* A command that goes out after the commit; its body and head are in the batch's arena. */
 typedef struct sb_touch_order {
     struct sb_touch_order *next;
     sb_saga_order_t order;
+    sb_order_head_t *head; /* made while the commit is under way; NULL: not yet */
     sb_slice_t body;
 } sb_touch_order_t;
 

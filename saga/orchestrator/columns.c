@@ -250,15 +250,15 @@ static bool add_set(sb_pg_batch_t *batch, const char *sql, sb_pg_params_t *param
     for (int i = 0; i < count; i++) {
         if (sb_pg_array_failed(&column[i]))
             return false;
-        sb_pg_add_array(params, &column[i]);
+        sb_pg_add_sparse_array(params, &column[i]);
     }
     sb_pg_batch_add(batch, sql, params);
     return true;
 }
 
 sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *lease,
-                         const sb_lease_move_t *move, sb_pg_result_t **inserted, int64_t *pg_us,
-                         sb_error_t *err)
+                         const sb_lease_move_t *move, void (*on_sent)(void *context), void *context,
+                         sb_pg_result_t **inserted, int64_t *pg_us, sb_error_t *err)
 {
     *inserted = NULL;
     sb_pg_batch_t batch = {.count = 0};
@@ -273,7 +273,7 @@ sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *l
     if (!fits)
         return sb_fail(err, SB_NO_MEMORY, "write a batch of sagas: out of memory");
     sb_pg_result_t *results[SB_PG_BATCH_MAX] = {NULL};
-    sb_code_t code = sb_pg_batch_run(pg, &batch, results, NULL, err);
+    sb_code_t code = sb_pg_batch_run_beside(pg, &batch, on_sent, context, results, NULL, err);
     if (code != SB_OK)
         return code;
     *pg_us = sb_pg_get_time(results[0], 0, 1);

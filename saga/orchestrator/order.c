@@ -51,34 +51,34 @@ sb_code_t sb_order_render(const sb_open_saga_t *saga, const sb_slice_t *results,
 
 /* ---- the record ---- */
 
-/* Headers under construction, with room for the values that are made here. */
-typedef struct headers {
+/* Headers of a command, with room for the values that are made here. */
+struct sb_order_head {
     sb_header_t item[SB_HEADERS_MAX];
     size_t count;
     char saga_id[SB_UUID_TEXT], command_id[SB_UUID_TEXT], forward_id[SB_UUID_TEXT];
     char round[8], attempt[8], partition[8];
     char expiry[SB_TIME_TEXT];
-} headers_t;
+};
 
-static void add(headers_t *headers, const char *name, sb_slice_t value)
+static void add(sb_order_head_t *headers, const char *name, sb_slice_t value)
 {
     if (value.ptr)
         headers->item[headers->count++] = (sb_header_t){name, value};
 }
 
-static void add_uuid(headers_t *headers, const char *name, const sb_uuid_t *id, char text[SB_UUID_TEXT])
+static void add_uuid(sb_order_head_t *headers, const char *name, const sb_uuid_t *id, char text[SB_UUID_TEXT])
 {
     add(headers, name, sb_slice(sb_uuid_format(id, text)));
 }
 
-static void add_int(headers_t *headers, const char *name, int value, char text[8])
+static void add_int(sb_order_head_t *headers, const char *name, int value, char text[8])
 {
     (void)snprintf(text, 8, "%d", value);
     add(headers, name, sb_slice(text));
 }
 
 /* An undo says what it undoes, so that a participant can void a forward command it has not seen. */
-static void add_forward(headers_t *headers, const sb_open_saga_t *saga, const sb_saga_order_t *order,
+static void add_forward(sb_order_head_t *headers, const sb_open_saga_t *saga, const sb_saga_order_t *order,
                         const char *step)
 {
     sb_uuid_t forward = sb_saga_command_id(&saga->id, step, SB_FORWARD, order->round);
@@ -86,7 +86,7 @@ static void add_forward(headers_t *headers, const sb_open_saga_t *saga, const sb
     add(headers, SB_H_FORWARD, order->forward_unknown ? SB_SLICE("unknown") : SB_SLICE("completed"));
 }
 
-static void fill_headers(headers_t *headers, const sb_orchestrator_t *o, const sb_open_saga_t *saga,
+static void fill_headers(sb_order_head_t *headers, const sb_orchestrator_t *o, const sb_open_saga_t *saga,
                          const sb_saga_order_t *order)
 {
     const char *step = saga->plan->definition->step[order->step].name;
@@ -114,19 +114,32 @@ static void fill_headers(headers_t *headers, const sb_orchestrator_t *o, const s
         add_forward(headers, saga, order, step);
 }
 
-sb_code_t sb_order_send(sb_orchestrator_t *o, const sb_open_saga_t *saga, const sb_saga_order_t *order,
-                        sb_slice_t body, sb_error_t *err)
+sb_order_head_t *sb_order_head(const sb_orchestrator_t *o, const sb_open_saga_t *saga,
+                               const sb_saga_order_t *order, sb_arena_t *arena)
 {
-    headers_t headers;
+    bool child = saga->plan->definition->step[order->step].child;
+    sb_order_head_t *head = child ? NULL : sb_arena_alloc(arena, sizeof *head);
+    if (head)
+        fill_headers(head, o, saga, order);
+    return head;
+}
+
+sb_code_t sb_order_send(sb_orchestrator_t *o, const sb_open_saga_t *saga, const sb_saga_order_t *order,
+                        const sb_order_head_t *head, sb_slice_t body, sb_error_t *err)
+{
+    sb_order_head_t own;
     if (saga->plan->definition->step[order->step].child)
         return sb_children_take(o, saga->no, order, body, err);
-    fill_headers(&headers, o, saga, order);
+    if (!head) {
+        fill_headers(&own, o, saga, order);
+        head = &own;
+    }
     sb_record_t record = {.topic = saga->plan->step[order->step].topic,
                           .partition = -1,
-                          .key = sb_slice(headers.saga_id),
+                          .key = sb_slice(head->saga_id),
                           .value = body,
-                          .headers = headers.item,
-                          .header_count = headers.count,
+                          .headers = head->item,
+                          .header_count = head->count,
                           .tag = (uint64_t)saga->no,
                           .patience_us =
                               order->deadline_us ? order->deadline_us - sb_orchestrator_now(o) : 0};
@@ -151,7 +164,7 @@ static bool resend(sb_orchestrator_t *o, sb_open_saga_t *saga)
                          "a command that went out once cannot be rendered");
             continue;
         }
-        sb_code_t code = sb_order_send(o, saga, &decision.order[i], sb_buf_slice(body), &err);
+        sb_code_t code = sb_order_send(o, saga, &decision.order[i], NULL, sb_buf_slice(body), &err);
         if (code != SB_OK)
             return false;
         o->stats.resent++;
