@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/lease.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base_sql.h"
 
@@ -38,16 +39,47 @@ static void unlock(const sb_lease_t *lease, sb_pg_t *pg)
     (void)ignored;
 }
 
-static sb_code_t end_overdue(const sb_lease_t *lease, sb_pg_t *pg, int64_t overdue_ms, sb_error_t *err)
+static void add_int(sb_pg_params_t *params, const int64_t *value)
+{
+    if (value)
+        sb_pg_add_int8(params, *value);
+    else
+        sb_pg_add_null(params, SB_PG_INT8);
+}
+
+/* A beat that stays the same is overdue after as long by our own clock: who hangs while the database's clock
+ * goes back has one that lies ahead, and would not be missed before that clock has come there again. */
+static bool has_stood_still(const sb_lease_t *lease, int64_t overdue_ms)
+{
+    return lease->seen.since_us > 0 && (sb_mono_us() - lease->seen.since_us) / 1000 >= overdue_ms;
+}
+
+static void look_at_beat(sb_lease_t *lease, int64_t epoch, int64_t beat_us)
+{
+    if (lease->seen.since_us > 0 && lease->seen.epoch == epoch && lease->seen.beat_us == beat_us)
+        return;
+    lease->seen.epoch = epoch;
+    lease->seen.beat_us = beat_us;
+    lease->seen.since_us = sb_mono_us();
+}
+
+static sb_code_t end_overdue(sb_lease_t *lease, sb_pg_t *pg, int64_t overdue_ms, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *result = NULL;
     sb_pg_add_text(&params, lease->role);
     sb_pg_add_int8(&params, overdue_ms);
+    bool still = has_stood_still(lease, overdue_ms);
+    add_int(&params, still ? &lease->seen.epoch : NULL);
+    add_int(&params, still ? &lease->seen.beat_us : NULL);
     sb_code_t code = sb_pg_query(pg, sb_sql_lease_end_overdue, &params, &result, err);
-    if (code == SB_OK && sb_pg_get_int(result, 0, 0) > 0)
-        sb_log(SB_LOG_WARN, "LEASE-OVERDUE", "ended the backend of an owner that stopped beating|role=%s",
-               lease->role);
+    if (code == SB_OK &&
+        sb_pg_rows(result) == 1) { /* none: a new role, whose first owner is about to write it */
+        look_at_beat(lease, sb_pg_get_int(result, 0, 0), sb_pg_get_int(result, 0, 1));
+        if (sb_pg_get_int(result, 0, 2) > 0)
+            sb_log(SB_LOG_WARN, "LEASE-OVERDUE", "ended the backend of an owner that stopped beating|role=%s",
+                   lease->role);
+    }
     sb_pg_result_free(result);
     return code;
 }
@@ -62,6 +94,7 @@ static sb_code_t take(sb_lease_t *lease, sb_pg_t *pg, const char *owner, sb_erro
     if (code != SB_OK)
         return code;
     lease->epoch = sb_pg_get_int(result, 0, 0);
+    lease->seen.since_us = 0;
     lease->cursor = sb_pg_get_int(result, 0, 1);
     lease->low = sb_pg_get_int(result, 0, 2);
     lease->next = sb_pg_get_int(result, 0, 3);
@@ -110,14 +143,6 @@ void sb_lease_release(sb_lease_t *lease, sb_pg_t *pg)
         unlock(lease, pg);
     }
     lease->epoch = 0;
-}
-
-static void add_int(sb_pg_params_t *params, const int64_t *value)
-{
-    if (value)
-        sb_pg_add_int8(params, *value);
-    else
-        sb_pg_add_null(params, SB_PG_INT8);
 }
 
 void sb_lease_guard(const sb_lease_t *lease, const sb_lease_move_t *move, sb_pg_params_t *params)

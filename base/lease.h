@@ -6,8 +6,9 @@
  * replaced can never commit, and a takeover waits for the one that is open.
  *
  * Two things say when to take over, neither decides whether: the owner's session advisory lock is free (its
- * connection died: at once), or its beat is overdue (the process is stopped: its backend is ended first).
- * The epoch alone decides.
+ * connection died: at once), or its beat is overdue (the process is stopped: its backend is ended first): old
+ * by the database's clock, or unchanged for as long by the monotonic clock of who waits, whatever the
+ * database's clock has done in between. The epoch alone decides.
  *
  * Thread: the connection's.
  *
@@ -26,6 +27,11 @@ typedef struct sb_lease {
     int64_t low;
     int64_t next;
     sb_buf_t detail; /* JSON text the role keeps beside its cursor */
+    struct {         /* the beat of the owner that is waited for, and since when it has been that one */
+        int64_t epoch;
+        int64_t beat_us;
+        int64_t since_us; /* by this process's monotonic clock; 0: none was seen */
+    } seen;
 } sb_lease_t;
 
 void sb_lease_init(sb_lease_t *lease, const char *role);
@@ -34,7 +40,8 @@ void sb_lease_fini(sb_lease_t *lease);
 /* Tries once to become the owner over pg, which must be a direct connection (no transaction pooling) and is
  * the one whose transactions the lease guards. SB_OK: held, epoch and state are filled. SB_BUSY: someone else
  * holds it and its beat is younger than overdue_ms. An overdue owner's backend is ended; the next try gets
- * it. Blocks while the old owner's open transaction ends. */
+ * it. Who tries again does so with the same lease: it keeps what was seen of the owner. Blocks while the old
+ * owner's open transaction ends. */
 SB_MUST_CHECK sb_code_t sb_lease_acquire(sb_lease_t *lease, sb_pg_t *pg, const char *owner,
                                          int64_t overdue_ms, sb_error_t *err);
 

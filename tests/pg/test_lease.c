@@ -239,10 +239,11 @@ static void an_overdue_owner_is_ended_and_writes_nothing_later(void **state)
     (void)close(pipe_ends[1]);
 }
 
+enum { PATIENCE_MS = 4000, BEATS = 10 };
+
 /* For longer than it has without them. */
 static void beats_keep_the_lease(void **state)
 {
-    enum { PATIENCE_MS = 4000, BEATS = 10 };
     fixture_t *f = *state;
     assert_ok(sb_lease_acquire(&f->la, f->a, "a", PATIENCE_MS, &f->err), &f->err);
     for (int i = 0; i < BEATS; i++) {
@@ -250,6 +251,31 @@ static void beats_keep_the_lease(void **state)
         assert_ok(sb_lease_beat(&f->la, f->a, &f->err), &f->err);
         assert_code(SB_BUSY, sb_lease_acquire(&f->lb, f->b, "b", PATIENCE_MS, &f->err), &f->err);
     }
+}
+
+/* The owner hangs, and the clock of the database's machine goes back an hour: its last beat lies ahead. */
+static void an_owner_that_hangs_while_the_clock_goes_back_is_overdue(void **state)
+{
+    fixture_t *f = *state;
+    assert_ok(sb_lease_acquire(&f->la, f->a, "a", OVERDUE_MS, &f->err), &f->err);
+    sb_test_pg_script(f->b, "UPDATE sagabus.lease SET beat = beat + interval '1 hour' WHERE role = 'relay'");
+    assert_within(sb_lease_acquire(&f->lb, f->b, "b", OVERDUE_MS, NULL) == SB_OK, 30000);
+    assert_int_equal(f->lb.epoch, f->la.epoch + 1);
+    assert_false(sb_lease_beat(&f->la, f->a, NULL) == SB_OK); /* its backend was ended */
+}
+
+/* One that beats is left alone whatever its beats say: they change. */
+static void an_owner_that_beats_while_the_clock_goes_back_keeps_the_lease(void **state)
+{
+    fixture_t *f = *state;
+    assert_ok(sb_lease_acquire(&f->la, f->a, "a", PATIENCE_MS, &f->err), &f->err);
+    for (int i = 0; i < BEATS; i++) {
+        sb_test_pg_script(f->a, "UPDATE sagabus.lease SET beat = clock_timestamp() + interval '1 hour' "
+                                "WHERE role = 'relay'");
+        assert_code(SB_BUSY, sb_lease_acquire(&f->lb, f->b, "b", PATIENCE_MS, &f->err), &f->err);
+        sb_test_sleep_ms(PATIENCE_MS / (BEATS - 2));
+    }
+    assert_ok(sb_lease_beat(&f->la, f->a, &f->err), &f->err);
 }
 
 #define ROUNDS 25
@@ -360,6 +386,8 @@ int main(void)
         CASE(takeover_waits_for_the_open_transaction),
         CASE(an_overdue_owner_is_ended_and_writes_nothing_later),
         CASE(beats_keep_the_lease),
+        CASE(an_owner_that_hangs_while_the_clock_goes_back_is_overdue),
+        CASE(an_owner_that_beats_while_the_clock_goes_back_keeps_the_lease),
         CASE(contenders_never_overlap),
         CASE(a_new_role_needs_no_row),
         CASE(a_takeover_is_on_disk_before_it_is_told),
