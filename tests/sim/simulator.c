@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "saga/event_body.h"
+#include "saga/orchestrator/children.h"
 #include "tests/support/assert.h"
 
 #include <stdio.h>
@@ -24,8 +25,7 @@
 #define CHILD_KEY     KEYS /* of every saga that is a step of another, which its parent tells apart */
 #define TYPES         (CHAOS_TYPES + 1)
 #define LOOK_US       (500 * MS)   /* as in saga/orchestrator/children.c: a child is looked at … */
-#define PENDING_US    (10000 * MS) /* … the machine is told that it runs */
-#define ASK_AGAIN_US  (10000 * MS) /* … and its undo is asked for again */
+#define PENDING_US    (10000 * MS) /* … and the machine is told that it runs */
 
 /* ---- what there is ---- */
 
@@ -69,7 +69,7 @@ typedef struct child {
     int step, no;
     sb_direction_t direction;
     uint16_t round;
-    int64_t look_us, said_us, asked_us;
+    int64_t look_us, said_us, asked_us, asking_us;
 } child_t;
 
 typedef struct open_saga {
@@ -944,10 +944,12 @@ static void start_child(sim_t *sim, orchestrator_t *o, int no, bool voided)
 /* A statement of its own, of whoever believes to own the parent: the epoch does not guard it. */
 static void ask_undo(sim_t *sim, child_t *child)
 {
-    bool asked = child->asked_us && sim->now_us - child->asked_us < ASK_AGAIN_US;
+    int64_t wait_us = sb_children_ask_again_us(child->asked_us - child->asking_us);
+    bool asked = child->asked_us && sim->now_us - child->asked_us < wait_us;
     if (asked || sim->undo_asked[child->no] || sim->saga[child->no].status == SB_SAGA_COMPENSATING)
         return;
     child->asked_us = sim->now_us;
+    child->asking_us = child->asking_us ? child->asking_us : sim->now_us;
     if (!chance(sim, sim->broken_rate))
         sim->undo_asked[child->no] = true;
 }
