@@ -198,7 +198,7 @@ sb_code_t sb_engine_start(sb_engine_t *engine, sb_error_t *err)
     if (code != SB_OK) {
         sb_engine_stop(engine);
         close_parts(engine);
-        sb_progress_init(&engine->progress); /* the next start's parts listen anew */
+        engine->progress.listener_count = 0; /* the next start's parts listen anew */
         return code;
     }
     atomic_store(&engine->running, true);
