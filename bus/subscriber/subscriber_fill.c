@@ -198,6 +198,15 @@ static sb_code_t meet_other_life(sb_slot_t *slot, int64_t incarnation, sb_error_
     return SB_OK;
 }
 
+/* A standby that lags, say, or lags more than the one that was asked before: store_uri may name several. What
+ * it does not have yet must not pass for read: the subscription would be beyond it. */
+static sb_code_t wait_for_store(const sb_slot_t *slot, int64_t at, sb_error_t *err)
+{
+    return sb_fail(err, SB_UNAVAILABLE,
+                   "the store at store_uri is at %" PRId64 ", what is read goes to %" PRId64, at,
+                   slot->fill_to);
+}
+
 sb_code_t sb_subscriber_fill(sb_subscriber_t *s, const sb_part_t *part, sb_slot_t *slot, sb_error_t *err)
 {
     fill_t fill = {.slot = slot};
@@ -212,18 +221,20 @@ sb_code_t sb_subscriber_fill(sb_subscriber_t *s, const sb_part_t *part, sb_slot_
         return code;
     if (slot->fill_is_gap && slot->fill_incarnation != fill.incarnation)
         return meet_other_life(slot, fill.incarnation, err);
-    if (slot->fill_to == 0)
+    if (slot->fill_to == 0 || (!slot->fill_is_gap && slot->fill_incarnation != fill.incarnation)) {
         slot->fill_to = safe;
-    if ((slot->fill_is_gap || slot->at.incarnation == fill.incarnation) &&
-        safe < slot->fill_to) /* a standby's, say */
-        return sb_fail(err, SB_UNAVAILABLE, "the store at store_uri is at %lld, the gap goes to %lld",
-                       (long long)safe, (long long)slot->fill_to);
+        slot->fill_incarnation = fill.incarnation;
+    }
+    if (safe < slot->fill_to)
+        return wait_for_store(slot, safe, err);
     if (slot->fill_after < slot->fill_to)
         code = read_page(s, &fill, slot->fill_to, &last, err);
     if (code != SB_OK)
         return code;
-    if (last <= slot->fill_after || last >= slot->fill_to)
+    if (last >= slot->fill_to)
         finish(slot, &fill, slot->fill_to);
+    else if (last <= slot->fill_after)
+        return wait_for_store(slot, last, err);
     slot->fill_after = last;
     return SB_OK;
 }

@@ -555,6 +555,37 @@ static void a_gap_waits_for_a_store_that_is_behind(void **state)
     assert_int_equal(distinct_effects(), between + 1);
 }
 
+/* What a store_uri that leads to several standbys tells: who is asked how far it is has all, who is read from
+ * then has nothing yet. */
+static const char several_standbys[] =
+    "CREATE SEQUENCE public.was_read; ALTER TABLE sagabus.lease RENAME TO lease_of_the_primary;"
+    "CREATE VIEW sagabus.lease AS SELECT role, epoch, CASE WHEN role = 'sequencer' AND current_query() "
+    "LIKE '%event_detached%' THEN nextval('public.was_read') * 0 ELSE cursor END AS cursor "
+    "FROM sagabus.lease_of_the_primary";
+static const char was_read[] = "SELECT is_called::int FROM public.was_read";
+static const char all_are_there[] =
+    "DROP VIEW sagabus.lease; ALTER TABLE sagabus.lease_of_the_primary RENAME TO lease";
+
+/* It would be taken for read to its end, and Kafka's records of it for repeats. */
+static void a_store_that_is_read_first_may_be_several_standbys(void **state)
+{
+    (void)state;
+    static const char *const shipped[] = {"order.shipped"};
+    sb_test_relay_t store = {.config = world.config};
+    subscriptions[0].types = shipped;
+    subscriptions[0].from = SB_FROM_STORE;
+    config.store_uri = world.uri;
+    register_types();
+    append(&store, 60);
+    sb_test_pg_script(world.pg, several_standbys);
+    start();
+    assert_soon(sb_test_pg_int(world.pg, was_read) > 0, 60000);
+    assert_int_equal(sb_test_effects(&world, "mail"), 0);
+    sb_test_pg_script(world.pg, all_are_there);
+    await_effects("mail", 60); /* of Kafka there is nothing */
+    assert_int_equal(distinct_effects(), 60);
+}
+
 static void fill_again(void)
 {
     sb_error_t err = SB_ERROR_INIT;
@@ -1103,6 +1134,7 @@ int main(void)
         CASE(without_a_database_it_goes_on_at_the_groups_offsets),
         CASE(reads_the_store_first_and_hands_over_to_kafka_by_seq),
         CASE(a_gap_waits_for_a_store_that_is_behind),
+        CASE(a_store_that_is_read_first_may_be_several_standbys),
         CASE(a_key_that_fails_is_held_back_and_released_in_order),
         CASE(what_is_redriven_at_a_rate_keeps_it_and_its_order),
         CASE(a_rate_of_redriving_holds_for_all_members_together),
