@@ -73,7 +73,8 @@ typedef struct sb_push_slot {
     int aloft;  /* of those before, too: it is not opened again over them */
     sb_push_again_t again;
     sb_push_silence_t silence;
-    int64_t again_us;  /* no dead letter is sent again before */
+    int64_t again_us;  /* no dead letter that has a rate is sent again before */
+    int64_t beside_us; /* when it is looked again for one that has none, beside those */
     int64_t probed_no; /* the entry that was the last probe */
     int64_t well_us;   /* when the endpoint last took or refused an event */
 

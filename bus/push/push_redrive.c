@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define BESIDE_US 1000000
+
 void sb_push_redrive_forget(sb_push_slot_t *slot)
 {
     free(slot->again.key);
@@ -18,14 +20,15 @@ void sb_push_redrive_forget(sb_push_slot_t *slot)
 
 /* ---- which one ---- */
 
-/* Keeps on with the key in hand; else the key that is due first. */
-static sb_code_t find_key(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *err)
+/* Keeps on with the key in hand; else the key that is due first. at_once: only what has no rate. */
+static sb_code_t find_key(sb_push_t *push, sb_push_slot_t *slot, bool at_once, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
     if (slot->again.key)
         return SB_OK;
     sb_pg_add_text(&params, slot->name);
+    sb_pg_add_bool(&params, at_once);
     sb_code_t code = sb_pg_query(push->pg, sb_sql_sub_release_next, &params, &rows, err);
     if (code == SB_OK && sb_pg_rows(rows) > 0) {
         sb_slice_t topic = sb_pg_get_slice(rows, 0, 0);
@@ -45,12 +48,15 @@ static sb_code_t find_key(sb_push_t *push, sb_push_slot_t *slot, sb_error_t *err
 }
 
 /* Rows of the next dead letter: of the key, or of its own. */
-static sb_code_t find_letter(sb_push_t *push, sb_push_slot_t *slot, sb_pg_result_t **rows, sb_error_t *err)
+static sb_code_t find_letter(sb_push_t *push, sb_push_slot_t *slot, bool at_once, sb_pg_result_t **rows,
+                             sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_add_text(&params, slot->name);
-    if (!slot->again.key)
+    if (!slot->again.key) {
+        sb_pg_add_bool(&params, at_once);
         return sb_pg_query(push->pg, sb_sql_sub_dead_due, &params, rows, err);
+    }
     sb_pg_add_text(&params, slot->again.topic);
     sb_pg_add_bytea(&params, (sb_slice_t){slot->again.key, slot->again.key_length});
     sb_pg_add_int8(&params, slot->again.no);
@@ -131,26 +137,52 @@ static sb_code_t send_letter(sb_push_t *push, sb_push_slot_t *slot, const sb_pg_
     return code;
 }
 
+/* Until when nothing may go; what waits for its rate holds up nothing that has none. All that waits is looked
+ * through for that, so it is not done at every turn. */
+static int64_t not_before_us(const sb_push_slot_t *slot, int64_t now_us, bool *at_once)
+{
+    *at_once = slot->again_us > now_us;
+    if (slot->silence.due_us > now_us)
+        return slot->silence.due_us;
+    if (!*at_once)
+        return 0;
+    if (slot->again.key)
+        return slot->again.pace_us > 0 ? slot->again_us : 0;
+    return slot->beside_us < slot->again_us ? slot->beside_us : slot->again_us;
+}
+
+static void found_nothing(sb_push_slot_t *slot, bool at_once, int64_t *due_us)
+{
+    if (!at_once) {
+        slot->any_due = false;
+        return;
+    }
+    slot->beside_us = sb_mono_us() + BESIDE_US;
+    sb_push_sooner(due_us, slot->beside_us < slot->again_us ? slot->beside_us : slot->again_us);
+}
+
 sb_code_t sb_push_redrive(sb_push_t *push, sb_push_slot_t *slot, int64_t *due_us, sb_error_t *err)
 {
     sb_pg_result_t *rows = NULL;
+    bool at_once = false;
     if (slot->again.active || (!slot->any_due && !slot->again.key) ||
         slot->flying >= (int)slot->definition->at_once)
         return SB_OK;
-    int64_t from_us = slot->silence.due_us > slot->again_us ? slot->silence.due_us : slot->again_us;
-    if (from_us > sb_mono_us()) {
+    int64_t now_us = sb_mono_us();
+    int64_t from_us = not_before_us(slot, now_us, &at_once);
+    if (from_us > now_us) {
         sb_push_sooner(due_us, from_us);
         return SB_OK;
     }
-    sb_code_t code = find_key(push, slot, err);
+    sb_code_t code = find_key(push, slot, at_once, err);
     if (code == SB_OK)
-        code = find_letter(push, slot, &rows, err);
+        code = find_letter(push, slot, at_once, &rows, err);
     if (code == SB_OK && sb_pg_rows(rows) > 0)
         code = send_letter(push, slot, rows, due_us, err);
     else if (code == SB_OK && slot->again.key)
         code = end_key(push, slot, err);
     else if (code == SB_OK)
-        slot->any_due = false;
+        found_nothing(slot, at_once, due_us);
     sb_pg_result_free(rows);
     return code;
 }
@@ -175,7 +207,8 @@ sb_code_t sb_push_redrive_landed(sb_push_t *push, sb_push_slot_t *slot, const sb
 {
     sb_code_t code = SB_OK;
     slot->again.active = false;
-    slot->again_us = sb_mono_us() + slot->again.pace_us;
+    if (slot->again.pace_us > 0)
+        slot->again_us = sb_mono_us() + slot->again.pace_us;
     if (flight->cancelled || flight->verdict == SB_PUSH_WAIT || flight->verdict == SB_PUSH_GONE ||
         (flight->verdict == SB_PUSH_SILENT && !was_silent(slot, flight))) {
         sb_push_redrive_forget(slot); /* it is still due, and says nothing about the event */
@@ -184,7 +217,7 @@ sb_code_t sb_push_redrive_landed(sb_push_t *push, sb_push_slot_t *slot, const sb
         slot->delivered++;
         push->delivered++;
         code = sb_push_letter_handled(push, slot, err);
-        if (!slot->again.key)
+        if (!slot->again.key || slot->again.pace_us > 0) /* until its time comes others may go */
             sb_push_redrive_forget(slot);
     } else {
         slot->failures++;

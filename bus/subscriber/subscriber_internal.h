@@ -152,6 +152,7 @@ typedef struct sb_lane {
     size_t waiting_count;
     uint32_t outages;
     int64_t upkeep_us;
+    int64_t beside_us; /* when it is looked again for what has no rate beside what waits for its own */
     int64_t purge_us;
     sb_entry_t **batch; /* batch_max */
     sb_delivery_t *deliveries;

@@ -12,6 +12,8 @@
 
 #include <stdlib.h>
 
+#define BESIDE_US 1000000
+
 /* What is being released. */
 typedef struct held_key {
     sb_lane_t *lane;
@@ -173,10 +175,12 @@ static sb_code_t redrive_key(sb_lane_t *lane, const sb_pg_result_t *row, int64_t
     return code;
 }
 
-static sb_code_t find_due(sb_lane_t *lane, const char *sql, sb_pg_result_t **out, sb_error_t *err)
+static sb_code_t find_due(sb_lane_t *lane, const char *sql, bool at_once, sb_pg_result_t **out,
+                          sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_add_text(&params, lane->sub->config.name);
+    sb_pg_add_bool(&params, at_once);
     sb_code_t code = sb_pg_begin(lane->pg, err);
     if (code == SB_OK)
         code = sb_pg_query(lane->pg, sql, &params, out, err);
@@ -239,14 +243,13 @@ static sb_code_t take_turn(sb_lane_t *lane, bool *due, int64_t *wait_us, sb_erro
     return code;
 }
 
-sb_code_t sb_redrive(sb_lane_t *lane, bool *found, int64_t *pause_us, sb_error_t *err)
+/* at_once: only what has no rate. */
+static sb_code_t redrive_next(sb_lane_t *lane, bool at_once, bool *found, int64_t *pause_us, sb_error_t *err)
 {
     sb_pg_result_t *rows = NULL;
-    sb_code_t code = take_turn(lane, found, pause_us, err);
-    if (code != SB_OK || !*found || *pause_us > 0)
-        return code;
     *found = false;
-    code = find_due(lane, sb_sql_sub_release_next, &rows, err);
+    *pause_us = 0;
+    sb_code_t code = find_due(lane, sb_sql_sub_release_next, at_once, &rows, err);
     if (code == SB_OK && sb_pg_rows(rows) > 0) {
         *found = true;
         code = redrive_key(lane, rows, pause_us, err);
@@ -256,7 +259,7 @@ sb_code_t sb_redrive(sb_lane_t *lane, bool *found, int64_t *pause_us, sb_error_t
     sb_pg_result_free(rows);
     rows = NULL;
     if (code == SB_OK)
-        code = find_due(lane, sb_sql_sub_dead_due, &rows, err);
+        code = find_due(lane, sb_sql_sub_dead_due, at_once, &rows, err);
     if (code == SB_OK && sb_pg_rows(rows) > 0) {
         *found = true;
         *pause_us = sb_pg_get_int(rows, 0, SB_DEAD_LETTER_PACE);
@@ -264,4 +267,29 @@ sb_code_t sb_redrive(sb_lane_t *lane, bool *found, int64_t *pause_us, sb_error_t
     }
     sb_pg_result_free(rows);
     return code;
+}
+
+/* What waits for its rate holds up nothing that has none. All that waits is looked through for that, so it
+ * is not done at every look. */
+static sb_code_t redrive_beside(sb_lane_t *lane, bool *found, int64_t *pause_us, sb_error_t *err)
+{
+    int64_t wait_us = *pause_us;
+    if (sb_mono_us() < lane->beside_us)
+        return SB_OK;
+    sb_code_t code = redrive_next(lane, true, found, pause_us, err);
+    if (code != SB_OK || *found)
+        return code;
+    lane->beside_us = sb_mono_us() + BESIDE_US;
+    *found = true;
+    *pause_us = wait_us;
+    return SB_OK;
+}
+
+sb_code_t sb_redrive(sb_lane_t *lane, bool *found, int64_t *pause_us, sb_error_t *err)
+{
+    sb_code_t code = take_turn(lane, found, pause_us, err);
+    if (code != SB_OK || !*found)
+        return code;
+    return *pause_us > 0 ? redrive_beside(lane, found, pause_us, err)
+                         : redrive_next(lane, false, found, pause_us, err);
 }

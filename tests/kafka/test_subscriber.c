@@ -863,6 +863,37 @@ static void what_is_wanted_at_once_does_not_wait_for_a_rate_that_was(void **stat
     sb_test_check_effects(&world, "mail", 100);
 }
 
+/* Three keys of ten: one goes at a rate at once, the next one would have to wait for minutes. */
+static void what_has_no_rate_goes_before_what_waits_for_its_own(void **state)
+{
+    (void)state;
+    int64_t keys = 0, rows = 0;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_dlq_filter_t one = {.subscription = "mail"};
+    subscriptions[0].attempts_max = 1;
+    world.keys = 3;
+    atomic_store(&mail.fail_calls, -1);
+    start();
+    sb_test_world_send(&world, 30);
+    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL") == 30,
+                60000);
+    sb_test_subscriber_stop(&running);
+    atomic_store(&mail.fail_calls, 0);
+    for (int i = 0; i < 3; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof key, "k-%d", i);
+        one.key = key;
+        assert_ok(sb_dlq_redrive(world.pg, &one, i < 2 ? 100000000 : 0, &keys, &rows, &err), &err);
+        assert_int_equal(keys, 1);
+    }
+    sb_test_pg_script(world.pg,
+                      "UPDATE quarantine SET due_at = due_at - interval '1 hour' WHERE pace_us > 0");
+    start();
+    await_effects("mail", 20); /* the one that was paid for, and the one that has no rate */
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(DISTINCT key) FROM effect"), 2);
+    assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM effect WHERE key = 'k-2'"), 10);
+}
+
 static void what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter(void **state)
 {
     (void)state;
@@ -1139,6 +1170,7 @@ int main(void)
         CASE(what_is_redriven_at_a_rate_keeps_it_and_its_order),
         CASE(a_rate_of_redriving_holds_for_all_members_together),
         CASE(what_is_wanted_at_once_does_not_wait_for_a_rate_that_was),
+        CASE(what_has_no_rate_goes_before_what_waits_for_its_own),
         CASE(what_fails_a_few_times_keeps_its_order_and_is_no_dead_letter),
         CASE(what_is_no_event_is_a_dead_letter_with_its_bytes),
         CASE(an_event_without_order_is_tried_again_from_its_row),

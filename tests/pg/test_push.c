@@ -521,6 +521,27 @@ static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
     }
 }
 
+/* One of k1 goes at once, the next one in some minutes. */
+static void what_has_no_rate_goes_before_what_waits_for_its_own(void **state)
+{
+    fixture_t *f = *state;
+    define(f, "hook", HOOK(PATIENT));
+    set_rule(f, 0, "*", 422, -1, "", 0);
+    append(f, "k1", 4);
+    append(f, "k2", 4);
+    start(f, &first, "a");
+    assert_soon(letters(f) == 8, WAIT_MS);
+    no_rules(f);
+    redrive_at(f, "k1", 200000000);
+    sb_test_pg_script(f->pg,
+                      "UPDATE sagabus.quarantine SET due_at = due_at - interval '1 hour' WHERE pace_us > 0");
+    assert_soon(letters(f) == 7, WAIT_MS);
+    redrive(f, "k2");
+    assert_soon(letters(f) == 3 && held_keys(f) == 1, WAIT_MS);
+    assert_order(f, "k2");
+    assert_int_equal(hooks(f, "k1", 204), 1);
+}
+
 /* A dead letter is a copy: it goes with the event, and what is sent in the end is what the store has now. */
 static void a_dead_letter_of_an_erased_event_has_no_body(void **state)
 {
@@ -1067,6 +1088,7 @@ int main(void)
         CASE(old_versions_arrive_as_the_newest),
         CASE(a_key_that_fails_is_held_and_the_others_flow),
         CASE(what_is_redriven_at_a_rate_keeps_it_and_its_order),
+        CASE(what_has_no_rate_goes_before_what_waits_for_its_own),
         CASE(a_dead_letter_of_an_erased_event_has_no_body),
         CASE(without_order_an_event_fails_alone),
         CASE(one_by_one_an_event_that_fails_stops_all),
