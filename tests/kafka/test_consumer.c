@@ -90,7 +90,7 @@ static void a_rebalance_repeats_only_what_could_not_be_committed(void **state)
     static int handled[COUNT];
     memset(handled, 0, sizeof handled);
     int sent = 0;
-    int64_t until = sb_test_mono_ms() + 60000;
+    int64_t until = sb_test_mono_ms() + 240000;
     int done = 0;
     int refused = 0;
     for (int round = 0; done < COUNT && sb_test_mono_ms() < until; round++) {

@@ -114,7 +114,7 @@ static void reports_a_record_that_is_too_large_for_the_topic(void **state)
     sb_test_bus_set(f->config, "kafka.message.max.bytes", "2000000");
     open_producer(f);
     assert_ok(sb_producer_send(f->producer, &record, &f->err), &f->err);
-    for (int i = 0; i < 200 && f->failed == 0; i++)
+    for (int i = 0; i < 600 && f->failed == 0; i++)
         sb_producer_poll(f->producer, 100);
     assert_int_equal(f->failed, 1);
     assert_int_equal(f->failure.code, SB_TOO_LARGE);
@@ -128,7 +128,7 @@ static void reports_a_topic_that_is_not_there(void **state)
     sb_test_bus_set(f->config, "kafka.topic.metadata.propagation.max.ms", "500");
     open_producer(f);
     sb_code_t code = send_text(f, missing, "x");
-    for (int i = 0; i < 200 && f->failed == 0 && code == SB_OK; i++)
+    for (int i = 0; i < 600 && f->failed == 0 && code == SB_OK; i++)
         sb_producer_poll(f->producer, 100);
     assert_int_equal(code == SB_OK ? f->failure.code : code, SB_NOT_FOUND);
 }

@@ -188,7 +188,7 @@ static sb_relay_rebuild_state_t fill_again(fixture_t *f, bool recreate)
     int64_t no = 0;
     sb_relay_rebuild_state_t state = {.ended = false};
     assert_ok(sb_relay_rebuild_request(f->relay.pg, "order", recreate, "test", &no, &err), &err);
-    int64_t until = sb_test_mono_ms() + 60000;
+    int64_t until = sb_test_mono_ms() + 240000;
     while (!state.ended) {
         assert_true(sb_test_mono_ms() < until);
         assert_ok(sb_relay_rebuild_look(f->relay.pg, no, &state, &err), &err);

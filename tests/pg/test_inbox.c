@@ -122,7 +122,8 @@ static sb_pg_t *another(const char *name)
     sb_pg_config_t config = {.uri = uri,
                              .application_name = name,
                              .search_path = SB_TEST_CLIENT_SCHEMA,
-                             .statement_timeout_ms = 300};
+                             .statement_timeout_ms = 2500, /* of all, those that must not end by it, too */
+                             .idle_in_transaction_ms = 600000};
     assert_ok(sb_pg_open(&other, &config, &err), &err);
     return other;
 }

@@ -264,9 +264,10 @@ static void errors_carry_their_state(void **state)
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_add_int4(&params, 0);
     assert_code(SB_INVALID, sb_pg_query(f->pg, divide, &params, NULL, &f->err), &f->err);
-    sb_test_pg_script(f->pg, "SET statement_timeout = 50");
+    sb_test_pg_script(f->pg, "SET statement_timeout = 1000");
     assert_code(SB_TIMEOUT, sb_pg_query(f->pg, sleep_long, NULL, NULL, &f->err), &f->err);
     assert_true(f->err.retryable);
+    sb_test_pg_script(f->pg, "SET statement_timeout = 0");
     assert_code(SB_CONFLICT, sb_pg_script(f->pg, "INSERT INTO t VALUES (1, 'y')", NULL), NULL);
 }
 

@@ -615,7 +615,7 @@ static void a_partition_is_made_beside_an_open_append(void **state)
     fixture_t *f = *state;
     make_stream_nos(f);
     sb_test_pg_script(f->other, "BEGIN; " INSERT);
-    sb_test_pg_script(f->pg, "SET lock_timeout = '2s'");
+    sb_test_pg_script(f->pg, "SET lock_timeout = '20s'");
     assert_int_equal(sb_test_pg_int(f->pg, "SELECT sagabus.event_partitions_ahead(60000000)"), 6);
     sb_test_pg_script(f->other, INSERT);
     sb_test_pg_script(f->other, "COMMIT");

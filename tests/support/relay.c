@@ -125,7 +125,7 @@ size_t sb_test_relay_check(sb_test_relay_t *t, const char *topic, int partitions
     sb_reader_t *reader = NULL;
     sb_test_messages_t got = {.item = NULL};
     int64_t *seqs = NULL;
-    int64_t until = sb_test_mono_ms() + 60000;
+    int64_t until = sb_test_mono_ms() + 240000;
     bool all = false;
     assert_ok(sb_reader_open(&reader, t->config, "check", &err), &err);
     for (int p = 0; p < partitions; p++)
