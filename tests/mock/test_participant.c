@@ -256,6 +256,33 @@ static void a_command_that_another_has_in_hand_waits_for_its_answer(void **state
     assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("success")), COMMANDS);
 }
 
+#define SLOW_COMMANDS 200
+
+/* A commit that takes as long for many commands as for few is shared by many: were it counted as theirs, each
+ * batch would have the fewest there may be (8). */
+static void a_slow_commit_is_shared_by_more_commands(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_test_pg_script(
+        f->pg, "CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+               "IF current_setting('test.slept', true) IS DISTINCT FROM pg_current_xact_id()::text THEN "
+               "PERFORM set_config('test.slept', pg_current_xact_id()::text, true), pg_sleep(0.05); "
+               "END IF; RETURN NULL; END $$; "
+               "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON " SB_TEST_CLIENT_SCHEMA ".barrier "
+               "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow_commit()");
+    for (int i = 0; i < SLOW_COMMANDS; i++) {
+        sb_uuid_t id = sb_uuid_v7();
+        send_command(f, &id, "decline");
+    }
+    assert_ok(sb_producer_flush(f->producer, DELIVER_MS, &err), &err);
+    start(f);
+    await_replies(f, SLOW_COMMANDS);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("failure")), SLOW_COMMANDS);
+    assert_true(sb_test_pg_int(f->pg, "SELECT max(n) FROM (SELECT count(*) AS n FROM " SB_TEST_CLIENT_SCHEMA
+                                      ".barrier GROUP BY xmin::text) AS batch") > 8);
+}
+
 /* What the group will begin at; -1: nothing is committed. */
 static int64_t committed_offset(fixture_t *f)
 {
@@ -312,6 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {CASE(a_handler_that_fails_takes_nobody_with_it),
                                        CASE(a_refusal_without_a_write_costs_nobody_a_second_run),
                                        CASE(a_command_that_another_has_in_hand_waits_for_its_answer),
+                                       CASE(a_slow_commit_is_shared_by_more_commands),
                                        CASE(offsets_follow_the_replies)};
     return cmocka_run_group_tests_name("participant", tests, sb_test_pg_start, sb_test_pg_stop);
 }
