@@ -150,12 +150,30 @@ static sb_code_t await_outcome(sb_cli_t *cli, sb_remote_t *remote, int64_t comma
     return SB_OK;
 }
 
+/* Who names one and says which ones meant something else than what would be done. */
+static sb_code_t check_one(const sb_cli_t *cli, sb_error_t *err)
+{
+    static const char *const of_many[] = {"limit", "cursor"};
+    const char *verb = cli->command->verb;
+    bool has_step = strcmp(verb, "retry") == 0 || strcmp(verb, "skip") == 0;
+    const char *given = option(cli, of_many[0]) ? of_many[0] : option(cli, of_many[1]) ? of_many[1] : NULL;
+    for (const sb_saga_filter_option_t *filter = sb_saga_filter_options; filter->option; filter++)
+        if (option(cli, filter->option) && !(has_step && strcmp(filter->option, "step") == 0))
+            given = filter->option;
+    return given ? sb_fail(err, SB_INVALID,
+                           "saga %s takes a SAGA, or options that say which ones, not both: leave out --%s",
+                           verb, given)
+                 : SB_OK;
+}
+
 static sb_code_t act_on_one(sb_cli_t *cli, sb_remote_t *remote, sb_buf_t *body, sb_error_t *err)
 {
     sb_buf_t id = SB_BUF_INIT;
     json_t *answer = NULL;
     char path[128];
-    sb_code_t code = sb_remote_saga_id(remote, cli->argument[0], &id, err);
+    sb_code_t code = check_one(cli, err);
+    if (code == SB_OK)
+        code = sb_remote_saga_id(remote, cli->argument[0], &id, err);
     sb_buf_add_char(body, '}');
     if (code == SB_OK) {
         (void)snprintf(path, sizeof path, "/v1/sagas/%s/%s", sb_buf_text(&id), cli->command->verb);

@@ -16,7 +16,8 @@
 
 /* Of every act. */
 #define OPTIONS_ACT                                                                                          \
-    OPTIONS_FILTER, {"reason", 'r', "TEXT", "why; kept in the record with who and when"},                    \
+    OPTIONS_FILTER, {"status", 0, "STATUS", "of many: started or compensating"},                             \
+        {"reason", 'r', "TEXT", "why; kept in the record with who and when"},                                \
         {"dry-run", 0, NULL, "say what would come of it, and do nothing"},                                   \
         {"limit", 0, "COUNT", "of many: at most so many, the oldest first; default: all"},                   \
     {                                                                                                        \

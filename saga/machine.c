@@ -334,6 +334,26 @@ static bool fits_retry(const sb_saga_state_t *state, const sb_step_state_t *st)
     return st->status == SB_STEP_DISPATCHED || (st->status == SB_STEP_FAILED && state->past_pivot);
 }
 
+/* Why a verb finds nothing to do at a step; -1: at none of them. */
+static const char *idle_at(const turn_t *turn, int step)
+{
+    if (step < 0)
+        return "none of its steps is under way";
+    if (step >= turn->definition->step_count)
+        return "the saga has no such step";
+    if (turn->state->status == SB_SAGA_COMPENSATING)
+        return "that step is not being undone now";
+    switch (turn->state->step[step].status) {
+    case SB_STEP_PENDING:
+        return "it has not come to that step yet";
+    case SB_STEP_COMPLETED:
+    case SB_STEP_SKIPPED:
+        return "that step is done already";
+    default:
+        return "that step is not under way";
+    }
+}
+
 static void on_retry(turn_t *turn)
 {
     if (turn->state->paused) {
@@ -353,7 +373,7 @@ static void on_retry(turn_t *turn)
         }
     }
     if (!any)
-        refuse(turn, "there is no such step to try again");
+        refuse(turn, idle_at(turn, turn->input->step));
 }
 
 /* Why it cannot go back to this step, which begins a group if it is in one; NULL: it can. */
@@ -409,7 +429,7 @@ static void on_skip(turn_t *turn)
         known && (sb_step_is_open(st) || (turn->state->status == SB_SAGA_STARTED &&
                                           (st->status == SB_STEP_PENDING || st->status == SB_STEP_FAILED)));
     if (!fits) {
-        refuse(turn, "there is no such step to skip");
+        refuse(turn, known ? idle_at(turn, step) : "there is no such step to skip");
         return;
     }
     sb_saga_event_t event = of_step(turn, SB_SAGA_EV_STEP_SKIPPED, step);

@@ -63,7 +63,13 @@ static void a_retry_does_not_wait(void **state)
     play_error(1, 0, "step.retried a 1.2 at 6 > 6");
     play_verb(2, SB_SAGA_IN_RETRY, -1, "step.retried a 1.2 at 2 > do a 1.2 > 12");
     play_verb(3, SB_SAGA_IN_RETRY, 0, "step.retried a 1.3 at 3 > do a 1.3 > 13");
-    play_verb(4, SB_SAGA_IN_RETRY, 1, "refused: there is no such step to try again > 13");
+    play_verb(4, SB_SAGA_IN_RETRY, 1, "refused: it has not come to that step yet > 13");
+    play_done(5, 0, "step.completed a > do b 1.1 > 15");
+    play_verb(6, SB_SAGA_IN_RETRY, 0, "refused: that step is done already > 15");
+    play_verb(6, SB_SAGA_IN_SKIP, 0, "refused: that step is done already > 15");
+    play_refused(7, 1, "step.failed b > undo a 1.1 > 17");
+    play_verb(8, SB_SAGA_IN_RETRY, 1, "refused: that step is not being undone now > 17");
+    play_verb(8, SB_SAGA_IN_SKIP, 1, "refused: that step is not being undone now > 17");
 }
 
 static void a_skipped_step_that_was_out_is_undone(void **state)
