@@ -5,6 +5,7 @@
 #include "cli/remote.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* ---- explain ---- */
 
@@ -67,6 +68,50 @@ static void add_waits(sb_buf_t *out, const json_t *waits)
     }
 }
 
+static const json_t *participant_of(const json_t *participants, const char *name)
+{
+    size_t i;
+    const json_t *participant;
+    json_array_foreach(json_object_get(participants, "items"), i, participant)
+    {
+        if (strcmp(text_of(participant, "name"), name) == 0)
+            return participant;
+    }
+    return NULL;
+}
+
+/* What keeps a command from its participant, as the instance sees it that is asked. */
+static void add_breaker(sb_buf_t *out, const json_t *participants, const char *name)
+{
+    const json_t *participant = participant_of(participants, name);
+    const char *breaker = text_of(participant, "breaker");
+    if (!*breaker || strcmp(breaker, "closed") == 0)
+        return;
+    add_title(out, "");
+    sb_buf_printf(out, "%s is held off: its circuit breaker is %s", name, breaker);
+    long long retry_ms = json_integer_value(json_object_get(participant, "retry_in_ms"));
+    if (retry_ms > 0)
+        sb_buf_printf(out, ", a try follows in %lld s", (retry_ms + 999) / 1000);
+    if (*text_of(participant, "error"))
+        sb_buf_printf(out, " (%s)", text_of(participant, "error"));
+    sb_buf_add_char(out, '\n');
+}
+
+static void add_breakers(sb_buf_t *out, const json_t *waits, const json_t *participants)
+{
+    size_t i;
+    const json_t *wait;
+    json_array_foreach(waits, i, wait)
+    {
+        bool told = false;
+        for (size_t before = 0; before < i; before++)
+            told = told || strcmp(text_of(json_array_get(waits, before), "participant"),
+                                  text_of(wait, "participant")) == 0;
+        if (!told)
+            add_breaker(out, participants, text_of(wait, "participant"));
+    }
+}
+
 static void add_commands(sb_buf_t *out, const json_t *forecast, const char *none)
 {
     size_t i;
@@ -97,7 +142,7 @@ static void add_acts(sb_buf_t *out, const json_t *acts)
     sb_buf_add_text(out, json_array_size(acts) ? "\n" : "do nothing: it is over\n");
 }
 
-static void write_explanation(sb_buf_t *out, const json_t *saga)
+static void write_explanation(sb_buf_t *out, const json_t *saga, const json_t *participants)
 {
     const json_t *error = json_object_get(saga, "last_error");
     bool is_past = json_is_true(json_object_get(saga, "past_pivot"));
@@ -109,6 +154,7 @@ static void write_explanation(sb_buf_t *out, const json_t *saga)
         sb_buf_printf(out, "%s\n", text_of(saga, "rewinding_to"));
     }
     add_waits(out, json_object_get(saga, "waits_for"));
+    add_breakers(out, json_object_get(saga, "waits_for"), participants);
     add_title(out, "last error");
     if (json_is_object(error))
         sb_buf_printf(out, "%s%s%s, at %s\n", text_of(error, "step"), *text_of(error, "step") ? ": " : "",
@@ -132,7 +178,11 @@ sb_code_t sb_cmd_saga_explain(sb_cli_t *cli, sb_error_t *err)
         code = sb_remote_saga(remote, cli->argument[0], "/explain", &saga, err);
     if (code == SB_OK && cli->out.format == SB_OUTPUT_TABLE) {
         sb_buf_t text = SB_BUF_INIT;
-        write_explanation(&text, saga);
+        json_t *participants = NULL; /* without them, or the right to see them, the rest is as true */
+        sb_code_t ignored = sb_remote_get(remote, "/v1/participants", &participants, NULL);
+        (void)ignored;
+        write_explanation(&text, saga, participants);
+        json_decref(participants);
         sb_output_text(&cli->out, sb_buf_slice(&text));
         sb_buf_fini(&text);
     } else if (code == SB_OK) {

@@ -180,11 +180,33 @@ static void the_state_of_the_participant_is_told(void **state)
     sb_http_free(&answer);
 }
 
+static bool is_explained(const char *part)
+{
+    static const char *const explain[] = {"saga", "explain", "order/h-220", NULL};
+    char *text = NULL;
+    bool is = sb_stack_ask(&stack, explain, false, &text) == 0 && strstr(text, part);
+    free(text);
+    return is;
+}
+
+/* Before that the saga itself knows of nothing that went wrong: its command was not sent. */
+static void what_keeps_a_saga_waiting_is_told_while_its_participant_is_held_off(void **state)
+{
+    (void)state;
+    kill_process(&stack.participant[PAYMENT]);
+    for (int i = 200; i <= 220; i += 4)
+        place(i);
+    assert_soon(is_explained("payment is held off: its circuit breaker is "), 60000);
+    start_payment();
+    assert_soon(!is_explained("circuit breaker is "), 60000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(orders_are_paid_once_or_not_at_all),
         cmocka_unit_test(the_state_of_the_participant_is_told),
+        cmocka_unit_test(what_keeps_a_saga_waiting_is_told_while_its_participant_is_held_off),
     };
     return cmocka_run_group_tests_name("http", tests, set_up, tear_down);
 }
