@@ -86,9 +86,35 @@ static sb_subscription_stats_t stats(size_t index)
     return out;
 }
 
+/* What there is and who waits for what, when something does not come. */
+static void print_state(void)
+{
+    static const char sql[] =
+        "SELECT 'effects of ' || key || ': ' || count(*) FROM effect GROUP BY key UNION ALL "
+        "SELECT 'dead letter ' || no || ', ' || reason || ', due ' || coalesce(due_at::text, 'never') FROM "
+        "dead_letter UNION ALL "
+        "SELECT 'backend ' || pid || ', ' || coalesce(state, '') || ', waits for ' || coalesce(wait_event, "
+        "'') "
+        "|| ': ' || query FROM pg_stat_activity WHERE datname = current_database()";
+    sb_error_t err = SB_ERROR_INIT;
+    sb_pg_result_t *rows = NULL;
+    sb_subscription_stats_t now = stats(0);
+    print_message("gaps %lld, failures %lld, dead letters %lld\n", (long long)now.gaps,
+                  (long long)now.failures, (long long)now.dead_letters);
+    if (sb_pg_query(world.pg, sql, NULL, &rows, &err) == SB_OK)
+        for (int i = 0; i < sb_pg_rows(rows); i++)
+            print_message("%s\n", sb_pg_get_text(rows, i, 0));
+    sb_pg_result_free(rows);
+}
+
 static void await_effects(const char *name, int64_t count)
 {
-    assert_soon(sb_test_effects(&world, name) >= count, 60000);
+    int64_t until = sb_test_mono_ms() + sb_test_patience(60000);
+    while (sb_test_effects(&world, name) < count && sb_test_mono_ms() < until)
+        sb_test_sleep_ms(10);
+    if (sb_test_effects(&world, name) < count)
+        print_state();
+    assert_true(sb_test_effects(&world, name) >= count);
 }
 
 /* ---- positions ---- */
