@@ -13,6 +13,10 @@
 #include "bus/producer.h"
 #include "bus/reader.h"
 
+/* What waits for its rate holds up nothing that has none. All that waits is looked through for that, so no
+ * more often than this. */
+#define SB_REDRIVE_BESIDE_US 1000000
+
 typedef struct sb_dead_record {
     const char *subscription;
     const char *group;

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BESIDE_US 1000000
-
 void sb_push_redrive_forget(sb_push_slot_t *slot)
 {
     free(slot->again.key);
@@ -137,8 +135,7 @@ static sb_code_t send_letter(sb_push_t *push, sb_push_slot_t *slot, const sb_pg_
     return code;
 }
 
-/* Until when nothing may go; what waits for its rate holds up nothing that has none. All that waits is looked
- * through for that, so it is not done at every turn. */
+/* Until when nothing may go; at_once: then only what has no rate. */
 static int64_t not_before_us(const sb_push_slot_t *slot, int64_t now_us, bool *at_once)
 {
     *at_once = slot->again_us > now_us;
@@ -157,7 +154,7 @@ static void found_nothing(sb_push_slot_t *slot, bool at_once, int64_t *due_us)
         slot->any_due = false;
         return;
     }
-    slot->beside_us = sb_mono_us() + BESIDE_US;
+    slot->beside_us = sb_mono_us() + SB_REDRIVE_BESIDE_US;
     sb_push_sooner(due_us, slot->beside_us < slot->again_us ? slot->beside_us : slot->again_us);
 }
 

@@ -12,8 +12,6 @@
 
 #include <stdlib.h>
 
-#define BESIDE_US 1000000
-
 /* What is being released. */
 typedef struct held_key {
     sb_lane_t *lane;
@@ -269,8 +267,6 @@ static sb_code_t redrive_next(sb_lane_t *lane, bool at_once, bool *found, int64_
     return code;
 }
 
-/* What waits for its rate holds up nothing that has none. All that waits is looked through for that, so it
- * is not done at every look. */
 static sb_code_t redrive_beside(sb_lane_t *lane, bool *found, int64_t *pause_us, sb_error_t *err)
 {
     int64_t wait_us = *pause_us;
@@ -279,7 +275,7 @@ static sb_code_t redrive_beside(sb_lane_t *lane, bool *found, int64_t *pause_us,
     sb_code_t code = redrive_next(lane, true, found, pause_us, err);
     if (code != SB_OK || *found)
         return code;
-    lane->beside_us = sb_mono_us() + BESIDE_US;
+    lane->beside_us = sb_mono_us() + SB_REDRIVE_BESIDE_US;
     *found = true;
     *pause_us = wait_us;
     return SB_OK;

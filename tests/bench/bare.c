@@ -95,7 +95,7 @@ struct bare {
     int64_t next; /* number of the next saga */
     int64_t offset;
     int open;
-    int64_t batches, items; /* transactions of this load; starts and replies in them */
+    int64_t batches, items; /* transactions in the time of this load; starts and replies in them */
     int64_t until_us;
     latency_t latency;
 };
@@ -360,10 +360,12 @@ static void one_batch(bare_t *bare, int starts)
     }
     if (count + starts == 0)
         return;
-    bare->batches++;
-    bare->items += count + starts;
     write_rows(bare);
     int64_t now_us = sb_mono_us();
+    if (now_us <= bare->until_us) {
+        bare->batches++;
+        bare->items += count + starts;
+    }
     for (int i = 0; i < bare->out_count; i++)
         send_command(bare, bare->out[i]);
     bare->out_count = 0;
@@ -386,14 +388,13 @@ void bare_load(bare_t *bare, int at_once, double seconds, double *values)
     for (;;) {
         int64_t now_us = sb_mono_us();
         bool more = now_us < bare->until_us;
-        if (more)
-            values[BARE_ITEMS] = bare->batches ? (double)bare->items / (double)bare->batches : 0;
         if (!more && bare->open == 0)
             break;
         if (now_us > bare->until_us + QUIET_MS * 1000)
             bench_die("%d sagas of the reference did not end", bare->open);
         one_batch(bare, more ? at_once - bare->open : 0);
     }
+    values[BARE_ITEMS] = bare->batches ? (double)bare->items / (double)bare->batches : 0;
     values[BARE_RATE] = (double)bare->latency.count / seconds;
     values[BARE_P50] = latency_percentile_ms(&bare->latency, 50);
     values[BARE_P99] = latency_percentile_ms(&bare->latency, 99);

@@ -12,6 +12,7 @@
 #include "tests/support/relay.h"
 #include "tests/support/subscriber.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,16 +106,19 @@ static void print_state(void)
         for (int i = 0; i < sb_pg_rows(rows); i++)
             print_message("%s\n", sb_pg_get_text(rows, i, 0));
     sb_pg_result_free(rows);
+    sb_test_kafka_report(prefix);
 }
 
 static void await_effects(const char *name, int64_t count)
 {
     int64_t until = sb_test_mono_ms() + sb_test_patience(60000);
-    while (sb_test_effects(&world, name) < count && sb_test_mono_ms() < until)
+    while (sb_test_effects(&world, name) < count) {
+        if (sb_test_mono_ms() > until) {
+            print_state();
+            fail_msg("%s has not %" PRId64 " effects", name, count);
+        }
         sb_test_sleep_ms(10);
-    if (sb_test_effects(&world, name) < count)
-        print_state();
-    assert_true(sb_test_effects(&world, name) >= count);
+    }
 }
 
 /* ---- positions ---- */
@@ -792,17 +796,23 @@ static void a_key_that_fails_is_held_back_and_released_in_order(void **state)
     assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL"), 0);
 }
 
+/* Each event that is sent becomes a dead letter. */
+static void fail_all(int count)
+{
+    atomic_store(&mail.fail_calls, -1);
+    start();
+    sb_test_world_send(&world, count);
+    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL") == count,
+                40000);
+}
+
 /* All that was sent is a dead letter now, to be handed over at a pace, and has been due for long. */
-static void fail_all_and_redrive_at(int64_t pace_us, int64_t letters)
+static void fail_all_and_redrive_at(int64_t pace_us)
 {
     int64_t keys = 0, rows = 0;
     sb_error_t err = SB_ERROR_INIT;
     sb_dlq_filter_t all = {.subscription = "mail"};
-    atomic_store(&mail.fail_calls, -1);
-    start();
-    sb_test_world_send(&world, 50);
-    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL") == letters,
-                40000);
+    fail_all(50);
     sb_test_subscriber_stop(&running);
     assert_ok(sb_dlq_redrive(world.pg, &all, pace_us, &keys, &rows, &err), &err);
     sb_test_pg_script(world.pg, "UPDATE quarantine SET due_at = due_at - interval '1 hour';"
@@ -816,7 +826,7 @@ static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
 {
     (void)state;
     subscriptions[0].attempts_max = 1;
-    fail_all_and_redrive_at(20000, 50);
+    fail_all_and_redrive_at(20000);
     await_effects("mail", 50);
     sb_test_check_effects(&world, "mail", 50);
     /* A key comes as a whole, five of them; the next one when five at that pace would be over. */
@@ -828,7 +838,7 @@ static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
 
     sb_test_subscriber_stop(&running);
     subscriptions[0].order = SB_ORDER_NONE;
-    fail_all_and_redrive_at(20000, 50);
+    fail_all_and_redrive_at(20000);
     await_effects("mail", 100);
     assert_int_equal(sb_test_pg_int(world.pg,
                                     "SELECT count(*) FROM (SELECT at, lag(at) OVER (ORDER BY no) AS before "
@@ -851,7 +861,7 @@ static void a_rate_of_redriving_holds_for_all_members_together(void **state)
         "CREATE TRIGGER pay AFTER INSERT OR UPDATE ON redrive_budget FOR EACH ROW EXECUTE FUNCTION pay()");
     subscriptions[0].attempts_max = 1;
     subscriptions[0].order = SB_ORDER_NONE;
-    fail_all_and_redrive_at(30000, 50);
+    fail_all_and_redrive_at(30000);
     sb_test_subscriber_start(&others[0], &world, &config);
     sb_test_subscriber_start(&others[1], &world, &config);
     await_effects("mail", 50);
@@ -875,11 +885,7 @@ static void what_is_wanted_at_once_does_not_wait_for_a_rate_that_was(void **stat
     sb_dlq_filter_t all = {.subscription = "mail"};
     subscriptions[0].attempts_max = 1;
     world.keys = 2;
-    atomic_store(&mail.fail_calls, -1);
-    start();
-    sb_test_world_send(&world, 100);
-    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL") == 100,
-                60000);
+    fail_all(100);
     atomic_store(&mail.fail_calls, 0);
     assert_ok(sb_dlq_redrive(world.pg, &all, 10000000, &keys, &rows, &err), &err);
     await_effects("mail", 50);
@@ -898,11 +904,7 @@ static void what_has_no_rate_goes_before_what_waits_for_its_own(void **state)
     sb_dlq_filter_t one = {.subscription = "mail"};
     subscriptions[0].attempts_max = 1;
     world.keys = 3;
-    atomic_store(&mail.fail_calls, -1);
-    start();
-    sb_test_world_send(&world, 30);
-    assert_soon(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter WHERE ended IS NULL") == 30,
-                60000);
+    fail_all(30);
     sb_test_subscriber_stop(&running);
     atomic_store(&mail.fail_calls, 0);
     for (int i = 0; i < 3; i++) {

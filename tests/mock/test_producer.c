@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PRODUCE_KEY 0 /* Kafka's number of the Produce request */
-#define FAILED_MAX  64
+#define FAILED_MAX 64
 
 typedef struct fixture {
     sb_test_mock_t mock;
@@ -107,10 +106,9 @@ static void sends_a_key_where_the_java_client_would(void **state)
 static void keeps_order_when_the_broker_is_not_the_leader_for_a_while(void **state)
 {
     fixture_t *f = *state;
-    /* The mock takes a request behind one that it refused, which a broker does not: one at a time. */
-    sb_test_bus_set(f->config, "kafka.max.in.flight.requests.per.connection", "1");
+    sb_test_bus_one_at_a_time(f->config);
     rd_kafka_mock_push_request_errors(
-        f->mock.cluster, PRODUCE_KEY, 3, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        f->mock.cluster, SB_TEST_PRODUCE, 3, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
         RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
     open_producer(f);
     for (int i = 0; i < 200; i++) {
@@ -171,7 +169,7 @@ static void hands_back_what_waited_for_others_too(void **state)
 {
     fixture_t *f = *state;
     open_producer(f);
-    rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 1,
+    rd_kafka_mock_push_request_errors(f->mock.cluster, SB_TEST_PRODUCE, 1,
                                       RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     (void)rd_kafka_mock_broker_set_down(f->mock.cluster, 1);
     for (int i = 0; i < 20; i++) {
@@ -291,7 +289,7 @@ static void goes_on_with_a_new_handle_after_a_fatal_error(void **state)
     open_producer(f);
     assert_ok(send_text(f, "t", 0, "before", 1), &f->err);
     assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
-    rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 1,
+    rd_kafka_mock_push_request_errors(f->mock.cluster, SB_TEST_PRODUCE, 1,
                                       RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_ok(send_text(f, "t", 0, "hit", 2), &f->err);
     for (int i = 0; i < 600 && f->failed_count == 0; i++)

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PRODUCE_KEY 0
 #define REPORTS_MAX 256
 
 typedef struct fixture {
@@ -204,7 +203,7 @@ static void each_event_is_reported_once_over_errors_that_pass(void **state)
 {
     fixture_t *f = *state;
     sb_event_t event = click();
-    rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 2,
+    rd_kafka_mock_push_request_errors(f->mock.cluster, SB_TEST_PRODUCE, 2,
                                       RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
                                       RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT);
     open_publisher(f, false);
@@ -225,7 +224,7 @@ static void it_goes_on_after_a_fatal_error(void **state)
     open_publisher(f, false);
     assert_ok(sb_publisher_send(f->publisher, &event, NULL, 1, &f->err), &f->err);
     assert_ok(sb_publisher_flush(f->publisher, 60000, &f->err), &f->err);
-    rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 1,
+    rd_kafka_mock_push_request_errors(f->mock.cluster, SB_TEST_PRODUCE, 1,
                                       RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_ok(sb_publisher_send(f->publisher, &event, NULL, 2, &f->err), &f->err);
     assert_true(sb_publisher_flush(f->publisher, 60000, &f->err) != SB_OK);

@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PRODUCE_KEY 0
-
 static void sends_every_event_once_and_in_order(void **state)
 {
     sb_relay_world_t *f = *state;
@@ -95,23 +93,15 @@ static void a_type_that_became_public_is_no_gap(void **state)
     assert_int_equal(sb_test_tally_ranges(f->relay.pg), 1);
 }
 
-/* A broker refuses what comes behind a batch that it has refused; the mock, which looks at no sequence
- * numbers, takes it when it is under way already. */
-static void send_one_request_at_a_time(sb_relay_world_t *f)
-{
-    sb_error_t err = SB_ERROR_INIT;
-    assert_ok(sb_config_set(f->relay.config, "kafka.max.in.flight.requests.per.connection", "1", &err), &err);
-}
-
 static void sends_again_after_a_failed_report(void **state)
 {
     sb_relay_world_t *f = *state;
-    send_one_request_at_a_time(f);
+    sb_test_bus_one_at_a_time(f->relay.config);
     sb_test_relay_start(&f->relay);
     sb_test_relay_append(&f->relay, "order.created", 100);
     sb_test_relay_wait(&f->relay, 20000);
     /* An error that the producer does not survive, in the midst of a backlog. */
-    rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 2,
+    rd_kafka_mock_push_request_errors(f->mock.cluster, SB_TEST_PRODUCE, 2,
                                       RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
                                       RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     sb_test_relay_append(&f->relay, "order.created", 5000);
@@ -125,9 +115,9 @@ static void sends_again_after_a_failed_report(void **state)
 static void keeps_order_over_errors_that_librdkafka_mends(void **state)
 {
     sb_relay_world_t *f = *state;
-    send_one_request_at_a_time(f);
+    sb_test_bus_one_at_a_time(f->relay.config);
     rd_kafka_mock_push_request_errors(
-        f->mock.cluster, PRODUCE_KEY, 4, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        f->mock.cluster, SB_TEST_PRODUCE, 4, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
         RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
         RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
     sb_test_relay_append(&f->relay, "order.created", 3000);
@@ -235,12 +225,12 @@ static void no_error_code_breaks_the_chain(void **state)
                                                  RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS};
     int count = (int)(sizeof errors / sizeof errors[0]);
     sb_relay_stats_t stats;
-    send_one_request_at_a_time(f);
+    sb_test_bus_one_at_a_time(f->relay.config);
     sb_test_relay_append(&f->relay, "order.created", 50);
     sb_test_relay_start(&f->relay);
     sb_test_relay_wait(&f->relay, 20000);
     for (int i = 0; i < count; i++) {
-        rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 1, errors[i]);
+        rd_kafka_mock_push_request_errors(f->mock.cluster, SB_TEST_PRODUCE, 1, errors[i]);
         sb_test_relay_append(&f->relay, "order.created", 60);
         sb_test_relay_wait(&f->relay, 30000);
     }
@@ -331,12 +321,13 @@ static void withholds_what_is_too_large_in_its_place(void **state)
 static void withholds_alone_what_the_broker_refuses_in_a_batch(void **state)
 {
     sb_relay_world_t *f = *state;
-    send_one_request_at_a_time(f);
+    sb_test_bus_one_at_a_time(f->relay.config);
     sb_test_relay_start(&f->relay);
     sb_test_relay_append(&f->relay, "stock.moved", 5);
     sb_test_relay_wait(&f->relay, 20000);
     /* A batch is refused, then the first of its events alone; the rest is sent as it is. */
-    rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 2, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+    rd_kafka_mock_push_request_errors(f->mock.cluster, SB_TEST_PRODUCE, 2,
+                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
                                       RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
     sb_test_relay_append(&f->relay, "stock.moved", 10);
     sb_test_relay_wait(&f->relay, 20000);

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/clock.h"
 #include "base/signal.h"
 #include "bus/kafka.h"
 #include "bus/relay/relay_out.h"
@@ -7,12 +6,8 @@
 #include "tests/support/messages.h"
 #include "tests/support/mock.h"
 
-#include <stdio.h>
-#include <string.h>
-
-#define PRODUCE_KEY 0 /* Kafka's number of the Produce request */
-#define EVENTS      100
-#define ASLEEP_MS   300
+#define EVENTS    100
+#define ASLEEP_MS 300
 
 typedef struct fixture {
     sb_test_mock_t mock;
@@ -25,8 +20,6 @@ typedef struct fixture {
 
 static fixture_t fixture;
 
-/* Small batches, and one request at a time: the mock looks at no sequence numbers and takes what is under
- * way behind a refused request, which a broker does not. */
 static int setup(void **state)
 {
     fixture = (fixture_t){.config = NULL};
@@ -35,7 +28,7 @@ static int setup(void **state)
     sb_test_mock_open(&f->mock, 1);
     sb_test_mock_topic(&f->mock, "order.events", 1);
     f->config = sb_test_bus_config(f->mock.bootstrap, NULL);
-    sb_test_bus_set(f->config, "kafka.max.in.flight.requests.per.connection", "1");
+    sb_test_bus_one_at_a_time(f->config);
     sb_test_bus_set(f->config, "kafka.batch.num.messages", "10");
     assert_ok(sb_signal_init(&f->signal, &err), &err);
     assert_ok(sb_relay_out_open(&f->out, f->config, &f->marks, &f->signal, &err), &err);
@@ -96,7 +89,7 @@ static void nothing_goes_out_behind_an_event_that_was_refused(void **state)
     assert_int_equal(send_events(f, 1, last), SB_OK);
     assert_int_equal(serve(f), SB_OK);
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
-        rd_kafka_mock_push_request_errors(f->mock.cluster, PRODUCE_KEY, 1, errors[i]);
+        rd_kafka_mock_push_request_errors(f->mock.cluster, SB_TEST_PRODUCE, 1, errors[i]);
         (void)send_events(f, last + 1, last + EVENTS); /* the refusal may be quicker */
         sb_test_sleep_ms(ASLEEP_MS);
         assert_int_equal(serve(f), sb_kafka_code(errors[i])); /* told as what it is */

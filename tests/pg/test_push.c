@@ -496,9 +496,9 @@ static void a_key_that_fails_is_held_and_the_others_flow(void **state)
     assert_soon(settled(f) && hooks(f, "odd", 204) == 1, WAIT_MS);
 }
 
-static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
+/* All that k1 and k2 have is dead letters, and would be taken now. */
+static void hold_two_keys(fixture_t *f)
 {
-    fixture_t *f = *state;
     define(f, "hook", HOOK(PATIENT));
     set_rule(f, 0, "*", 422, -1, "", 0);
     append(f, "k1", 4);
@@ -506,6 +506,12 @@ static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
     start(f, &first, "a");
     assert_soon(letters(f) == 8, WAIT_MS);
     no_rules(f);
+}
+
+static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
+{
+    fixture_t *f = *state;
+    hold_two_keys(f);
     redrive_at(f, NULL, 50000);
     sb_test_pg_script(f->pg, "UPDATE sagabus.quarantine SET due_at = due_at - interval '1 hour'");
     assert_soon(letters(f) == 0 && held_keys(f) == 0, WAIT_MS);
@@ -525,13 +531,7 @@ static void what_is_redriven_at_a_rate_keeps_it_and_its_order(void **state)
 static void what_has_no_rate_goes_before_what_waits_for_its_own(void **state)
 {
     fixture_t *f = *state;
-    define(f, "hook", HOOK(PATIENT));
-    set_rule(f, 0, "*", 422, -1, "", 0);
-    append(f, "k1", 4);
-    append(f, "k2", 4);
-    start(f, &first, "a");
-    assert_soon(letters(f) == 8, WAIT_MS);
-    no_rules(f);
+    hold_two_keys(f);
     redrive_at(f, "k1", 200000000);
     sb_test_pg_script(f->pg,
                       "UPDATE sagabus.quarantine SET due_at = due_at - interval '1 hour' WHERE pace_us > 0");

@@ -53,3 +53,8 @@ void sb_test_bus_set(sb_config_t *config, const char *name, const char *value)
     sb_error_t err = SB_ERROR_INIT;
     assert_ok(sb_config_set(config, name, value, &err), &err);
 }
+
+void sb_test_bus_one_at_a_time(sb_config_t *config)
+{
+    sb_test_bus_set(config, "kafka.max.in.flight.requests.per.connection", "1");
+}
