@@ -3,7 +3,6 @@
 
 #include "migrations/list.h"
 #include "tests/support/assert.h"
-#include "tests/support/port.h"
 #include "tests/support/process.h"
 #include "tests/support/skip.h"
 
@@ -32,6 +31,10 @@
 #define SUPERUSER   "postgres"
 #define MAINTENANCE "postgres"
 
+/* Names of sockets in the server's own directory: nobody else can have taken them when it starts again. */
+#define PORT          5432
+#define RESTORED_PORT 5433
+
 #define IN_MEMORY "/dev/shm"
 #define ON_DISK   "/tmp"
 
@@ -40,12 +43,10 @@ static struct {
     bool external;
     bool hasty; /* without fsync */
     bool has_template;
-    int count; /* of databases made */
-    int port;
+    int count;   /* of databases made */
     pid_t owner; /* a fork of the test must not stop its parent's server */
     sb_test_process_t process;
-    bool archives; /* its WAL */
-    int restored_port;
+    bool archives;              /* its WAL */
     sb_test_process_t restored; /* the second server */
     char bin[PATH_SIZE];
     char dir[PATH_SIZE / 2];
@@ -297,8 +298,8 @@ static char *uri_of(const char *database, char uri[SB_TEST_URI])
 {
     const char *external = getenv("SB_TEST_PG_URI");
     if (!server.external || !external)
-        (void)snprintf(uri, SB_TEST_URI, "host=%s port=%d user=%s dbname=%s", server.dir, server.port,
-                       SUPERUSER, database);
+        (void)snprintf(uri, SB_TEST_URI, "host=%s port=%d user=%s dbname=%s", server.dir, PORT, SUPERUSER,
+                       database);
     else if (strstr(external, "://"))
         (void)snprintf(uri, SB_TEST_URI, "%s%cdbname=%s", external, strchr(external, '?') ? '&' : '?',
                        database);
@@ -329,7 +330,7 @@ static sb_test_process_t start_postgres(const char *data_name, int number, const
     (void)snprintf(data, sizeof data, "%s/%s", server.dir, data_name);
     (void)snprintf(port, sizeof port, "port=%d", number);
     (void)snprintf(socket_dir, sizeof socket_dir, "unix_socket_directories=%s", server.dir);
-    const char *const settings[] = {port, socket_dir, "listen_addresses=127.0.0.1", "max_connections=200",
+    const char *const settings[] = {port, socket_dir, "listen_addresses=", "max_connections=200",
                                     "shared_buffers=32MB", server.hasty ? "fsync=off" : "fsync=on",
                                     /* file by file a recovery takes up to a minute beside other tests */
                                     "recovery_init_sync_method=syncfs", "max_wal_size=256MB",
@@ -348,12 +349,11 @@ static sb_test_process_t start_postgres(const char *data_name, int number, const
     return (sb_test_process_t){.pid = start_program(argv, SIGQUIT)};
 }
 
-/* Starts the server and waits until it answers. False: it ended (the port was taken, or an old backend still
- * holds the data). */
+/* Starts the server and waits until it answers. False: it ended (an old backend still holds the data). */
 static bool run_postgres(void)
 {
     const char *const more[] = {server.archives ? "archive_mode=on" : NULL, NULL};
-    server.process = start_postgres("data", server.port, more);
+    server.process = start_postgres("data", PORT, more);
     int64_t until = sb_test_mono_ms() + START_MS;
     while (sb_test_mono_ms() < until) {
         if (sb_test_wait(&server.process, 0))
@@ -381,11 +381,8 @@ static void start_private(void)
     make_directory();
     (void)atexit(stop_at_exit);
     make_data();
-    for (int attempt = 0; attempt < 5; attempt++) {
-        server.port = sb_test_port();
-        if (run_postgres())
-            return;
-    }
+    if (run_postgres())
+        return;
     print_log();
     fail_msg("PostgreSQL does not start");
 }
@@ -547,50 +544,95 @@ static void need_private(void)
         sb_test_skip("pg", "the server of SB_TEST_PG_URI is not ours to stop");
 }
 
-void sb_test_pg_kill_postmaster(void)
-{
-    need_private();
-    signal_and_wait(SIGKILL);
-}
+/* The processes of the server but the postmaster. A backend leads a session of its own, so a process group
+ * reaches none: they are found by their parent. */
+typedef struct children {
+    pid_t pid[512];
+    int count;
+} children_t;
 
-/* The parent of a process, 0 when it is gone. */
-static pid_t parent_of(pid_t pid)
+/* State and parent of a process; false: it is gone, or a mere entry that nobody has asked for yet. */
+static bool is_alive(pid_t pid, int *parent)
 {
     char path[64];
-    int parent = 0;
+    char process_state = 'X';
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     FILE *file = fopen(path, "re");
     if (!file)
-        return 0;
-    if (fscanf(file, "%*d (%*[^)]) %*c %d", &parent) != 1)
-        parent = 0;
+        return false;
+    bool got = fscanf(file, "%*d (%*[^)]) %c %d", &process_state, parent) == 2;
     (void)fclose(file);
-    return parent;
+    return got && process_state != 'Z' && process_state != 'X';
 }
 
-/* A backend leads a session of its own, so a process group reaches none: they are found by their parent,
- * which is stopped first so that it makes no more. */
-void sb_test_pg_kill_all(void)
+static void find_children(children_t *children)
 {
-    need_private();
-    pid_t children[512];
-    int count = 0;
-    sb_test_signal(&server.process, SIGSTOP);
     DIR *proc = opendir("/proc");
     struct dirent *entry;
-    while (proc && (entry = readdir(proc)) != NULL && count < 512) {
+    int parent;
+    children->count = 0;
+    while (proc && (entry = readdir(proc)) != NULL && children->count < 512) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid > 0 && parent_of(pid) == server.process.pid)
-            children[count++] = pid;
+        if (pid > 0 && is_alive(pid, &parent) && parent == server.process.pid)
+            children->pid[children->count++] = pid;
     }
     if (proc)
         (void)closedir(proc);
-    for (int i = 0; i < count; i++)
-        (void)kill(children[i], SIGKILL);
+}
+
+/* Until then one of them may still tell its client of a commit. */
+static void await_end_of(const children_t *children)
+{
+    int64_t until = sb_test_mono_ms() + START_MS;
+    int parent;
+    for (int i = 0; i < children->count; i++)
+        while (is_alive(children->pid[i], &parent)) {
+            if (sb_test_mono_ms() > until)
+                fail_msg("process %d of PostgreSQL does not end", (int)children->pid[i]);
+            sb_test_sleep_ms(2);
+        }
+}
+
+/* So that it makes no more processes. The signal alone would reach it only at its next turn. */
+static void stop_postmaster(void)
+{
+    int status;
+    sb_test_signal(&server.process, SIGSTOP);
+    while (waitpid(server.process.pid, &status, WUNTRACED) < 0 && errno == EINTR)
+        ;
+}
+
+void sb_test_pg_kill_postmaster(void)
+{
+    children_t children;
+    need_private();
+    stop_postmaster();
+    find_children(&children);
     signal_and_wait(SIGKILL);
-    for (int i = 0; i < count; i++)
-        for (int turn = 0; turn < 500 && kill(children[i], 0) == 0; turn++)
-            sb_test_sleep_ms(10);
+    await_end_of(&children);
+}
+
+void sb_test_pg_kill_all(void)
+{
+    children_t children;
+    need_private();
+    stop_postmaster();
+    find_children(&children);
+    for (int i = 0; i < children.count; i++)
+        (void)kill(children.pid[i], SIGKILL);
+    signal_and_wait(SIGKILL);
+    await_end_of(&children);
+}
+
+bool sb_test_pg_kill_backend(int64_t pid)
+{
+    children_t children;
+    need_private();
+    find_children(&children);
+    if (pid <= 0 || kill((pid_t)pid, SIGKILL) != 0)
+        return false;
+    await_end_of(&children);
+    return true;
 }
 
 void sb_test_pg_stop_immediate(void)
@@ -599,7 +641,7 @@ void sb_test_pg_stop_immediate(void)
     signal_and_wait(SIGQUIT);
 }
 
-/* Backends that outlived their postmaster hold the data for a moment, so the start is tried again. */
+/* What is left of the old server may hold the data for a moment, so the start is tried again. */
 void sb_test_pg_restart(void)
 {
     need_private();
@@ -643,10 +685,12 @@ void sb_test_pg_put_back_data(void)
     sb_test_pg_restart();
 }
 
-int sb_test_pg_port(void)
+void sb_test_pg_socket(struct sockaddr_un *out)
 {
     need_private();
-    return server.port;
+    *out = (struct sockaddr_un){.sun_family = AF_UNIX};
+    size_t length = (size_t)snprintf(out->sun_path, sizeof out->sun_path, "%s/.s.PGSQL.%d", server.dir, PORT);
+    assert_true(length < sizeof out->sun_path);
 }
 
 /* ---- a restore to a point in time ---- */
@@ -684,7 +728,7 @@ void sb_test_pg_back_up(void)
     set_archive_command(command);
     (void)snprintf(program, sizeof program, "%s/pg_basebackup", server.bin);
     (void)snprintf(backup, sizeof backup, "%s/backup", server.dir);
-    (void)snprintf(port, sizeof port, "%d", server.port);
+    (void)snprintf(port, sizeof port, "%d", PORT);
     const char *const argv[] = {program, "-h", server.dir, "-p", port,   "-U",        SUPERUSER, "-D",
                                 backup,  "-c", "fast",     "-X", "none", "--no-sync", NULL};
     sb_test_process_t process = {.pid = start_program(argv, SIGKILL)};
@@ -756,10 +800,9 @@ char *sb_test_pg_restore(const char *uri, const char *until, char out[SB_TEST_UR
     (void)snprintf(command, sizeof command, "restore_command=cp %s/archive/%%f %%p", server.dir);
     (void)snprintf(target, sizeof target, "recovery_target_time=%s", until);
     const char *const settings[] = {command, target, "recovery_target_action=promote", NULL};
-    server.restored_port = sb_test_port();
-    server.restored = start_postgres("backup", server.restored_port, settings);
-    (void)snprintf(out, SB_TEST_URI, "host=%s port=%d user=%s %s", server.dir, server.restored_port,
-                   SUPERUSER, name);
+    server.restored = start_postgres("backup", RESTORED_PORT, settings);
+    (void)snprintf(out, SB_TEST_URI, "host=%s port=%d user=%s %s", server.dir, RESTORED_PORT, SUPERUSER,
+                   name);
     assert_soon(is_restored(out), START_MS);
     return out;
 }

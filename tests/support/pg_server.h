@@ -2,8 +2,8 @@
  *
  * The first call that needs it starts it: initdb runs once a build and is copied afterwards; as root the
  * server runs as user postgres (or nobody), which is why it lives in /dev/shm, where there is plenty of
- * memory, or else in /tmp. It listens on a unix socket and on a free port of 127.0.0.1, with fsync on. It
- * ends with the program, also when that crashes; what a crashed one left there the next one removes.
+ * memory, or else in /tmp. It listens on a unix socket in its own directory, with fsync on. It ends
+ * with the program, also when that crashes; what a crashed one left there the next one removes.
  *
  * SB_TEST_PG_URI names a server to use instead (with the right to create databases); what kills or stops the
  * server skips then. SB_TEST_PG_BIN is the directory of initdb and postgres. Not there: the program skips.
@@ -15,6 +15,8 @@
 #define SB_TESTS_SUPPORT_PG_SERVER_H
 
 #include "base/pg.h"
+
+#include <sys/un.h>
 
 #define SB_TEST_URI 512
 
@@ -43,14 +45,17 @@ int64_t sb_test_pg_int(sb_pg_t *pg, const char *sql);
 
 /* ---- accidents ---- */
 
+/* These three return when nothing is left of the old server: what it was to tell anybody it has told. */
 void sb_test_pg_kill_postmaster(void); /* SIGKILL: its backends live on until they notice */
 void sb_test_pg_kill_all(void); /* SIGKILL to every process of the server: a power cut without the disk */
+/* SIGKILL to one backend: the server ends the others, and starts itself again. False: it is gone already. */
+bool sb_test_pg_kill_backend(int64_t pid);
 void sb_test_pg_stop_immediate(void); /* SIGQUIT and wait */
-void sb_test_pg_restart(void);        /* after any of them: the same port, the same data */
+void sb_test_pg_restart(void);        /* after any of them: the same socket, the same data */
 /* The data directory as a backup would have it, of a server that is stopped first and started again after. */
 void sb_test_pg_copy_data(void);
-void sb_test_pg_put_back_data(void); /* what has changed since then is gone */
-int sb_test_pg_port(void);           /* of 127.0.0.1 */
+void sb_test_pg_put_back_data(void);             /* what has changed since then is gone */
+void sb_test_pg_socket(struct sockaddr_un *out); /* where it listens */
 
 /* ---- a restore to a point in time ---- */
 

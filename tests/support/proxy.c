@@ -54,7 +54,7 @@ struct sb_test_proxy {
     sb_signal_t signal;
     int listener;
     int port;
-    int server_port;
+    struct sockaddr_un server;
     pthread_mutex_t lock; /* of all below but the connections, which are the thread's */
     pthread_cond_t obeyed_changed;
     bool stop, cut, stall, refuse;
@@ -82,18 +82,14 @@ static int listen_anywhere(int *port)
     return fd;
 }
 
-/* A server that is away refuses at once on the loopback. */
-static int connect_to(int port)
+/* A server that is away refuses at once. */
+static int connect_to(const struct sockaddr_un *server)
 {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
-    int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)server, sizeof *server) != 0) {
         (void)close(fd);
         return -1;
     }
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
 }
 
@@ -127,7 +123,7 @@ static void accept_one(sb_test_proxy_t *proxy, bool refuse)
         return;
     while (slot < CONNECTIONS_MAX && proxy->connections[slot])
         slot++;
-    int server = refuse || slot == CONNECTIONS_MAX ? -1 : connect_to(proxy->server_port);
+    int server = refuse || slot == CONNECTIONS_MAX ? -1 : connect_to(&proxy->server);
     connection_t *connection = server < 0 ? NULL : calloc(1, sizeof *connection);
     if (!connection) {
         (void)close(fd);
@@ -444,7 +440,7 @@ void sb_test_proxy_open(sb_test_proxy_t **out)
     sb_error_t err = SB_ERROR_INIT;
     sb_test_proxy_t *proxy = calloc(1, sizeof *proxy);
     assert_non_null(proxy);
-    proxy->server_port = sb_test_pg_port();
+    sb_test_pg_socket(&proxy->server);
     proxy->listener = listen_anywhere(&proxy->port);
     assert_ok(sb_signal_init(&proxy->signal, &err), &err);
     assert_int_equal(pthread_mutex_init(&proxy->lock, NULL), 0);

@@ -1,4 +1,4 @@
-/* proxy - a network that breaks on request: TCP between a client and the test's PostgreSQL.
+/* proxy - a network that breaks on request: TCP from a client, on the way to the test's PostgreSQL.
  *
  * It reads the client's messages (type and length), so that it acts on "the COMMIT", not on a count of bytes.
  * A rule names a message and what becomes of it; commands act on all connections at once. Every connection
