@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/pg/crash_actors.h"
 
+#include "base/log.h"
 #include "events/store/appender.h"
 #include "events/store/sequencer.h"
 #include "events/store/store.h"
@@ -169,6 +170,13 @@ static void write_one(writer_t *writer, crash_attempt_t *attempt)
         writer->versions[attempt->stream] = attempt->result.version;
 }
 
+static bool is_held(const writer_t *writer)
+{
+    const crash_shared_t *shared = writer->actor->shared;
+    return writer->progress ? !writer->actor->lies && atomic_load(&shared->hold_tellers)
+                            : atomic_load(&shared->hold_writers);
+}
+
 static void *run_thread(void *context)
 {
     writer_t *writer = context;
@@ -176,7 +184,7 @@ static void *run_thread(void *context)
     writer->random = (unsigned)writer->number * 7919u;
     writer->log = open_log(writer->actor->dir, "writer", writer->number, O_WRONLY | O_APPEND | O_CREAT);
     while (!atomic_load(&writer->actor->shared->stop_writing)) {
-        if (writer->progress && !writer->actor->lies && atomic_load(&writer->actor->shared->hold_tellers)) {
+        if (is_held(writer)) {
             sb_test_sleep_ms(1);
             continue;
         }
@@ -319,6 +327,7 @@ static int run_sequencer(void *context)
     sb_progress_t progress;
     writer_t tellers[CRASH_TELLERS];
     pthread_t thread;
+    sb_log_set_level(SB_LOG_ERROR); /* it stands still at each accident, and would say so many times */
     sb_progress_init(&progress);
     actor->lax = actor->lies;
     (void)snprintf(owner, sizeof owner, "crash-%d", (int)getpid());

@@ -22,7 +22,7 @@
 typedef struct crash_shared {
     _Atomic int epoch; /* how often the server has crashed */
     _Atomic bool stop_writing, stop_reading;
-    _Atomic bool hold_tellers;
+    _Atomic bool hold_writers, hold_tellers; /* after the append at work; of tellers those that do not lie */
     _Atomic bool teller_done[CRASH_SLOTS][CRASH_TELLERS];
 } crash_shared_t;
 
