@@ -201,6 +201,9 @@ static sb_code_t act_on_rebalance(sb_consumer_t *consumer, sb_error_t *err)
         return code;
     sb_log(SB_LOG_INFO, "CONSUMER-REBALANCE", "%s|partitions=%d handle=%s",
            assign ? "assigned" : (lost ? "lost" : "revoked"), list->cnt, rd_kafka_name(consumer->handle));
+    /* Their pause outlives the assignment: given back later, they would never be read. */
+    if (!assign && consumer->held)
+        (void)rd_kafka_resume_partitions(consumer->handle, list);
     apply_assignment(consumer, consumer->rebalance_kind, list);
     if (assign && consumer->held)
         (void)rd_kafka_pause_partitions(consumer->handle, list);

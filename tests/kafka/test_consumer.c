@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/consumer_internal.h"
 #include "bus/topics.h"
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
@@ -202,6 +203,42 @@ static void a_topic_that_was_away_at_the_assignment_is_read_when_it_comes(void *
     assert_soon(sb_test_kafka_group_partitions(group) == 2 * PARTITIONS, 20000);
 }
 
+static int partitions_of(sb_consumer_t *consumer)
+{
+    rd_kafka_topic_partition_list_t *own = NULL;
+    assert_int_equal(rd_kafka_assignment(sb_consumer_handle(consumer), &own), 0);
+    int count = own->cnt;
+    rd_kafka_topic_partition_list_destroy(own);
+    return count;
+}
+
+static bool polled_until_they_have(fixture_t *f, int first, sb_consumer_t *second, int others)
+{
+    int n = 0;
+    assert_ok(sb_consumer_poll(f->consumer, 10, 20, sb_test_collect, &f->got, &n, &f->err), &f->err);
+    if (second)
+        assert_ok(sb_consumer_poll(second, 10, 20, sb_test_collect, &f->got, &n, &f->err), &f->err);
+    return partitions_of(f->consumer) == first && (!second || partitions_of(second) == others);
+}
+
+/* As those of a subscriber do whose queues are full while another member comes, and goes again later. */
+static void partitions_that_go_while_they_are_held_are_read_when_they_come_back(void **state)
+{
+    fixture_t *f = *state;
+    sb_consumer_t *second = NULL;
+    open_consumer(f, &f->consumer);
+    assert_soon(polled_until_they_have(f, PARTITIONS, NULL, 0), 30000);
+    sb_consumer_hold(f->consumer, true);
+    open_consumer(f, &second);
+    assert_soon(polled_until_they_have(f, PARTITIONS / 2, second, PARTITIONS / 2), 30000);
+    sb_consumer_hold(f->consumer, false);
+    sb_consumer_close(&second, 5000);
+    assert_soon(polled_until_they_have(f, PARTITIONS, NULL, 0), 30000);
+    for (int32_t p = 0; p < PARTITIONS; p++)
+        sb_test_produce(f->config, f->topic, p, p * 10, 10);
+    sb_test_consume(f->consumer, &f->got, PARTITIONS * 10, 30000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +247,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_rebalance_repeats_only_what_could_not_be_committed, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_member_without_partitions_closes_in_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(partitions_that_go_while_they_are_held_are_read_when_they_come_back,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(goes_on_after_the_broker_was_killed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_topic_that_was_away_at_the_assignment_is_read_when_it_comes, setup,
                                         teardown),
