@@ -96,11 +96,15 @@ static void print_state(void)
         "dead_letter UNION ALL "
         "SELECT 'backend ' || pid || ', ' || coalesce(state, '') || ', waits for ' || coalesce(wait_event, "
         "'') "
-        "|| ': ' || query FROM pg_stat_activity WHERE datname = current_database()";
+        "|| ': ' || query FROM pg_stat_activity WHERE datname = current_database() UNION ALL "
+        "SELECT 'position of ' || partition || ': seq ' || seq || ', offset ' || next_offset || ', epoch ' "
+        "|| "
+        "epoch FROM position";
     sb_error_t err = SB_ERROR_INIT;
     sb_pg_result_t *rows = NULL;
     sb_subscription_stats_t now = stats(0);
-    print_message("gaps %lld, failures %lld, dead letters %lld\n", (long long)now.gaps,
+    print_message("handled %lld, repeats %lld, waiting %lld, gaps %lld, failures %lld, dead letters %lld\n",
+                  (long long)now.handled, (long long)now.repeats, (long long)now.waiting, (long long)now.gaps,
                   (long long)now.failures, (long long)now.dead_letters);
     if (sb_pg_query(world.pg, sql, NULL, &rows, &err) == SB_OK)
         for (int i = 0; i < sb_pg_rows(rows); i++)
@@ -397,8 +401,7 @@ static void one_too_large_to_be_copied_holds_nothing_up(void **state)
         assert_int_equal(sb_test_pg_int(world.pg, "SELECT count(*) FROM dead_letter"), i + 1);
         sb_test_subscriber_stop(&running);
         sb_test_bus_set(world.config, "kafka.message.max.bytes", "2000000");
-        sb_producer_close(&world.producer);
-        assert_ok(sb_producer_open(&world.producer, world.config, NULL, NULL, NULL, &err), &err);
+        sb_test_world_renew_producer(&world);
         free(bytes);
     }
     const char *name = copies;

@@ -12,9 +12,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-void sb_test_world_open(sb_test_world_t *world, const char *bootstrap, const char *prefix, int32_t partitions)
+/* A record that was not delivered would look like one that a subscriber does not get. */
+static void note_undelivered(void *context, uint64_t tag, const sb_error_t *err)
+{
+    sb_test_world_t *world = context;
+    (void)tag;
+    world->undelivered++;
+    print_message("a record was not delivered: %s\n", err->message);
+}
+
+static void open_producer(sb_test_world_t *world)
 {
     sb_error_t err = SB_ERROR_INIT;
+    assert_ok(sb_producer_open(&world->producer, world->config, "test", note_undelivered, world, &err), &err);
+}
+
+void sb_test_world_open(sb_test_world_t *world, const char *bootstrap, const char *prefix, int32_t partitions)
+{
     *world = (sb_test_world_t){.bootstrap = bootstrap,
                                .prefix = prefix,
                                .partitions = partitions,
@@ -32,7 +46,13 @@ void sb_test_world_open(sb_test_world_t *world, const char *bootstrap, const cha
     sb_test_bus_set(world->config, "kafka.session.timeout.ms", "6000");
     sb_test_bus_set(world->config, "kafka.heartbeat.interval.ms", "500");
     (void)snprintf(world->topic, sizeof world->topic, "%sorder.events", prefix);
-    assert_ok(sb_producer_open(&world->producer, world->config, "test", NULL, NULL, &err), &err);
+    open_producer(world);
+}
+
+void sb_test_world_renew_producer(sb_test_world_t *world)
+{
+    sb_producer_close(&world->producer);
+    open_producer(world);
 }
 
 void sb_test_world_close(sb_test_world_t *world)
@@ -101,7 +121,8 @@ void sb_test_world_send_bytes(sb_test_world_t *world, const char *key, const cha
 void sb_test_world_flush(sb_test_world_t *world)
 {
     sb_error_t err = SB_ERROR_INIT;
-    assert_ok(sb_producer_flush(world->producer, 60000, &err), &err);
+    assert_ok(sb_producer_flush(world->producer, (int)sb_test_patience(60000), &err), &err);
+    assert_int_equal(world->undelivered, 0);
 }
 
 /* ---- handling ---- */

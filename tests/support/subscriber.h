@@ -28,7 +28,8 @@ typedef struct sb_test_world {
     sb_topic_t topic;
     int32_t partitions;
     sb_producer_t *producer;
-    int64_t next; /* number of the next event */
+    int undelivered; /* records that the producer gave up */
+    int64_t next;    /* number of the next event */
     int64_t incarnation;
     int64_t prev[SB_TEST_PARTITIONS_MAX]; /* of the chain of positions */
     bool positions;                       /* events carry sb-pos */
@@ -40,6 +41,8 @@ typedef struct sb_test_world {
 void sb_test_world_open(sb_test_world_t *world, const char *bootstrap, const char *prefix,
                         int32_t partitions);
 void sb_test_world_close(sb_test_world_t *world);
+/* With what is set now. */
+void sb_test_world_renew_producer(sb_test_world_t *world);
 
 /* Sends count events e-<n> of type order.created with key k-<n % keys> and body {"n":<n>}. */
 void sb_test_world_send(sb_test_world_t *world, int count);
@@ -48,7 +51,7 @@ void sb_test_world_send_one(sb_test_world_t *world, const char *key, const char 
                             const sb_position_t *position);
 /* A record that is no event. */
 void sb_test_world_send_bytes(sb_test_world_t *world, const char *key, const char *bytes);
-/* Forgets count numbers: for the chain of positions they exist, but they never get to Kafka. */
+/* Fails unless all that was sent is there. */
 void sb_test_world_flush(sb_test_world_t *world);
 
 /* What a handler does besides. */
