@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ASK_MS        3000
-#define LOOK_AGAIN_MS 100 /* a topic that was just made takes a moment to show */
+#define ASK_MS        3000 /* at first; then twice as long each time */
+#define LOOK_AGAIN_MS 100  /* a topic that was just made takes a moment to show */
 
 void sb_topic_list_fini(sb_topic_list_t *list)
 {
@@ -38,14 +38,17 @@ sb_code_t sb_topic_list_add(sb_topic_list_t *list, const char *name, int32_t par
     return SB_OK;
 }
 
-/* What the brokers said when they did not let the handle in. A handle lives within one call here, and its
- * error callback runs where rd_kafka_poll is called: on this thread. */
+/* What the brokers said when they did not let the handle in, and whether a connection to each of them failed.
+ * A handle lives within one call here, and its error callback runs where rd_kafka_poll is called: on this
+ * thread. */
 static _Thread_local sb_error_t kept_out;
+static _Thread_local bool all_down;
 
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
 {
     (void)opaque;
     sb_kafka_log_error(handle, code, reason);
+    all_down = all_down || code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
     if (sb_kafka_keeps_out(code, reason))
         sb_kafka_kept_out(&kept_out, code, reason);
 }
@@ -55,6 +58,7 @@ static sb_code_t open_admin(rd_kafka_t **out, const sb_config_t *config, sb_erro
     rd_kafka_conf_t *conf = NULL;
     *out = NULL;
     sb_error_clear(&kept_out);
+    all_down = false;
     sb_code_t code = sb_kafka_conf(&conf, config, SB_KAFKA_ADMIN, NULL, err);
     if (code != SB_OK)
         return code;
@@ -68,16 +72,26 @@ static int left_ms(int64_t until_us)
     return left < 1 ? 1 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
-/* In turns with the error callback: who is not let in learns it now, not when the time is over. */
+/* librdkafka says "transport failure", too, when no connection is up by the end of the time it was given. */
+static bool is_too_early(rd_kafka_resp_err_t error)
+{
+    return error == RD_KAFKA_RESP_ERR__TIMED_OUT || (error == RD_KAFKA_RESP_ERR__TRANSPORT && !all_down);
+}
+
+/* In turns with the error callback: who is not let in, or finds nobody there, learns it now, not when the
+ * time is over. Brokers that are only slow have all of it. */
 static sb_code_t ask_for_topics(rd_kafka_t *handle, const struct rd_kafka_metadata **out, int64_t until_us,
                                 sb_error_t *err)
 {
     rd_kafka_resp_err_t error;
-    do {
+    for (int ask_ms = ASK_MS;; ask_ms = ask_ms < INT_MAX / 2 ? 2 * ask_ms : ask_ms) {
         int left = left_ms(until_us);
-        error = rd_kafka_metadata(handle, 1, NULL, out, left < ASK_MS ? left : ASK_MS);
+        error = rd_kafka_metadata(handle, 1, NULL, out, left < ask_ms ? left : ask_ms);
         (void)rd_kafka_poll(handle, 0);
-    } while (error == RD_KAFKA_RESP_ERR__TIMED_OUT && kept_out.code == SB_OK && sb_mono_us() < until_us);
+        if (!is_too_early(error) || kept_out.code != SB_OK || sb_mono_us() >= until_us)
+            break;
+        sb_sleep_ms(LOOK_AGAIN_MS); /* a connection that broke fails at once */
+    }
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
         return SB_OK;
     if (kept_out.code == SB_OK) {

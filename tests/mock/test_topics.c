@@ -70,6 +70,17 @@ static void says_that_the_broker_is_not_there(void **state)
     assert_contains(f->err.message, f->mock.bootstrap); /* which one that is */
 }
 
+/* No connection is up after three seconds, and no answer comes within three. */
+static void waits_for_a_slow_broker_as_long_as_it_is_told(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_mock_topic(&f->mock, "order.events", 3);
+    assert_ok(sb_topic_list_add(&f->list, "order.events", 1, &f->err), &f->err);
+    (void)rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, 3300);
+    assert_ok(sb_topics_inspect(f->config, &f->list, 60000, &f->err), &f->err);
+    assert_int_equal(f->list.item[0].found, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -77,6 +88,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(makes_what_is_missing_and_takes_the_dev_brokers_counts, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(says_that_the_broker_is_not_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(waits_for_a_slow_broker_as_long_as_it_is_told, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
