@@ -443,6 +443,14 @@ static sb_code_t run_batch_that_dies(fixture_t *f, const char *killer, int *fail
     return code;
 }
 
+/* Until the server has noticed, a new connection is taken, works, and is ended in the midst of the next
+ * batch. */
+static void await_restart(sb_pg_t **witness)
+{
+    assert_soon(sb_pg_query(*witness, "SELECT 1", NULL, NULL, NULL) != SB_OK, RECOVERY_MS);
+    sb_pg_close(witness);
+}
+
 static void a_backend_killed_in_a_batch_leaves_the_outcome_unknown(void **state)
 {
     /* as the kernel's OOM killer does it: the server restarts all backends */
@@ -452,9 +460,11 @@ static void a_backend_killed_in_a_batch_leaves_the_outcome_unknown(void **state)
     sb_test_pg_script(f->pg,
                       "CREATE FUNCTION sb_kill(pid int) RETURNS void LANGUAGE plpgsql AS "
                       "$$ BEGIN EXECUTE format('COPY (SELECT 1) TO PROGRAM ''kill -9 %s''', pid); END $$");
+    sb_pg_t *witness = sb_test_pg_open(f->uri);
     assert_code(SB_UNKNOWN_OUTCOME, run_batch_that_dies(f, crash, &failed_at), &f->err);
     assert_int_equal(failed_at, -1);
     assert_false(f->err.retryable);
+    await_restart(&witness);
     assert_usable_after_reopen(f);
     assert_int_equal(sb_test_pg_int(f->pg, count_sql), 2);
 }
