@@ -135,10 +135,10 @@ static void reads_a_backlog_through_a_short_queue_at_once(void **state)
     sb_reader_close(&f->reader);
     sb_test_bus_set(f->config, "kafka.queued.min.messages", "8");
     assert_ok(sb_reader_open(&f->reader, f->config, "test", &f->err), &f->err);
-    for (int i = 0; i < 60; i++) /* the mock's fetch brings one batch */
+    for (int i = 0; i < 90; i++) /* the mock's fetch brings one batch */
         sb_test_produce(f->config, "replies", 0, 10 * i, 10);
     assign(f, 0, 0, "");
-    sb_test_read(f->reader, &f->got, 600, 10000); /* a second a batch otherwise */
+    sb_test_read(f->reader, &f->got, 900, 10000); /* within a minute; a second a batch otherwise */
     assert_false(f->got.reset);
 }
 

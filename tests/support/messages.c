@@ -54,7 +54,7 @@ void sb_test_messages_free(sb_test_messages_t *messages)
 void sb_test_read(sb_reader_t *reader, sb_test_messages_t *messages, size_t count, int expected_ms)
 {
     sb_error_t err = SB_ERROR_INIT;
-    int64_t until = sb_test_mono_ms() + (int64_t)expected_ms * SB_TEST_PATIENCE;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(expected_ms);
     while (messages->count < count && sb_test_mono_ms() < until) {
         int n = 0;
         bool reset = false;
@@ -62,7 +62,8 @@ void sb_test_read(sb_reader_t *reader, sb_test_messages_t *messages, size_t coun
         messages->reset = messages->reset || reset;
     }
     if (messages->count < count)
-        fail_msg("%zu of %zu messages within %d ms", messages->count, count, expected_ms * SB_TEST_PATIENCE);
+        fail_msg("%zu of %zu messages within %d ms", messages->count, count,
+                 (int)sb_test_patience(expected_ms));
 }
 
 void sb_test_consume(sb_consumer_t *consumer, sb_test_messages_t *messages, size_t count, int expected_ms)

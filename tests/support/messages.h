@@ -33,8 +33,7 @@ sb_code_t sb_test_collect(void *context, const sb_message_t *message, sb_error_t
 void sb_test_messages_clear(sb_test_messages_t *messages);
 void sb_test_messages_free(sb_test_messages_t *messages);
 
-/* Polls until there are count messages, or fails the test: sb_test_read after expected_ms times
- * SB_TEST_PATIENCE, sb_test_consume after sb_test_patience(expected_ms). */
+/* Polls until there are count messages, or fails the test after sb_test_patience(expected_ms). */
 void sb_test_read(sb_reader_t *reader, sb_test_messages_t *messages, size_t count, int expected_ms);
 void sb_test_consume(sb_consumer_t *consumer, sb_test_messages_t *messages, size_t count, int expected_ms);
 
