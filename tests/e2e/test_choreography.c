@@ -91,7 +91,7 @@ static void say_what_they_said(void)
 
 static void await_orders(const char *sql, int64_t count)
 {
-    int64_t until = sb_test_mono_ms() + 60000;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(60000);
     int64_t found = 0;
     while ((found = sb_test_pg_int(stack.pg, sql)) != count && sb_test_mono_ms() < until)
         sb_test_sleep_ms(50);

@@ -351,7 +351,7 @@ static void the_doctor_names_a_stuck_appender_and_an_absent_broker(void **state)
         NULL};
     char *text = NULL;
     bool named = false;
-    int64_t until = sb_test_mono_ms() + 20000;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(20000);
     while (!named && sb_test_mono_ms() < until) {
         free(text);
         (void)sb_stack_ask(&stack, doctor, true, &text);

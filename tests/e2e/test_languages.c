@@ -175,10 +175,11 @@ typedef struct command {
 } command_t;
 
 typedef struct reply {
+    const char
+        *to; /* the command's id; one that was taken again after a kill or a rebalance is answered twice */
     char outcome[32];
     char value[512];
     char error[256];
-    char causation[64];
     char future[32];
     char trace[64];
     char key[64];
@@ -194,10 +195,11 @@ static sb_code_t take_reply(void *context, const sb_message_t *message, sb_error
 {
     reply_t *reply = context;
     (void)err;
+    if (!sb_slice_is(sb_message_header(message, SB_H_CAUSATION), reply->to))
+        return SB_OK;
     reply->count++;
     copy(reply->outcome, sizeof reply->outcome, sb_message_header(message, SB_H_OUTCOME));
     copy(reply->error, sizeof reply->error, sb_message_header(message, SB_H_ERROR));
-    copy(reply->causation, sizeof reply->causation, sb_message_header(message, SB_H_CAUSATION));
     copy(reply->future, sizeof reply->future, sb_message_header(message, "ce_sagafuture"));
     copy(reply->trace, sizeof reply->trace, sb_message_header(message, SB_H_TRACEPARENT));
     copy(reply->key, sizeof reply->key, message->key);
@@ -241,21 +243,20 @@ static void send_command(const command_t *c)
 /* Sends it and waits for the reply, whose outcome must be this. */
 static reply_t ask(const command_t *c, const char *outcome)
 {
-    reply_t reply = {.count = 0};
+    reply_t reply = {.to = c->id};
     sb_error_t err = SB_ERROR_INIT;
-    int64_t until = sb_test_mono_ms() + 30000;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(30000);
     send_command(c);
     while (reply.count == 0 && sb_test_mono_ms() < until) {
         int count = 0;
         bool reset = false;
         assert_ok(sb_reader_poll(reader, 1, 100, take_reply, &reply, &count, &reset, &err), &err);
     }
-    if (reply.count != 1)
+    if (reply.count == 0)
         fail_msg("no reply to %s.%s", c->participant, c->action);
     if (strcmp(reply.outcome, outcome) != 0)
         fail_msg("%s.%s: %s (%s), expected %s", c->participant, c->action, reply.outcome, reply.error,
                  outcome);
-    assert_string_equal(reply.causation, c->id);
     assert_string_equal(reply.key, c->saga);
     assert_string_equal(reply.future, "unheard of"); /* every ce_saga… header is echoed, known or not */
     assert_string_equal(reply.trace, TRACE);
@@ -392,7 +393,7 @@ static void sagas_end_over_kills_of_both(void **state)
     start_notifications();
     start_audit_python();
     start_audit_node();
-    int64_t until = sb_test_mono_ms() + 90000;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(90000);
     while (sb_stack_open_sagas(&stack) > 0 && sb_test_mono_ms() < until && revive_all())
         sb_test_sleep_ms(50);
     if (sb_stack_open_sagas(&stack) > 0)
@@ -443,7 +444,7 @@ static void what_they_publish_is_there_once(void **state)
 static void subscribers_see_each_event_once(void **state)
 {
     (void)state;
-    int64_t until = sb_test_mono_ms() + 60000;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(60000);
     while ((sb_test_pg_int(stack.pg, MISSED("audit_python")) > 0 ||
             sb_test_pg_int(stack.pg, MISSED("audit_node")) > 0) &&
            sb_test_mono_ms() < until && revive_all())

@@ -51,7 +51,8 @@ static bool is_live(const char *url)
 static bool is_ready_or_spare(const char *url)
 {
     sb_http_answer_t answer = sb_http("GET", url, "/readyz", NULL, NULL);
-    bool is = answer.status == 200 || (answer.text && strstr(answer.text, "[-] sagas: no shard yet"));
+    bool is = answer.status == 200 ||
+              (answer.text && strstr(answer.text, "[-] sagas: no shard yet: another instance drives them"));
     sb_http_free(&answer);
     return is;
 }
@@ -82,10 +83,8 @@ static int tear_down(void **state)
     return sb_test_pg_stop(state);
 }
 
-/* The test's first serve drives before each case; the second one is there as well. */
-static int first_drives(void **state)
+static void make_first_drive(void)
 {
-    (void)state;
     if (!stack.serve.pid)
         sb_stack_start_serve(&stack);
     sb_test_signal(&stack.serve, SIGCONT);
@@ -101,7 +100,19 @@ static int first_drives(void **state)
     if (!second.pid)
         sb_stack_second_serve(&stack, &second, second_url);
     assert_soon(is_ready_or_spare(second_url), 20000);
-    sb_stack_await_ready(&stack, 20000);
+    assert_soon(is_ready_or_spare(stack.url), 20000);
+}
+
+/* The test's first serve drives before each case; the second one is there as well. One that a busy machine
+ * keeps from beating loses its lease at any time. */
+static int first_drives(void **state)
+{
+    (void)state;
+    int tries = 0;
+    do
+        make_first_drive();
+    while (!is_driven_by(&stack.serve) && ++tries < 20);
+    assert_true(tries < 20);
     return 0;
 }
 
@@ -132,16 +143,13 @@ static void one_drives_and_the_other_says_that_it_does_not(void **state)
     (void)state;
     assert_int_equal(sb_test_pg_int(stack.pg, "SELECT count(*) FROM sagabus.lease WHERE role LIKE 'saga:%'"),
                      1);
-    assert_true(is_driven_by(&stack.serve));
-    sb_http_answer_t ready = sb_http("GET", second_url, "/readyz?verbose", NULL, NULL);
-    if (ready.status != 200)
-        assert_contains(ready.text, "[-] sagas: no shard yet: another instance drives them");
-    sb_http_free(&ready);
+    const char *spare = is_driven_by(&second) ? stack.url : second_url;
+    assert_soon(is_ready_or_spare(spare), 20000);
     char body[256];
     (void)snprintf(body, sizeof body, "{\"type\":\"order\",\"key\":\"spare\",\"input\":%s}",
                    "{\"order_id\":\"spare\",\"customer_id\":\"ada\",\"amount\":5,\"currency\":\"EUR\","
                    "\"items\":[{\"sku\":\"book\",\"quantity\":1,\"price\":5}]}");
-    sb_http_answer_t answer = sb_http("POST", second_url, "/v1/sagas", body, NULL);
+    sb_http_answer_t answer = sb_http("POST", spare, "/v1/sagas", body, NULL);
     int64_t there = sb_test_pg_int(stack.pg, "SELECT count(*) FROM sagabus.saga WHERE key = 'spare'");
     if (answer.status == 201)
         assert_int_equal(there, 1);
