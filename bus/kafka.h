@@ -49,6 +49,10 @@ bool sb_kafka_keeps_out(int code, const char *reason);
 /* Fills err with SB_DENIED and what was said. */
 void sb_kafka_kept_out(sb_error_t *err, int code, const char *reason);
 
+/* Whether the refusal of a new topic passes by itself: brokers that stood still are no place for partitions
+ * until their controller has heard from one of them again, and it has no code of its own for that. */
+bool sb_kafka_is_fenced(rd_kafka_resp_err_t code, const char *says);
+
 /* What an error callback of a handle does when it has nothing better: a line in the log. */
 void sb_kafka_log_error(rd_kafka_t *handle, int code, const char *reason);
 

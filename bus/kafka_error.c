@@ -134,6 +134,12 @@ bool sb_kafka_keeps_out(int code, const char *reason)
            (code != RD_KAFKA_RESP_ERR__SSL || strstr(reason, "certificate"));
 }
 
+bool sb_kafka_is_fenced(rd_kafka_resp_err_t code, const char *says)
+{
+    return code == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR && says &&
+           strstr(says, "All brokers are currently fenced");
+}
+
 /* Older ones send the client's nonce twice, which Kafka before 4 let pass and 4 takes for a wrong password.
  */
 #define VERSION_SCRAM 0x020601ff

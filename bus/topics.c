@@ -279,7 +279,7 @@ static sb_code_t make_all_on_dev_broker(rd_kafka_t *handle, const sb_topic_list_
     return code;
 }
 
-static sb_code_t check_created(rd_kafka_event_t *event, sb_error_t *err)
+static sb_code_t check_created(rd_kafka_event_t *event, bool *again, sb_error_t *err)
 {
     size_t count = 0;
     const rd_kafka_topic_result_t **results =
@@ -289,6 +289,7 @@ static sb_code_t check_created(rd_kafka_event_t *event, sb_error_t *err)
         /* Another instance may have made it meanwhile: what counts is what is found afterwards. */
         if (error != RD_KAFKA_RESP_ERR_NO_ERROR && error != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
             const char *says = rd_kafka_topic_result_error_string(results[i]);
+            *again = sb_kafka_is_fenced(error, says);
             return sb_kafka_fail(err, error, "create topic %s%s%s%s", rd_kafka_topic_result_name(results[i]),
                                  says ? " (" : "", says ? says : "", says ? ")" : "");
         }
@@ -296,9 +297,10 @@ static sb_code_t check_created(rd_kafka_event_t *event, sb_error_t *err)
     return SB_OK;
 }
 
-static sb_code_t create(rd_kafka_t *handle, rd_kafka_NewTopic_t **topics, size_t count, int64_t until_us,
-                        sb_error_t *err)
+static sb_code_t create_once(rd_kafka_t *handle, rd_kafka_NewTopic_t **topics, size_t count, int64_t until_us,
+                             bool *again, sb_error_t *err)
 {
+    *again = false;
     rd_kafka_event_t *answer = NULL;
     request_t request;
     sb_code_t code =
@@ -308,8 +310,19 @@ static sb_code_t create(rd_kafka_t *handle, rd_kafka_NewTopic_t **topics, size_t
         code = await_answer(&request, &answer, err);
     }
     if (code == SB_OK)
-        code = check_created(answer, err);
+        code = check_created(answer, again, err);
     close_request(&request, answer);
+    return code;
+}
+
+static sb_code_t create(rd_kafka_t *handle, rd_kafka_NewTopic_t **topics, size_t count, int64_t until_us,
+                        sb_error_t *err)
+{
+    bool again = false;
+    sb_code_t code;
+    while ((code = create_once(handle, topics, count, until_us, &again, err)) != SB_OK && again &&
+           sb_mono_us() < until_us)
+        sb_sleep_ms(LOOK_AGAIN_MS);
     return code;
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "bus/kafka.h"
 #include "bus/topics.h"
 #include "tests/support/assert.h"
 #include "tests/support/mock.h"
@@ -81,6 +82,22 @@ static void waits_for_a_slow_broker_as_long_as_it_is_told(void **state)
     assert_int_equal(f->list.item[0].found, 3);
 }
 
+/* The words of Kafka 4, which has one code for both. */
+static void a_refusal_that_passes_is_known_by_its_words(void **state)
+{
+    (void)state;
+    static const char fenced[] = "Unable to replicate the partition 1 time(s): All brokers are currently "
+                                 "fenced, or have all their log "
+                                 "directories cordoned.";
+    static const char few[] =
+        "Unable to replicate the partition 3 time(s): The target replication factor of 3 "
+        "cannot be reached because only 1 broker(s) are registered.";
+    assert_true(sb_kafka_is_fenced(RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR, fenced));
+    assert_false(sb_kafka_is_fenced(RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR, few));
+    assert_false(sb_kafka_is_fenced(RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR, NULL));
+    assert_false(sb_kafka_is_fenced(RD_KAFKA_RESP_ERR_POLICY_VIOLATION, fenced));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -88,6 +105,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(makes_what_is_missing_and_takes_the_dev_brokers_counts, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(says_that_the_broker_is_not_there, setup, teardown),
+        cmocka_unit_test(a_refusal_that_passes_is_known_by_its_words),
         cmocka_unit_test_setup_teardown(waits_for_a_slow_broker_as_long_as_it_is_told, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
