@@ -149,7 +149,7 @@ static void a_partition_without_a_leader_holds_no_other_up(void **state)
         sb_test_sleep_ms(10);
     }
     sb_relay_stats_t stats;
-    int64_t until = sb_test_mono_ms() + 30000;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(30000);
     do {
         sb_test_sleep_ms(20);
         sb_relay_stats(f->relay.relay, &stats);
