@@ -627,12 +627,19 @@ void sb_test_pg_kill_all(void)
 bool sb_test_pg_kill_backend(int64_t pid)
 {
     children_t children;
+    children_t victim = {{(pid_t)pid}, 1};
     need_private();
-    find_children(&children);
-    if (pid <= 0 || kill((pid_t)pid, SIGKILL) != 0)
+    if (pid <= 0)
         return false;
-    await_end_of(&children);
-    return true;
+    stop_postmaster(); /* or it makes one that is not among these, which answers after them all */
+    find_children(&children);
+    bool killed = kill((pid_t)pid, SIGKILL) == 0;
+    if (killed)
+        await_end_of(&victim); /* the first thing that it hears of */
+    sb_test_signal(&server.process, SIGCONT);
+    if (killed)
+        await_end_of(&children);
+    return killed;
 }
 
 void sb_test_pg_stop_immediate(void)
