@@ -12,6 +12,7 @@
 
 #define ASK_MS        3000 /* at first; then twice as long each time */
 #define LOOK_AGAIN_MS 100  /* a topic that was just made takes a moment to show */
+#define ASK_AGAIN_MS  20
 
 void sb_topic_list_fini(sb_topic_list_t *list)
 {
@@ -418,6 +419,62 @@ static sb_code_t wait_for_all(rd_kafka_t *handle, sb_topic_list_t *list, int64_t
     }
 }
 
+/* A new topic shows a moment before its partitions have leaders that take something. What is sent to one of
+ * them then may be refused, and what comes right behind it taken: a broker knows nothing of this producer
+ * there yet, so any sequence number is good, and librdkafka takes the refused record for delivered. */
+static rd_kafka_resp_err_t ask_leaders(rd_kafka_t *handle, const rd_kafka_topic_partition_list_t *fresh,
+                                       int timeout_ms)
+{
+    rd_kafka_topic_partition_list_t *ends = rd_kafka_topic_partition_list_copy(fresh);
+    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(handle, ends, timeout_ms);
+    for (int i = 0; i < ends->cnt && error == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        error = ends->elems[i].err;
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR && ends->elems[i].offset < 0) /* no answer came */
+            error = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    }
+    rd_kafka_topic_partition_list_destroy(ends);
+    return error;
+}
+
+static sb_code_t wait_for_leaders(rd_kafka_t *handle, const rd_kafka_topic_partition_list_t *fresh,
+                                  int64_t until_us, sb_error_t *err)
+{
+    for (;;) {
+        int patience_ms = left_ms(until_us) < ASK_MS ? left_ms(until_us) : ASK_MS;
+        rd_kafka_resp_err_t error = ask_leaders(handle, fresh, patience_ms);
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR || sb_kafka_code(error) == SB_DENIED)
+            return SB_OK; /* who may only make topics sends nothing to them */
+        if (sb_mono_us() >= until_us)
+            return sb_fail(err, SB_TIMEOUT, "topic %s was created but its leaders do not answer: %s",
+                           fresh->elems[0].topic, rd_kafka_err2str(error));
+        sb_sleep_ms(ASK_AGAIN_MS);
+    }
+}
+
+static rd_kafka_topic_partition_list_t *partitions_to_be(const sb_topic_list_t *list)
+{
+    rd_kafka_topic_partition_list_t *fresh = rd_kafka_topic_partition_list_new(16);
+    for (size_t i = 0; i < list->count; i++)
+        for (int32_t p = 0; list->item[i].found == 0 && p < list->item[i].partitions; p++)
+            rd_kafka_topic_partition_list_add(fresh, list->item[i].name, p)->offset = RD_KAFKA_OFFSET_END;
+    return fresh;
+}
+
+static sb_code_t make_missing(rd_kafka_t *handle, const sb_config_t *config, sb_topic_list_t *list,
+                              int64_t until_us, sb_error_t *err)
+{
+    rd_kafka_topic_partition_list_t *fresh = partitions_to_be(list);
+    sb_code_t code = make_all(handle, config, list, until_us, err);
+    if (code == SB_OK)
+        code = wait_for_all(handle, list, until_us, err);
+    if (code == SB_OK)
+        code = compare(list, false, err);
+    if (code == SB_OK)
+        code = wait_for_leaders(handle, fresh, until_us, err);
+    rd_kafka_topic_partition_list_destroy(fresh);
+    return code;
+}
+
 static sb_code_t apply(rd_kafka_t *handle, const sb_config_t *config, sb_topic_list_t *list, int64_t until_us,
                        int *created, sb_error_t *err)
 {
@@ -432,8 +489,8 @@ static sb_code_t apply(rd_kafka_t *handle, const sb_config_t *config, sb_topic_l
     for (size_t i = 0; i < list->count; i++)
         missing += list->item[i].found == 0;
     code = dev_broker ? make_all_on_dev_broker(handle, list, until_us, err)
-                      : make_all(handle, config, list, until_us, err);
-    if (code == SB_OK)
+                      : make_missing(handle, config, list, until_us, err);
+    if (code == SB_OK && dev_broker)
         code = wait_for_all(handle, list, until_us, err);
     if (code == SB_OK)
         *created = missing;

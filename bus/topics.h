@@ -30,7 +30,8 @@ SB_MUST_CHECK sb_code_t sb_topic_list_add(sb_topic_list_t *list, const char *nam
 /* Fills `found` from the cluster. Blocks up to timeout_ms. */
 SB_MUST_CHECK sb_code_t sb_topics_inspect(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms,
                                           sb_error_t *err);
-/* Creates what is missing; never changes a partition count: a topic with another one is SB_MISMATCH. On the
+/* Creates what is missing, and waits until the leaders of its partitions answer: before that a producer's
+ * first records may be lost. Never changes a partition count: a topic with another one is SB_MISMATCH. On the
  * dev broker, which has no admin API, topics make themselves. */
 SB_MUST_CHECK sb_code_t sb_topics_apply(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms,
                                         int *created, sb_error_t *err);
