@@ -26,7 +26,8 @@ sb_config_t *sb_test_bus_config(const char *bootstrap, const char *prefix);
 void sb_test_bus_set(sb_config_t *config, const char *name, const char *value);
 
 /* For who has the mock refuse requests to produce: a broker refuses what comes behind a batch that it has
- * refused; the mock, which looks at no sequence numbers, takes it when it is under way already. */
+ * refused, where it knows the producer; the mock, which looks at no sequence numbers, takes it when it is
+ * under way already. */
 void sb_test_bus_one_at_a_time(sb_config_t *config);
 #define SB_TEST_PRODUCE 0 /* Kafka's number of such a request */
 
