@@ -460,21 +460,6 @@ static rd_kafka_topic_partition_list_t *partitions_to_be(const sb_topic_list_t *
     return fresh;
 }
 
-static sb_code_t make_missing(rd_kafka_t *handle, const sb_config_t *config, sb_topic_list_t *list,
-                              int64_t until_us, sb_error_t *err)
-{
-    rd_kafka_topic_partition_list_t *fresh = partitions_to_be(list);
-    sb_code_t code = make_all(handle, config, list, until_us, err);
-    if (code == SB_OK)
-        code = wait_for_all(handle, list, until_us, err);
-    if (code == SB_OK)
-        code = compare(list, false, err);
-    if (code == SB_OK)
-        code = wait_for_leaders(handle, fresh, until_us, err);
-    rd_kafka_topic_partition_list_destroy(fresh);
-    return code;
-}
-
 static sb_code_t apply(rd_kafka_t *handle, const sb_config_t *config, sb_topic_list_t *list, int64_t until_us,
                        int *created, sb_error_t *err)
 {
@@ -488,13 +473,19 @@ static sb_code_t apply(rd_kafka_t *handle, const sb_config_t *config, sb_topic_l
     int missing = 0;
     for (size_t i = 0; i < list->count; i++)
         missing += list->item[i].found == 0;
+    rd_kafka_topic_partition_list_t *fresh = partitions_to_be(list);
     code = dev_broker ? make_all_on_dev_broker(handle, list, until_us, err)
-                      : make_missing(handle, config, list, until_us, err);
-    if (code == SB_OK && dev_broker)
+                      : make_all(handle, config, list, until_us, err);
+    if (code == SB_OK)
         code = wait_for_all(handle, list, until_us, err);
     if (code == SB_OK)
+        code = compare(list, dev_broker, err);
+    if (code == SB_OK && !dev_broker)
+        code = wait_for_leaders(handle, fresh, until_us, err);
+    if (code == SB_OK)
         *created = missing;
-    return code == SB_OK ? compare(list, dev_broker, err) : code;
+    rd_kafka_topic_partition_list_destroy(fresh);
+    return code;
 }
 
 sb_code_t sb_topics_apply(const sb_config_t *config, sb_topic_list_t *list, int timeout_ms, int *created,

@@ -8,82 +8,86 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+typedef struct fixture {
+    sb_config_t *config;
+    char prefix[SB_TEST_PREFIX];
+    sb_topic_t events; /* the topic that most are about */
+    sb_topic_list_t list;
+    int created;
+    sb_error_t err;
+} fixture_t;
+
+static fixture_t fixture;
+
+static int setup(void **state)
+{
+    fixture_t *f = &fixture;
+    *f = (fixture_t){.config = NULL};
+    f->config = sb_test_bus_config(sb_test_kafka(), sb_test_kafka_prefix(f->prefix));
+    assert_ok(sb_topic_events(f->events, f->prefix, SB_SLICE("order"), &f->err), &f->err);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *f = *state;
+    sb_topic_list_fini(&f->list);
+    sb_config_free(&f->config);
+    return 0;
+}
+
 static void makes_what_is_missing_and_refuses_another_count(void **state)
 {
-    (void)state;
-    char prefix[SB_TEST_PREFIX];
-    sb_topic_t name;
-    int created = 0;
-    sb_error_t err = SB_ERROR_INIT;
-    sb_topic_list_t list = {NULL, 0, 0};
-    sb_config_t *config = sb_test_bus_config(sb_test_kafka(), sb_test_kafka_prefix(prefix));
-    assert_ok(sb_topic_events(name, prefix, SB_SLICE("order"), &err), &err);
-    assert_ok(sb_topic_list_add(&list, name, 2, &err), &err);
-    assert_ok(sb_topic_replies(name, prefix, &err), &err);
-    assert_ok(sb_topic_list_add(&list, name, 4, &err), &err);
-    assert_ok(sb_topics_inspect(config, &list, 20000, &err), &err);
-    assert_int_equal(list.item[0].found, 0);
-    assert_ok(sb_topics_apply(config, &list, 20000, &created, &err), &err);
-    assert_int_equal(created, 2);
-    assert_int_equal(list.item[0].found, 2);
-    assert_int_equal(list.item[1].found, 4);
-    assert_ok(sb_topics_apply(config, &list, 20000, &created, &err), &err);
-    assert_int_equal(created, 0);
-    list.item[0].partitions = 3;
-    assert_code(SB_MISMATCH, sb_topics_apply(config, &list, 20000, &created, &err), &err);
-    assert_contains(err.message, list.item[0].name);
-    sb_topic_list_fini(&list);
-    sb_config_free(&config);
+    fixture_t *f = *state;
+    sb_topic_t replies;
+    assert_ok(sb_topic_list_add(&f->list, f->events, 2, &f->err), &f->err);
+    assert_ok(sb_topic_replies(replies, f->prefix, &f->err), &f->err);
+    assert_ok(sb_topic_list_add(&f->list, replies, 4, &f->err), &f->err);
+    assert_ok(sb_topics_inspect(f->config, &f->list, 20000, &f->err), &f->err);
+    assert_int_equal(f->list.item[0].found, 0);
+    assert_ok(sb_topics_apply(f->config, &f->list, 20000, &f->created, &f->err), &f->err);
+    assert_int_equal(f->created, 2);
+    assert_int_equal(f->list.item[0].found, 2);
+    assert_int_equal(f->list.item[1].found, 4);
+    assert_ok(sb_topics_apply(f->config, &f->list, 20000, &f->created, &f->err), &f->err);
+    assert_int_equal(f->created, 0);
+    f->list.item[0].partitions = 3;
+    assert_code(SB_MISMATCH, sb_topics_apply(f->config, &f->list, 20000, &f->created, &f->err), &f->err);
+    assert_contains(f->err.message, f->list.item[0].name);
 }
 
 static void names_the_topic_that_kafka_refuses(void **state)
 {
-    (void)state;
-    char prefix[SB_TEST_PREFIX];
-    int created = 0;
-    sb_error_t err = SB_ERROR_INIT;
-    sb_topic_list_t list = {NULL, 0, 0};
-    sb_config_t *config = sb_test_bus_config(sb_test_kafka(), sb_test_kafka_prefix(prefix));
-    sb_test_bus_set(config, "topics.replication", "3");
-    sb_topic_t name;
-    assert_ok(sb_topic_events(name, prefix, SB_SLICE("order"), &err), &err);
-    assert_ok(sb_topic_list_add(&list, name, 1, &err), &err);
-    assert_code(SB_INVALID, sb_topics_apply(config, &list, 20000, &created, &err), &err);
-    assert_contains(err.message, name);
-    sb_topic_list_fini(&list);
-    sb_config_free(&config);
+    fixture_t *f = *state;
+    sb_test_bus_set(f->config, "topics.replication", "3");
+    assert_ok(sb_topic_list_add(&f->list, f->events, 1, &f->err), &f->err);
+    assert_code(SB_INVALID, sb_topics_apply(f->config, &f->list, 20000, &f->created, &f->err), &f->err);
+    assert_contains(f->err.message, f->events);
 }
 
 static void makes_events_topics_as_the_settings_want_them(void **state)
 {
-    (void)state;
-    char prefix[SB_TEST_PREFIX];
+    fixture_t *f = *state;
     char value[64];
-    sb_topic_t events, replies;
-    int created = 0;
-    sb_error_t err = SB_ERROR_INIT;
-    sb_topic_list_t list = {NULL, 0, 0};
-    sb_config_t *config = sb_test_bus_config(sb_test_kafka(), sb_test_kafka_prefix(prefix));
-    sb_test_bus_set(config, "topics.retention_ms", "90m");
-    sb_test_bus_set(config, "topics.cleanup_policy", "compact");
-    assert_ok(sb_topic_events(events, prefix, SB_SLICE("order"), &err), &err);
-    assert_ok(sb_topic_replies(replies, prefix, &err), &err);
-    assert_ok(sb_topic_list_add(&list, events, 1, &err), &err);
-    assert_ok(sb_topic_list_add(&list, replies, 1, &err), &err);
-    assert_ok(sb_topics_apply(config, &list, 20000, &created, &err), &err);
-    sb_test_kafka_topic_setting(events, "retention.ms", value, sizeof value);
+    sb_topic_t replies;
+    sb_test_bus_set(f->config, "topics.retention_ms", "90m");
+    sb_test_bus_set(f->config, "topics.cleanup_policy", "compact");
+    assert_ok(sb_topic_replies(replies, f->prefix, &f->err), &f->err);
+    assert_ok(sb_topic_list_add(&f->list, f->events, 1, &f->err), &f->err);
+    assert_ok(sb_topic_list_add(&f->list, replies, 1, &f->err), &f->err);
+    assert_ok(sb_topics_apply(f->config, &f->list, 20000, &f->created, &f->err), &f->err);
+    sb_test_kafka_topic_setting(f->events, "retention.ms", value, sizeof value);
     assert_string_equal(value, "5400000");
-    sb_test_kafka_topic_setting(events, "cleanup.policy", value, sizeof value);
+    sb_test_kafka_topic_setting(f->events, "cleanup.policy", value, sizeof value);
     assert_string_equal(value, "compact");
-    sb_test_kafka_topic_setting(events, "max.message.bytes", value, sizeof value);
-    assert_ok(sb_topics_sizes(config, &list, 20000, &err), &err);
-    assert_true(list.item[0].bytes_max > 0);
-    assert_int_equal(list.item[0].bytes_max, strtoll(value, NULL, 10));
+    sb_test_kafka_topic_setting(f->events, "max.message.bytes", value, sizeof value);
+    assert_ok(sb_topics_sizes(f->config, &f->list, 20000, &f->err), &f->err);
+    assert_true(f->list.item[0].bytes_max > 0);
+    assert_int_equal(f->list.item[0].bytes_max, strtoll(value, NULL, 10));
     sb_test_kafka_topic_setting(replies, "cleanup.policy", value, sizeof value);
     assert_string_equal(value,
                         "delete"); /* replies are no events: a later one does not stand for an earlier one */
-    sb_topic_list_fini(&list);
-    sb_config_free(&config);
 }
 
 static rd_kafka_resp_err_t ask_once(rd_kafka_t *handle, const char *topic, int32_t partitions)
@@ -101,35 +105,26 @@ static rd_kafka_resp_err_t ask_once(rd_kafka_t *handle, const char *topic, int32
 /* A topic of many partitions shows long before the last of them can be written to. */
 static void what_it_made_can_be_written_to(void **state)
 {
+    fixture_t *f = *state;
     enum { PARTITIONS = 100 };
-    (void)state;
-    char prefix[SB_TEST_PREFIX];
-    sb_topic_t name;
-    int created = 0;
-    sb_error_t err = SB_ERROR_INIT;
-    sb_topic_list_t list = {NULL, 0, 0};
     rd_kafka_conf_t *conf = NULL;
     rd_kafka_t *handle = NULL;
-    sb_config_t *config = sb_test_bus_config(sb_test_kafka(), sb_test_kafka_prefix(prefix));
-    assert_ok(sb_kafka_conf(&conf, config, SB_KAFKA_PRODUCER, NULL, &err), &err);
-    assert_ok(sb_kafka_open(&handle, RD_KAFKA_PRODUCER, conf, &err), &err);
+    assert_ok(sb_kafka_conf(&conf, f->config, SB_KAFKA_PRODUCER, NULL, &f->err), &f->err);
+    assert_ok(sb_kafka_open(&handle, RD_KAFKA_PRODUCER, conf, &f->err), &f->err);
     assert_false(sb_kafka_is_dev_broker(handle, 60000)); /* it is connected */
-    assert_ok(sb_topic_events(name, prefix, SB_SLICE("order"), &err), &err);
-    assert_ok(sb_topic_list_add(&list, name, PARTITIONS, &err), &err);
-    assert_ok(sb_topics_apply(config, &list, 60000, &created, &err), &err);
-    assert_string_equal(rd_kafka_err2name(ask_once(handle, name, PARTITIONS)), "NO_ERROR");
+    assert_ok(sb_topic_list_add(&f->list, f->events, PARTITIONS, &f->err), &f->err);
+    assert_ok(sb_topics_apply(f->config, &f->list, 60000, &f->created, &f->err), &f->err);
+    assert_string_equal(rd_kafka_err2name(ask_once(handle, f->events, PARTITIONS)), "NO_ERROR");
     rd_kafka_destroy(handle);
-    sb_topic_list_fini(&list);
-    sb_config_free(&config);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(makes_what_is_missing_and_refuses_another_count),
-        cmocka_unit_test(what_it_made_can_be_written_to),
-        cmocka_unit_test(names_the_topic_that_kafka_refuses),
-        cmocka_unit_test(makes_events_topics_as_the_settings_want_them),
+        cmocka_unit_test_setup_teardown(makes_what_is_missing_and_refuses_another_count, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_it_made_can_be_written_to, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_the_topic_that_kafka_refuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(makes_events_topics_as_the_settings_want_them, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -551,7 +551,7 @@ typedef struct children {
     int count;
 } children_t;
 
-/* State and parent of a process; false: it is gone, or a mere entry that nobody has asked for yet. */
+/* And its parent; not when it is gone, or a mere entry that nobody has asked for yet. */
 static bool is_alive(pid_t pid, int *parent)
 {
     char path[64];
@@ -602,26 +602,26 @@ static void stop_postmaster(void)
         ;
 }
 
-void sb_test_pg_kill_postmaster(void)
+static void kill_server(bool backends_too)
 {
     children_t children;
     need_private();
     stop_postmaster();
     find_children(&children);
+    for (int i = 0; backends_too && i < children.count; i++)
+        (void)kill(children.pid[i], SIGKILL);
     signal_and_wait(SIGKILL);
     await_end_of(&children);
 }
 
+void sb_test_pg_kill_postmaster(void)
+{
+    kill_server(false);
+}
+
 void sb_test_pg_kill_all(void)
 {
-    children_t children;
-    need_private();
-    stop_postmaster();
-    find_children(&children);
-    for (int i = 0; i < children.count; i++)
-        (void)kill(children.pid[i], SIGKILL);
-    signal_and_wait(SIGKILL);
-    await_end_of(&children);
+    kill_server(true);
 }
 
 bool sb_test_pg_kill_backend(int64_t pid)

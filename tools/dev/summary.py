@@ -1,5 +1,5 @@
-"""Reads CTest's JUnit results; names failed tests with what they
-say of it, and skipped ones, closes with "N passed, N failed, N skipped".
+"""Reads CTest's JUnit results; names failed tests with what they say of it, and skipped ones.
+Closes with "N passed, N failed, N skipped".
 
 usage: summary.py SECONDS FILE...   Exit code 1 when a test failed, or when there was none.
 
