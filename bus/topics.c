@@ -73,6 +73,15 @@ static int left_ms(int64_t until_us)
     return left < 1 ? 1 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
+/* How long to ask now: an answer that takes longer than one slice is heard in a later one. */
+static int next_slice_ms(int *ask_ms, int64_t until_us)
+{
+    int left = left_ms(until_us);
+    int slice = left < *ask_ms ? left : *ask_ms;
+    *ask_ms = *ask_ms < INT_MAX / 2 ? 2 * *ask_ms : *ask_ms;
+    return slice;
+}
+
 /* librdkafka says "transport failure", too, when no connection is up by the end of the time it was given. */
 static bool is_too_early(rd_kafka_resp_err_t error)
 {
@@ -85,9 +94,9 @@ static sb_code_t ask_for_topics(rd_kafka_t *handle, const struct rd_kafka_metada
                                 sb_error_t *err)
 {
     rd_kafka_resp_err_t error;
-    for (int ask_ms = ASK_MS;; ask_ms = ask_ms < INT_MAX / 2 ? 2 * ask_ms : ask_ms) {
-        int left = left_ms(until_us);
-        error = rd_kafka_metadata(handle, 1, NULL, out, left < ask_ms ? left : ask_ms);
+    int ask_ms = ASK_MS;
+    for (;;) {
+        error = rd_kafka_metadata(handle, 1, NULL, out, next_slice_ms(&ask_ms, until_us));
         (void)rd_kafka_poll(handle, 0);
         if (!is_too_early(error) || kept_out.code != SB_OK || sb_mono_us() >= until_us)
             break;
@@ -439,9 +448,9 @@ static rd_kafka_resp_err_t ask_leaders(rd_kafka_t *handle, const rd_kafka_topic_
 static sb_code_t wait_for_leaders(rd_kafka_t *handle, const rd_kafka_topic_partition_list_t *fresh,
                                   int64_t until_us, sb_error_t *err)
 {
+    int ask_ms = ASK_MS;
     for (;;) {
-        int patience_ms = left_ms(until_us) < ASK_MS ? left_ms(until_us) : ASK_MS;
-        rd_kafka_resp_err_t error = ask_leaders(handle, fresh, patience_ms);
+        rd_kafka_resp_err_t error = ask_leaders(handle, fresh, next_slice_ms(&ask_ms, until_us));
         if (error == RD_KAFKA_RESP_ERR_NO_ERROR || sb_kafka_code(error) == SB_DENIED)
             return SB_OK; /* who may only make topics sends nothing to them */
         if (sb_mono_us() >= until_us)
