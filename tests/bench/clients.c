@@ -8,17 +8,20 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define QUIET_MS 35000 /* nothing at all for so long: something hangs */
 
+#define EVENTS_MAX 64
+
 typedef struct client {
+    int fd;
     int64_t number; /* of the request that waits for its answer; -1: none */
     int64_t from_us;
     sb_buf_t in;
@@ -26,7 +29,7 @@ typedef struct client {
 
 typedef struct crowd {
     const clients_config_t *config;
-    struct pollfd pollfd[CLIENTS_MAX];
+    int epoll;
     client_t client[CLIENTS_MAX];
     struct sockaddr_in address;
     sb_buf_t body, request;
@@ -54,8 +57,10 @@ static void connect_one(crowd_t *crowd, int index)
     if (fd < 0 || connect(fd, (struct sockaddr *)&crowd->address, sizeof crowd->address) != 0)
         bench_die("connect to %s: %s", crowd->config->url, strerror(errno));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    crowd->pollfd[index] = (struct pollfd){.fd = fd, .events = POLLIN};
-    crowd->client[index] = (client_t){.number = -1, .in = SB_BUF_INIT};
+    struct epoll_event wanted = {.events = EPOLLIN, .data = {.u32 = (uint32_t)index}};
+    if (epoll_ctl(crowd->epoll, EPOLL_CTL_ADD, fd, &wanted) != 0)
+        bench_die("epoll_ctl: %s", strerror(errno));
+    crowd->client[index] = (client_t){.fd = fd, .number = -1, .in = SB_BUF_INIT};
 }
 
 static void send_next(crowd_t *crowd, int index)
@@ -72,7 +77,7 @@ static void send_next(crowd_t *crowd, int index)
     sb_buf_add_slice(&crowd->request, sb_buf_slice(&crowd->body));
     client->from_us = sb_mono_us();
     /* A request is far smaller than a socket's buffer, which is empty now. */
-    ssize_t sent = send(crowd->pollfd[index].fd, crowd->request.ptr, crowd->request.len, MSG_NOSIGNAL);
+    ssize_t sent = send(client->fd, crowd->request.ptr, crowd->request.len, MSG_NOSIGNAL);
     if (sent != (ssize_t)crowd->request.len)
         bench_die("send a request: %s", sent < 0 ? strerror(errno) : "only a part was taken");
     crowd->open++;
@@ -114,7 +119,7 @@ static void take_answer(crowd_t *crowd, int index)
 static void receive(crowd_t *crowd, int index)
 {
     char *room = sb_buf_reserve(&crowd->client[index].in, 4096);
-    ssize_t got = room ? recv(crowd->pollfd[index].fd, room, 4096, 0) : -1;
+    ssize_t got = room ? recv(crowd->client[index].fd, room, 4096, 0) : -1;
     if (got <= 0)
         bench_die("the server closed a connection that waits: %s", got < 0 ? strerror(errno) : "end");
     crowd->client[index].in.len += (size_t)got;
@@ -125,9 +130,10 @@ static void receive(crowd_t *crowd, int index)
 static void close_all(crowd_t *crowd)
 {
     for (int i = 0; i < crowd->config->clients; i++) {
-        (void)close(crowd->pollfd[i].fd);
+        (void)close(crowd->client[i].fd);
         sb_buf_fini(&crowd->client[i].in);
     }
+    (void)close(crowd->epoll);
     sb_buf_fini(&crowd->body);
     sb_buf_fini(&crowd->request);
     latency_fini(&crowd->latency);
@@ -138,17 +144,21 @@ void clients_run(const clients_config_t *config, clients_result_t *out)
     static crowd_t crowd;
     crowd = (crowd_t){.config = config};
     parse_url(&crowd);
+    crowd.epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (crowd.epoll < 0)
+        bench_die("epoll_create1: %s", strerror(errno));
     for (int i = 0; i < config->clients; i++)
         connect_one(&crowd, i);
     crowd.until_us = sb_mono_us() + (int64_t)(config->seconds * 1e6);
     for (int i = 0; i < config->clients; i++)
         send_next(&crowd, i);
     while (crowd.open > 0) {
-        if (poll(crowd.pollfd, (nfds_t)config->clients, QUIET_MS) == 0)
+        struct epoll_event event[EVENTS_MAX];
+        int count = epoll_wait(crowd.epoll, event, EVENTS_MAX, QUIET_MS);
+        if (count == 0)
             bench_die("%d requests were not answered within %d ms", crowd.open, QUIET_MS);
-        for (int i = 0; i < config->clients; i++)
-            if (crowd.pollfd[i].revents)
-                receive(&crowd, i);
+        for (int i = 0; i < count; i++)
+            receive(&crowd, (int)event[i].data.u32);
     }
     out->rate = (double)crowd.latency.count / config->seconds;
     out->p50_ms = latency_percentile_ms(&crowd.latency, 50);

@@ -561,24 +561,32 @@ static void measure_http(const bench_env_t *env, bench_results_t *results)
     ours_close(&ours);
 }
 
-static void measure_budget(const bench_env_t *env, bench_results_t *results)
+static void spend(ours_t *ours, const char *bench, const char *plot, bench_results_t *results)
 {
-    static const char bench[] = "one saga of three empty steps, 64 clients";
-    ours_t ours;
     budget_t from, to;
     budget_watch_t watch;
     clients_result_t ignored;
+    budget_counts(&ours->world, &from);
+    int64_t ended = ours->ended;
+    budget_watch(&watch, &ours->world, ours->serve.pid, ours->seconds);
+    budget_cpu(&ours->world, ours->serve.pid, &from);
+    ours_load(ours, ours->clients, ours->seconds, &ignored);
+    budget_cpu(&ours->world, ours->serve.pid, &to);
+    budget_counts(&ours->world, &to);
+    budget_watched(&watch, &to);
+    budget_report(bench, &from, &to, ours->ended - ended, plot, results);
+}
+
+/* The plot is of 64 clients. */
+static void measure_budget(const bench_env_t *env, bench_results_t *results)
+{
+    ours_t ours;
     ours_open(&ours, env, "budget", "noop");
     ours_warm(&ours);
-    budget_counts(&ours.world, &from);
-    int64_t ended = ours.ended;
-    budget_watch(&watch, &ours.world, ours.serve.pid, ours.seconds);
-    budget_cpu(&ours.world, ours.serve.pid, &from);
-    ours_load(&ours, 64, ours.seconds, &ignored);
-    budget_cpu(&ours.world, ours.serve.pid, &to);
-    budget_counts(&ours.world, &to);
-    budget_watched(&watch, &to);
-    budget_report(bench, &from, &to, ours.ended - ended, env->plot, results);
+    ours.clients = 64;
+    spend(&ours, "one saga of three empty steps, 64 clients", env->plot, results);
+    ours.clients = 256;
+    spend(&ours, "one saga of three empty steps, 256 clients", NULL, results);
     ours_close(&ours);
 }
 
