@@ -40,6 +40,8 @@ struct sb_http {
     int idle_s;
     atomic_bool stopping;
 
+    sb_wire_pool_t pool;
+
     pthread_mutex_t lock; /* of the inbox and the stats */
     sb_request_t *done_first, *done_last;
     sb_note_t *note_first, *note_last;
@@ -90,7 +92,7 @@ static void end_stream(sb_request_t *request)
     http->stats.in_hand--;
     http->stats.streams -= request->stream.started;
     (void)pthread_mutex_unlock(&http->lock);
-    sb_wire_free(request);
+    sb_wire_free(&http->pool, request);
 }
 
 static bool begin_stream(sb_http_t *http, sb_request_t *request)
@@ -188,13 +190,13 @@ static void finish(sb_http_t *http, sb_request_t *request)
         evhttp_connection_set_closecb(evhttp_request_get_connection(request->connection), NULL, NULL);
         sb_wire_send(request);
     }
-    sb_wire_free(request);
+    sb_wire_free(&http->pool, request);
 }
 
 static void on_raw_request(struct evhttp_request *raw, void *context)
 {
     sb_http_t *http = context;
-    sb_request_t *request = sb_wire_read(raw);
+    sb_request_t *request = sb_wire_read(&http->pool, raw);
     if (!request) {
         evhttp_send_error(raw, 503, "out of memory");
         return;
@@ -455,8 +457,9 @@ void sb_http_close(sb_http_t **http)
     while (h->done_first) {
         sb_request_t *request = h->done_first;
         h->done_first = request->next;
-        sb_wire_free(request);
+        sb_wire_free(&h->pool, request);
     }
+    sb_wire_pool_fini(&h->pool);
     if (h->wake)
         event_free(h->wake);
     if (h->round_end)

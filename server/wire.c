@@ -13,17 +13,64 @@
 #include <strings.h>
 #include <sys/queue.h>
 
-/* ---- in ---- */
+#define SPARES_MAX 256
+#define KEEP_MAX   4096 /* bytes of a body that a spare request keeps */
 
-void sb_wire_free(sb_request_t *request)
+/* ---- requests and their memory ---- */
+
+static void destroy(sb_request_t *request)
 {
-    free(request->path);
-    free(request->query_text);
     sb_buf_fini(&request->body);
     sb_buf_fini(&request->attributes);
     sb_buf_fini(&request->out);
     free(request);
 }
+
+void sb_wire_pool_fini(sb_wire_pool_t *pool)
+{
+    while (pool->spare) {
+        sb_request_t *request = pool->spare;
+        pool->spare = request->next;
+        destroy(request);
+    }
+    pool->spares = 0;
+}
+
+static sb_request_t *take_spare(sb_wire_pool_t *pool)
+{
+    sb_request_t *request = pool->spare;
+    if (!request)
+        return calloc(1, sizeof *request);
+    pool->spare = request->next;
+    pool->spares--;
+    request->next = NULL;
+    return request;
+}
+
+/* All but the buffers is as if it were new. */
+static void keep(sb_wire_pool_t *pool, sb_request_t *request)
+{
+    sb_buf_t body = request->body, attributes = request->attributes, out = request->out;
+    sb_buf_reset(&body);
+    sb_buf_reset(&attributes);
+    sb_buf_reset(&out);
+    *request = (sb_request_t){.next = pool->spare, .body = body, .attributes = attributes, .out = out};
+    pool->spare = request;
+    pool->spares++;
+}
+
+void sb_wire_free(sb_wire_pool_t *pool, sb_request_t *request)
+{
+    free(request->path);
+    free(request->query_text);
+    if (pool->spares < SPARES_MAX &&
+        request->body.cap + request->attributes.cap + request->out.cap <= KEEP_MAX)
+        keep(pool, request);
+    else
+        destroy(request);
+}
+
+/* ---- in ---- */
 
 static void copy_header(char *out, size_t cap, struct evkeyvalq *headers, const char *name)
 {
@@ -109,9 +156,9 @@ static const char *method_name(enum evhttp_cmd_type type)
     }
 }
 
-sb_request_t *sb_wire_read(struct evhttp_request *raw)
+sb_request_t *sb_wire_read(sb_wire_pool_t *pool, struct evhttp_request *raw)
 {
-    sb_request_t *request = calloc(1, sizeof *request);
+    sb_request_t *request = take_spare(pool);
     if (!request)
         return NULL;
     struct evkeyvalq *headers = evhttp_request_get_input_headers(raw);
@@ -137,7 +184,7 @@ sb_request_t *sb_wire_read(struct evhttp_request *raw)
     size_t length = evbuffer_get_length(input);
     char *room = sb_buf_reserve(&request->body, length);
     if (!room || !request->path || sb_buf_failed(&request->attributes)) {
-        sb_wire_free(request);
+        sb_wire_free(pool, request);
         return NULL;
     }
     (void)evbuffer_remove(input, room, length);

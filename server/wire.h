@@ -10,9 +10,17 @@
 
 struct evhttp_request;
 
+/* Requests that are over and serve again, with the memory of their bodies. */
+typedef struct sb_wire_pool {
+    sb_request_t *spare;
+    size_t spares;
+} sb_wire_pool_t;
+
+void sb_wire_pool_fini(sb_wire_pool_t *pool);
+
 /* Copies what came: head, query, body. *Owned*; its connection is raw. NULL: out of memory. */
-sb_request_t *sb_wire_read(struct evhttp_request *raw);
-void sb_wire_free(sb_request_t *request);
+sb_request_t *sb_wire_read(sb_wire_pool_t *pool, struct evhttp_request *raw);
+void sb_wire_free(sb_wire_pool_t *pool, sb_request_t *request);
 
 /* Sends status, headers and body; the connection is the library's again. */
 void sb_wire_send(sb_request_t *request);
