@@ -26,10 +26,10 @@
 #define COMMANDS_PER_BATCH 1000
 #define COMMANDS_KEPT_MS   (INT64_C(7) * 86400 * 1000)
 #define SEAL_MS            10000
-#define LOOK_MS            250 /* at safe_seq, while there is not enough for a seal */
-#define SLICE_EVENTS       512 /* read and hashed at a time: some milliseconds */
-#define REST_TIMES         4   /* what a slice took */
-#define REST_MIN_MS        20  /* after a seal */
+#define LOOK_MS            250  /* at safe_seq, while there is not enough for a seal */
+#define SLICE_EVENTS       1024 /* read and hashed at a time: some milliseconds */
+#define REST_TIMES         4    /* what a slice took */
+#define REST_MIN_MS        20   /* after a seal */
 #define REST_MAX_MS        1000
 #define TALLY_MS           5000
 
