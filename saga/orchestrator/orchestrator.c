@@ -313,9 +313,6 @@ void sb_orchestrator_add_saga(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_s
 
 void sb_orchestrator_remove_saga(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga)
 {
-    sb_saga_state_t state;
-    sb_open_saga_get_state(saga, &state);
-    o->stats.attention -= saga->stuck || state.attention;
     sb_timers_set(&o->timers, saga, 0);
     sb_resend_remove(&o->resend, saga);
     sb_children_forget(o, saga);

@@ -97,7 +97,8 @@ void sb_orchestrator_follow_clock(sb_orchestrator_t *o);
 /* No timer fires for so long from now. */
 void sb_orchestrator_freeze_timers(sb_orchestrator_t *o, int64_t for_us);
 
-/* A saga came into memory, or leaves it. */
+/* A saga came into memory, or leaves it. Whether it is among those that want an operator (stats.attention) is
+ * counted by whoever brings it, moves it or lets it go. */
 void sb_orchestrator_add_saga(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga);
 void sb_orchestrator_remove_saga(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga);
 

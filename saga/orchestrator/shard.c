@@ -157,12 +157,20 @@ static void let_go(sb_orchestrator_t *o, const sb_shard_t *shard)
     o->has_home = o->home != NULL;
 }
 
+static bool wants_operator(const sb_open_saga_t *saga)
+{
+    sb_saga_state_t state;
+    sb_open_saga_get_state(saga, &state);
+    return saga->stuck || state.attention;
+}
+
 void sb_shard_drop(sb_orchestrator_t *o, sb_shard_t *shard, bool release)
 {
     if (o->bus_started)
         o->bus_operations->unassign(o->bus, shard->number);
     while (shard->sagas.oldest) {
         sb_open_saga_t *saga = shard->sagas.oldest;
+        o->stats.attention -= wants_operator(saga);
         sb_orchestrator_remove_saga(o, shard, saga);
         sb_open_saga_free(saga);
     }

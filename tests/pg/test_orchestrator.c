@@ -392,6 +392,37 @@ static void a_saga_goes_back_to_a_step_with_another_input_over_a_restart(void **
                      1);
 }
 
+/* The flight is refused, and the hotel, whose undo is the last, cannot be given back before it may. */
+static sb_outcome_t hold_the_last_undo(const sb_play_command_t *command)
+{
+    if (strcmp(command->type, "h.undo") == 0 && !let_undo)
+        return SB_OUTCOME_ERROR;
+    return strcmp(command->type, "f.do") == 0 ? SB_OUTCOME_FAILURE : SB_OUTCOME_SUCCESS;
+}
+
+/* The alert for operators rests on this figure. A saga whose end is what it wanted somebody for took itself
+ * off twice, and then hid the next one. */
+static void who_wanted_an_operator_is_counted_until_it_is_over_and_once(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = hold_the_last_undo;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    for (int64_t trip = 1; trip <= 2; trip++) {
+        let_undo = false;
+        sb_uuid_t id = engine_start_saga(&engine, NULL);
+        assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE attention") == 1,
+                    20000);
+        assert_soon(engine_stats(&engine).attention == 1, 5000);
+        let_undo = true;
+        assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPENSATED);
+        assert_soon(engine_stats(&engine).compensated == trip, 5000);
+        assert_int_equal(engine_stats(&engine).attention, 0);
+    }
+    engine_stop(&engine);
+}
+
 static void verbs_from_the_table_are_done_and_closed(void **state)
 {
     stage_t *stage = *state;
@@ -619,6 +650,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(operators_pause_resume_skip_and_cancel, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_saga_goes_back_to_a_step_with_another_input_over_a_restart,
+                                        stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(who_wanted_an_operator_is_counted_until_it_is_over_and_once,
                                         stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(verbs_from_the_table_are_done_and_closed, stage_set_up,
                                         stage_tear_down),
