@@ -189,6 +189,8 @@ static void write_sagas(const sb_engine_t *engine, sb_buf_t *out)
             "Commands sent again after a takeover or a reset broker.", (double)s.resent);
     counter(out, "sagabus_saga_retries_total", "Attempts beyond the first.", (double)s.retries);
     counter(out, "sagabus_saga_anomalies_total", "Late or contradictory replies.", (double)s.anomalies);
+    counter(out, "sagabus_saga_replies_ignored_total",
+            "Replies that answer no command of a saga that is there.", (double)s.ignored);
 }
 
 static void participant_series(sb_buf_t *out, const char *name, const char *label, const char *participant,

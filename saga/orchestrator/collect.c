@@ -240,10 +240,88 @@ static sb_code_t add_reply(sb_orchestrator_t *o, sb_shard_t *shard, const sb_mes
 
 static void ignore(sb_orchestrator_t *o, const sb_message_t *message, const sb_error_t *why)
 {
-    o->ignored_replies++;
+    o->stats.ignored++;
     sb_log_error(SB_LOG_WARN, "SAGA-REPLY", why, "a reply was ignored|partition=%d offset=%lld",
                  (int)message->partition, (long long)message->offset);
 }
+
+/* ---- late replies ----
+ *
+ * A saga that is over has left memory, but an answer that says otherwise than its end rests on (a success
+ * after the undo, say) must not pass in silence: where a participant has no barrier it is an effect that
+ * nobody undoes. So the sagas of definite answers are read again, all of a turn together, and the machine
+ * judges them as it does for open ones. Repeats are judged too, and leave no trace. */
+
+typedef struct sb_late_reply {
+    struct sb_late_reply *next;
+    size_t item; /* of the shard's items */
+    bool judged; /* its item names the step */
+    sb_reply_in_t reply;
+} sb_late_reply_t;
+
+static bool may_be_late(const sb_shard_t *shard, const sb_reply_in_t *reply)
+{
+    bool definite = reply->input.outcome == SB_OUTCOME_SUCCESS || reply->input.outcome == SB_OUTCOME_FAILURE;
+    return definite && sb_saga_shard(reply->no) == shard->number && sb_saga_counter(reply->no) < shard->next;
+}
+
+/* Its item is in its place among the others, and means nothing until the saga is there. */
+static sb_code_t add_late(sb_orchestrator_t *o, sb_shard_t *shard, const sb_message_t *message,
+                          const sb_reply_in_t *reply, sb_error_t *err)
+{
+    sb_late_reply_t *late = sb_arena_alloc(&o->turn, sizeof *late);
+    sb_slice_t step = sb_arena_copy(&o->turn, reply->step);
+    if (!late || !step.ptr)
+        return sb_fail(err, SB_NO_MEMORY, "take a reply: out of memory");
+    sb_code_t code = add_reply(o, shard, message, reply, err);
+    if (code != SB_OK)
+        return code;
+    *late = (sb_late_reply_t){.next = shard->late, .item = shard->items.count - 1, .reply = *reply};
+    late->reply.step = step;
+    shard->late = late;
+    return SB_OK;
+}
+
+static void judge_late(sb_orchestrator_t *o, sb_shard_t *shard, sb_late_reply_t *late)
+{
+    sb_error_t why = SB_ERROR_INIT;
+    const sb_open_saga_t *saga = sb_open_sagas_find(&o->sagas, late->reply.no);
+    late->judged = true;
+    if (!saga || saga->stuck || sb_reply_match(&late->reply, saga, &why) != SB_OK)
+        o->stats.ignored++; /* it never was, or is no longer kept */
+    else
+        shard->items.item[late->item].input.step = late->reply.input.step;
+}
+
+static sb_code_t read_late(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)
+{
+    size_t count = 0;
+    for (const sb_late_reply_t *late = shard->late; late; late = late->next)
+        count += !late->judged;
+    if (count == 0)
+        return SB_OK;
+    int64_t *numbers = sb_arena_alloc(&o->turn, count * sizeof *numbers);
+    if (!numbers)
+        return sb_fail(err, SB_NO_MEMORY, "take late replies: out of memory");
+    count = 0;
+    for (const sb_late_reply_t *late = shard->late; late; late = late->next)
+        if (!late->judged)
+            numbers[count++] = late->reply.no;
+    sb_code_t code = sb_recover_over(o, shard, numbers, count, err);
+    for (sb_late_reply_t *late = shard->late; late; late = late->next)
+        if (!late->judged)
+            judge_late(o, shard, late);
+    return code;
+}
+
+void sb_collect_forget_late(sb_orchestrator_t *o, sb_shard_t *shard)
+{
+    for (const sb_late_reply_t *late = shard->late; late; late = late->next)
+        sb_recover_forget_ended(o, shard, late->reply.no);
+    shard->late = NULL;
+}
+
+/* ---- what comes in ---- */
 
 /* Not SB_OK: the reply is read again later. */
 static sb_code_t on_reply(void *context, const sb_message_t *message, sb_error_t *err)
@@ -262,8 +340,12 @@ static sb_code_t on_reply(void *context, const sb_message_t *message, sb_error_t
             return code;
     } else {
         const sb_open_saga_t *saga = sb_open_sagas_find(&o->sagas, reply.no);
-        if (!saga || saga->stuck) {
-            o->ignored_replies++; /* it is over, or was never ours: a repeat that came late */
+        if (!saga && may_be_late(shard, &reply)) {
+            sb_code_t code = add_late(o, shard, message, &reply, err);
+            if (code != SB_OK)
+                return code;
+        } else if (!saga || saga->stuck) {
+            o->stats.ignored++; /* it was never ours, or cannot be driven */
         } else if (sb_reply_match(&reply, saga, &why) != SB_OK) {
             ignore(o, message, &why);
         } else {
@@ -318,6 +400,12 @@ void sb_collect_replies(sb_orchestrator_t *o)
     note_bus(o, code == SB_OK && o->bus_operations->connected(o->bus));
     if (code != SB_OK)
         sb_log_error(SB_LOG_WARN, "SAGA-REPLIES", &err, "replies cannot be read now");
+    for (int i = 0; i < o->shards_held; i++) {
+        sb_error_t why = SB_ERROR_INIT;
+        if (read_late(o, o->shard[i], &why) != SB_OK)
+            sb_log_error(SB_LOG_WARN, "SAGA-LATE", &why, "late replies were not looked at|shard=%d",
+                         o->shard[i]->number);
+    }
     if (reset)
         resend_all(o);
 }

@@ -16,6 +16,8 @@
 void sb_collect_calls(sb_orchestrator_t *o);
 void sb_collect_replies(sb_orchestrator_t *o);
 void sb_collect_timers(sb_orchestrator_t *o);
+/* The replies of a shard are decided: what was brought into memory for those that came late leaves it. */
+void sb_collect_forget_late(sb_orchestrator_t *o, sb_shard_t *shard);
 SB_MUST_CHECK sb_code_t sb_collect_commands(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err);
 
 /* Answers the calls that have waited too long for a database or a shard. */

@@ -410,7 +410,8 @@ sb_code_t sb_decide(sb_orchestrator_t *o, sb_shard_t *shard, sb_item_t *item, sb
     if (!touch)
         return no_memory(err);
     item->touch = touch;
-    if (sb_saga_is_over(&touch->state) && item->input.kind != SB_SAGA_IN_UNDO) {
+    bool of_ended = item->input.kind == SB_SAGA_IN_UNDO || item->kind == SB_ITEM_REPLY;
+    if (sb_saga_is_over(&touch->state) && !of_ended) {
         item->code = SB_CONFLICT;
         item->refusal = "the saga is over";
         return SB_OK;

@@ -103,6 +103,7 @@ typedef struct sb_orchestrator_stats {
     int64_t attention;                       /* open sagas that wait for an operator */
     int64_t batches, batch_items;
     int64_t resent, anomalies, retries;
+    int64_t ignored; /* replies that answer no command of a saga that is there */
     bool kafka_ok, pg_ok;
     char error[160]; /* why it stands still; "" when it does not */
 } sb_orchestrator_stats_t;

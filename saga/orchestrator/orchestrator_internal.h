@@ -78,7 +78,6 @@ struct sb_orchestrator {
     int64_t catalog_us;       /* monotonic: when an unknown saga type is looked up again at the earliest */
     int64_t retry_us;         /* monotonic: nothing is tried before, after a failure */
     int failures;             /* in a row */
-    int64_t ignored_replies;
     sb_orchestrator_stats_t stats;
 };
 

@@ -313,6 +313,7 @@ static bool run_shards(sb_orchestrator_t *o)
             on_trouble(o, shard, code, &err);
             return false;
         }
+        sb_collect_forget_late(o, shard);
         o->failures = 0;
         o->stats.error[0] = '\0';
         if (had_items)

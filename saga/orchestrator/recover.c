@@ -287,7 +287,106 @@ sb_code_t sb_recover(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)
     return mark_stuck(o, shard, err);
 }
 
-/* ---- one that has ended ---- */
+/* ---- some that are over ---- */
+
+#define OVER_A_LOOK 64
+
+/* What it did is of no use any more: only where its steps stand. */
+static void drop_results(sb_open_saga_t *saga)
+{
+    for (int i = 0; i < saga->plan->definition->step_count; i++)
+        (void)sb_open_saga_set_result(saga, i, SB_SLICE_NONE);
+}
+
+/* Folds the rows of one saga, from row at on; returns the first row of the next one. */
+static int fold_over(sb_orchestrator_t *o, sb_open_saga_t *saga, const sb_pg_result_t *rows, int at,
+                     sb_saga_state_t *state, sb_code_t *code)
+{
+    sb_error_t why = SB_ERROR_INIT;
+    sb_saga_state_init(state);
+    *code = saga->plan ? SB_OK : SB_NOT_FOUND;
+    for (; at < sb_pg_rows(rows) && sb_pg_get_int(rows, at, 0) == saga->no; at++)
+        if (*code == SB_OK)
+            *code = fold_event(o, saga, state, rows, at, &why);
+    if (*code == SB_OK && !sb_saga_is_over(state))
+        *code = SB_CORRUPT; /* its first events are no longer kept */
+    return at;
+}
+
+static sb_code_t read_events(sb_orchestrator_t *o, const sb_pg_result_t *sagas, sb_pg_result_t **events,
+                             sb_error_t *err)
+{
+    sb_pg_array_t numbers;
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_array_init(&numbers, SB_PG_INT8);
+    for (int row = 0; row < sb_pg_rows(sagas); row++)
+        sb_pg_array_add_int8(&numbers, sb_pg_get_int(sagas, row, 0));
+    sb_pg_add_array(&params, &numbers);
+    sb_code_t code = sb_pg_array_failed(&numbers)
+                         ? sb_fail(err, SB_NO_MEMORY, "look at sagas that are over: out of memory")
+                         : sb_pg_query(o->pg, sb_sql_recover_events, &params, events, err);
+    sb_pg_array_fini(&numbers);
+    return code;
+}
+
+/* It holds neither the low-water mark nor a place in the lease row: there is nothing to do for it. */
+static void bring_in(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga,
+                     const sb_saga_state_t *state)
+{
+    drop_results(saga);
+    sb_open_saga_set_state(saga, state);
+    saga->slow = sb_saga_counter(saga->no) < shard->low;
+    o->stats.attention += state->attention;
+    sb_orchestrator_add_saga(o, shard, saga);
+}
+
+static sb_code_t load_over(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_result_t *sagas,
+                           sb_error_t *err)
+{
+    sb_pg_result_t *events = NULL;
+    sb_code_t code = read_events(o, sagas, &events, err);
+    for (int row = 0, at = 0; code == SB_OK && row < sb_pg_rows(sagas); row++) {
+        sb_open_saga_t *saga = NULL;
+        sb_saga_state_t state;
+        sb_code_t folded;
+        code = make_saga(o, sagas, row, &saga, err);
+        if (code != SB_OK || !saga)
+            break;
+        at = fold_over(o, saga, events, at, &state, &folded);
+        if (folded == SB_OK)
+            bring_in(o, shard, saga, &state);
+        else
+            sb_open_saga_free(saga);
+    }
+    sb_pg_result_free(events);
+    return code;
+}
+
+sb_code_t sb_recover_over(sb_orchestrator_t *o, sb_shard_t *shard, const int64_t *numbers, size_t count,
+                          sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    for (size_t first = 0; code == SB_OK && first < count; first += OVER_A_LOOK) {
+        sb_pg_array_t look;
+        sb_pg_params_t params = SB_PG_PARAMS_INIT;
+        sb_pg_result_t *rows = NULL;
+        sb_pg_array_init(&look, SB_PG_INT8);
+        for (size_t i = first; i < count && i < first + OVER_A_LOOK; i++)
+            if (!sb_open_sagas_find(&o->sagas, numbers[i]))
+                sb_pg_array_add_int8(&look, numbers[i]);
+        sb_pg_add_array(&params, &look);
+        code = sb_pg_array_failed(&look)
+                   ? sb_fail(err, SB_NO_MEMORY, "look at sagas that are over: out of memory")
+                   : sb_pg_query(o->pg, sb_sql_recover_over, &params, &rows, err);
+        if (code == SB_OK)
+            code = load_over(o, shard, rows, err);
+        sb_pg_result_free(rows);
+        sb_pg_array_fini(&look);
+    }
+    return code;
+}
+
+/* ---- one that has ended, and is to be undone ---- */
 
 static sb_code_t fold_ended(sb_orchestrator_t *o, sb_open_saga_t *saga, sb_saga_state_t *state,
                             sb_error_t *err)
@@ -351,6 +450,7 @@ void sb_recover_forget_ended(sb_orchestrator_t *o, sb_shard_t *shard, int64_t no
     sb_open_saga_get_state(saga, &state);
     if (!sb_saga_is_over(&state))
         return;
+    o->stats.attention -= state.attention;
     sb_orchestrator_remove_saga(o, shard, saga);
     sb_open_saga_free(saga);
 }

@@ -23,4 +23,10 @@ SB_MUST_CHECK sb_code_t sb_recover_ended(sb_orchestrator_t *o, sb_shard_t *shard
                                          sb_error_t *err);
 void sb_recover_forget_ended(sb_orchestrator_t *o, sb_shard_t *shard, int64_t no);
 
+/* Brings those of these sagas that are over into memory, without their inputs and results, to judge replies
+ * that came after their end. Those that cannot be read stay out. They leave memory again with the decision,
+ * or with sb_recover_forget_ended. */
+SB_MUST_CHECK sb_code_t sb_recover_over(sb_orchestrator_t *o, sb_shard_t *shard, const int64_t *numbers,
+                                        size_t count, sb_error_t *err);
+
 #endif

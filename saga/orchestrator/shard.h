@@ -30,6 +30,7 @@ typedef struct sb_shard {
     int slow_count;
     bool slow_changed; /* the lease row does not name them yet */
     sb_item_list_t items;
+    struct sb_late_reply *late; /* of the items, replies to sagas that may be over; in the turn's arena */
 } sb_shard_t;
 
 /* Tries to take a shard over: lease, fold of its open sagas, place in the reply topic. On success it is in

@@ -293,6 +293,87 @@ static void many_sagas_with_lost_and_repeated_messages_all_end(void **state)
                      COUNT + 1);
 }
 
+/* ---- late replies ---- */
+
+static atomic_bool let_undo;
+
+/* The flight is refused, and the hotel, whose undo is the last, cannot be given back before it may. */
+static sb_outcome_t hold_the_last_undo(const sb_play_command_t *command)
+{
+    if (strcmp(command->type, "h.undo") == 0 && !let_undo)
+        return SB_OUTCOME_ERROR;
+    return strcmp(command->type, "f.do") == 0 ? SB_OUTCOME_FAILURE : SB_OUTCOME_SUCCESS;
+}
+
+static void say(stage_t *stage, const sb_uuid_t *saga_id, const char *step, sb_outcome_t outcome)
+{
+    sb_play_reply_t reply = {.outcome = outcome};
+    sb_play_command_t *command = &reply.command;
+    command->saga_id = *saga_id;
+    command->id = sb_saga_command_id(saga_id, step, SB_FORWARD, 1);
+    command->round = command->attempt = 1;
+    (void)snprintf(command->step, sizeof command->step, "%s", step);
+    (void)snprintf(command->type, sizeof command->type, "%c.do", step[0]);
+    assert_int_equal(pthread_mutex_lock(&stage->play->lock), 0);
+    stage->play->reply[0][stage->play->count[0]++] = reply;
+    assert_int_equal(pthread_mutex_unlock(&stage->play->lock), 0);
+}
+
+/* They are taken in their order, so when the last is decided the others are. */
+static void await_replies(stage_t *stage)
+{
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT cursor FROM sagabus.lease WHERE role = 'saga:0'") ==
+                    stage->play->count[0],
+                10000);
+}
+
+#define ANOMALIES                                                                                            \
+    "SELECT count(*) FROM sagabus.event e JOIN sagabus.event_type t USING (type_no) "                        \
+    "WHERE t.name = 'saga.anomaly'"
+
+/* Without a barrier a forward effect may come when all was undone: then nobody undoes it, and nobody knows.
+ */
+static void an_answer_that_contradicts_the_end_is_recorded_after_it(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = hold_the_last_undo;
+    let_undo = true;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t undone = engine_start_saga(&engine, NULL);
+    assert_int_equal(engine_await_end(&engine, &undone), SB_SAGA_COMPENSATED);
+    stage->play->outcome = play_all_well;
+    sb_uuid_t done = engine_start_saga(&engine, NULL);
+    assert_int_equal(engine_await_end(&engine, &done), SB_SAGA_COMPLETED);
+    sb_uuid_t nobody = sb_saga_id(sb_saga_number(0, 12345), 1);
+    say(stage, &done, "hotel", SB_OUTCOME_SUCCESS); /* repeats say nothing new */
+    say(stage, &undone, "flight", SB_OUTCOME_FAILURE);
+    say(stage, &nobody, "hotel", SB_OUTCOME_SUCCESS);
+    say(stage, &done, "nothing", SB_OUTCOME_FAILURE); /* no step of it */
+    await_replies(stage);
+    assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES), 0);
+    say(stage, &undone, "flight", SB_OUTCOME_SUCCESS);
+    say(stage, &done, "hotel", SB_OUTCOME_FAILURE);
+    say(stage, &undone, "flight", SB_OUTCOME_SUCCESS);
+    await_replies(stage);
+    assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES), 2);
+    assert_int_equal(engine_stats(&engine).anomalies, 2);
+    assert_int_equal(engine_stats(&engine).ignored, 2);
+    engine_stop(&engine);
+    engine_start(stage, &engine, "two");
+    engine_await_shard(&engine);
+    say(stage, &done, "car", SB_OUTCOME_FAILURE);
+    say(stage, &done, "hotel", SB_OUTCOME_FAILURE);
+    await_replies(stage);
+    assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES), 3);
+    assert_soon(engine_stats(&engine).open == 0, 5000); /* it left memory again, as did what it left alone */
+    engine_stop(&engine);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE ended_at IS NULL"),
+                     0);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT next FROM sagabus.lease WHERE role = 'saga:0'"), 3);
+}
+
 /* ---- operators ---- */
 
 static void operators_pause_resume_skip_and_cancel(void **state)
@@ -338,7 +419,7 @@ static void a_refused_verb_stops_no_clock(void **state)
     engine_stop(&engine);
 }
 
-static atomic_bool let_undo, saw_other;
+static atomic_bool saw_other;
 static atomic_int undone_as_done, undone_as_other;
 
 /* The flight is refused once, and the car cannot be given back before it may. */
@@ -390,14 +471,6 @@ static void a_saga_goes_back_to_a_step_with_another_input_over_a_restart(void **
                                     "SELECT count(*) FROM sagabus.saga WHERE status = 2 AND step IS "
                                     "NULL AND error IS NULL AND NOT attention"),
                      1);
-}
-
-/* The flight is refused, and the hotel, whose undo is the last, cannot be given back before it may. */
-static sb_outcome_t hold_the_last_undo(const sb_play_command_t *command)
-{
-    if (strcmp(command->type, "h.undo") == 0 && !let_undo)
-        return SB_OUTCOME_ERROR;
-    return strcmp(command->type, "f.do") == 0 ? SB_OUTCOME_FAILURE : SB_OUTCOME_SUCCESS;
 }
 
 /* The alert for operators rests on this figure. A saga whose end is what it wanted somebody for took itself
@@ -645,6 +718,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(too_many_open_sagas_are_refused, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(many_sagas_with_lost_and_repeated_messages_all_end, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(an_answer_that_contradicts_the_end_is_recorded_after_it, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_refused_verb_stops_no_clock, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(operators_pause_resume_skip_and_cancel, stage_set_up,
