@@ -2,6 +2,7 @@
 #include "base/pg_internal.h"
 
 #include "base/log.h"
+#include "base_sql.h"
 
 #include <libpq-events.h>
 #include <stdio.h>
@@ -115,7 +116,7 @@ static sb_code_t make_options(sb_pg_t *pg, const sb_pg_config_t *config, sb_erro
         add_escaped(&buf, config->search_path);
     }
     if (config->generic_plans)
-        sb_buf_add_text(&buf, " -c plan_cache_mode=force_generic_plan");
+        sb_buf_add_text(&buf, " -c plan_cache_mode=force_generic_plan -c jit=off");
     add_options_of_uri(&buf, pg->uri);
     if (sb_buf_failed(&buf)) {
         sb_buf_fini(&buf);
@@ -167,6 +168,11 @@ void sb_pg_close(sb_pg_t **pg)
     free(p->uri);
     free(p);
     *pg = NULL;
+}
+
+sb_code_t sb_pg_commit_durably(sb_pg_t *pg, sb_error_t *err)
+{
+    return sb_pg_query(pg, sb_sql_commit_durably, NULL, NULL, err);
 }
 
 sb_code_t sb_pg_reopen(sb_pg_t *pg, sb_error_t *err)

@@ -31,13 +31,18 @@ typedef struct sb_pg_config {
     uint32_t connect_timeout_s;   /* 0: 5 */
     uint32_t idle_in_transaction_ms; /* server frees a stopped client's locks; 0: 5000 */
     uint32_t statement_timeout_ms;   /* 0: 30000; UINT32_MAX: none */
-    bool generic_plans; /* plan_cache_mode=force_generic_plan, for hot paths whose plan must not flip */
+    bool generic_plans; /* plan_cache_mode=force_generic_plan, for hot paths whose plan must not flip; nor
+                           is it compiled (jit=off) */
     bool counts_uses;   /* for sb_pg_uses */
 } sb_pg_config_t;
 
 /* Connects; blocks up to the connect timeout. The caller owns *out. */
 SB_MUST_CHECK sb_code_t sb_pg_open(sb_pg_t **out, const sb_pg_config_t *config, sb_error_t *err);
 void sb_pg_close(sb_pg_t **pg); /* NULL is fine; sets NULL */
+
+/* From here on a commit of this connection is answered when it is on disk, whatever the role's default is
+ * (synchronous_commit); to be said again after sb_pg_reopen. */
+SB_MUST_CHECK sb_code_t sb_pg_commit_durably(sb_pg_t *pg, sb_error_t *err);
 
 /* Drops the old connection and connects again with the same settings. */
 SB_MUST_CHECK sb_code_t sb_pg_reopen(sb_pg_t *pg, sb_error_t *err);

@@ -11,10 +11,11 @@
  * come, a tick is made every few milliseconds for all of them, as each costs a commit here, a page and a
  * request to the brokers in the relay, and a look of each reader.
  *
- * Disk: what is known to be there is published by a commit that does not wait for it, and word of what comes
- * next is waited for, a moment, before a tick. A long rest counts as that moment: nothing waits for both.
- * Where after such a rest there is still no word, others append too, and for a while long rests are followed
- * by a commit of the whole run.
+ * Disk: what is known to be there is published by a commit that does not wait for it, when one statement has
+ * counted that all of it is to be seen (sequencer_told.sql); that is a tick, too. Word of what comes next is
+ * waited for before a tick: a moment, and while many events come as long as a tick is for. Where it does not
+ * come, or is of a part only, others append too: for a while a tick is for the whole run, and waits for
+ * nothing.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/sequencer.h"
@@ -41,7 +42,8 @@
 #define COUNT_US           16000  /* what is counted in less is chance: two events may well come at once */
 #define STILL_MAX          2      /* ticks that the run may stand still before the holders are looked at */
 #define TOLD_US            100000 /* so long after the last word of an append its like are waited for */
-#define WORD_US            500    /* at most, at a time */
+#define WORD_US            500    /* at most, at a time; MANY_US while many events come */
+#define TOLD_MAX           4096   /* events that are counted at a time */
 
 struct sb_sequencer {
     char *uri;
@@ -57,6 +59,7 @@ struct sb_sequencer {
     int still;                   /* ticks since the run got on; at STILL_MAX the holders are looked at */
     bool waited;                 /* for word that events are on disk: before the next tick it is not again */
     bool rested;                 /* the last rest was that of many events */
+    bool in_vain;                /* there was no word of what the next tick finds */
     int64_t left;                /* up to here the last tick saw a run; it may have published a part */
     int64_t told_us;             /* of the last word that events are on disk */
     int64_t others_us;           /* when events were last found of which nobody says so */
@@ -261,6 +264,8 @@ static sb_code_t feed_rule(sb_sequencer_t *sequencer, const tick_t *tick, const 
         sequencer->still++;
     /* A part of a run is one, too. */
     sb_rule_run(&sequencer->rule, tick->looked || tick->run < tick->safe ? tick->run : tick->safe);
+    if (sequencer->in_vain && tick->run > sequencer->lease.cursor)
+        sequencer->others_us = sb_mono_us();
     sequencer->waited = false;
     sequencer->left = tick->run;
     if (tick->looked)
@@ -292,9 +297,9 @@ static int64_t disk_seq(sb_sequencer_t *sequencer)
 
 /* It comes right after an append has become visible, from an appender of this process: sooner than a tick
  * would be back that saw the one without the other. */
-static int64_t await_word(sb_sequencer_t *sequencer)
+static int64_t await_word(sb_sequencer_t *sequencer, int64_t left_us)
 {
-    int64_t until_us = sb_mono_us() + WORD_US, left_us = WORD_US;
+    int64_t until_us = sb_mono_us() + left_us;
     int64_t disk = disk_seq(sequencer);
     while (disk == sequencer->rule.safe && left_us > 0 && !is_stopping(sequencer)) {
         (void)sb_signal_wait_us(&sequencer->wake, left_us);
@@ -315,17 +320,41 @@ static int64_t ask_disk(sb_sequencer_t *sequencer)
     if (sequencer->rested && sequencer->left > disk)
         sequencer->others_us = now;
     bool others = sequencer->rested && sequencer->others_us && now - sequencer->others_us < TOLD_US;
-    if (disk == safe && !others && !sequencer->waited && sequencer->told_us &&
-        now - sequencer->told_us < TOLD_US)
-        disk = await_word(sequencer);
+    bool told = !others && sequencer->told_us && now - sequencer->told_us < TOLD_US;
+    if (disk == safe && told && (sequencer->many || !sequencer->waited))
+        disk = await_word(sequencer, sequencer->many ? MANY_US : WORD_US);
+    sequencer->in_vain = told && sequencer->many && disk == safe;
     if (disk > safe)
         sequencer->told_us = now;
     return others ? safe : disk;
 }
 
+/* Publishes what is known to be on disk, if it is there to be seen: word of it is no proof of that, for this
+ * connection may have another server. */
+static sb_code_t publish_told(sb_sequencer_t *sequencer, int64_t disk, tick_t *tick, sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    sb_pg_result_t *rows = NULL;
+    int64_t safe = sequencer->rule.safe;
+    int64_t to = disk - safe > TOLD_MAX ? safe + TOLD_MAX : disk;
+    sb_pg_add_int8(&params, sequencer->lease.epoch);
+    sb_pg_add_int8(&params, safe);
+    sb_pg_add_int8(&params, to);
+    sb_code_t code = sb_pg_query(sequencer->pg, sb_sql_sequencer_told, &params, &rows, err);
+    if (code == SB_OK && sb_pg_get_bool(rows, 0, 0)) {
+        *tick = (tick_t){.drawn = to, .run = to, .safe = to, .published = true};
+        sb_rule_run(&sequencer->rule, to);
+        sequencer->still = 0;
+        sequencer->waited = false;
+        sequencer->left = to;
+    }
+    sb_pg_result_free(rows);
+    return code;
+}
+
 /* What is published is on disk with all that it covers, since the log is sequential, or all that it covers
  * was there before (docs/adr/0008). */
-static sb_code_t run_tick(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *err)
+static sb_code_t run_tick(sb_sequencer_t *sequencer, int64_t disk, tick_t *tick, sb_error_t *err)
 {
     sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
@@ -334,7 +363,6 @@ static sb_code_t run_tick(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *e
     sb_pg_array_init(&known, SB_PG_TEXT);
     sb_pg_array_init(&lows, SB_PG_INT8);
     bool want_look = sequencer->still >= STILL_MAX;
-    int64_t disk = ask_disk(sequencer);
     if (want_look)
         add_known(&sequencer->rule, &known, &lows);
     sb_pg_add_int8(&params, sequencer->lease.epoch);
@@ -380,12 +408,21 @@ static void publish(sb_sequencer_t *sequencer)
         sb_progress_publish_safe(sequencer->progress, sequencer->lease.cursor);
 }
 
+static sb_code_t run(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *err)
+{
+    sb_code_t code = SB_OK;
+    int64_t disk = ask_disk(sequencer);
+    if (disk > sequencer->rule.safe)
+        code = publish_told(sequencer, disk, tick, err);
+    return code == SB_OK && !tick->published ? run_tick(sequencer, disk, tick, err) : code;
+}
+
 static sb_code_t tick(sb_sequencer_t *sequencer, bool *behind, sb_error_t *err)
 {
     tick_t tick = {0};
     sb_code_t code = sequencer->busy ? SB_OK : look(sequencer, &tick, err);
     if (code == SB_OK && (sequencer->busy || tick.drawn != sequencer->rule.safe))
-        code = run_tick(sequencer, &tick, err);
+        code = run(sequencer, &tick, err);
     else if (code == SB_OK)
         sb_rule_rest(&sequencer->rule, tick.drawn);
     if (code != SB_OK)
@@ -477,7 +514,9 @@ static sb_code_t take_over(sb_sequencer_t *sequencer, sb_error_t *err)
         sb_pg_close(&sequencer->pg);
         code = sb_pg_open(&sequencer->pg, &config, err);
         if (code == SB_OK)
-            code = sb_pg_query(sequencer->pg, sb_sql_sequencer_durable, NULL, NULL, err);
+            code = sb_pg_commit_durably(sequencer->pg, err);
+        if (code == SB_OK)
+            code = sb_pg_script(sequencer->pg, "SET enable_seqscan = off; SET enable_bitmapscan = off", err);
     }
     if (code == SB_OK)
         code =
@@ -488,7 +527,7 @@ static sb_code_t take_over(sb_sequencer_t *sequencer, sb_error_t *err)
         sb_progress_forget_disk(sequencer->progress);
     sb_rule_start(&sequencer->rule, sequencer->lease.cursor);
     sequencer->still = STILL_MAX;
-    sequencer->waited = sequencer->rested = false;
+    sequencer->waited = sequencer->rested = sequencer->in_vain = false;
     sequencer->told_us = sequencer->others_us = 0;
     sequencer->wait_ms = sequencer->tick_ms;
     sequencer->written_us = sb_mono_us();

@@ -395,6 +395,30 @@ static void only_what_is_known_to_be_on_disk_is_published_before_it_is_there(voi
         sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen WHERE waits = 'off' AND cursor > 5"), 0);
 }
 
+/* Far more than a tick follows one by one; counted, not believed. */
+static void a_long_run_that_is_known_to_be_on_disk_is_published_at_once(void **state)
+{
+    fixture_t *f = *state;
+    make_stream_nos(f);
+    note_commits(f);
+    start(f, &f->runner, "one");
+    assert_soon(stats(&f->runner).leader, 30000);
+    sb_test_pg_script(f->pg, INSERT " FROM generate_series(1, 3000)");
+    assert_soon(safe_seq(f) == 3000, 30000);
+    tell(f, 3001, 12000); /* ahead of the events: no word makes one be there */
+    sb_test_sleep_ms(100);
+    assert_int_equal(safe_seq(f), 3000);
+    sb_test_pg_script(f->pg, INSERT " FROM generate_series(1, 9000)");
+    sb_progress_poke(&f->runner.progress);
+    assert_soon(safe_seq(f) == 12000, 30000);
+    assert_true(sb_test_pg_int(f->pg,
+                               "SELECT max(cursor - low) FROM (SELECT cursor, lag(cursor, 1, 0::bigint) "
+                               "OVER (ORDER BY cursor) AS low FROM public.seen WHERE waits = 'off' OR "
+                               "cursor = 3000) s WHERE cursor > 3000") >= 4000);
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM public.seen WHERE waits = 'off' AND cursor <= 3000"), 0);
+}
+
 #define BATCH   20
 #define BATCHES 300
 
@@ -695,6 +719,7 @@ int main(void)
         CASE(what_was_published_is_on_disk),
         CASE(only_what_is_known_to_be_on_disk_is_published_before_it_is_there),
         CASE(among_many_events_none_is_published_before_it_is_known_to_be_on_disk),
+        CASE(a_long_run_that_is_known_to_be_on_disk_is_published_at_once),
         CASE(with_a_synchronous_standby_it_waits_for_that),
         CASE(a_crash_that_takes_it_back_leaves_its_events),
         CASE(a_prepared_transaction_holds_it_back_over_a_restart),
