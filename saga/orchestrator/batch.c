@@ -158,6 +158,15 @@ static void make_heads(void *context)
             out->head = sb_order_head(o, touch->saga, &out->order, &o->batch.arena);
 }
 
+/* The commit is answered: its events are on disk. */
+static void tell_sequencer(const sb_orchestrator_t *o, uint64_t era, const sb_columns_written_t *written)
+{
+    sb_append_result_t result = {
+        .outcome = SB_APPENDED, .first_seq = written->first_seq, .last_seq = written->last_seq};
+    if (written->events > 0)
+        sb_progress_appended(o->progress, era, &result, written->events);
+}
+
 static sb_code_t commit(sb_orchestrator_t *o, const run_t *run, sb_pg_result_t **inserted, sb_error_t *err)
 {
     sb_shard_t *shard = run->shard;
@@ -174,12 +183,14 @@ static sb_code_t commit(sb_orchestrator_t *o, const run_t *run, sb_pg_result_t *
                             .detail = sb_slice(detail)};
     const char *cluster = cluster_now(o, shard);
     int64_t before_us = sb_mono_us();
-    int64_t pg_us = 0;
-    code =
-        sb_columns_run(o->batch.columns, o->pg, &shard->lease, &move, make_heads, o, inserted, &pg_us, err);
+    uint64_t era = o->progress ? sb_progress_era(o->progress) : 0;
+    sb_columns_written_t written;
+    code = sb_columns_run(o->batch.columns, o->pg, &shard->lease, &move, make_heads, o, &written, err);
     if (code != SB_OK)
         return code;
-    sb_orchestrator_set_clock(o, pg_us, sb_mono_us());
+    tell_sequencer(o, era, &written);
+    *inserted = written.inserted;
+    sb_orchestrator_set_clock(o, written.pg_us, sb_mono_us());
     shard->guard_us = before_us;
     shard->cursor = cursor;
     shard->low = low;

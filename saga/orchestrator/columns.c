@@ -258,17 +258,18 @@ static bool add_set(sb_pg_batch_t *batch, const char *sql, sb_pg_params_t *param
 
 sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *lease,
                          const sb_lease_move_t *move, void (*on_sent)(void *context), void *context,
-                         sb_pg_result_t **inserted, int64_t *pg_us, sb_error_t *err)
+                         sb_columns_written_t *written, sb_error_t *err)
 {
-    *inserted = NULL;
+    *written = (sb_columns_written_t){.inserted = NULL};
     sb_pg_batch_t batch = {.count = 0};
     sb_lease_guard(lease, move, &columns->guard_params);
     sb_pg_batch_add(&batch, sb_sql_shard_guard, &columns->guard_params);
     bool fits = add_set(&batch, sb_sql_saga_insert, &columns->saga_params, columns->saga, S_COLUMNS);
-    bool has_sagas = batch.count == 2;
-    fits = fits &&
-           add_set(&batch, sb_sql_saga_event_insert, &columns->event_params, columns->event, E_COLUMNS) &&
-           add_set(&batch, sb_sql_saga_update, &columns->update_params, columns->update, U_COLUMNS) &&
+    int sagas = batch.count == 2 ? 1 : 0; /* the guard, when there is none */
+    fits =
+        fits && add_set(&batch, sb_sql_saga_event_insert, &columns->event_params, columns->event, E_COLUMNS);
+    int events = batch.count == sagas + 2 ? sagas + 1 : 0;
+    fits = fits && add_set(&batch, sb_sql_saga_update, &columns->update_params, columns->update, U_COLUMNS) &&
            add_set(&batch, sb_sql_saga_command_close, &columns->close_params, columns->close, C_COLUMNS);
     if (!fits)
         return sb_fail(err, SB_NO_MEMORY, "write a batch of sagas: out of memory");
@@ -276,12 +277,16 @@ sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *l
     sb_code_t code = sb_pg_batch_run_beside(pg, &batch, on_sent, context, results, NULL, err);
     if (code != SB_OK)
         return code;
-    *pg_us = sb_pg_get_time(results[0], 0, 1);
-    for (int i = 0; i < batch.count; i++) {
-        if (has_sagas && i == 1)
-            *inserted = results[i];
-        else
-            sb_pg_result_free(results[i]);
+    written->pg_us = sb_pg_get_time(results[0], 0, 1);
+    if (events && !sb_pg_is_null(results[events], 0, 0)) {
+        written->first_seq = sb_pg_get_int(results[events], 0, 0);
+        written->last_seq = sb_pg_get_int(results[events], 0, 1);
+        written->events = (size_t)sb_pg_get_int(results[events], 0, 2);
     }
+    if (sagas)
+        written->inserted = results[sagas];
+    for (int i = 0; i < batch.count; i++)
+        if (i != sagas || !sagas)
+            sb_pg_result_free(results[i]);
     return SB_OK;
 }

@@ -22,12 +22,17 @@ void sb_columns_add_saga(sb_columns_t *columns, const sb_touch_t *touch, const s
 void sb_columns_add_update(sb_columns_t *columns, const sb_touch_t *touch, int64_t now_us);
 void sb_columns_add_close(sb_columns_t *columns, int64_t command_no, const char *outcome);
 
-/* One transaction: the guard, then what there is. on_sent is called while the server is at work at it.
- * *inserted (owned; NULL when there was nothing to insert) has the numbers of the sagas that went in. *pg_us
- * is PostgreSQL's clock. */
+/* What a transaction wrote. */
+typedef struct sb_columns_written {
+    sb_pg_result_t *inserted; /* owned; numbers of the sagas that went in; NULL: there was none to insert */
+    int64_t first_seq, last_seq; /* of its events */
+    size_t events;
+    int64_t pg_us; /* PostgreSQL's clock */
+} sb_columns_written_t;
+
+/* One transaction: the guard, then what there is. on_sent is called while the server is at work at it. */
 SB_MUST_CHECK sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *lease,
                                        const sb_lease_move_t *move, void (*on_sent)(void *context),
-                                       void *context, sb_pg_result_t **inserted, int64_t *pg_us,
-                                       sb_error_t *err);
+                                       void *context, sb_columns_written_t *written, sb_error_t *err);
 
 #endif

@@ -29,7 +29,7 @@ typedef struct sb_orchestrator_config {
     const char *pg_uri;
     const char *owner;
     sb_catalog_t *catalog;   /* borrowed */
-    sb_progress_t *progress; /* borrowed; poked after each commit; may be NULL */
+    sb_progress_t *progress; /* borrowed; hears of each commit's events; may be NULL */
     /* After some callbacks of calls and watches, on the same thread, so that whoever was told is woken once
      * for all of them; may be NULL. */
     void (*on_told)(void *context);

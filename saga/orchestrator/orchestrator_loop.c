@@ -91,6 +91,8 @@ static sb_code_t connect_pg(sb_orchestrator_t *o, sb_error_t *err)
 {
     sb_pg_config_t config = {.uri = o->pg_uri, .application_name = "sagabus-saga", .generic_plans = true};
     sb_code_t code = o->pg ? sb_pg_reopen(o->pg, err) : sb_pg_open(&o->pg, &config, err);
+    if (code == SB_OK) /* a command must not go out before its step is there to stay */
+        code = sb_pg_commit_durably(o->pg, err);
     if (code == SB_OK)
         code = sb_pg_script(o->pg,
                             "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = "
@@ -307,7 +309,6 @@ static bool run_shards(sb_orchestrator_t *o)
         sb_error_t err = SB_ERROR_INIT;
         if (shard->items.count == 0 && !must_beat(o, shard))
             continue;
-        bool had_items = shard->items.count > 0;
         sb_code_t code = sb_batch_run(o, shard, &err);
         if (code != SB_OK) {
             on_trouble(o, shard, code, &err);
@@ -316,8 +317,6 @@ static bool run_shards(sb_orchestrator_t *o)
         sb_collect_forget_late(o, shard);
         o->failures = 0;
         o->stats.error[0] = '\0';
-        if (had_items)
-            sb_progress_poke(o->progress);
     }
     return true;
 }

@@ -48,9 +48,8 @@ PASSED("batch", shard->items.count > 0, sb_batch_run,
 /* Decided, and on its way to PostgreSQL; committed, and nobody was answered, nothing was sent. */
 PASSED("persist", columns != NULL, sb_columns_run,
        (sb_columns_t * columns, sb_pg_t *pg, const sb_lease_t *lease, const sb_lease_move_t *move,
-        void (*on_sent)(void *context), void *context, sb_pg_result_t **inserted, int64_t *pg_us,
-        sb_error_t *err),
-       (columns, pg, lease, move, on_sent, context, inserted, pg_us, err))
+        void (*on_sent)(void *context), void *context, sb_columns_written_t *written, sb_error_t *err),
+       (columns, pg, lease, move, on_sent, context, written, err))
 /* A command of several is not sent yet, or is. */
 PASSED("send", order != NULL, sb_order_send,
        (sb_orchestrator_t * o, const sb_open_saga_t *saga, const sb_saga_order_t *order,

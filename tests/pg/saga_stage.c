@@ -104,8 +104,11 @@ void engine_open(stage_t *stage, engine_t *engine, const char *owner)
     engine->stage = stage;
     assert_ok(sb_catalog_new(&engine->catalog, &err), &err);
     engine->bus = sb_play_bus_new(stage->play);
-    sb_orchestrator_config_t config = {
-        .config = stage->config, .pg_uri = stage->uri, .owner = owner, .catalog = engine->catalog};
+    sb_orchestrator_config_t config = {.config = stage->config,
+                                       .pg_uri = stage->uri,
+                                       .owner = owner,
+                                       .catalog = engine->catalog,
+                                       .progress = stage->progress};
     assert_ok(
         sb_orchestrator_open_over(&engine->orchestrator, &config, &sb_play_operations, engine->bus, &err),
         &err);

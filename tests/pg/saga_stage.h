@@ -32,6 +32,7 @@ struct stage {
     sb_config_t *config;
     sb_pg_t *pg;
     sb_play_t *play;
+    sb_progress_t *progress;             /* borrowed: of the next ones that are opened; may be NULL */
     engine_t running[STAGE_ENGINES_MAX]; /* copies, for stage_tear_down after a case that failed */
 };
 

@@ -49,6 +49,41 @@ static void a_saga_completes(void **state)
         1);
 }
 
+/* Whatever the database's default is; and only so may the sequencer hear that its events are on disk. */
+static void its_commits_wait_for_the_disk_and_are_told_of(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    sb_progress_t progress;
+    sb_signal_t poke;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_progress_init(&progress);
+    assert_ok(sb_signal_init(&poke, &err), &err);
+    progress.poke = &poke;
+    stage->progress = &progress;
+    stage->play->outcome = refuse_hotel;
+    sb_test_pg_script(
+        stage->pg, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', "
+                   "current_database()); END $$; CREATE TABLE public.seen (waits text); "
+                   "CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                   "INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END "
+                   "$$; CREATE CONSTRAINT TRIGGER see AFTER INSERT OR UPDATE ON sagabus.saga DEFERRABLE "
+                   "INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.see()");
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    for (int i = 0; i < 3; i++) {
+        sb_uuid_t id = engine_start_saga(&engine, NULL);
+        assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPENSATED);
+    }
+    engine_stop(&engine);
+    assert_true(sb_test_pg_int(stage->pg, "SELECT count(*) FROM public.seen WHERE waits = 'on'") >= 6);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM public.seen WHERE waits <> 'on'"), 0);
+    int64_t last = sb_test_pg_int(stage->pg, "SELECT max(seq) FROM sagabus.event");
+    assert_true(last >= 9);
+    assert_int_equal(sb_progress_disk_seq(&progress, 0), last);
+    sb_signal_fini(&poke);
+}
+
 static void a_refusal_undoes_what_was_done_in_reverse(void **state)
 {
     static const struct {
@@ -708,6 +743,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_saga_completes, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(its_commits_wait_for_the_disk_and_are_told_of, stage_set_up,
+                                        stage_tear_down),
         cmocka_unit_test_setup_teardown(a_refusal_undoes_what_was_done_in_reverse, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_fallback_is_a_result_that_conditions_and_the_answer_read,
