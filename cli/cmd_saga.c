@@ -95,14 +95,10 @@ static void draw(sb_cli_t *cli, const json_t *saga)
 
 static void show(sb_cli_t *cli, const json_t *saga)
 {
-    static const sb_column_t columns[] = {{"NAME", "/name"},
-                                          {"PARTICIPANT", "/participant"},
-                                          {"STATUS", "/status"},
-                                          {"TRIES", "/attempts"},
-                                          {"UNDO", "/compensation/status"},
-                                          {"RESULT", "/result"},
-                                          {"ERROR", "/error"},
-                                          {NULL, NULL}};
+    static const sb_column_t columns[] = {
+        {"NAME", "/name"},      {"PARTICIPANT", "/participant"},     {"STATUS", "/status"},
+        {"TRIES", "/attempts"}, {"UNDO", "/compensation/status"},    {"RESULT", "/result"},
+        {"ERROR", "/error"},    {"CONTRADICTED", "/anomaly/reason"}, {NULL, NULL}};
     json_t *head = json_copy((json_t *)(uintptr_t)saga);
     json_t *steps = json_incref(json_object_get(saga, "steps"));
     (void)json_object_del(head, "steps");

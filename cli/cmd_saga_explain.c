@@ -20,6 +20,29 @@ static void add_title(sb_buf_t *out, const char *title)
     sb_buf_printf(out, "%-16s", title);
 }
 
+/* "… by ann (a reason), at …"; what is not told is left out. */
+static void add_act(sb_buf_t *out, const char *what, const json_t *act, const char *when)
+{
+    if (!*text_of(act, when))
+        return;
+    sb_buf_add_text(out, what);
+    if (*text_of(act, "by"))
+        sb_buf_printf(out, "%sby %s", *what ? " " : "", text_of(act, "by"));
+    if (*text_of(act, "reason"))
+        sb_buf_printf(out, " (%s)", text_of(act, "reason"));
+    sb_buf_printf(out, ", at %s", text_of(act, when));
+}
+
+/* A line of its own. */
+static void add_why(sb_buf_t *out, const char *title, const json_t *act)
+{
+    if (!act)
+        return;
+    add_title(out, title);
+    add_act(out, *text_of(act, "by") ? "" : "by itself", act, "at");
+    sb_buf_add_char(out, '\n');
+}
+
 /* One line of waits_for. */
 static void add_wait(sb_buf_t *out, const json_t *wait)
 {
@@ -27,6 +50,7 @@ static void add_wait(sb_buf_t *out, const json_t *wait)
     const char *until = text_of(wait, "until");
     if (strcmp(what, "resume") == 0) {
         sb_buf_add_text(out, "an operator to resume it");
+        add_act(out, ": paused", wait, "since");
         return;
     }
     if (strcmp(what, "saga") == 0) {
@@ -112,6 +136,19 @@ static void add_breakers(sb_buf_t *out, const json_t *waits, const json_t *parti
     }
 }
 
+static void add_anomalies(sb_buf_t *out, const json_t *anomalies)
+{
+    size_t i;
+    const json_t *anomaly;
+    json_array_foreach(anomalies, i, anomaly)
+    {
+        const char *error = text_of(anomaly, "error");
+        add_title(out, i == 0 ? "contradicted" : "");
+        sb_buf_printf(out, "%s: %s%s%s%s, at %s\n", text_of(anomaly, "command"), text_of(anomaly, "reason"),
+                      *error ? " (" : "", error, *error ? ")" : "", text_of(anomaly, "at"));
+    }
+}
+
 static void add_commands(sb_buf_t *out, const json_t *forecast, const char *none)
 {
     size_t i;
@@ -153,6 +190,8 @@ static void write_explanation(sb_buf_t *out, const json_t *saga, const json_t *p
         add_title(out, "goes back to");
         sb_buf_printf(out, "%s\n", text_of(saga, "rewinding_to"));
     }
+    add_why(out, "turned back", json_object_get(saga, "turned_back"));
+    add_why(out, "closed", json_object_get(saga, "closed"));
     add_waits(out, json_object_get(saga, "waits_for"));
     add_breakers(out, json_object_get(saga, "waits_for"), participants);
     add_title(out, "last error");
@@ -161,6 +200,7 @@ static void write_explanation(sb_buf_t *out, const json_t *saga, const json_t *p
                       text_of(error, "error"), text_of(error, "at"));
     else
         sb_buf_add_text(out, "none\n");
+    add_anomalies(out, json_object_get(saga, "anomalies"));
     add_title(out, "to come");
     add_commands(out, json_object_get(saga, "if_all_goes_well"), "nothing");
     add_title(out, "if it failed");

@@ -60,6 +60,7 @@ typedef struct line {
     int64_t to_us;
     bool open;
     const char *error;
+    const char *anomaly; /* NULL or "": none */
     bool undo;
 } line_t;
 
@@ -158,14 +159,17 @@ static line_t forward_line(const json_t *step, int number, bool turned)
             line.state = forward_looks[i].state;
         }
     }
-    /* What was undone without having answered shows by the error that its time-out left. */
-    if (line.glyph == GLYPH_DONE && line.error[0]) {
+    bool unknown = json_is_true(json_object_get(step, "unknown"));
+    if (line.glyph == GLYPH_DONE && unknown) {
         line.glyph = GLYPH_UNKNOWN;
         line.paint = PAINT_RED;
         line.state = "no answer";
     }
     if (is(status, "pending") && turned)
         line.state = "never ran";
+    if (!unknown && is(line.error, error_of(json_object_get(step, "compensation"))))
+        line.error = ""; /* it is the undo's */
+    line.anomaly = text_of(json_object_get(step, "anomaly"), "reason");
     line.open = line.from_us && !line.to_us;
     return line;
 }
@@ -296,6 +300,19 @@ static void trim_end(sb_buf_t *out)
         out->len--;
 }
 
+/* A line beneath the one it is about. */
+static void draw_note(const drawing_t *d, const char *who, const char *what, paint_t color)
+{
+    char text[160];
+    sb_buf_add_text(d->out, "   ");
+    (void)snprintf(text, sizeof text, "%s: %s", who, what);
+    paint(d, color);
+    put(d, text, d->style->width > 60 ? d->style->width - 4 : 56);
+    trim_end(d->out);
+    paint(d, PAINT_PLAIN);
+    sb_buf_add_char(d->out, '\n');
+}
+
 static void draw_line(const drawing_t *d, const line_t *line)
 {
     char text[160];
@@ -321,15 +338,10 @@ static void draw_line(const drawing_t *d, const line_t *line)
         draw_bar(d, line);
     trim_end(d->out);
     sb_buf_add_char(d->out, '\n');
-    if (line->error[0]) {
-        sb_buf_add_text(d->out, "   ");
-        (void)snprintf(text, sizeof text, "%s: %s", line->participant, line->error);
-        paint(d, PAINT_DIM);
-        put(d, text, d->style->width > 60 ? d->style->width - 4 : 56);
-        trim_end(d->out);
-        paint(d, PAINT_PLAIN);
-        sb_buf_add_char(d->out, '\n');
-    }
+    if (line->error[0])
+        draw_note(d, line->participant, line->error, PAINT_DIM);
+    if (line->anomaly && line->anomaly[0])
+        draw_note(d, "contradicted", line->anomaly, PAINT_RED);
 }
 
 static void draw_head(const drawing_t *d)

@@ -90,6 +90,25 @@ static bool is_waited_for(const sb_saga_state_t *state, int index)
            (st->status == SB_STEP_FAILED && state->past_pivot);
 }
 
+static void write_act(sb_buf_t *out, const char *when, const sb_story_act_t *act)
+{
+    sb_render_time(out, when, act->at_us);
+    if (act->by.len > 0)
+        sb_render_text(out, "by", act->by);
+    if (act->reason.len > 0)
+        sb_render_text(out, "reason", act->reason);
+}
+
+/* Why it turned back, or was closed, where that is no error's doing. */
+static void write_why(sb_buf_t *out, const char *name, const sb_story_act_t *act)
+{
+    if (act->at_us == 0 || (act->by.len == 0 && act->reason.len == 0))
+        return;
+    sb_render_open(out, name, '{');
+    write_act(out, "at", act);
+    sb_render_close(out, '}');
+}
+
 static void write_waits(sb_buf_t *out, const sb_story_t *story, int64_t now_us)
 {
     sb_render_open(out, "waits_for", '[');
@@ -97,6 +116,8 @@ static void write_waits(sb_buf_t *out, const sb_story_t *story, int64_t now_us)
         if (story->state.paused) {
             sb_render_open(out, NULL, '{');
             sb_render_text(out, "what", SB_SLICE("resume"));
+            if (story->paused.at_us)
+                write_act(out, "since", &story->paused);
             sb_render_close(out, '}');
         }
         for (int i = 0; i < story->definition->step_count; i++)
@@ -121,6 +142,24 @@ static void write_error(sb_buf_t *out, const sb_story_t *story)
                                          : sb_slice(story->definition->step[story->error_step].name));
     sb_render_time(out, "at", story->error_us);
     sb_render_close(out, '}');
+}
+
+/* What participants said that cannot be true together with what is recorded. */
+static void write_anomalies(sb_buf_t *out, const sb_story_t *story)
+{
+    sb_render_open(out, "anomalies", '[');
+    for (int i = 0; i < story->definition->step_count; i++) {
+        const sb_story_anomaly_t *anomaly = &story->anomaly[i];
+        if (anomaly->at_us == 0)
+            continue;
+        sb_render_open(out, NULL, '{');
+        write_command(out, story, i, anomaly->direction);
+        sb_render_text(out, "reason", anomaly->reason);
+        sb_render_text(out, "error", anomaly->error);
+        sb_render_time(out, "at", anomaly->at_us);
+        sb_render_close(out, '}');
+    }
+    sb_render_close(out, ']');
 }
 
 static void write_forecast(sb_buf_t *out, const char *name, const sb_story_t *story,
@@ -168,8 +207,13 @@ static void write_explanation(sb_buf_t *out, const sb_story_t *story, int64_t no
     sb_render_bool(out, "past_pivot", story->state.past_pivot);
     if (story->state.rewind_to >= 0)
         sb_render_text(out, "rewinding_to", sb_slice(story->definition->step[story->state.rewind_to].name));
+    if (story->state.status == SB_SAGA_COMPENSATING || story->state.status == SB_SAGA_COMPENSATED)
+        write_why(out, "turned_back", &story->turned);
+    if (story->state.status == SB_SAGA_FAILED)
+        write_why(out, "closed", &story->closed);
     write_waits(out, story, now_us);
     write_error(out, story);
+    write_anomalies(out, story);
     sb_forecast_success(story->definition, &story->state, now_us, &forecast);
     write_forecast(out, "if_all_goes_well", story, &forecast);
     sb_forecast_failure(story->definition, &story->state, now_us, &forecast);

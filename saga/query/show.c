@@ -27,6 +27,20 @@ static void write_compensation(sb_buf_t *out, const sb_story_step_t *step, const
     sb_render_open(out, "compensation", '{');
     sb_render_text(out, "status", sb_slice(sb_step_status_name(state->status)));
     write_leg(out, &step->leg[SB_COMPENSATE]);
+    sb_render_text(out, "error", step->leg[SB_COMPENSATE].error);
+    sb_render_close(out, '}');
+}
+
+static void write_anomaly(sb_buf_t *out, const sb_story_anomaly_t *anomaly)
+{
+    if (anomaly->at_us == 0)
+        return;
+    sb_render_open(out, "anomaly", '{');
+    sb_render_time(out, "at", anomaly->at_us);
+    sb_render_text(out, "direction",
+                   anomaly->direction == SB_FORWARD ? SB_SLICE("forward") : SB_SLICE("compensate"));
+    sb_render_text(out, "reason", anomaly->reason);
+    sb_render_text(out, "error", anomaly->error);
     sb_render_close(out, '}');
 }
 
@@ -80,6 +94,9 @@ static void write_step(sb_buf_t *out, const sb_story_t *story, int i)
         sb_render_time(out, state->waiting ? "next_try_at" : "deadline_at", state->wake_us);
     if (state->attention)
         sb_render_bool(out, "attention", true);
+    if (state->was_unknown) /* it may have happened: no answer said so, or that it did not */
+        sb_render_bool(out, "unknown", true);
+    write_anomaly(out, &story->anomaly[i]);
     sb_render_raw(out, "result", step->result);
     sb_render_text(out, "error", step->error);
     write_compensation(out, step, state);

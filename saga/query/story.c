@@ -34,7 +34,9 @@ static void note_step(sb_story_step_t *story, const sb_step_state_t *before, con
             undo->started_us = at_us;
         undo->attempts = after->attempt;
     }
-    if (has_ended(after->status) && before->status != after->status)
+    /* One that ends without an outcome as the saga turns back is being undone by the same event. */
+    bool left = before->status == SB_STEP_DISPATCHED && after->status != SB_STEP_DISPATCHED;
+    if (left || (has_ended(after->status) && before->status != after->status))
         forward->ended_us = at_us;
     if (after->status == SB_STEP_COMPENSATED && before->status != SB_STEP_COMPENSATED)
         undo->ended_us = at_us;
@@ -50,8 +52,28 @@ static sb_slice_t keep(sb_story_t *story, sb_slice_t text)
     return (sb_slice_t){story->texts.ptr + at, text.len};
 }
 
+static void note_act(sb_story_t *story, const sb_saga_event_t *event)
+{
+    bool back = event->kind == SB_SAGA_EV_COMPENSATING || event->kind == SB_SAGA_EV_REWINDING;
+    bool pause = event->kind == SB_SAGA_EV_PAUSED || (event->kind == SB_SAGA_EV_REWINDING && event->pause);
+    bool close = event->kind == SB_SAGA_EV_FAILED;
+    if (!back && !pause && !close)
+        return;
+    sb_story_act_t act = {event->at_us, keep(story, event->by), keep(story, event->reason)};
+    if (back)
+        story->turned = act;
+    if (pause)
+        story->paused = act;
+    if (close)
+        story->closed = act;
+}
+
 static void note_event(sb_story_t *story, const sb_saga_event_t *event)
 {
+    note_act(story, event);
+    if (event->kind == SB_SAGA_EV_ANOMALY)
+        story->anomaly[event->step] = (sb_story_anomaly_t){
+            event->at_us, event->direction, keep(story, event->reason), keep(story, event->error)};
     if (event->step >= 0 && event->result.ptr)
         story->step[event->step].result = event->result;
     for (int i = event->step; event->kind == SB_SAGA_EV_REWOUND && i < story->definition->step_count; i++)
@@ -61,8 +83,10 @@ static void note_event(sb_story_t *story, const sb_saga_event_t *event)
     story->error = keep(story, event->error);
     story->error_step = event->step;
     story->error_us = event->at_us;
-    if (event->step >= 0)
+    if (event->step >= 0) {
         story->step[event->step].error = story->error;
+        story->step[event->step].leg[event->direction].error = story->error;
+    }
 }
 
 int sb_story_event_count(const sb_story_t *story)

@@ -16,7 +16,23 @@ typedef struct sb_story_leg {
     int64_t started_us;
     int64_t ended_us;
     int attempts;
+    sb_slice_t error; /* the newest; absent: none */
 } sb_story_leg_t;
+
+/* An answer that cannot be true together with what is recorded. */
+typedef struct sb_story_anomaly {
+    int64_t at_us; /* 0: there was none */
+    sb_direction_t direction;
+    sb_slice_t reason;
+    sb_slice_t error; /* what the participant said with it */
+} sb_story_anomaly_t;
+
+/* What became of the whole saga, and who wanted it; by and reason: absent when nobody did. */
+typedef struct sb_story_act {
+    int64_t at_us; /* 0: it did not */
+    sb_slice_t by;
+    sb_slice_t reason;
+} sb_story_act_t;
 
 typedef struct sb_story_step {
     sb_story_leg_t leg[2]; /* by direction */
@@ -34,8 +50,10 @@ typedef struct sb_story {
     sb_definition_t *definition;
     sb_saga_state_t state;
     sb_story_step_t step[SB_STEPS_MAX];
-    sb_slice_t error; /* the newest; absent: none */
-    int error_step;   /* -1: of the whole saga */
+    sb_story_anomaly_t anomaly[SB_STEPS_MAX]; /* by step */
+    sb_story_act_t turned, paused, closed;    /* the newest of each */
+    sb_slice_t error;                         /* the newest; absent: none */
+    int error_step;                           /* -1: of the whole saga */
     int64_t error_us;
 
     /* What the slices point into. */

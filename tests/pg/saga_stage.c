@@ -337,6 +337,29 @@ void stage_check(stage_t *stage, int64_t count)
     sb_definition_free(&definition);
 }
 
+/* ---- answers out of turn ---- */
+
+void stage_say(stage_t *stage, const sb_uuid_t *saga_id, const char *step, sb_outcome_t outcome)
+{
+    sb_play_reply_t reply = {.outcome = outcome};
+    sb_play_command_t *command = &reply.command;
+    command->saga_id = *saga_id;
+    command->id = sb_saga_command_id(saga_id, step, SB_FORWARD, 1);
+    command->round = command->attempt = 1;
+    (void)snprintf(command->step, sizeof command->step, "%s", step);
+    (void)snprintf(command->type, sizeof command->type, "%c.do", step[0]);
+    assert_int_equal(pthread_mutex_lock(&stage->play->lock), 0);
+    stage->play->reply[0][stage->play->count[0]++] = reply;
+    assert_int_equal(pthread_mutex_unlock(&stage->play->lock), 0);
+}
+
+void stage_await_replies(stage_t *stage)
+{
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT cursor FROM sagabus.lease WHERE role = 'saga:0'") ==
+                    stage->play->count[0],
+                10000);
+}
+
 /* ---- outcomes ---- */
 
 sb_outcome_t play_all_well(const sb_play_command_t *command)

@@ -64,6 +64,11 @@ int64_t stage_count_open(stage_t *stage);
  * and with the effects of the end it came to; no rule of the participants was broken. */
 void stage_check(stage_t *stage, int64_t count);
 
+/* An answer to a step's first command, by whoever may have been told to give it; without an order. */
+void stage_say(stage_t *stage, const sb_uuid_t *saga_id, const char *step, sb_outcome_t outcome);
+/* Until all answers are decided: they are taken in their order. */
+void stage_await_replies(stage_t *stage);
+
 /* ---- an orchestrator ---- */
 
 void engine_open(stage_t *stage, engine_t *engine, const char *owner);

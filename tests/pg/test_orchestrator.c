@@ -340,28 +340,6 @@ static sb_outcome_t hold_the_last_undo(const sb_play_command_t *command)
     return strcmp(command->type, "f.do") == 0 ? SB_OUTCOME_FAILURE : SB_OUTCOME_SUCCESS;
 }
 
-static void say(stage_t *stage, const sb_uuid_t *saga_id, const char *step, sb_outcome_t outcome)
-{
-    sb_play_reply_t reply = {.outcome = outcome};
-    sb_play_command_t *command = &reply.command;
-    command->saga_id = *saga_id;
-    command->id = sb_saga_command_id(saga_id, step, SB_FORWARD, 1);
-    command->round = command->attempt = 1;
-    (void)snprintf(command->step, sizeof command->step, "%s", step);
-    (void)snprintf(command->type, sizeof command->type, "%c.do", step[0]);
-    assert_int_equal(pthread_mutex_lock(&stage->play->lock), 0);
-    stage->play->reply[0][stage->play->count[0]++] = reply;
-    assert_int_equal(pthread_mutex_unlock(&stage->play->lock), 0);
-}
-
-/* They are taken in their order, so when the last is decided the others are. */
-static void await_replies(stage_t *stage)
-{
-    assert_soon(sb_test_pg_int(stage->pg, "SELECT cursor FROM sagabus.lease WHERE role = 'saga:0'") ==
-                    stage->play->count[0],
-                10000);
-}
-
 #define ANOMALIES                                                                                            \
     "SELECT count(*) FROM sagabus.event e JOIN sagabus.event_type t USING (type_no) "                        \
     "WHERE t.name = 'saga.anomaly'"
@@ -382,25 +360,25 @@ static void an_answer_that_contradicts_the_end_is_recorded_after_it(void **state
     sb_uuid_t done = engine_start_saga(&engine, NULL);
     assert_int_equal(engine_await_end(&engine, &done), SB_SAGA_COMPLETED);
     sb_uuid_t nobody = sb_saga_id(sb_saga_number(0, 12345), 1);
-    say(stage, &done, "hotel", SB_OUTCOME_SUCCESS); /* repeats say nothing new */
-    say(stage, &undone, "flight", SB_OUTCOME_FAILURE);
-    say(stage, &nobody, "hotel", SB_OUTCOME_SUCCESS);
-    say(stage, &done, "nothing", SB_OUTCOME_FAILURE); /* no step of it */
-    await_replies(stage);
+    stage_say(stage, &done, "hotel", SB_OUTCOME_SUCCESS); /* repeats say nothing new */
+    stage_say(stage, &undone, "flight", SB_OUTCOME_FAILURE);
+    stage_say(stage, &nobody, "hotel", SB_OUTCOME_SUCCESS);
+    stage_say(stage, &done, "nothing", SB_OUTCOME_FAILURE); /* no step of it */
+    stage_await_replies(stage);
     assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES), 0);
-    say(stage, &undone, "flight", SB_OUTCOME_SUCCESS);
-    say(stage, &done, "hotel", SB_OUTCOME_FAILURE);
-    say(stage, &undone, "flight", SB_OUTCOME_SUCCESS);
-    await_replies(stage);
+    stage_say(stage, &undone, "flight", SB_OUTCOME_SUCCESS);
+    stage_say(stage, &done, "hotel", SB_OUTCOME_FAILURE);
+    stage_say(stage, &undone, "flight", SB_OUTCOME_SUCCESS);
+    stage_await_replies(stage);
     assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES), 2);
     assert_int_equal(engine_stats(&engine).anomalies, 2);
     assert_int_equal(engine_stats(&engine).ignored, 2);
     engine_stop(&engine);
     engine_start(stage, &engine, "two");
     engine_await_shard(&engine);
-    say(stage, &done, "car", SB_OUTCOME_FAILURE);
-    say(stage, &done, "hotel", SB_OUTCOME_FAILURE);
-    await_replies(stage);
+    stage_say(stage, &done, "car", SB_OUTCOME_FAILURE);
+    stage_say(stage, &done, "hotel", SB_OUTCOME_FAILURE);
+    stage_await_replies(stage);
     assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES), 3);
     assert_soon(engine_stats(&engine).open == 0, 5000); /* it left memory again, as did what it left alone */
     engine_stop(&engine);

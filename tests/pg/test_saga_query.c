@@ -186,6 +186,85 @@ static void an_open_saga_is_explained(void **state)
     engine_stop(&engine);
 }
 
+#define QUICK                                                                                                \
+    "{\"saga\": \"quick\", \"version\": 1, \"steps\": ["                                                     \
+    "{\"name\": \"hotel\", \"participant\": \"h\", \"action\": \"do\", \"compensation\": \"undo\"},"         \
+    "{\"name\": \"car\", \"participant\": \"c\", \"action\": \"do\", \"compensation\": \"undo\","            \
+    " \"retry\": {\"attempts\": 1}}]}"
+
+static sb_outcome_t car_cannot_say(const sb_play_command_t *command)
+{
+    return strcmp(command->type, "c.do") == 0 ? SB_OUTCOME_ERROR : SB_OUTCOME_SUCCESS;
+}
+
+/* What a participant said after the end, and against it, is in sight where an operator looks. */
+static void an_unknown_step_and_what_contradicts_it_are_shown(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage_register(stage, "quick", QUICK);
+    stage->play->outcome = car_cannot_say;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t id = engine_start_type(&engine, "quick", "q", "{}");
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPENSATED);
+    sb_catalog_t *catalog = load_catalog(stage);
+    json_t *saga = show(stage, catalog, &id, false);
+    assert_null(sb_json_at(saga, SB_SLICE("/steps/0/unknown")));
+    assert_true(json_is_true(sb_json_at(saga, SB_SLICE("/steps/1/unknown"))));
+    assert_true(strlen(text_at(saga, "/steps/1/ended_at")) > 20); /* it is undone from there on */
+    assert_null(sb_json_at(saga, SB_SLICE("/steps/1/anomaly")));
+    json_decref(saga);
+    stage_say(stage, &id, "car", SB_OUTCOME_SUCCESS);
+    stage_await_replies(stage);
+    saga = show(stage, catalog, &id, false);
+    assert_string_equal(text_at(saga, "/steps/1/anomaly/reason"),
+                        "success after the step was given up, refused or closed");
+    json_decref(saga);
+    saga = explain(stage, catalog, &id);
+    assert_string_equal(text_at(saga, "/anomalies/0/command"), "c.do");
+    assert_true(strlen(text_at(saga, "/anomalies/0/at")) > 20);
+    assert_null(sb_json_at(saga, SB_SLICE("/turned_back"))); /* an error did it */
+    json_decref(saga);
+    sb_catalog_free(&catalog);
+    engine_stop(&engine);
+}
+
+static void who_held_turned_or_closed_a_saga_is_told(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    engine_start_deaf(stage, &engine);
+    sb_uuid_t id = engine_start_saga(&engine, NULL);
+    sb_catalog_t *catalog = load_catalog(stage);
+    sb_saga_verb_t verb = {
+        .id = id, .kind = SB_SAGA_IN_PAUSE, .by = SB_SLICE("ann"), .reason = SB_SLICE("a \"look\" at it")};
+    assert_int_equal(engine_command(&engine, &verb), SB_OK);
+    json_t *saga = explain(stage, catalog, &id);
+    assert_string_equal(text_at(saga, "/waits_for/0/by"), "ann");
+    assert_string_equal(text_at(saga, "/waits_for/0/reason"), "a \"look\" at it");
+    assert_true(strlen(text_at(saga, "/waits_for/0/since")) > 20);
+    json_decref(saga);
+    verb.kind = SB_SAGA_IN_CANCEL;
+    verb.reason = SB_SLICE("they called");
+    assert_int_equal(engine_command(&engine, &verb), SB_OK);
+    saga = explain(stage, catalog, &id);
+    assert_string_equal(text_at(saga, "/turned_back/by"), "ann");
+    assert_string_equal(text_at(saga, "/turned_back/reason"), "they called");
+    json_decref(saga);
+    verb.kind = SB_SAGA_IN_RESOLVE;
+    verb.by = SB_SLICE("bob");
+    verb.reason = SB_SLICE("by hand");
+    assert_int_equal(engine_command(&engine, &verb), SB_OK);
+    saga = explain(stage, catalog, &id);
+    assert_string_equal(text_at(saga, "/closed/by"), "bob");
+    assert_string_equal(text_at(saga, "/closed/reason"), "by hand");
+    assert_null(sb_json_at(saga, SB_SLICE("/turned_back")));
+    json_decref(saga);
+    sb_catalog_free(&catalog);
+    engine_stop(&engine);
+}
+
 static void what_is_not_there_is_not_found(void **state)
 {
     stage_t *stage = *state;
@@ -696,6 +775,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_failed_saga_tells_its_whole_story, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(an_open_saga_says_what_it_waits_for, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(an_unknown_step_and_what_contradicts_it_are_shown, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(who_held_turned_or_closed_a_saga_is_told, stage_set_up,
+                                        stage_tear_down),
         cmocka_unit_test_setup_teardown(an_open_saga_is_explained, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(what_is_not_there_is_not_found, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(pages_follow_one_another_without_gap_or_repeat, stage_set_up,

@@ -91,6 +91,48 @@ static void with_unicode_it_has_bars_and_signs(void **state)
                  "why: charge_payment: card declined\n");
 }
 
+#define TRIED_AGAIN                                                                                          \
+    "{\"id\":\"0193-3\",\"type\":\"order\",\"key\":\"o-4\",\"status\":\"compensated\",\"paused\":false,"     \
+    "\"attention\":false,\"definition\":{\"name\":\"order\",\"version\":1},"                                 \
+    "\"started_at\":\"2026-11-21T05:00:00.000000Z\",\"ended_at\":\"2026-11-21T05:00:01.000000Z\",\"steps\":" \
+    "["                                                                                                      \
+    "{\"name\":\"first\",\"participant\":\"one\",\"status\":\"completed\",\"attempts\":2,"                   \
+    "\"started_at\":\"2026-11-21T05:00:00.000000Z\",\"ended_at\":\"2026-11-21T05:00:00.200000Z\","           \
+    "\"error\":\"no answer in time\",\"anomaly\":{\"reason\":\"refusal after success\"},"                    \
+    "\"compensation\":null},"                                                                                \
+    "{\"name\":\"second\",\"participant\":\"two\",\"status\":\"compensated\",\"attempts\":1,"                \
+    "\"started_at\":\"2026-11-21T05:00:00.200000Z\",\"ended_at\":\"2026-11-21T05:00:00.400000Z\","           \
+    "\"error\":\"no answer in time\",\"unknown\":true,\"compensation\":{\"status\":\"compensated\","         \
+    "\"attempts\":1,\"started_at\":\"2026-11-21T05:00:00.400000Z\","                                         \
+    "\"ended_at\":\"2026-11-21T05:00:00.600000Z\",\"error\":null}},"                                         \
+    "{\"name\":\"third\",\"participant\":\"three\",\"status\":\"compensated\",\"attempts\":1,"               \
+    "\"started_at\":\"2026-11-21T05:00:00.200000Z\",\"ended_at\":\"2026-11-21T05:00:00.400000Z\","           \
+    "\"error\":\"closed\",\"compensation\":{\"status\":\"compensated\","                                     \
+    "\"attempts\":2,\"started_at\":\"2026-11-21T05:00:00.600000Z\","                                         \
+    "\"ended_at\":\"2026-11-21T05:00:01.000000Z\",\"error\":\"closed\"}}]}"
+
+/* One that answered at its second try is done, whatever the first came to; so is one whose undo had to be
+ * tried again. */
+static void what_was_tried_again_is_done_and_what_never_answered_is_not(void **state)
+{
+    (void)state;
+    assert_drawn(TRIED_AGAIN, false, "2026-11-21T06:00:00Z",
+                 "order o-4  compensated after 1.00 s\n"
+                 "0193-3  order v1  2026-11-21T05:00:00.000000Z\n"
+                 "\n"
+                 "                                       0                                 1.00 s\n"
+                 " 1 first   + done, 2 tries     200 ms  ========\n"
+                 "   one: no answer in time\n"
+                 "   contradicted: refusal after success\n"
+                 " 2 second  ? no answer         200 ms          ========\n"
+                 "   two: no answer in time\n"
+                 " 3 third   + done              200 ms          ========\n"
+                 "undo, newest step first\n"
+                 " 2 second  < undone            200 ms                  ========\n"
+                 " 3 third   < undone, 2 tries   400 ms                          ================\n"
+                 "   three: closed\n");
+}
+
 #define RUNNING                                                                                              \
     "{\"id\":\"0193-2\",\"type\":\"order\",\"key\":\"o-3\",\"status\":\"started\",\"paused\":true,"          \
     "\"attention\":true,\"definition\":{\"name\":\"order\",\"version\":1},"                                  \
@@ -182,6 +224,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_undone_saga_shows_its_undos_beneath),
         cmocka_unit_test(with_unicode_it_has_bars_and_signs),
+        cmocka_unit_test(what_was_tried_again_is_done_and_what_never_answered_is_not),
         cmocka_unit_test(a_running_step_ends_in_an_arrow),
         cmocka_unit_test(no_line_is_wider_than_the_terminal),
         cmocka_unit_test(colour_changes_nothing_but_colour),
