@@ -43,11 +43,11 @@ void sb_progress_publish_safe(sb_progress_t *progress, int64_t safe_seq);
 
 /* Says that what was appended is on disk, and pokes. Only for an append whose transaction was the call's own:
  * sb_store_append and its like outside a transaction, sb_appender_t, a batch of the orchestrator. They answer
- * when PostgreSQL has written the commit to its log. A caller's own transaction may have been told not to wait for that: after it, and
- * after any doubt, poke. count: events of the append. NULL is fine.
- * era: sb_progress_era before the append began. Word of an append that began before the sequencer last took
- * its lease is not taken: the answer may be that of a server that another, or a backup, has replaced since,
- * where its numbers are other events. */
+ * when PostgreSQL has written the commit to its log. A caller's own transaction may have been told not to
+ * wait for that: after it, and after any doubt, poke. count: events of the append. NULL is fine. era:
+ * sb_progress_era before the append began. Word of an append that began before the sequencer last took its
+ * lease is not taken: the answer may be that of a server that another, or a backup, has replaced since, where
+ * its numbers are other events. */
 uint64_t sb_progress_era(sb_progress_t *progress);
 void sb_progress_appended(sb_progress_t *progress, uint64_t era, const sb_append_result_t *result,
                           size_t count);

@@ -9,7 +9,7 @@
 
 static char *number(char text[24], double value)
 {
-    (void)snprintf(text, 24, value < 100 ? "%.1f" : "%.0f", value);
+    (void)snprintf(text, 24, value < 10 ? "%.2f" : value < 100 ? "%.1f" : "%.0f", value);
     return text;
 }
 

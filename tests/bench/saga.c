@@ -33,7 +33,13 @@
 
 /* ---- ours ---- */
 
-enum { CPU_SERVE, CPU_PARTICIPANTS, CPU_PG, CPU_KAFKA, CPUS };
+enum { CPU_SERVE, CPU_PARTICIPANTS, CPU_PG, CPU_KAFKA, CPUS }; /* of a reference: itself in place of serve */
+
+/* What sagas took in the rounds, by process. */
+typedef struct spent {
+    double before[CPUS], cpu[CPUS]; /* seconds */
+    double sagas;
+} spent_t;
 
 typedef struct ours {
     saga_world_t world;
@@ -41,8 +47,7 @@ typedef struct ours {
     int clients;
     double seconds;
     int64_t started, ended;
-    int64_t counted;  /* sagas in the rounds */
-    double cpu[CPUS]; /* seconds in the rounds */
+    spent_t spent;
 } ours_t;
 
 static const char *server_url(void)
@@ -161,12 +166,26 @@ static void ours_load(ours_t *ours, int clients, double seconds, clients_result_
     ours->started += ours->ended - before;
 }
 
-static void read_cpu(const ours_t *ours, double cpu[CPUS])
+static void read_cpu(pid_t serve, pid_t participants, double cpu[CPUS])
 {
-    cpu[CPU_SERVE] = machine_cpu_s(ours->serve.pid);
-    cpu[CPU_PARTICIPANTS] = machine_cpu_s(ours->world.participants.pid);
+    cpu[CPU_SERVE] = machine_cpu_s(serve);
+    cpu[CPU_PARTICIPANTS] = machine_cpu_s(participants);
     cpu[CPU_PG] = saga_pg_cpu_s();
     cpu[CPU_KAFKA] = saga_kafka_cpu_s();
+}
+
+static void spent_begin(spent_t *spent, pid_t serve, pid_t participants)
+{
+    read_cpu(serve, participants, spent->before);
+}
+
+static void spent_end(spent_t *spent, pid_t serve, pid_t participants, double sagas)
+{
+    double now[CPUS];
+    read_cpu(serve, participants, now);
+    for (int i = 0; i < CPUS; i++)
+        spent->cpu[i] += now[i] - spent->before[i];
+    spent->sagas += sagas;
 }
 
 /* The orchestrator's transactions so far, and the starts, replies and timers in them. */
@@ -200,17 +219,13 @@ static batches_t read_batches(void)
 static void ours_round(ours_t *ours, double *values)
 {
     clients_result_t result;
-    double before[CPUS], after[CPUS];
     int64_t ended = ours->ended;
     batches_t batches = read_batches();
-    read_cpu(ours, before);
+    spent_begin(&ours->spent, ours->serve.pid, ours->world.participants.pid);
     ours_load(ours, ours->clients, ours->seconds, &result);
-    read_cpu(ours, after);
+    spent_end(&ours->spent, ours->serve.pid, ours->world.participants.pid, (double)(ours->ended - ended));
     batches_t since = read_batches();
     values[SAGA_ITEMS] = (since.items - batches.items) / (since.count - batches.count);
-    for (int i = 0; i < CPUS; i++)
-        ours->cpu[i] += after[i] - before[i];
-    ours->counted += ours->ended - ended;
     values[SAGA_RATE] = result.rate;
     values[SAGA_P50] = result.p50_ms;
     values[SAGA_P99] = result.p99_ms;
@@ -227,24 +242,30 @@ static void ours_warm(ours_t *ours)
     warmed = true;
 }
 
-static void add_cpu(ours_t *ours, const char *bench, bench_results_t *results)
+static void add_cpu(spent_t *spent, const char *bench, const bench_measure_t measures[CPUS],
+                    bench_results_t *results)
 {
-    static const bench_measure_t measures[CPUS] = {
-        {"processor time a saga: serve", "us", NULL, 0, true},
-        {"processor time a saga: participants", "us", NULL, 0, true},
-        {"processor time a saga: PostgreSQL", "us", NULL, 0, true},
-        {"processor time a saga: Kafka", "us", NULL, 0, true}};
     for (int i = 0; i < CPUS; i++)
-        bench_add(results, bench, &measures[i], ours->cpu[i] * 1e6 / (double)ours->counted);
-    memset(ours->cpu, 0, sizeof ours->cpu);
-    ours->counted = 0;
+        bench_add(results, bench, &measures[i], spent->cpu[i] * 1e6 / spent->sagas);
+    *spent = (spent_t){.sagas = 0};
 }
+
+static const bench_measure_t our_cpu[CPUS] = {{"processor time a saga: serve", "us", NULL, 0, true},
+                                              {"processor time a saga: participants", "us", NULL, 0, true},
+                                              {"processor time a saga: PostgreSQL", "us", NULL, 0, true},
+                                              {"processor time a saga: Kafka", "us", NULL, 0, true}};
+static const bench_measure_t bare_cpu[CPUS] = {
+    {"processor time, the reference: itself", "us", NULL, 0, true},
+    {"processor time, the reference: participants", "us", NULL, 0, true},
+    {"processor time, the reference: PostgreSQL", "us", NULL, 0, true},
+    {"processor time, the reference: Kafka", "us", NULL, 0, true}};
 
 /* ---- beside the bare cost ---- */
 
 typedef struct both {
     ours_t ours;
     saga_bare_t *bare;
+    spent_t bare_spent;
 } both_t;
 
 static void run_ours(void *context, int round, double *values)
@@ -258,7 +279,10 @@ static void run_bare(void *context, int round, double *values)
 {
     both_t *both = context;
     (void)round;
+    pid_t participants = saga_bare_participants(both->bare);
+    spent_begin(&both->bare_spent, getpid(), participants);
     saga_bare_load(both->bare, both->ours.clients, both->ours.seconds, values);
+    spent_end(&both->bare_spent, getpid(), participants, values[SAGA_RATE] * both->ours.seconds);
 }
 
 static const char bare_is[] = "the same rows, commands and replies, raw, no logic, no HTTP";
@@ -323,7 +347,7 @@ static void compare_with_bare(const bench_env_t *env, const bare_side_t *side, b
     static const int clients[] = {64, 256};
     char bare_name[32];
     double ignored[BENCH_VALUES_MAX];
-    both_t both;
+    both_t both = {.bare = NULL};
     (void)snprintf(bare_name, sizeof bare_name, "bare_%s", side->name);
     ours_open(&both.ours, env, side->name, side->mode);
     both.bare = saga_bare_open(env, bare_name, side->bare_mode, side->public_too);
@@ -333,7 +357,8 @@ static void compare_with_bare(const bench_env_t *env, const bare_side_t *side, b
         both.ours.clients = clients[i];
         const bench_pair_t pair = {side->bench[i], side->measure, run_ours, run_bare, &both};
         bench_compare(env, &pair, results);
-        add_cpu(&both.ours, side->bench[i], results);
+        add_cpu(&both.ours.spent, side->bench[i], our_cpu, results);
+        add_cpu(&both.bare_spent, side->bench[i], bare_cpu, results);
         bench_add(results, side->bench[i], &memory, machine_resident_mb(both.ours.serve.pid));
     }
     saga_bare_close(&both.bare);
@@ -507,7 +532,7 @@ static void play(const bench_env_t *env, ours_t *ours, peer_t *peer, int clients
     ours->clients = clients;
     const bench_pair_t pair = {name, m, run_match, run_peer, &match};
     bench_compare(env, &pair, results);
-    ours->counted = 0;
+    ours->spent = (spent_t){.sagas = 0};
 }
 
 static void compare_with_peers(const bench_env_t *env, bench_results_t *results)
@@ -556,7 +581,7 @@ static void measure_http(const bench_env_t *env, bench_results_t *results)
         ours_round(&ours, values);
         for (int m = 0; m < 3; m++)
             bench_add(results, bench[i], &measures[m], values[m]);
-        add_cpu(&ours, bench[i], results);
+        add_cpu(&ours.spent, bench[i], our_cpu, results);
     }
     ours_close(&ours);
 }

@@ -53,6 +53,11 @@ void saga_bare_load(saga_bare_t *bare, int at_once, double seconds, double *valu
     bare_load(bare->bare, at_once, seconds, values);
 }
 
+pid_t saga_bare_participants(const saga_bare_t *bare)
+{
+    return bare->world.participants.pid;
+}
+
 place_t *saga_bare_place(saga_bare_t *bare)
 {
     return &bare->world.place;

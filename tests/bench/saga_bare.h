@@ -19,6 +19,7 @@ void saga_bare_close(saga_bare_t **bare);
 /* Runs so many at once for so long: rate, p50, p99. */
 void saga_bare_load(saga_bare_t *bare, int at_once, double seconds, double *values);
 
+pid_t saga_bare_participants(const saga_bare_t *bare);
 place_t *saga_bare_place(saga_bare_t *bare);
 
 #endif
