@@ -86,7 +86,9 @@ const sb_config_row_t sb_config_participant_table[] = {
     {"rate", "0", "commands a second; 0: no limit", false},
     {"burst", "0", "of them at once after a pause; 0: a second's worth", false},
     {"retry_percent", "",
-     "repeats for 100 first tries; 0: no limit; empty: 20 over HTTP, no limit over Kafka", false},
+     "repeats for 100 first tries, ten a second besides; 0: no limit; empty: 20 over HTTP, no limit over "
+     "Kafka",
+     false},
     {"breaker.failures", "5", "over HTTP: failures in a row that open the circuit breaker", false},
     {"breaker.successes", "3", "successes in a row that close it again", false},
     {"breaker.recovery_ms", "60s", "how long it stays open before it is tried again", false},

@@ -129,14 +129,14 @@ static bool clock_is_short(const sb_errand_t *errand, int64_t now, int part)
     return errand->patience_us > 0 && now - errand->clock_us > errand->patience_us / part;
 }
 
-/* Ends an errand with what the machine takes for a try that failed. */
+/* Ends an errand with what the machine takes for a try that failed. That is no word of the participant's: its
+ * last error stays. */
 static bool fail_errand(sb_participants_t *p, sb_errand_t *errand, const char *why, const sink_t *sink)
 {
     sb_errand_reply_t reply = {
         .outcome = SB_OUTCOME_ERROR, .error_class = SB_CLASS_INFRASTRUCTURE, .error = sb_slice(why)};
     if (*sink->count >= sink->max || sb_gate_answer(p, errand, &reply, sink) != SB_OK)
         return false;
-    sb_participant_note_error(errand->participant, reply.error);
     errand->participant->state.gave_up++;
     sb_gate_drop(p, errand);
     return true;
@@ -356,12 +356,16 @@ void sb_gate_note_reply(sb_participants_t *p, const sb_message_t *message)
 
 /* ---- time ---- */
 
-static const char *why_it_waits(const participant_t *one, int64_t now, char *text, size_t cap)
+static const char *why_it_waits(const sb_errand_t *errand, int64_t now, char *text, size_t cap)
 {
-    const char *why = one->pause_us > now                      ? "it asked to be left alone (Retry-After)"
-                      : sb_breaker_wait_us(&one->breaker, now) ? "its circuit breaker is open"
-                      : sb_rate_wait_us(&one->rate, now)       ? "its rate is used up"
-                                                               : "all its places are taken";
+    const participant_t *one = errand->participant;
+    sb_breaker_state_t breaker = one->http ? sb_breaker_state(&one->breaker, now) : SB_BREAKER_CLOSED;
+    const char *why = one->pause_us > now               ? "it asked to be left alone (Retry-After)"
+                      : breaker == SB_BREAKER_OPEN      ? "its circuit breaker is open"
+                      : breaker == SB_BREAKER_HALF_OPEN ? "its circuit breaker is half-open"
+                      : errand->list == &one->later && errand->repeat ? "its budget for repeats is used up"
+                      : sb_rate_wait_us(&one->rate, now)              ? "its rate is used up"
+                                                                      : "all its places are taken";
     (void)snprintf(text, cap, "participant %s was not called for %lld s: %s%s%.100s", one->name,
                    (long long)(one->settings.wait_us / 1000000), why,
                    one->state.error[0] ? "; last error: " : "", one->state.error);
@@ -395,7 +399,7 @@ static void tend_waiting(sb_participants_t *p, participant_t *one, sb_errand_lis
         if (over || dull)
             end_waiting(p, errand, now,
                         dull ? "it has been working for longer than working_ms"
-                             : why_it_waits(one, now, why, sizeof why),
+                             : why_it_waits(errand, now, why, sizeof why),
                         sink);
         else if (clock_is_short(errand, now, 2))
             (void)hold(p, errand, now, sink);

@@ -78,6 +78,28 @@ static void waiting_has_an_end(void **state)
     assert_contains(s->reply[1].error, "circuit breaker is open");
     assert_contains(s->reply[1].error, "HTTP 500");
     assert_int_equal(state_of(s, "pay").gave_up, 1);
+    assert_string_equal(state_of(s, "pay").error, "HTTP 500"); /* what it said, not what was said of it */
+    send_ok(s, 2, true, 1, 20000);
+    turn_until(s, s->replies == 3, 20000);
+    const char *told = s->reply[2].error;
+    assert_contains(told, "HTTP 500");
+    assert_null(strstr(strstr(told, "was not called") + 1, "was not called"));
+}
+
+static void a_repeat_that_waits_for_the_budget_says_so(void **state)
+{
+    stage_t *s = *state;
+    set_url(s);
+    set(s, "participant.pay.retry_percent", "1");
+    set(s, "participant.pay.wait_ms", "400");
+    open_stage(s);
+    for (int n = 1; n <= 40; n++)
+        send_ok(s, n, false, 2, 60000); /* second tries, and ten a second may go */
+    turn_until(s, state_of(s, "pay").gave_up > 0, 20000);
+    int at = 0;
+    while (at < s->replies && strcmp(s->reply[at].outcome, "success") == 0)
+        at++;
+    assert_contains(s->reply[at].error, "its budget for repeats is used up");
 }
 
 static void what_nobody_wants_any_more_is_dropped(void **state)
@@ -265,6 +287,7 @@ int main(void)
         CASE(retry_after_is_obeyed_by_all),
         CASE(an_open_breaker_delays_and_does_not_fail),
         CASE(waiting_has_an_end),
+        CASE(a_repeat_that_waits_for_the_budget_says_so),
         CASE(what_nobody_wants_any_more_is_dropped),
         CASE(places_are_kept_for_undos),
         CASE(a_neighbour_that_is_silent_takes_no_places),
