@@ -59,7 +59,10 @@ static sb_code_t read_name(draft_t *draft, sb_error_t *err)
     const char *member = kinds[draft->kind].member;
     char pointer[32];
     (void)snprintf(pointer, sizeof pointer, "/%s", member);
-    const char *name = json_string_value(json_object_get(draft->body, member));
+    const json_t *value = json_object_get(draft->body, member);
+    const char *name = json_string_value(value);
+    if (!value)
+        return refuse(draft, pointer, "is missing", err);
     if (!name || !name[0] || strlen(name) > SB_TYPE_MAX)
         return refuse(draft, pointer, "must be a name", err);
     (void)snprintf(draft->name, sizeof draft->name, "%s", name);
@@ -72,8 +75,10 @@ static sb_code_t read_version(draft_t *draft, bool required, sb_error_t *err)
     draft->version = 1;
     if (!version && !required)
         return SB_OK;
+    if (!version)
+        return refuse(draft, "/version", "is missing", err);
     if (!json_is_integer(version) || json_integer_value(version) < 1 || json_integer_value(version) > 10000)
-        return refuse(draft, "/version", "must be an integer from 1", err);
+        return refuse(draft, "/version", "must be an integer from 1 to 10000", err);
     draft->version = (int)json_integer_value(version);
     return SB_OK;
 }

@@ -178,7 +178,8 @@ static const bad_t bad[] = {
      "not known"},
     {"events/a.x.v1.json", TYPE("a.x", "1", "{\"properties\":{\"n\":{\"minimun\":1}}}"),
      "/schema/properties/n/minimun", "not supported"},
-    {"views/v.json", "{}", "/view", "name"},
+    {"views/v.json", "{}", "/view", "is missing"},
+    {"views/v.json", "{\"view\":7}", "/view", "must be a name"},
     {"sagas/s.json", "{\"saga\":\"other\"}", "/saga", "other.json"},
 };
 

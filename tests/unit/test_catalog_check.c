@@ -124,6 +124,13 @@ static void every_fault_is_named(void **state)
     assert_fault(f, "invalid c.z.v1.json : ");
     assert_fault(f, "invalid d.w.v1.json /x-upcast: ");
     assert_fault(f, "invalid e.v.v2.json /x-upcast: the version before it is not known");
+    put_file(f->dir, "sagas/nameless.json", "{\"version\":1,\"steps\":[]}");
+    put_file(f->dir, "sagas/timeless.json", "{\"saga\":\"timeless\",\"steps\":[]}");
+    put_file(f->dir, "sagas/number.json", "{\"saga\":7,\"version\":1,\"steps\":[]}");
+    assert_ok(check(f, NULL, f->dir), &f->err);
+    assert_fault(f, "nameless.json, at /saga: is missing");
+    assert_fault(f, "version is missing");
+    assert_fault(f, "number.json, at /saga: must be a name");
     put_file(f->dir, "events/a.x.v2.json", V2(UPCAST));
     assert_ok(check(f, NULL, f->dir), &f->err);
     assert_null(strstr(sb_buf_text(&f->faults), "a.x."));
