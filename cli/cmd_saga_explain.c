@@ -109,11 +109,22 @@ static void add_breaker(sb_buf_t *out, const json_t *participants, const char *n
 {
     const json_t *participant = participant_of(participants, name);
     const char *breaker = text_of(participant, "breaker");
-    if (!*breaker || strcmp(breaker, "closed") == 0)
-        return;
-    add_title(out, "");
-    sb_buf_printf(out, "%s is held off: its circuit breaker is %s", name, breaker);
+    bool broken = *breaker && strcmp(breaker, "closed") != 0;
     long long retry_ms = json_integer_value(json_object_get(participant, "retry_in_ms"));
+    long long waiting = json_integer_value(json_object_get(participant, "waiting"));
+    if (!broken && retry_ms <= 0) {
+        if (waiting > 0) {
+            add_title(out, "");
+            sb_buf_printf(out, "%s has commands that wait for their turn: %lld, and %lld are out\n", name,
+                          waiting, (long long)json_integer_value(json_object_get(participant, "out")));
+        }
+        return;
+    }
+    add_title(out, "");
+    if (broken)
+        sb_buf_printf(out, "%s is held off: its circuit breaker is %s", name, breaker);
+    else
+        sb_buf_printf(out, "%s is held off: it asked to be left alone (Retry-After)", name);
     if (retry_ms > 0)
         sb_buf_printf(out, ", a try follows in %lld s", (retry_ms + 999) / 1000);
     if (*text_of(participant, "error"))
