@@ -122,8 +122,10 @@ static sb_code_t end_of(const char *outcome, sb_error_t *err)
     if (strcmp(outcome, "ok") == 0)
         return SB_OK;
     const char *text = strstr(outcome, ": ");
-    return sb_fail(err, strncmp(outcome, "not_found", 9) == 0 ? SB_NOT_FOUND : SB_CONFLICT, "%s",
-                   text ? text + 2 : outcome);
+    sb_code_t code = strncmp(outcome, "not_found", 9) == 0 ? SB_NOT_FOUND
+                     : strncmp(outcome, "invalid", 7) == 0 ? SB_INVALID
+                                                           : SB_CONFLICT;
+    return sb_fail(err, code, "%s", text ? text + 2 : outcome);
 }
 
 /* What came of it, as the record says. */
@@ -376,11 +378,23 @@ static sb_code_t audit_path(sb_cli_t *cli, sb_remote_t *remote, sb_buf_t *path, 
     return sb_remote_saga_id(remote, saga, path, err);
 }
 
+/* Most verbs have none: an empty place says that better than braces. */
+static void drop_empty_details(const json_t *page)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(page, "items"), i, item)
+    {
+        if (json_object_size(json_object_get(item, "detail")) == 0)
+            (void)json_object_del(item, "detail");
+    }
+}
+
 sb_code_t sb_cmd_audit_list(sb_cli_t *cli, sb_error_t *err)
 {
     static const sb_column_t columns[] = {
-        {"AT", "/at"},         {"WHO", "/who"},         {"ACT", "/act"}, {"TARGET", "/target"},
-        {"REASON", "/reason"}, {"OUTCOME", "/outcome"}, {NULL, NULL}};
+        {"AT", "/at"},         {"WHO", "/who"},       {"ACT", "/act"},         {"TARGET", "/target"},
+        {"DETAIL", "/detail"}, {"REASON", "/reason"}, {"OUTCOME", "/outcome"}, {NULL, NULL}};
     sb_remote_t *remote = NULL;
     sb_buf_t path = SB_BUF_INIT;
     json_t *page = NULL;
@@ -389,6 +403,8 @@ sb_code_t sb_cmd_audit_list(sb_cli_t *cli, sb_error_t *err)
         code = audit_path(cli, remote, &path, err);
     if (code == SB_OK)
         code = sb_remote_get(remote, sb_buf_text(&path), &page, err);
+    if (code == SB_OK && cli->out.format == SB_OUTPUT_TABLE)
+        drop_empty_details(page);
     if (code == SB_OK)
         sb_cli_print_page(cli, page, columns);
     json_decref(page);

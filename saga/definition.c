@@ -460,6 +460,20 @@ int sb_definition_step(const sb_definition_t *definition, sb_slice_t name)
     return -1;
 }
 
+const char *sb_definition_no_step(const sb_definition_t *definition, char text[SB_NO_STEP_TEXT])
+{
+    size_t at = (size_t)snprintf(text, SB_NO_STEP_TEXT, "the saga has no step of that name; it has: ");
+    for (int i = 0; i < definition->step_count; i++) {
+        const char *name = definition->step[i].name;
+        if (at + strlen(name) + sizeof ", …" >= SB_NO_STEP_TEXT) {
+            (void)snprintf(text + at, SB_NO_STEP_TEXT - at, "%s…", i ? ", " : "");
+            break;
+        }
+        at += (size_t)snprintf(text + at, SB_NO_STEP_TEXT - at, "%s%s", i ? ", " : "", name);
+    }
+    return text;
+}
+
 sb_code_t sb_definition_accepts(const sb_definition_t *definition, sb_slice_t input, sb_error_t *err)
 {
     sb_scan_value_t whole;

@@ -82,6 +82,10 @@ sb_code_t sb_definition_check(const json_t *body, const sb_catalog_t *catalog, s
 /* Index of a step by name; -1: none. */
 int sb_definition_step(const sb_definition_t *definition, sb_slice_t name);
 
+/* What to say when there is none of that name: the names there are, as many as fit. */
+#define SB_NO_STEP_TEXT 200
+const char *sb_definition_no_step(const sb_definition_t *definition, char text[SB_NO_STEP_TEXT]);
+
 /* Whether a saga can be started with this input: it must be an object with every value that a command must
  * have. SB_INVALID with err->pointer into the input. */
 SB_MUST_CHECK sb_code_t sb_definition_accepts(const sb_definition_t *definition, sb_slice_t input,

@@ -374,15 +374,17 @@ static sb_code_t migrate(sb_orchestrator_t *o, sb_touch_t *touch, sb_item_t *ite
     return SB_OK;
 }
 
-static bool resolve_step(const sb_open_saga_t *saga, sb_item_t *item)
+static bool resolve_step(sb_orchestrator_t *o, const sb_open_saga_t *saga, sb_item_t *item)
 {
+    char text[SB_NO_STEP_TEXT];
     if (item->kind != SB_ITEM_VERB || !item->step_name.ptr)
         return true;
     item->input.step = sb_definition_step(saga->plan->definition, item->step_name);
     if (item->input.step >= 0)
         return true;
     item->code = SB_INVALID;
-    item->refusal = "the saga has no step of that name";
+    const char *why = sb_definition_no_step(saga->plan->definition, text);
+    item->refusal = sb_arena_copy(&o->batch.arena, (sb_slice_t){why, strlen(why) + 1}).ptr;
     return false;
 }
 
@@ -404,7 +406,7 @@ sb_code_t sb_decide(sb_orchestrator_t *o, sb_shard_t *shard, sb_item_t *item, sb
         item->refusal = saga ? "the saga cannot be driven; see the log" : "the saga is over";
         return SB_OK;
     }
-    if (!resolve_step(saga, item))
+    if (!resolve_step(o, saga, item))
         return SB_OK;
     sb_touch_t *touch = touch_of(o, saga);
     if (!touch)

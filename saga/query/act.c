@@ -95,7 +95,7 @@ sb_code_t sb_saga_act_one(sb_pg_t *pg, const sb_saga_act_t *act, const sb_uuid_t
 
 /* ---- trying ---- */
 
-static const char *try_machine(const sb_story_t *story, const sb_saga_act_t *act)
+static const char *try_machine(const sb_story_t *story, const sb_saga_act_t *act, char text[SB_NO_STEP_TEXT])
 {
     sb_decision_t decision;
     sb_saga_input_t input = {.kind = act->verb,
@@ -108,7 +108,7 @@ static const char *try_machine(const sb_story_t *story, const sb_saga_act_t *act
     if (act->step.ptr) {
         input.step = sb_definition_step(story->definition, act->step);
         if (input.step < 0)
-            return "the saga has no step of that name";
+            return sb_definition_no_step(story->definition, text);
     }
     sb_machine_decide(story->definition, &story->state, &input, sb_wall_us(), &decision, NULL);
     return decision.refused ? decision.refusal : "";
@@ -138,7 +138,8 @@ sb_code_t sb_saga_act_try(sb_pg_t *pg, sb_catalog_t *catalog, const sb_saga_act_
     sb_code_t code = sb_story_read(&story, pg, catalog, id, err);
     if (code != SB_OK)
         return code;
-    const char *refused = try_machine(story, act);
+    char text[SB_NO_STEP_TEXT];
+    const char *refused = try_machine(story, act, text);
     if (!refused[0] && act->verb == SB_SAGA_IN_MIGRATE && try_migration(story, act, &why) != SB_OK)
         refused = why.message;
     (void)snprintf(refusal, refusal_size, "%s", refused);
@@ -258,6 +259,10 @@ sb_code_t sb_saga_act_many(sb_pg_t *pg, sb_catalog_t *catalog, const sb_saga_act
     page.filter.open_only = true;
     if (!sb_saga_filter_asks(&many->filter))
         return sb_fail_at(err, SB_INVALID, "/filter", "filter is empty: that would be every open saga");
+    if (many->filter.status && many->filter.status != SB_SAGA_STARTED &&
+        many->filter.status != SB_SAGA_COMPENSATING)
+        return sb_fail_at(err, SB_INVALID, "/filter/status",
+                          "acts are on open sagas: status must be started or compensating");
     sb_code_t code = sb_saga_select(pg, &page, &rows, err);
     int count = code == SB_OK ? sb_pg_rows(rows) : 0;
     bool more = count > many->limit;

@@ -519,13 +519,18 @@ static void verbs_from_the_table_are_done_and_closed(void **state)
         stage->pg,
         "INSERT INTO sagabus.saga_command (saga_no, shard, verb, requested_by, reason, body) "
         "SELECT no, 0, v, 'ann', 'a test', '{}'::jsonb FROM sagabus.saga, unnest(array['pause', 'dance']) v "
-        "UNION ALL SELECT 99, 0, 'pause', 'ann', NULL, '{}'::jsonb");
+        "UNION ALL SELECT 99, 0, 'pause', 'ann', NULL, '{}'::jsonb "
+        "UNION ALL SELECT no, 0, 'skip', 'ann', NULL, '{\"step\": \"train\"}'::jsonb FROM sagabus.saga");
     assert_soon(
         sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command WHERE done_at IS NULL") == 0,
         5000);
     assert_int_equal(
         sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command WHERE outcome = 'ok'"), 1);
     assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga WHERE paused"), 1);
+    assert_int_equal(sb_test_pg_int(stage->pg, "SELECT count(*) FROM sagabus.saga_command WHERE outcome = "
+                                               "'invalid: the saga has no step of that name; it has: "
+                                               "hotel, car, flight'"),
+                     1);
     engine_stop(&engine);
 }
 

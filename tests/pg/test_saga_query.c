@@ -551,6 +551,9 @@ static void an_act_on_many_is_tried_done_and_recorded(void **state)
     sb_saga_many_t nothing = {.limit = 10};
     assert_int_equal(sb_saga_act_many(stage->pg, catalog, &pause_act, &nothing, true, &out, NULL),
                      SB_INVALID);
+    nothing.filter.status = SB_SAGA_COMPLETED; /* that would find none, and be told as done */
+    assert_int_equal(sb_saga_act_many(stage->pg, catalog, &pause_act, &nothing, true, &out, NULL),
+                     SB_INVALID);
     sb_audit_page_t bad = {.limit = 5, .cursor = SB_SLICE("1.x")};
     assert_int_equal(sb_audit_list(stage->pg, &bad, &out, NULL), SB_INVALID);
     sb_buf_fini(&out);
@@ -678,6 +681,10 @@ static void sagas_go_on_by_another_version_also_after_a_restart(void **state)
     sb_catalog_t *catalog = load_catalog(stage);
     assert_int_equal(try_migration(stage, catalog, &other, refusal), SB_OK);
     assert_string_equal(refusal, "it has this definition already");
+    sb_saga_act_t skip = {.verb = SB_SAGA_IN_SKIP, .step = SB_SLICE("trian"), .reason = SB_SLICE("trains")};
+    assert_int_equal(sb_saga_act_try(stage->pg, catalog, &skip, &other, refusal, sizeof refusal, NULL),
+                     SB_OK);
+    assert_string_equal(refusal, "the saga has no step of that name; it has: hotel, car, train, bus");
     engine_stop(&engine);
     stage->play->deaf = false;
     engine_start(stage, &engine, "two");
