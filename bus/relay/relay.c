@@ -44,8 +44,8 @@
 #define FEW_EVENTS     256     /* so many wait for Kafka's word on those before them */
 #define FEW_WAIT_US    1000000 /* not longer than this for the lowest: its partition may lack a leader */
 #define STANDBY_MS     500
-#define GATHER_US      20000 /* between two pages, while so many come within it: */
-#define GATHER_EVENTS  160
+#define GATHER_US      40000 /* between two pages, while so many come within it: */
+#define GATHER_EVENTS  320
 #define GATHER_MAX     1024 /* no more are waited for */
 
 static const sb_retry_policy_t again = {SB_RETRY_EXPONENTIAL, 0, 100, 5000, true};

@@ -60,6 +60,7 @@ struct sb_sequencer {
     bool waited;                 /* for word that events are on disk: before the next tick it is not again */
     bool rested;                 /* the last rest was that of many events */
     bool in_vain;                /* there was no word of what the next tick finds */
+    bool by_word;                /* the last tick published what it had word of */
     int64_t left;                /* up to here the last tick saw a run; it may have published a part */
     int64_t told_us;             /* of the last word that events are on disk */
     int64_t others_us;           /* when events were last found of which nobody says so */
@@ -414,6 +415,7 @@ static sb_code_t run(sb_sequencer_t *sequencer, tick_t *tick, sb_error_t *err)
     int64_t disk = ask_disk(sequencer);
     if (disk > sequencer->rule.safe)
         code = publish_told(sequencer, disk, tick, err);
+    sequencer->by_word = tick->published;
     return code == SB_OK && !tick->published ? run_tick(sequencer, disk, tick, err) : code;
 }
 
@@ -466,7 +468,8 @@ static int64_t rest_of_many(sb_sequencer_t *sequencer, int64_t events, int64_t s
     }
     if (!sequencer->many)
         return 0;
-    int64_t fits_us = RUN_MAX / 2 * since_us / events; /* a tick follows no more than RUN_MAX */
+    /* A tick that follows a run follows no more than RUN_MAX. */
+    int64_t fits_us = sequencer->by_word ? MANY_US : RUN_MAX / 2 * since_us / events;
     return (fits_us < MANY_US ? fits_us : MANY_US) - (sb_mono_us() - start_us);
 }
 
