@@ -115,8 +115,9 @@ static void add_breaker(sb_buf_t *out, const json_t *participants, const char *n
     if (!broken && retry_ms <= 0) {
         if (waiting > 0) {
             add_title(out, "");
-            sb_buf_printf(out, "%s has commands that wait for their turn: %lld, and %lld are out\n", name,
-                          waiting, (long long)json_integer_value(json_object_get(participant, "out")));
+            sb_buf_printf(
+                out, "%s has commands that wait for their turn, or to ask again: %lld, and %lld are out\n",
+                name, waiting, (long long)json_integer_value(json_object_get(participant, "out")));
         }
         return;
     }
@@ -205,6 +206,10 @@ static void write_explanation(sb_buf_t *out, const json_t *saga, const json_t *p
     add_why(out, "closed", json_object_get(saga, "closed"));
     add_waits(out, json_object_get(saga, "waits_for"));
     add_breakers(out, json_object_get(saga, "waits_for"), participants);
+    if (*text_of(saga, "turns_back_at")) {
+        add_title(out, "deadline");
+        sb_buf_printf(out, "it turns back at %s\n", text_of(saga, "turns_back_at"));
+    }
     add_title(out, "last error");
     if (json_is_object(error))
         sb_buf_printf(out, "%s%s%s, at %s\n", text_of(error, "step"), *text_of(error, "step") ? ": " : "",

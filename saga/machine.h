@@ -234,6 +234,8 @@ void sb_saga_state_shift(sb_saga_state_t *state, int64_t by_us);
 bool sb_saga_state_equal(const sb_saga_state_t *a, const sb_saga_state_t *b);
 
 bool sb_saga_is_over(const sb_saga_state_t *state); /* completed, compensated or failed */
+/* When its deadline turns it back, as things stand; 0: that does not. */
+int64_t sb_saga_turns_back_us(const sb_definition_t *definition, const sb_saga_state_t *state);
 /* An operator's verb by its name: "cancel", "pause", … and back. False: there is no such verb. */
 bool sb_saga_verb_of(sb_slice_t name, sb_saga_input_kind_t *out);
 const char *sb_saga_verb_name(sb_saga_input_kind_t verb); /* NULL: it is no verb */

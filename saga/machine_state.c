@@ -192,6 +192,12 @@ int64_t sb_state_deadline_us(const sb_definition_t *definition, const sb_saga_st
     return state->started_us + (int64_t)definition->deadline_ms * US_PER_MS;
 }
 
+int64_t sb_saga_turns_back_us(const sb_definition_t *definition, const sb_saga_state_t *state)
+{
+    bool may = definition->deadline_ms > 0 && !state->paused && sb_state_can_turn(definition, state);
+    return may ? sb_state_deadline_us(definition, state) : 0;
+}
+
 int64_t sb_state_next_wake_us(const sb_definition_t *definition, const sb_saga_state_t *state)
 {
     if (state->paused || sb_saga_is_over(state))

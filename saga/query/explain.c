@@ -209,6 +209,9 @@ static void write_explanation(sb_buf_t *out, const sb_story_t *story, int64_t no
         sb_render_text(out, "rewinding_to", sb_slice(story->definition->step[story->state.rewind_to].name));
     if (story->state.status == SB_SAGA_COMPENSATING || story->state.status == SB_SAGA_COMPENSATED)
         write_why(out, "turned_back", &story->turned);
+    int64_t turns_us = sb_saga_turns_back_us(story->definition, &story->state);
+    if (turns_us)
+        sb_render_time(out, "turns_back_at", turns_us);
     if (story->state.status == SB_SAGA_FAILED)
         write_why(out, "closed", &story->closed);
     write_waits(out, story, now_us);

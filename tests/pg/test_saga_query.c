@@ -187,7 +187,7 @@ static void an_open_saga_is_explained(void **state)
 }
 
 #define QUICK                                                                                                \
-    "{\"saga\": \"quick\", \"version\": 1, \"steps\": ["                                                     \
+    "{\"saga\": \"quick\", \"version\": 1, \"deadline\": \"1h\", \"steps\": ["                               \
     "{\"name\": \"hotel\", \"participant\": \"h\", \"action\": \"do\", \"compensation\": \"undo\"},"         \
     "{\"name\": \"car\", \"participant\": \"c\", \"action\": \"do\", \"compensation\": \"undo\","            \
     " \"retry\": {\"attempts\": 1}}]}"
@@ -203,13 +203,22 @@ static void an_unknown_step_and_what_contradicts_it_are_shown(void **state)
     stage_t *stage = *state;
     engine_t engine;
     stage_register(stage, "quick", QUICK);
+    engine_start_deaf(stage, &engine);
     stage->play->outcome = car_cannot_say;
-    engine_start(stage, &engine, "one");
-    engine_await_shard(&engine);
     sb_uuid_t id = engine_start_type(&engine, "quick", "q", "{}");
-    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPENSATED);
     sb_catalog_t *catalog = load_catalog(stage);
-    json_t *saga = show(stage, catalog, &id, false);
+    json_t *saga = explain(stage, catalog, &id);
+    assert_true(strlen(text_at(saga, "/turns_back_at")) > 20);
+    json_decref(saga);
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_PAUSE, NULL, NULL), SB_OK);
+    saga = explain(stage, catalog, &id);
+    assert_null(sb_json_at(saga, SB_SLICE("/turns_back_at"))); /* no time runs out */
+    json_decref(saga);
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_RESUME, NULL, NULL), SB_OK);
+    stage->play->deaf = false;
+    assert_int_equal(engine_act(&engine, &id, SB_SAGA_IN_RETRY, NULL, NULL), SB_OK);
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPENSATED);
+    saga = show(stage, catalog, &id, false);
     assert_null(sb_json_at(saga, SB_SLICE("/steps/0/unknown")));
     assert_true(json_is_true(sb_json_at(saga, SB_SLICE("/steps/1/unknown"))));
     assert_true(strlen(text_at(saga, "/steps/1/ended_at")) > 20); /* it is undone from there on */
