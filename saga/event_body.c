@@ -104,10 +104,11 @@ static void add_step(writer_t *writer, const sb_definition_t *definition, const 
     }
 }
 
+/* Whoever is alarmed by an anomaly looks for its kind over all events, where nothing else names the saga. */
 static bool needs_head(sb_saga_event_kind_t kind)
 {
     return kind == SB_SAGA_EV_STARTED || kind == SB_SAGA_EV_COMPLETED || kind == SB_SAGA_EV_COMPENSATED ||
-           kind == SB_SAGA_EV_FAILED || kind == SB_SAGA_EV_MIGRATED;
+           kind == SB_SAGA_EV_FAILED || kind == SB_SAGA_EV_MIGRATED || kind == SB_SAGA_EV_ANOMALY;
 }
 
 void sb_saga_event_write(const sb_definition_t *definition, const sb_saga_event_t *event,

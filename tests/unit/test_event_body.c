@@ -110,6 +110,13 @@ static void every_member_comes_back(void **state)
                            .error = SB_SLICE("down"),
                            .error_class = SB_CLASS_EXTERNAL},
         "{\"step\":\"first\",\"fallback\":true,\"class\":\"external\",\"result\":{},\"error\":\"down\"}");
+    round_trip(&(sb_saga_event_t){.kind = SB_SAGA_EV_ANOMALY,
+                                  .step = 0,
+                                  .round = 1,
+                                  .attempt = 1,
+                                  .reason = SB_SLICE("refusal after success")},
+               "{\"saga_id\":\"11111111-1111-1111-1111-111111111111\",\"saga_type\":\"order\","
+               "\"key\":\"o \\\"1\\\"\",\"step\":\"first\",\"reason\":\"refusal after success\"}");
     round_trip(
         &(sb_saga_event_t){.kind = SB_SAGA_EV_ATTENTION, .step = 1, .round = 1, .attempt = 1, .wake_us = -5},
         "{\"step\":\"second\",\"wake_us\":-5}");
