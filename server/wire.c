@@ -13,8 +13,12 @@
 #include <strings.h>
 #include <sys/queue.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#define SPARES_MAX 0 /* or a use after free would not be seen */
+#else
 #define SPARES_MAX 256
-#define KEEP_MAX   4096 /* bytes of a body that a spare request keeps */
+#endif
+#define KEEP_MAX 4096 /* bytes of a body that a spare request keeps */
 
 /* ---- requests and their memory ---- */
 
@@ -63,8 +67,8 @@ void sb_wire_free(sb_wire_pool_t *pool, sb_request_t *request)
 {
     free(request->path);
     free(request->query_text);
-    if (pool->spares < SPARES_MAX &&
-        request->body.cap + request->attributes.cap + request->out.cap <= KEEP_MAX)
+    size_t kept = request->body.cap + request->attributes.cap + request->out.cap;
+    if (pool->spares + 1 <= SPARES_MAX && kept <= KEEP_MAX)
         keep(pool, request);
     else
         destroy(request);
