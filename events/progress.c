@@ -70,6 +70,8 @@ static void add_span(sb_progress_t *progress, sb_progress_span_t span)
 
 uint64_t sb_progress_era(sb_progress_t *progress)
 {
+    if (!progress)
+        return 0;
     (void)pthread_mutex_lock(&progress->lock);
     uint64_t era = progress->era;
     (void)pthread_mutex_unlock(&progress->lock);

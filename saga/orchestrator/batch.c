@@ -183,7 +183,7 @@ static sb_code_t commit(sb_orchestrator_t *o, const run_t *run, sb_pg_result_t *
                             .detail = sb_slice(detail)};
     const char *cluster = cluster_now(o, shard);
     int64_t before_us = sb_mono_us();
-    uint64_t era = o->progress ? sb_progress_era(o->progress) : 0;
+    uint64_t era = sb_progress_era(o->progress);
     sb_columns_written_t written;
     code = sb_columns_run(o->batch.columns, o->pg, &shard->lease, &move, make_heads, o, &written, err);
     if (code != SB_OK)

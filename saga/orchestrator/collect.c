@@ -295,15 +295,12 @@ static void judge_late(sb_orchestrator_t *o, sb_shard_t *shard, sb_late_reply_t 
 
 static sb_code_t read_late(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)
 {
-    size_t count = 0;
-    for (const sb_late_reply_t *late = shard->late; late; late = late->next)
-        count += !late->judged;
-    if (count == 0)
+    if (!shard->late)
         return SB_OK;
-    int64_t *numbers = sb_arena_alloc(&o->turn, count * sizeof *numbers);
+    size_t count = 0;
+    int64_t *numbers = sb_arena_alloc(&o->turn, shard->items.count * sizeof *numbers);
     if (!numbers)
         return sb_fail(err, SB_NO_MEMORY, "take late replies: out of memory");
-    count = 0;
     for (const sb_late_reply_t *late = shard->late; late; late = late->next)
         if (!late->judged)
             numbers[count++] = late->reply.no;

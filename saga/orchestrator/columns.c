@@ -256,6 +256,15 @@ static bool add_set(sb_pg_batch_t *batch, const char *sql, sb_pg_params_t *param
     return true;
 }
 
+static void read_events(sb_columns_written_t *written, const sb_pg_result_t *row)
+{
+    written->events = (size_t)sb_pg_get_int(row, 0, 2);
+    if (written->events == 0) /* all were of starts that lost the race for their key */
+        return;
+    written->first_seq = sb_pg_get_int(row, 0, 0);
+    written->last_seq = sb_pg_get_int(row, 0, 1);
+}
+
 sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *lease,
                          const sb_lease_move_t *move, void (*on_sent)(void *context), void *context,
                          sb_columns_written_t *written, sb_error_t *err)
@@ -265,11 +274,9 @@ sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *l
     sb_lease_guard(lease, move, &columns->guard_params);
     sb_pg_batch_add(&batch, sb_sql_shard_guard, &columns->guard_params);
     bool fits = add_set(&batch, sb_sql_saga_insert, &columns->saga_params, columns->saga, S_COLUMNS);
-    int sagas = batch.count == 2 ? 1 : 0; /* the guard, when there is none */
-    fits =
-        fits && add_set(&batch, sb_sql_saga_event_insert, &columns->event_params, columns->event, E_COLUMNS);
-    int events = batch.count == sagas + 2 ? sagas + 1 : 0;
-    fits = fits && add_set(&batch, sb_sql_saga_update, &columns->update_params, columns->update, U_COLUMNS) &&
+    fits = fits &&
+           add_set(&batch, sb_sql_saga_event_insert, &columns->event_params, columns->event, E_COLUMNS) &&
+           add_set(&batch, sb_sql_saga_update, &columns->update_params, columns->update, U_COLUMNS) &&
            add_set(&batch, sb_sql_saga_command_close, &columns->close_params, columns->close, C_COLUMNS);
     if (!fits)
         return sb_fail(err, SB_NO_MEMORY, "write a batch of sagas: out of memory");
@@ -278,15 +285,14 @@ sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *l
     if (code != SB_OK)
         return code;
     written->pg_us = sb_pg_get_time(results[0], 0, 1);
-    if (events && !sb_pg_is_null(results[events], 0, 0)) {
-        written->first_seq = sb_pg_get_int(results[events], 0, 0);
-        written->last_seq = sb_pg_get_int(results[events], 0, 1);
-        written->events = (size_t)sb_pg_get_int(results[events], 0, 2);
+    int next = 1; /* behind the guard, in the order above, what there was */
+    if (columns->saga[S_NO].count > 0) {
+        written->inserted = results[next];
+        results[next++] = NULL;
     }
-    if (sagas)
-        written->inserted = results[sagas];
+    if (columns->event[E_STREAM].count > 0)
+        read_events(written, results[next]);
     for (int i = 0; i < batch.count; i++)
-        if (i != sagas || !sagas)
-            sb_pg_result_free(results[i]);
+        sb_pg_result_free(results[i]);
     return SB_OK;
 }

@@ -56,6 +56,13 @@ static sb_code_t make_saga(sb_orchestrator_t *o, const sb_pg_result_t *rows, int
     return SB_OK;
 }
 
+/* Among those of its shard in memory. */
+static void take_in(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga)
+{
+    saga->slow = sb_saga_counter(saga->no) < shard->low;
+    sb_orchestrator_add_saga(o, shard, saga);
+}
+
 static sb_code_t load_saga(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_result_t *rows, int row,
                            sb_error_t *err)
 {
@@ -63,9 +70,8 @@ static sb_code_t load_saga(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_
     sb_code_t code = make_saga(o, rows, row, &saga, err);
     if (code != SB_OK || !saga)
         return code;
-    saga->slow = sb_saga_counter(saga->no) < shard->low;
     saga->row_doubtful = sb_pg_get_bool(rows, row, 7);
-    sb_orchestrator_add_saga(o, shard, saga);
+    take_in(o, shard, saga);
     return SB_OK;
 }
 
@@ -111,6 +117,16 @@ static sb_code_t fold_event(sb_orchestrator_t *o, sb_open_saga_t *saga, sb_saga_
     if (event.error.len > 0 && event.kind != SB_SAGA_EV_ANOMALY)
         fits = sb_open_saga_set_error(saga, event.error) && fits;
     return fits ? SB_OK : sb_fail(err, SB_NO_MEMORY, "load open sagas: out of memory");
+}
+
+static sb_code_t read_events(sb_orchestrator_t *o, const sb_pg_array_t *numbers, sb_pg_result_t **rows,
+                             sb_error_t *err)
+{
+    sb_pg_params_t params = SB_PG_PARAMS_INIT;
+    if (sb_pg_array_failed(numbers))
+        return sb_fail(err, SB_NO_MEMORY, "load events of sagas: out of memory");
+    sb_pg_add_array(&params, numbers);
+    return sb_pg_query(o->pg, sb_sql_recover_events, &params, rows, err);
 }
 
 /* What happened later than now did so before the database's clock was set back: what is left of its waits
@@ -163,15 +179,11 @@ static void open_again(sb_orchestrator_t *o, sb_open_saga_t *saga, const sb_saga
 static sb_code_t fold_page(sb_orchestrator_t *o, sb_open_saga_t *first, sb_error_t *err)
 {
     sb_pg_array_t numbers;
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
     sb_pg_array_init(&numbers, SB_PG_INT8);
     for (const sb_open_saga_t *saga = first; saga; saga = saga->newer)
         sb_pg_array_add_int8(&numbers, saga->no);
-    sb_pg_add_array(&params, &numbers);
-    sb_code_t code = sb_pg_array_failed(&numbers)
-                         ? sb_fail(err, SB_NO_MEMORY, "load open sagas: out of memory")
-                         : sb_pg_query(o->pg, sb_sql_recover_events, &params, &rows, err);
+    sb_code_t code = read_events(o, &numbers, &rows, err);
     sb_pg_array_fini(&numbers);
     int at = 0;
     for (sb_open_saga_t *saga = first; code == SB_OK && saga; saga = saga->newer) {
@@ -313,38 +325,26 @@ static int fold_over(sb_orchestrator_t *o, sb_open_saga_t *saga, const sb_pg_res
     return at;
 }
 
-static sb_code_t read_events(sb_orchestrator_t *o, const sb_pg_result_t *sagas, sb_pg_result_t **events,
-                             sb_error_t *err)
-{
-    sb_pg_array_t numbers;
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
-    sb_pg_array_init(&numbers, SB_PG_INT8);
-    for (int row = 0; row < sb_pg_rows(sagas); row++)
-        sb_pg_array_add_int8(&numbers, sb_pg_get_int(sagas, row, 0));
-    sb_pg_add_array(&params, &numbers);
-    sb_code_t code = sb_pg_array_failed(&numbers)
-                         ? sb_fail(err, SB_NO_MEMORY, "look at sagas that are over: out of memory")
-                         : sb_pg_query(o->pg, sb_sql_recover_events, &params, events, err);
-    sb_pg_array_fini(&numbers);
-    return code;
-}
-
 /* It holds neither the low-water mark nor a place in the lease row: there is nothing to do for it. */
 static void bring_in(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *saga,
                      const sb_saga_state_t *state)
 {
     drop_results(saga);
     sb_open_saga_set_state(saga, state);
-    saga->slow = sb_saga_counter(saga->no) < shard->low;
     o->stats.attention += state->attention;
-    sb_orchestrator_add_saga(o, shard, saga);
+    take_in(o, shard, saga);
 }
 
 static sb_code_t load_over(sb_orchestrator_t *o, sb_shard_t *shard, const sb_pg_result_t *sagas,
                            sb_error_t *err)
 {
+    sb_pg_array_t numbers;
     sb_pg_result_t *events = NULL;
-    sb_code_t code = read_events(o, sagas, &events, err);
+    sb_pg_array_init(&numbers, SB_PG_INT8);
+    for (int row = 0; row < sb_pg_rows(sagas); row++)
+        sb_pg_array_add_int8(&numbers, sb_pg_get_int(sagas, row, 0));
+    sb_code_t code = read_events(o, &numbers, &events, err);
+    sb_pg_array_fini(&numbers);
     for (int row = 0, at = 0; code == SB_OK && row < sb_pg_rows(sagas); row++) {
         sb_open_saga_t *saga = NULL;
         sb_saga_state_t state;
@@ -392,13 +392,11 @@ static sb_code_t fold_ended(sb_orchestrator_t *o, sb_open_saga_t *saga, sb_saga_
                             sb_error_t *err)
 {
     sb_pg_array_t numbers;
-    sb_pg_params_t params = SB_PG_PARAMS_INIT;
     sb_pg_result_t *rows = NULL;
     sb_pg_array_init(&numbers, SB_PG_INT8);
     sb_pg_array_add_int8(&numbers, saga->no);
-    sb_pg_add_array(&params, &numbers);
     sb_saga_state_init(state);
-    sb_code_t code = sb_pg_query(o->pg, sb_sql_recover_events, &params, &rows, err);
+    sb_code_t code = read_events(o, &numbers, &rows, err);
     for (int row = 0; code == SB_OK && row < sb_pg_rows(rows); row++)
         code = fold_event(o, saga, state, rows, row, err);
     sb_pg_result_free(rows);
@@ -411,9 +409,8 @@ static void bring_back(sb_orchestrator_t *o, sb_shard_t *shard, sb_open_saga_t *
                        const sb_saga_state_t *state)
 {
     sb_open_saga_set_state(saga, state);
-    saga->slow = sb_saga_counter(saga->no) < shard->low;
+    take_in(o, shard, saga);
     shard->slow_changed = shard->slow_changed || saga->slow;
-    sb_orchestrator_add_saga(o, shard, saga);
 }
 
 sb_code_t sb_recover_ended(sb_orchestrator_t *o, sb_shard_t *shard, int64_t no, sb_error_t *err)
