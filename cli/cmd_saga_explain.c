@@ -112,16 +112,16 @@ static void add_breaker(sb_buf_t *out, const json_t *participants, const char *n
     bool broken = *breaker && strcmp(breaker, "closed") != 0;
     long long retry_ms = json_integer_value(json_object_get(participant, "retry_in_ms"));
     long long waiting = json_integer_value(json_object_get(participant, "waiting"));
-    if (!broken && retry_ms <= 0) {
-        if (waiting > 0) {
-            add_title(out, "");
-            sb_buf_printf(
-                out, "%s has commands that wait for their turn, or to ask again: %lld, and %lld are out\n",
-                name, waiting, (long long)json_integer_value(json_object_get(participant, "out")));
-        }
+    bool held = broken || retry_ms > 0;
+    if (!held && waiting <= 0)
+        return;
+    add_title(out, "");
+    if (!held) {
+        sb_buf_printf(out,
+                      "%s has commands that wait for their turn, or to ask again: %lld, and %lld are out\n",
+                      name, waiting, (long long)json_integer_value(json_object_get(participant, "out")));
         return;
     }
-    add_title(out, "");
     if (broken)
         sb_buf_printf(out, "%s is held off: its circuit breaker is %s", name, breaker);
     else

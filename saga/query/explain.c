@@ -14,11 +14,6 @@ static const char *command_of(const sb_step_definition_t *step, sb_direction_t d
     return direction == SB_FORWARD ? step->action : step->compensation ? step->compensation : "";
 }
 
-static const char *direction_name(sb_direction_t direction)
-{
-    return direction == SB_FORWARD ? "forward" : "compensate";
-}
-
 static void write_command(sb_buf_t *out, const sb_story_t *story, int index, sb_direction_t direction)
 {
     char type[160];
@@ -31,7 +26,7 @@ static void write_command(sb_buf_t *out, const sb_story_t *story, int index, sb_
     sb_render_text(out, "step", sb_slice(step->name));
     sb_render_text(out, "participant", sb_slice(step->participant));
     sb_render_text(out, "command", sb_slice(type));
-    sb_render_text(out, "direction", sb_slice(direction_name(direction)));
+    sb_render_direction(out, direction);
     if (!sb_uuid_is_nil(&story->step[index].child))
         sb_render_uuid(out, "saga", &story->step[index].child);
 }

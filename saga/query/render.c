@@ -48,6 +48,11 @@ void sb_render_int(sb_buf_t *out, const char *name, int64_t value)
     sb_buf_printf(out, "%" PRId64, value);
 }
 
+void sb_render_direction(sb_buf_t *out, sb_direction_t direction)
+{
+    sb_render_text(out, "direction", direction == SB_FORWARD ? SB_SLICE("forward") : SB_SLICE("compensate"));
+}
+
 void sb_render_bool(sb_buf_t *out, const char *name, bool value)
 {
     sb_render_raw(out, name, value ? SB_SLICE("true") : SB_SLICE("false"));

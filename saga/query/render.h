@@ -7,6 +7,7 @@
 #define SB_SAGA_RENDER_H
 
 #include "base/buf.h"
+#include "saga/machine.h"
 #include "sagabus/id.h"
 
 /* Opens and closes an object or an array; name NULL: an item of an array, or the whole. */
@@ -19,6 +20,7 @@ void sb_render_raw(sb_buf_t *out, const char *name, sb_slice_t json);
 void sb_render_int(sb_buf_t *out, const char *name, int64_t value);
 void sb_render_bool(sb_buf_t *out, const char *name, bool value);
 void sb_render_uuid(sb_buf_t *out, const char *name, const sb_uuid_t *id);
+void sb_render_direction(sb_buf_t *out, sb_direction_t direction);     /* as "direction" */
 void sb_render_time(sb_buf_t *out, const char *name, int64_t wall_us); /* 0: null */
 
 #endif

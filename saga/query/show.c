@@ -37,8 +37,7 @@ static void write_anomaly(sb_buf_t *out, const sb_story_anomaly_t *anomaly)
         return;
     sb_render_open(out, "anomaly", '{');
     sb_render_time(out, "at", anomaly->at_us);
-    sb_render_text(out, "direction",
-                   anomaly->direction == SB_FORWARD ? SB_SLICE("forward") : SB_SLICE("compensate"));
+    sb_render_direction(out, anomaly->direction);
     sb_render_text(out, "reason", anomaly->reason);
     sb_render_text(out, "error", anomaly->error);
     sb_render_close(out, '}');
@@ -115,8 +114,7 @@ static void write_event(sb_buf_t *out, sb_story_t *story, int index)
     sb_render_text(out, "type", sb_slice(sb_saga_event_type(event.kind)));
     if (event.step >= 0) {
         sb_render_text(out, "step", sb_slice(story->definition->step[event.step].name));
-        sb_render_text(out, "direction",
-                       event.direction == SB_FORWARD ? SB_SLICE("forward") : SB_SLICE("compensate"));
+        sb_render_direction(out, event.direction);
         sb_render_int(out, "round", event.round);
         sb_render_int(out, "attempt", event.attempt);
     }
