@@ -37,6 +37,7 @@ enum { CPU_SERVE, CPU_PARTICIPANTS, CPU_PG, CPU_KAFKA, CPUS }; /* of a reference
 
 /* What sagas took in the rounds, by process. */
 typedef struct spent {
+    pid_t serve, participants;
     double before[CPUS], cpu[CPUS]; /* seconds */
     double sagas;
 } spent_t;
@@ -166,23 +167,25 @@ static void ours_load(ours_t *ours, int clients, double seconds, clients_result_
     ours->started += ours->ended - before;
 }
 
-static void read_cpu(pid_t serve, pid_t participants, double cpu[CPUS])
+static void read_cpu(const spent_t *spent, double cpu[CPUS])
 {
-    cpu[CPU_SERVE] = machine_cpu_s(serve);
-    cpu[CPU_PARTICIPANTS] = machine_cpu_s(participants);
+    cpu[CPU_SERVE] = machine_cpu_s(spent->serve);
+    cpu[CPU_PARTICIPANTS] = machine_cpu_s(spent->participants);
     cpu[CPU_PG] = saga_pg_cpu_s();
     cpu[CPU_KAFKA] = saga_kafka_cpu_s();
 }
 
 static void spent_begin(spent_t *spent, pid_t serve, pid_t participants)
 {
-    read_cpu(serve, participants, spent->before);
+    spent->serve = serve;
+    spent->participants = participants;
+    read_cpu(spent, spent->before);
 }
 
-static void spent_end(spent_t *spent, pid_t serve, pid_t participants, double sagas)
+static void spent_end(spent_t *spent, double sagas)
 {
     double now[CPUS];
-    read_cpu(serve, participants, now);
+    read_cpu(spent, now);
     for (int i = 0; i < CPUS; i++)
         spent->cpu[i] += now[i] - spent->before[i];
     spent->sagas += sagas;
@@ -223,7 +226,7 @@ static void ours_round(ours_t *ours, double *values)
     batches_t batches = read_batches();
     spent_begin(&ours->spent, ours->serve.pid, ours->world.participants.pid);
     ours_load(ours, ours->clients, ours->seconds, &result);
-    spent_end(&ours->spent, ours->serve.pid, ours->world.participants.pid, (double)(ours->ended - ended));
+    spent_end(&ours->spent, (double)(ours->ended - ended));
     batches_t since = read_batches();
     values[SAGA_ITEMS] = (since.items - batches.items) / (since.count - batches.count);
     values[SAGA_RATE] = result.rate;
@@ -279,10 +282,9 @@ static void run_bare(void *context, int round, double *values)
 {
     both_t *both = context;
     (void)round;
-    pid_t participants = saga_bare_participants(both->bare);
-    spent_begin(&both->bare_spent, getpid(), participants);
+    spent_begin(&both->bare_spent, getpid(), saga_bare_participants(both->bare));
     saga_bare_load(both->bare, both->ours.clients, both->ours.seconds, values);
-    spent_end(&both->bare_spent, getpid(), participants, values[SAGA_RATE] * both->ours.seconds);
+    spent_end(&both->bare_spent, values[SAGA_RATE] * both->ours.seconds);
 }
 
 static const char bare_is[] = "the same rows, commands and replies, raw, no logic, no HTTP";

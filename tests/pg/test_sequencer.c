@@ -355,8 +355,10 @@ static void tell(fixture_t *f, int64_t first, int64_t last)
                          (size_t)(last - first) + 1);
 }
 
-static void note_commits(fixture_t *f)
+/* public.seen has each commit that moves safe_seq, and whether it waits for the disk. */
+static void start_and_note_commits(fixture_t *f)
 {
+    make_stream_nos(f);
     sb_test_pg_script(
         f->pg, "CREATE TABLE public.seen (cursor bigint, waits text);"
                "CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -365,15 +367,14 @@ static void note_commits(fixture_t *f)
                "CREATE CONSTRAINT TRIGGER see AFTER UPDATE ON sagabus.lease DEFERRABLE INITIALLY "
                "DEFERRED FOR EACH ROW WHEN (NEW.role = 'sequencer' AND NEW.cursor > OLD.cursor) EXECUTE "
                "FUNCTION public.see()");
+    start(f, &f->runner, "one");
+    assert_soon(stats(&f->runner).leader, 30000);
 }
 
 static void only_what_is_known_to_be_on_disk_is_published_before_it_is_there(void **state)
 {
     fixture_t *f = *state;
-    make_stream_nos(f);
-    note_commits(f);
-    start(f, &f->runner, "one");
-    assert_soon(stats(&f->runner).leader, 30000);
+    start_and_note_commits(f);
     tell(f, 3, 5);
     tell(f, 1, 2);
     for (int i = 1; i <= 5; i++) {
@@ -410,10 +411,7 @@ static int64_t longest_way(fixture_t *f)
 static void a_long_run_that_is_known_to_be_on_disk_is_published_at_once(void **state)
 {
     fixture_t *f = *state;
-    make_stream_nos(f);
-    note_commits(f);
-    start(f, &f->runner, "one");
-    assert_soon(stats(&f->runner).leader, 30000);
+    start_and_note_commits(f);
     sb_test_pg_script(f->pg, INSERT " FROM generate_series(1, 3000)");
     assert_soon(safe_seq(f) == 3000, 30000);
     tell(f, 3001, 3000 + LONG_RUN); /* ahead of the events: no word makes one be there */
@@ -438,10 +436,7 @@ static void a_long_run_that_is_known_to_be_on_disk_is_published_at_once(void **s
 static void among_many_events_none_is_published_before_it_is_known_to_be_on_disk(void **state)
 {
     fixture_t *f = *state;
-    make_stream_nos(f);
-    note_commits(f);
-    start(f, &f->runner, "one");
-    assert_soon(stats(&f->runner).leader, 30000);
+    start_and_note_commits(f);
     for (int i = 1; i <= BATCHES; i++) {
         if (i % 10 != 0)
             tell(f, (i - 1) * BATCH + 1, i * BATCH);
