@@ -161,23 +161,37 @@ static void a_partition_without_a_leader_holds_no_other_up(void **state)
     assert_int_equal(sb_test_relay_check(&f->relay, "stock.events", 1, "stock.moved", 21), 21);
 }
 
+/* Leaders move under one event's answer, and the next event meets a leader that is none any more; it has the
+ * client ask where all of them are. One at a time: behind a batch that is refused librdkafka may send the
+ * next one to the new leader before it repeats the first. A broker refuses that, it knows the sequence
+ * numbers; the mock does not look at them, and what it refused then counts as delivered. */
+static void move_leaders_under_an_event(sb_relay_world_t *f, int first, int absent_ms)
+{
+    sb_test_relay_append(&f->relay, "order.created", 1);
+    sb_test_sleep_ms(20); /* on its way */
+    if (absent_ms > 0) {
+        set_leaders(f, -1);
+        sb_test_sleep_ms(absent_ms);
+    }
+    set_leaders(f, first);
+    sb_test_relay_wait(&f->relay, 30000);
+    sb_test_relay_append(&f->relay, "order.created", 1);
+    sb_test_relay_wait(&f->relay, 30000);
+}
+
 /* While they move, for a moment there is none. */
 static void keeps_order_while_leaders_move(void **state)
 {
     sb_relay_world_t *f = *state;
     sb_test_relay_append(&f->relay, "order.created", 100);
     sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 20000);
     for (int i = 0; i < 6; i++) {
-        sb_test_relay_append(&f->relay, "order.created", 200);
-        if (i % 2 == 1) {
-            set_leaders(f, -1);
-            sb_test_sleep_ms(50);
-        }
-        set_leaders(f, i);
-        sb_test_relay_append(&f->relay, "order.created", 100);
+        move_leaders_under_an_event(f, i, i % 2 == 1 ? 50 : 0);
+        sb_test_relay_append(&f->relay, "order.created", 300);
+        sb_test_relay_wait(&f->relay, 30000);
     }
-    sb_test_relay_wait(&f->relay, 30000);
-    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 1900) >= 1900);
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 1912) >= 1912);
 }
 
 /* Nothing is sent twice because an answer takes its time; and a leader that moves meanwhile breaks no order.
@@ -194,15 +208,13 @@ static void a_slow_network_repeats_nothing(void **state)
     sb_relay_stats(f->relay.relay, &stats);
     assert_int_equal(stats.resends, 0);
     assert_int_equal(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 500), 500);
-    for (int i = 1; i < 3; i++) {
-        sb_test_relay_append(&f->relay, "order.created", 300);
-        sb_test_sleep_ms(100); /* on their way */
-        set_leaders(f, i);
-    }
+    for (int i = 1; i < 4; i++)
+        move_leaders_under_an_event(f, i, 0);
+    sb_test_relay_append(&f->relay, "order.created", 300);
     sb_test_relay_wait(&f->relay, 30000);
     for (int32_t broker = 1; broker <= 3; broker++)
         assert_int_equal(rd_kafka_mock_broker_set_rtt(f->mock.cluster, broker, 0), 0);
-    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 1100) >= 1100);
+    assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 806) >= 806);
 }
 
 /* Of each kind one, in the midst of work: mended by librdkafka, ended with the producer, fatal to it. */
