@@ -43,7 +43,10 @@ sb_code_t sb_cmd_definition_graph(sb_cli_t *cli, sb_error_t *err)
         return sb_fail(err, SB_NOT_FOUND, "%s: %s", what, strerror(errno));
     sb_code_t code = is_file ? sb_json_read_file(&body, what, NULL, err) : read_registered(cli, &body, err);
     if (code == SB_OK) {
-        code = sb_definition_compile(&definition, body, err);
+        if (is_file)
+            code = sb_definition_check(body, NULL, err);
+        if (code == SB_OK)
+            code = sb_definition_compile(&definition, body, err);
         if (code != SB_OK && is_file)
             code = sb_context(err, code, "%s%s", what, err->pointer);
     }

@@ -123,7 +123,7 @@ static sb_code_t check_draft(check_t *check, draft_t *draft, sb_error_t *err)
     /* What is registered was checked then. A release that is being replaced must be able to start once more,
      * though a newer one has registered versions that its views do not read. */
     bool saga = draft->kind == SB_ARTIFACT_SAGA; /* what they say of each other is asked when all are there */
-    if (code == SB_OK && (!registered || check->changed > 0))
+    if (code == SB_OK && (!registered || (check->changed > 0 && !saga))) /* a saga names no type of event */
         code = check_by_kind(check, saga ? NULL : check->released, err);
     if (code != SB_OK || registered)
         return code;

@@ -439,12 +439,46 @@ void sb_definition_free(sb_definition_t **definition)
     *definition = NULL;
 }
 
+static sb_code_t check_compared(const json_t *when, int step, sb_error_t *err)
+{
+    const json_t *value = json_object_get(when, "value");
+    const bool list = json_is_array(value);
+    sb_code_t code = SB_OK;
+    for (size_t i = 0; code == SB_OK && i < (list ? json_array_size(value) : 1); i++) {
+        const json_t *one = list ? json_array_get(value, i) : value;
+        sb_slice_t text = {json_string_value(one), json_string_length(one)};
+        char at[48];
+        (void)snprintf(at, sizeof at, "/steps/%d/when/value", step);
+        if (text.ptr)
+            code = sb_reference_none(text, at, err);
+    }
+    return code;
+}
+
+static sb_code_t check_texts(const json_t *body, sb_error_t *err)
+{
+    static const char *const members[] = {"input", "undo_input", "fallback"};
+    const json_t *steps = json_object_get(body, "steps");
+    char at[48];
+    sb_code_t code = sb_template_check(json_object_get(body, "result"), "/result", err);
+    for (int i = 0; i < (int)json_array_size(steps); i++) {
+        const json_t *step = json_array_get(steps, (size_t)i);
+        for (size_t m = 0; code == SB_OK && m < sizeof members / sizeof *members; m++) {
+            (void)snprintf(at, sizeof at, "/steps/%d/%s", i, members[m]);
+            code = sb_template_check(json_object_get(step, members[m]), at, err);
+        }
+        if (code == SB_OK)
+            code = check_compared(json_object_get(step, "when"), i, err);
+    }
+    return code;
+}
+
 sb_code_t sb_definition_check(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err)
 {
     sb_definition_t *definition = NULL;
     sb_code_t code = sb_definition_compile(&definition, body, err);
-    if (code == SB_OK && catalog)
-        code = sb_nesting_check(definition, catalog, err);
+    if (code == SB_OK)
+        code = catalog ? sb_nesting_check(definition, catalog, err) : check_texts(body, err);
     sb_definition_free(&definition);
     return code;
 }

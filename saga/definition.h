@@ -76,7 +76,8 @@ typedef struct sb_definition {
 SB_MUST_CHECK sb_code_t sb_definition_compile(sb_definition_t **out, const json_t *body, sb_error_t *err);
 void sb_definition_free(sb_definition_t **definition);
 
-/* The check of the catalog's kind SB_ARTIFACT_SAGA; catalog NULL: of the definition by itself. */
+/* The check of the catalog's kind SB_ARTIFACT_SAGA; catalog NULL: of the definition by itself, and then also
+ * of texts that only look like references (sb_template_check). */
 sb_code_t sb_definition_check(const json_t *body, const sb_catalog_t *catalog, sb_error_t *err);
 
 /* Index of a step by name; -1: none. */

@@ -19,6 +19,56 @@ static bool skip(sb_slice_t *text, const char *word)
     return true;
 }
 
+/* "$input/id", "$/input/id", "${input.id}". */
+static bool is_misspelt(sb_slice_t text)
+{
+    static const char *const roots[] = {"input", "steps", "step"};
+    if (!skip(&text, "$"))
+        return false;
+    while (text.len > 0 && strchr("?./{", text.ptr[0])) {
+        text.ptr++;
+        text.len--;
+    }
+    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++)
+        if (skip(&text, roots[i]))
+            return text.len == 0 || strchr("/.[}", text.ptr[0]);
+    return false;
+}
+
+static bool holds_one(sb_slice_t text)
+{
+    static const char *const parts[] = {"$.input/", "$?.input/", "$.steps/", "$?.steps/"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (memmem(text.ptr, text.len, parts[i], strlen(parts[i])))
+            return true;
+    return false;
+}
+
+sb_code_t sb_reference_near_miss(sb_slice_t text, const char *at, sb_error_t *err)
+{
+    if (sb_reference_is(text) || sb_slice_starts(text, "$$"))
+        return SB_OK;
+    if (is_misspelt(text))
+        return sb_fail_at(
+            err, SB_INVALID, at,
+            "%.*s is no reference: write $.input/… or $.steps/<step>/result/…, or $$ for a plain $",
+            SB_SLICE_ARG(text));
+    if (holds_one(text))
+        return sb_fail_at(err, SB_INVALID, at,
+                          "%.*s: a reference is a whole text, it is not filled in within another; give it a "
+                          "member of its own",
+                          SB_SLICE_ARG(text));
+    return SB_OK;
+}
+
+sb_code_t sb_reference_none(sb_slice_t text, const char *at, sb_error_t *err)
+{
+    if (!is_misspelt(text) && !holds_one(text))
+        return SB_OK;
+    return sb_fail_at(err, SB_INVALID, at, "%.*s is compared as it stands: a reference cannot be given here",
+                      SB_SLICE_ARG(text));
+}
+
 static int find_step(const sb_scope_t *scope, sb_slice_t name)
 {
     for (int i = 0; i < scope->step_count; i++) {

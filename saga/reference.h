@@ -30,6 +30,13 @@ typedef struct sb_scope {
 /* Whether the text is meant as a reference. */
 bool sb_reference_is(sb_slice_t text);
 
+/* SB_INVALID with err->pointer = at when the text only looks like a reference, so that it would be taken as
+ * it stands: "$input/id", "order $.input/id". One that begins with "$$" is meant as it stands. */
+SB_MUST_CHECK sb_code_t sb_reference_near_miss(sb_slice_t text, const char *at, sb_error_t *err);
+
+/* The same of a text that is no template, where a reference is never filled in: the value of a condition. */
+SB_MUST_CHECK sb_code_t sb_reference_none(sb_slice_t text, const char *at, sb_error_t *err);
+
 /* SB_INVALID with err->pointer = at, and what would be right. */
 SB_MUST_CHECK sb_code_t sb_reference_parse(sb_reference_t *out, sb_slice_t text, const sb_scope_t *scope,
                                            const char *at, sb_error_t *err);

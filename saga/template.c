@@ -142,6 +142,49 @@ void sb_template_free(sb_template_t **template)
     *template = NULL;
 }
 
+/* ---- checking ---- */
+
+static sb_code_t check_value(const json_t *value, sb_buf_t *at, sb_error_t *err)
+{
+    const size_t whole = at->len;
+    const char *name;
+    json_t *member;
+    size_t i;
+    sb_code_t code = SB_OK;
+    if (json_is_string(value)) {
+        sb_slice_t text = {json_string_value(value), json_string_length(value)};
+        return sb_reference_near_miss(text, sb_buf_text(at), err);
+    }
+    json_object_foreach((json_t *)(uintptr_t)value, name, member)
+    {
+        sb_json_pointer_add(at, sb_slice(name));
+        code = check_value(member, at, err);
+        if (code != SB_OK)
+            return code;
+        at->len = whole;
+    }
+    json_array_foreach(value, i, member)
+    {
+        sb_json_pointer_add_index(at, i);
+        code = check_value(member, at, err);
+        if (code != SB_OK)
+            return code;
+        at->len = whole;
+    }
+    return SB_OK;
+}
+
+sb_code_t sb_template_check(const json_t *body, const char *at, sb_error_t *err)
+{
+    sb_buf_t pointer = SB_BUF_INIT;
+    sb_buf_add_text(&pointer, at);
+    sb_code_t code = check_value(body, &pointer, err);
+    if (code == SB_OK && sb_buf_failed(&pointer))
+        code = sb_fail(err, SB_NO_MEMORY, "check a template: out of memory");
+    sb_buf_fini(&pointer);
+    return code;
+}
+
 /* ---- filling in ---- */
 
 static sb_code_t absent(const sb_reference_t *reference, sb_error_t *err)

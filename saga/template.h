@@ -16,6 +16,9 @@ typedef struct sb_template sb_template_t;
  * its file: SB_INVALID has err->pointer below it. */
 SB_MUST_CHECK sb_code_t sb_template_compile(sb_template_t **out, const json_t *body, const sb_scope_t *scope,
                                             const char *at, sb_error_t *err);
+/* SB_INVALID at the first text of body that only looks like a reference (sb_reference_near_miss). Apart from
+ * compiling, which must go on with what was registered before this was asked. */
+SB_MUST_CHECK sb_code_t sb_template_check(const json_t *body, const char *at, sb_error_t *err);
 void sb_template_free(sb_template_t **template);
 
 /* Appends the template filled in. lenient: what is absent gives null; else SB_INVALID names it, unless it is

@@ -166,6 +166,21 @@ static void sagas_fit_those_they_are_steps_of(void **state)
     assert_fault(f, "/steps/0/saga: a saga cannot be a step of itself: b -> a -> b");
 }
 
+/* What is registered was checked by the rules of its day: neither another saga nor an event type asks again.
+ */
+static void a_text_like_a_reference_is_refused_where_it_is_new(void **state)
+{
+    fixture_t *f = *state;
+    put_file(f->dir, "sagas/a.json", SAGA("a", "1", OWN(UNDO ",\"input\":{\"x\":\"$input/x\"}")));
+    assert_ok(check(f, NULL, f->dir), &f->err);
+    assert_fault(f, "invalid a.json /steps/0/input/x: $input/x is no reference");
+    put_file(f->released, "sagas/a.json", SAGA("a", "1", OWN(UNDO ",\"input\":{\"x\":\"$input/x\"}")));
+    put_file(f->dir, "sagas/b.json", SAGA("b", "1", CHILD("a")));
+    put_file(f->dir, "events/a.x.v1.json", V1);
+    assert_ok(check(f, f->released, f->dir), &f->err);
+    assert_string_equal(sb_buf_text(&f->faults), "");
+}
+
 static void sagas_are_nested_only_so_deep(void **state)
 {
     fixture_t *f = *state;
@@ -228,9 +243,13 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(the_projects_files_have_no_fault),  CASE(every_fault_is_named),
-        CASE(sagas_fit_those_they_are_steps_of), CASE(sagas_are_nested_only_so_deep),
-        CASE(what_was_released_is_not_edited),   CASE(a_new_version_follows_the_released_one),
+        CASE(the_projects_files_have_no_fault),
+        CASE(every_fault_is_named),
+        CASE(sagas_fit_those_they_are_steps_of),
+        CASE(sagas_are_nested_only_so_deep),
+        CASE(a_text_like_a_reference_is_refused_where_it_is_new),
+        CASE(what_was_released_is_not_edited),
+        CASE(a_new_version_follows_the_released_one),
     };
     return cmocka_run_group_tests_name("catalog_check", tests, NULL, NULL);
 }

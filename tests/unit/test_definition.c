@@ -410,6 +410,62 @@ static void references_lead_to_what_is_known(void **state)
     sb_definition_free(&d);
 }
 
+static void assert_no_reference(const char *text, const char *pointer, const char *part)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    json_t *body = parse(text);
+    assert_code(SB_INVALID, sb_definition_check(body, NULL, &err), &err);
+    assert_string_equal(err.pointer, pointer);
+    assert_contains(err.message, part);
+    sb_definition_t *d = NULL; /* one that is registered goes on */
+    assert_ok(sb_definition_compile(&d, body, &err), &err);
+    sb_definition_free(&d);
+    json_decref(body);
+}
+
+static void what_only_looks_like_a_reference_is_refused(void **state)
+{
+    (void)state;
+    static const char at[] = "/steps/0/input/x/y/1";
+    assert_no_reference(SAGA(STEP("a", INPUT("$input/x"))), at, "$input/x is no reference: write $.input/…");
+    assert_no_reference(SAGA(STEP("a", INPUT("$input"))), at, "or $$ for a plain $");
+    assert_no_reference(SAGA(STEP("a", INPUT("$?input.x"))), at, "is no reference");
+    assert_no_reference(SAGA(STEP("a", INPUT("$/input/x"))), at, "is no reference");
+    assert_no_reference(SAGA(STEP("a", INPUT("${input.x}"))), at, "is no reference");
+    assert_no_reference(SAGA(STEP("a", INPUT("$steps/b/result/x"))), at, "is no reference");
+    assert_no_reference(SAGA(STEP("a", INPUT("order $.input/x"))), at, "a reference is a whole text");
+    assert_no_reference(SAGA(STEP("a", INPUT(" $?.steps/a/result"))), at, "a reference is a whole text");
+    assert_no_reference(SAGA(STEP("a", ",\"undo_input\":{\"x\":\"$input/x\"}")), "/steps/0/undo_input/x",
+                        "is no reference");
+    assert_no_reference(SAGA(STEP("a", "") "," STEP("b", ",\"fallback\":{\"x\":\"$input/x\"}")),
+                        "/steps/1/fallback/x", "is no reference");
+    assert_no_reference(
+        "{\"saga\":\"s\",\"version\":1,\"result\":{\"x\":\"$input/x\"},\"steps\":[" STEP("a", "") "]}",
+        "/result/x", "is no reference");
+    assert_no_reference(SAGA(STEP("a", ",\"when\":{\"pointer\":\"$.input/x\",\"operator\":\"==\",\"value\":"
+                                       "\"$.input/y\"}")),
+                        "/steps/0/when/value", "$.input/y is compared as it stands");
+    assert_no_reference(SAGA(STEP("a", ",\"when\":{\"pointer\":\"$.input/x\",\"operator\":\"in\",\"value\":"
+                                       "[1,\"$input/y\"]}")),
+                        "/steps/0/when/value", "is compared as it stands");
+}
+
+static void a_text_with_a_dollar_may_stay_a_text(void **state)
+{
+    (void)state;
+    static const char *const plain[] = {"$",        "$5",    "$$",          "$$input/x", "$$.input/x", "5 $",
+                                        "$inputs5", "$USD.", "input/order", "a$.b",      "${name}",    ""};
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        sb_error_t err = SB_ERROR_INIT;
+        sb_buf_t text = SB_BUF_INIT;
+        sb_buf_printf(&text, SAGA(STEP("a", INPUT("%s"))), plain[i]);
+        json_t *body = parse(sb_buf_text(&text));
+        assert_ok(sb_definition_check(body, NULL, &err), &err);
+        json_decref(body);
+        sb_buf_fini(&text);
+    }
+}
+
 static sb_code_t render(const sb_definition_t *d, int step, bool undo, const char *input, const char *first,
                         const char *want)
 {
@@ -588,6 +644,8 @@ int main(void)
         cmocka_unit_test(a_pivot_is_one_and_alone),
         cmocka_unit_test(groups_are_neighbours),
         cmocka_unit_test(references_lead_to_what_is_known),
+        cmocka_unit_test(what_only_looks_like_a_reference_is_refused),
+        cmocka_unit_test(a_text_with_a_dollar_may_stay_a_text),
         cmocka_unit_test(renders_templates),
         cmocka_unit_test(conditions_always_have_an_answer),
         cmocka_unit_test(conditions_are_checked),
