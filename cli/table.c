@@ -432,7 +432,8 @@ const sb_cli_command_t sb_cli_table[] = {
      1,
      "DEFINITION",
      "Draw a saga's definition as a Mermaid flowchart",
-     "DEFINITION is a file, which is checked first, or the name of a registered saga.",
+     "DEFINITION is a file, which is checked first (the files beside it, too, for sagas that contain "
+     "themselves), or the name of a registered saga.",
      {{"version", 0, "NUMBER", "of a registered one; default: the newest"}},
      {"sagabus definition graph schemas/sagas/order.json", "sagabus definition graph order --version 1"},
      sb_cmd_definition_graph},

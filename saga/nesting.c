@@ -9,6 +9,7 @@ typedef struct descent {
     const sb_catalog_t *catalog;
     const char *path[SB_NESTING_MAX + 1]; /* names, from the definition that is checked downwards */
     int depth;
+    bool circles_only;
     char at[32]; /* the step of that definition which leads down here */
     sb_error_t *err;
 } descent_t;
@@ -50,6 +51,8 @@ static sb_code_t go_down(descent_t *d, const char *name)
         if (strcmp(d->path[i], name) == 0)
             return fail_on_the_way(d, name, "a saga cannot be a step of itself");
     const sb_artifact_t *artifact = sb_catalog_artifact(d->catalog, SB_ARTIFACT_SAGA, sb_slice(name), 0);
+    if (d->circles_only && (!artifact || d->depth > SB_NESTING_MAX))
+        return SB_OK;
     if (!artifact)
         return sb_fail_at(d->err, SB_INVALID, d->at, "no saga %s is registered, or among the files", name);
     if (d->depth > SB_NESTING_MAX)
@@ -97,4 +100,11 @@ sb_code_t sb_nesting_check(const sb_definition_t *definition, const sb_catalog_t
         if (definition->step[i].child)
             code = check_undo(&d, i, &definition->step[i]);
     return code;
+}
+
+sb_code_t sb_nesting_circle(const sb_definition_t *definition, const sb_catalog_t *catalog, sb_error_t *err)
+{
+    descent_t d = {
+        .catalog = catalog, .path = {definition->name}, .depth = 1, .circles_only = true, .err = err};
+    return check_below(&d, definition->body);
 }

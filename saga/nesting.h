@@ -18,4 +18,9 @@
 SB_MUST_CHECK sb_code_t sb_nesting_check(const sb_definition_t *definition, const sb_catalog_t *catalog,
                                          sb_error_t *err);
 
+/* Only whether it contains itself, or one below it does, as far down as the catalog has them: of a file that
+ * is looked at alone. */
+SB_MUST_CHECK sb_code_t sb_nesting_circle(const sb_definition_t *definition, const sb_catalog_t *catalog,
+                                          sb_error_t *err);
+
 #endif

@@ -164,6 +164,9 @@ static void sagas_fit_those_they_are_steps_of(void **state)
     assert_ok(check(f, f->released, f->dir), &f->err);
     assert_fault(f, "/steps/1/saga: a saga cannot be a step of itself: a -> b -> a");
     assert_fault(f, "/steps/0/saga: a saga cannot be a step of itself: b -> a -> b");
+    put_file(f->dir, "sagas/b.json", SAGA("b", "2", OWN(UNDO) "," CHILD("b")));
+    assert_ok(check(f, f->released, f->dir), &f->err);
+    assert_fault(f, "invalid b.json /steps/1/saga: a saga cannot be a step of itself: b -> b");
 }
 
 /* What is registered was checked by the rules of its day: neither another saga nor an event type asks again.

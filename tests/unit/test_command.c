@@ -5,6 +5,7 @@
 #include "cli/help.h"
 #include "server/openapi.h"
 #include "tests/support/assert.h"
+#include "tests/support/process.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,6 +145,56 @@ static void a_commands_own_option_stands_for_the_common_one(void **state)
     assert_false(p.cli.version);
     assert_string_equal(sb_cli_option(&p.cli, "version"), "2");
     finish(&p);
+}
+
+static void put_saga(const char *dir, const char *name, const char *child)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "%s/%s.json", dir, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(
+        fprintf(file, "{\"saga\": \"%s\", \"version\": 1, \"steps\": [{\"name\": \"s\", \"saga\": \"%s\"}]}",
+                name, child) > 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void graph(parsed_t *p, const char *dir, const char *name)
+{
+    char line[96];
+    (void)snprintf(line, sizeof line, "definition graph %s/%s.json", dir, name);
+    parse(p, line);
+    assert_ok(p->code, &p->err);
+    p->cli.out.to = fopen("/dev/null", "w");
+    assert_non_null(p->cli.out.to);
+    p->code = p->cli.command->run(&p->cli, &p->err);
+    assert_int_equal(fclose(p->cli.out.to), 0);
+    finish(p);
+}
+
+static void a_saga_that_contains_itself_is_not_drawn(void **state)
+{
+    (void)state;
+    parsed_t p;
+    char dir[] = "/tmp/sb-graph-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    put_saga(dir, "alone", "alone");
+    graph(&p, dir, "alone");
+    assert_int_equal(p.code, SB_INVALID);
+    assert_contains(p.err.message, "/alone.json: a saga cannot be a step of itself: alone -> alone");
+    assert_string_equal(p.err.pointer, "/steps/0/saga");
+    put_saga(dir, "a", "b");
+    put_saga(dir, "b", "c");
+    graph(&p, dir, "a"); /* c may be registered */
+    assert_ok(p.code, &p.err);
+    put_saga(dir, "c", "a");
+    graph(&p, dir, "a");
+    assert_int_equal(p.code, SB_INVALID);
+    assert_contains(p.err.message, "a saga cannot be a step of itself: a -> b -> c -> a");
+    put_saga(dir, "c", "c");
+    graph(&p, dir, "a");
+    assert_contains(p.err.message, "a saga cannot be a step of itself: a -> b -> c -> c");
+    sb_test_remove_tree(dir);
 }
 
 static void help_and_version_come_before_arguments(void **state)
@@ -372,6 +423,7 @@ int main(void)
         cmocka_unit_test(a_prefix_of_an_option_is_not_the_option),
         cmocka_unit_test(missing_and_needless_words),
         cmocka_unit_test(a_commands_own_option_stands_for_the_common_one),
+        cmocka_unit_test(a_saga_that_contains_itself_is_not_drawn),
         cmocka_unit_test(help_and_version_come_before_arguments),
         cmocka_unit_test(numbers_and_times_have_bounds),
         cmocka_unit_test(content_is_text_or_a_file),
