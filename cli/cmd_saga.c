@@ -266,6 +266,18 @@ static void add_query(sb_buf_t *path, const char *name, const char *value)
     sb_http_encode(path, sb_slice(value));
 }
 
+/* Nobody shall take the answer for all sagas at a step. */
+static void note_trouble(const sb_cli_t *cli)
+{
+    if (!sb_cli_option(cli, "step") && !sb_cli_option(cli, "participant"))
+        return;
+    if (sb_cli_option(cli, "attention") || cli->out.format != SB_OUTPUT_TABLE)
+        return;
+    sb_cli_note(cli,
+                "these are in trouble there; a saga that only waits for an answer or its next try is not "
+                "found by its step: --status started, and `sagabus saga explain`");
+}
+
 sb_code_t sb_cmd_saga_list(sb_cli_t *cli, sb_error_t *err)
 {
     static const sb_column_t columns[] = {{"ID", "/id"},
@@ -298,8 +310,10 @@ sb_code_t sb_cmd_saga_list(sb_cli_t *cli, sb_error_t *err)
         code = sb_remote_open(&remote, cli->config, err);
     if (code == SB_OK)
         code = sb_remote_get(remote, sb_buf_text(&path), &page, err);
-    if (code == SB_OK)
+    if (code == SB_OK) {
         sb_cli_print_page(cli, page, columns);
+        note_trouble(cli);
+    }
     json_decref(page);
     sb_buf_fini(&path);
     sb_remote_close(&remote);

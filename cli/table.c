@@ -6,7 +6,7 @@
 /* Which sagas, for lists and for acts on many. */
 #define OPTIONS_FILTER                                                                                       \
     {"type", 't', "TYPE", "only of this type"},                                                              \
-        {"participant", 0, "NAME", "whose step hangs, or turned the saga back"},                             \
+        {"participant", 0, "NAME", "whose step wants an operator, or turned the saga back"},                 \
         {"error", 0, "TEXT", "part of the error's text, in small or large letters"},                         \
         {"fingerprint", 0, "DIGITS", "of the error, from a list: the same but for numbers in it"},           \
         {"since", 0, "TIME", "started at or after; RFC 3339"}, {"until", 0, "TIME", "started before"},       \
@@ -25,7 +25,7 @@
     }
 #define OPTION_STEP                                                                                          \
     {                                                                                                        \
-        "step", 0, "NAME", "of many: the step that hangs, or turned the saga back"                           \
+        "step", 0, "NAME", "of many: the step that wants an operator, or turned the saga back"               \
     }
 #define DETAIL_ACT                                                                                           \
     "SAGA is its id, or TYPE/KEY. Without it the act is on all open sagas that the options find, oldest "    \
@@ -456,9 +456,13 @@ const sb_cli_command_t sb_cli_table[] = {
      0,
      "",
      "List sagas, newest first",
-     NULL,
+     "--step, --participant, --error and --fingerprint find sagas in trouble: one that only waits for an "
+     "answer "
+     "or its next try has none of these. --status started lists what is under way, `sagabus saga explain` "
+     "says "
+     "what one of them waits for.",
      {OPTIONS_FILTER,
-      {"step", 0, "NAME", "the step that hangs, or turned the saga back"},
+      {"step", 0, "NAME", "the step that wants an operator, or turned the saga back"},
       {"status", 0, "STATUS", "started, completed, compensating, compensated or failed"},
       {"paused", 0, NULL, "only paused ones"},
       {"oldest-first", 0, NULL, "the other way round"},
@@ -514,7 +518,8 @@ const sb_cli_command_t sb_cli_table[] = {
      "[SAGA]",
      "Try the waiting step of a saga now",
      DETAIL_ACT,
-     {{"step", 0, "NAME", "this step only; of many: also the one that hangs"},
+     {{"step", 0, "NAME",
+       "this step only; of many: also the one that wants an operator, or turned the saga back"},
       {"input", 'i', "JSON", "with --step: in place of the definition's input; JSON, @FILE, or @-"},
       OPTIONS_ACT},
      {"sagabus saga retry order/o-1 --reason 'the bank is back'",

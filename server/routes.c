@@ -36,8 +36,9 @@ const sb_route_t sb_routes[] = {
      "SagaStart", "SagaBrief", 201},
     {"GET", "/v1/sagas", READ, NULL, sb_get_sagas, "A page of sagas, newest first.", "sagas",
      "status:started, completed, compensating, compensated or failed;type:saga type;key:business key, with "
-     "type alone: that one saga, with its steps;step:the step that hangs, or turned the saga "
-     "back;participant:of that step;error:part of its error text;fingerprint:of its error, as a page shows "
+     "type alone: that one saga, with its steps;step:the step that wants an operator, or turned the saga "
+     "back: not one that only waits for an answer or its next try;participant:of that step;error:part of its "
+     "error text;fingerprint:of its error, as a page shows "
      "it: the same for errors that differ in numbers only;started_after:RFC 3339 time;started_before:RFC "
      "3339 "
      "time;attention:true: only those that wait for an operator;paused:true: only those;sort:newest or "

@@ -187,7 +187,7 @@ static int64_t fingerprint(sb_slice_t text)
     return (int64_t)hash;
 }
 
-/* The step that an operator looks for: what hangs, else what turned the saga back. */
+/* The step that an operator looks for: what wants him, else what turned the saga back. */
 static int step_in_trouble(const sb_definition_t *definition, const sb_saga_state_t *state)
 {
     for (int i = definition->step_count - 1; i >= 0 && state->attention; i--)

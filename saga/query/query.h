@@ -35,7 +35,7 @@ SB_MUST_CHECK sb_code_t sb_saga_find(sb_pg_t *pg, sb_slice_t type, sb_slice_t ke
 typedef struct sb_saga_filter {
     sb_slice_t type;
     sb_slice_t key;
-    sb_slice_t step; /* that hangs, or turned the saga back; its participant: */
+    sb_slice_t step; /* that wants an operator, or turned the saga back; its participant: */
     sb_slice_t participant;
     sb_slice_t error; /* part of its text, in small or large letters */
     int64_t fingerprint;

@@ -185,6 +185,8 @@ static void a_wait_that_is_too_short_ends_with_eight(void **state)
     };
     for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++)
         assert_exit(acts[i].code, acts[i].arguments);
+    const char *const at_step[] = {"saga", "list", "--step", "validate_customer", NULL};
+    assert_says(0, at_step, "a saga that only waits for an answer or its next try is not found by its step");
     sb_test_signal(&stack.participant[0], SIGCONT);
 }
 
