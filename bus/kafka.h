@@ -39,6 +39,11 @@ SB_MUST_CHECK sb_code_t sb_kafka_open(rd_kafka_t **out, rd_kafka_type_t type, rd
 /* Fills err from librdkafka's code: "doing: what it says". */
 SB_MUST_CHECK sb_code_t sb_kafka_fail(sb_error_t *err, rd_kafka_resp_err_t code, const char *doing, ...)
     SB_PRINTF(3, 4);
+/* What a delivery report says of its record. Of one that was never acknowledged itself, only another one
+ * behind it, librdkafka says that it is delivered, but knows no offset: that is no delivery, for the brokers
+ * refuse the one behind only while they know the producer. It may be there: RD_KAFKA_RESP_ERR__MSG_TIMED_OUT.
+ */
+rd_kafka_resp_err_t sb_kafka_report(const rd_kafka_message_t *report);
 /* Our code for one of librdkafka's. */
 sb_code_t sb_kafka_code(rd_kafka_resp_err_t code);
 

@@ -128,6 +128,12 @@ sb_code_t sb_kafka_fail(sb_error_t *err, rd_kafka_resp_err_t code, const char *d
     return ours;
 }
 
+rd_kafka_resp_err_t sb_kafka_report(const rd_kafka_message_t *report)
+{
+    bool unseen = report->err == RD_KAFKA_RESP_ERR_NO_ERROR && report->offset < 0;
+    return unseen ? RD_KAFKA_RESP_ERR__MSG_TIMED_OUT : report->err;
+}
+
 bool sb_kafka_keeps_out(int code, const char *reason)
 {
     return sb_kafka_code((rd_kafka_resp_err_t)code) == SB_DENIED &&

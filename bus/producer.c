@@ -99,8 +99,9 @@ static void on_report(rd_kafka_t *handle, const rd_kafka_message_t *message, voi
         if (producer->topic[i].handle == message->rkt)
             count_report(&producer->topic[i], message);
     producer->pending[tag >> SIDE_SHIFT]--;
-    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-        tell_failed(producer, rd_kafka_topic_name(message->rkt), message->err, tag);
+    rd_kafka_resp_err_t error = sb_kafka_report(message);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+        tell_failed(producer, rd_kafka_topic_name(message->rkt), error, tag);
 }
 
 static sb_code_t open_handle(sb_producer_t *producer, sb_error_t *err)

@@ -58,12 +58,12 @@ static void on_report(rd_kafka_t *handle, const rd_kafka_message_t *message, voi
     (void)handle;
     sb_publisher_t *publisher = opaque;
     sb_error_t err = SB_ERROR_INIT;
+    rd_kafka_resp_err_t error = sb_kafka_report(message);
     publisher->pending--;
-    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         publisher->refused.code = SB_OK;
     } else {
-        sb_code_t code =
-            sb_kafka_fail(&err, message->err, "publish to %s", rd_kafka_topic_name(message->rkt));
+        sb_code_t code = sb_kafka_fail(&err, error, "publish to %s", rd_kafka_topic_name(message->rkt));
         if (code == SB_TIMEOUT && publisher->refused.code != SB_OK)
             err = publisher->refused;
         note_failure(publisher, &err);

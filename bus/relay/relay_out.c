@@ -124,8 +124,9 @@ static void on_report(rd_kafka_t *handle, const rd_kafka_message_t *message, voi
     (void)handle;
     sb_relay_out_t *out = opaque;
     slot_t *slot = &out->ring[(uint64_t)(uintptr_t)message->_private & (RING_SLOTS - 1)];
-    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        note_failure(out, slot, message->err);
+    rd_kafka_resp_err_t error = sb_kafka_report(message);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        note_failure(out, slot, error);
         return;
     }
     slot->acked = true;

@@ -41,12 +41,13 @@ typedef struct sb_published {
     const sb_error_t *err; /* NULL: acknowledged by all in-sync replicas */
     const char *topic;
     int32_t partition; /* -1: unknown, as may be of what failed */
-    int64_t offset;    /* -1: unknown, also of some that were acknowledged after a retry */
+    int64_t offset;    /* below 0: it failed */
 } sb_published_t;
 
 /* Called once for each event that was taken. err->code: SB_TIMEOUT (not acknowledged within
- * kafka.message.timeout.ms, 2 minutes: it may be there), SB_NOT_FOUND (no such topic), SB_TOO_LARGE,
- * SB_DENIED, SB_STOPPED (taken back by close: it may be there). It must not call the publisher. */
+ * kafka.message.timeout.ms, 2 minutes, or only a later event of its partition was: it may be there),
+ * SB_NOT_FOUND (no such topic), SB_TOO_LARGE, SB_DENIED, SB_STOPPED (taken back by close: it may be there).
+ * It must not call the publisher. */
 typedef void (*sb_published_fn)(void *context, const sb_published_t *published);
 
 typedef struct sb_publisher_config {

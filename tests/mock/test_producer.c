@@ -343,6 +343,28 @@ static void refuses_settings_that_break_a_guarantee(void **state)
     open_producer(f);
 }
 
+/* librdkafka takes it for delivered because the one behind it was acknowledged; the mock has only that one.
+ */
+static void a_record_that_was_not_acknowledged_itself_has_failed(void **state)
+{
+    fixture_t *f = *state;
+    sb_test_bus_set(f->config, "kafka.batch.num.messages", "1");
+    open_producer(f);
+    assert_ok(send_text(f, "t", 0, "first", 1), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
+    assert_int_equal(rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, 300), 0);
+    rd_kafka_mock_push_request_errors(f->mock.cluster, SB_TEST_PRODUCE, 1,
+                                      RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT);
+    assert_ok(send_text(f, "t", 0, "nowhere", 2), &f->err);
+    assert_ok(send_text(f, "t", 0, "third", 3), &f->err);
+    assert_ok(sb_producer_flush(f->producer, 60000, &f->err), &f->err);
+    assert_int_equal(f->failed_count, 1);
+    assert_int_equal(f->failed[0], 2);
+    assert_int_equal(f->failure.code, SB_TIMEOUT);
+    read_partition(f, "t", 0, 2);
+    assert_string_equal(f->got.item[1].value, "third");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +381,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(reports_nothing_and_hangs_nowhere_when_closed_with_a_full_queue,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_settings_that_break_a_guarantee, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_record_that_was_not_acknowledged_itself_has_failed, setup,
+                                        teardown),
     };
     cmocka_set_test_filter(getenv("SB_TEST_CASE")); /* NULL: all */
     return cmocka_run_group_tests(tests, NULL, NULL);
