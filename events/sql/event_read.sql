@@ -1,7 +1,10 @@
 -- A page of the whole store, at most $3 events and 8 MiB of bodies (one event at least), with the count of those that
 -- the bytes did not limit. Leans on the primary key (seq, class) of each leaf; never above the safe sequence number:
 -- a snapshot that sees it sees all below it. $2 NULL: up to there. $4: only the types of $5.
-SELECT seq, stream_no, at, version, type_no, class, id, meta, data, key, page_count
+-- A saga's key is its id, by the primary key of saga: asked only for what the page gives.
+SELECT seq, stream_no, at, version, type_no, class, id, meta, data,
+    CASE class WHEN 1 THEN key ELSE coalesce((SELECT g.id::text FROM sagabus.saga g WHERE g.no = stream_no), stream_no::text) END,
+    page_count
 FROM (
     SELECT p.*, count(*) OVER () AS page_count,
            sum(octet_length(p.data)) OVER (ORDER BY p.seq) - octet_length(p.data) AS bytes_before

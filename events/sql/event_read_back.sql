@@ -1,5 +1,7 @@
 -- A page of the whole store downwards: seq above $1, up to $2; otherwise as event_read.sql.
-SELECT seq, stream_no, at, version, type_no, class, id, meta, data, key, page_count
+SELECT seq, stream_no, at, version, type_no, class, id, meta, data,
+    CASE class WHEN 1 THEN key ELSE coalesce((SELECT g.id::text FROM sagabus.saga g WHERE g.no = stream_no), stream_no::text) END,
+    page_count
 FROM (
     SELECT p.*, count(*) OVER () AS page_count,
            sum(octet_length(p.data)) OVER (ORDER BY p.seq DESC) - octet_length(p.data) AS bytes_before

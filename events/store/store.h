@@ -16,9 +16,9 @@ SB_MUST_CHECK sb_code_t sb_store_new(sb_store_t **out, sb_pg_t *pg, sb_catalog_t
 void sb_store_limit(sb_store_t *store, size_t event_bytes_max);
 
 /* Fills *event from one row of the columns seq, stream_no, at, version, type_no, class, id, meta, data, key
- * (key NULL for saga streams), as every reading statement of this room has them, in the version it was
- * written in. *chain is the way to the newest (sb_upcaster_run). scratch keeps unescaped text; it is reset by
- * the call. */
+ * (key NULL where the reader has no use for it), as every reading statement of this room has them, in the
+ * version it was written in. *chain is the way to the newest (sb_upcaster_run). scratch keeps unescaped text;
+ * it is reset by the call. */
 SB_MUST_CHECK sb_code_t sb_event_from_row(const sb_catalog_t *catalog, const sb_slice_t fields[10],
                                           sb_buf_t *scratch, sb_event_t *event,
                                           const sb_upcast_chain_t **chain, sb_error_t *err);

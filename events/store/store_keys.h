@@ -1,5 +1,8 @@
 /* store_keys - which key a stream number has: what a reader of many streams has looked up already.
  *
+ * A saga's number may be a stream's, too: it is given as -number, and the key is the saga's id (the number
+ * where the store has the saga no more, as on Kafka).
+ *
  * A stream's key never changes, so nothing here gets old. Bounded: it is emptied when it has grown full.
  *
  * Thread: the store's.

@@ -67,6 +67,13 @@ static void write_copy(const sb_store_range_t *range, sb_buf_t *sql)
     sb_buf_printf(sql, " ORDER BY seq LIMIT %d) TO STDOUT (FORMAT BINARY)", range->limit);
 }
 
+/* By which its key is known: store_keys.h. */
+static int64_t key_of(const sb_slice_t fields[COLUMNS])
+{
+    int64_t stream_no = sb_pg_read_int(fields[1]);
+    return sb_pg_read_int(fields[5]) == SB_CLASS_DOMAIN ? stream_no : -stream_no;
+}
+
 static sb_code_t load_keys(sb_store_page_t *page, sb_store_t *store, sb_error_t *err)
 {
     sb_slice_t fields[COLUMNS];
@@ -75,8 +82,7 @@ static sb_code_t load_keys(sb_store_page_t *page, sb_store_t *store, sb_error_t 
         return code;
     for (page->at = 0; page->at < page->rows.len;) {
         next_row(page, fields);
-        if (sb_pg_read_int(fields[5]) == SB_CLASS_DOMAIN)
-            sb_store_keys_need(&store->keys, sb_pg_read_int(fields[1]));
+        sb_store_keys_need(&store->keys, key_of(fields));
     }
     page->at = 0;
     return sb_store_keys_load(&store->keys, store->pg, err);
@@ -107,9 +113,7 @@ sb_code_t sb_store_page_deliver(sb_store_page_t *page, sb_store_t *store, sb_eve
     next_row(page, fields);
     if (fields[META].len == 0)
         fields[META] = SB_SLICE_NONE;
-    fields[COLUMNS] = sb_pg_read_int(fields[5]) == SB_CLASS_DOMAIN
-                          ? sb_store_keys_get(&store->keys, sb_pg_read_int(fields[1]))
-                          : SB_SLICE_NONE;
+    fields[COLUMNS] = sb_store_keys_get(&store->keys, key_of(fields));
     *seq = sb_pg_read_int(fields[0]);
     return sb_store_deliver(store, fields, on_event, context, err);
 }

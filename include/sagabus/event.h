@@ -25,7 +25,7 @@ typedef struct sb_event {
     sb_slice_t type;    /* order.created */
     int schema_version; /* 0 in an append: the newest registered */
     sb_slice_t source;  /* absent: the store's own, "/sagabus" */
-    sb_slice_t subject; /* the stream's key */
+    sb_slice_t subject; /* the stream's key; of a saga's event the saga's id */
     int64_t time_us;    /* wall microseconds; 0 in an append: now */
     sb_slice_t correlation_id;
     sb_slice_t causation_id;

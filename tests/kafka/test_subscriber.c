@@ -5,6 +5,7 @@
 #include "bus/relay/relay_admin.h"
 #include "bus/subscriber/dlq.h"
 #include "bus/topics.h"
+#include "events/saga_number.h"
 #include "tests/support/assert.h"
 #include "tests/support/kafka.h"
 #include "tests/support/mock.h"
@@ -586,6 +587,57 @@ static void a_gap_waits_for_a_store_that_is_behind(void **state)
     assert_int_equal(stats(0).gaps, 1);
     assert_int_equal(sb_test_effects(&world, "mail"), between + 1);
     assert_int_equal(distinct_effects(), between + 1);
+}
+
+/* Their key is the saga's id, which their rows do not say: it leads to the partition. */
+static void a_gap_among_the_events_of_sagas_is_filled(void **state)
+{
+    (void)state;
+    static const char *const completed[] = {"saga.completed"};
+    sb_buf_t sql = SB_BUF_INIT;
+    char id[SB_UUID_TEXT];
+    int32_t partition = -1;
+    int64_t there = 0;
+    subscriptions[0].types = completed;
+    subscriptions[0].from = SB_FROM_SEQ;
+    subscriptions[0].from_seq = 1;
+    config.store_uri = world.uri;
+    (void)snprintf(world.topic, sizeof world.topic, "%ssaga.events", prefix);
+    make_topic();
+    register_types();
+    for (int no = 17; no > 1; no--) {
+        sb_uuid_t saga = sb_saga_id(no, 1763702375123);
+        (void)sb_uuid_format(&saga, id);
+        if (no == 17) /* the one that Kafka has */
+            partition = sb_topic_partition(sb_slice(id), PARTITIONS);
+        there += sb_topic_partition(sb_slice(id), PARTITIONS) == partition;
+        sb_buf_printf(
+            &sql,
+            "INSERT INTO sagabus.saga (no, id, started_at, type, key, definition_hash, "
+            "request_hash, version, shard, status, input) VALUES (%d, '%s', now(), 'order', 'o-%d', "
+            "'', '', 1, 0, 2, '{}');"
+            "INSERT INTO sagabus.event (seq, stream_no, version, type_no, class, id, data) SELECT %d, "
+            "%d, 1, type_no, 2, gen_random_uuid(), '{\"n\":1}' FROM sagabus.event_type WHERE name = "
+            "'saga.completed';",
+            no, id, no, no, no);
+    }
+    sb_buf_add_text(&sql, "UPDATE sagabus.lease SET cursor = 17 WHERE role = 'sequencer'");
+    sb_test_pg_script(world.pg, sb_buf_text(&sql));
+    sb_buf_fini(&sql);
+    assert_true(there > 2);
+    const sb_position_t position = {1, 1, 18, 17};
+    sb_uuid_t last = sb_saga_id(17, 1763702375123);
+    world.type = "saga.completed";
+    sb_test_world_send_one(&world, sb_uuid_format(&last, id), "e-18", 1, &position);
+    sb_test_world_flush(&world);
+    start();
+    assert_soon(stats(0).gaps_filled == 1, 60000);
+    await_effects("mail", there + 1);
+    assert_int_equal(sb_test_pg_int(world.pg,
+                                    "SELECT count(*) FROM effect JOIN sagabus.saga s ON s.id::text = "
+                                    "effect.key"),
+                     there + 1);
+    assert_int_equal(sb_test_effects(&world, "mail"), there + 1);
 }
 
 /* What a store_uri that leads to several standbys tells: who is asked how far it is has all, who is read from
@@ -1196,6 +1248,7 @@ int main(void)
         CASE(without_a_database_it_goes_on_at_the_groups_offsets),
         CASE(reads_the_store_first_and_hands_over_to_kafka_by_seq),
         CASE(a_gap_waits_for_a_store_that_is_behind),
+        CASE(a_gap_among_the_events_of_sagas_is_filled),
         CASE(a_store_that_is_read_first_may_be_several_standbys),
         CASE(a_key_that_fails_is_held_back_and_released_in_order),
         CASE(what_is_redriven_at_a_rate_keeps_it_and_its_order),

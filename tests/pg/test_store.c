@@ -616,7 +616,7 @@ static void filters_take_what_they_name(void **state)
     sb_read_all_t read = {.limit = 100};
     assert_int_equal(read_all(f, &read, &last, text, sizeof text), 4);
     assert_string_equal(text,
-                        "order.confirmed@a/1 customer.validated@c-1/1 order.cancelled@a/2 saga.started@/1 ");
+                        "order.confirmed@a/1 customer.validated@c-1/1 order.cancelled@a/2 saga.started@7/1 ");
     read.domain_only = true;
     assert_int_equal(read_all(f, &read, &last, text, sizeof text), 3);
     assert_int_equal(last, 4);

@@ -171,6 +171,7 @@ static void assert_both_ways_alike(fixture_t *f, sb_read_all_t read, int count)
     int64_t safe = 0;
     assert_ok(sb_store_safe_seq(f->store, &safe, &f->err), &f->err);
     assert_int_equal(last, read.to_seq && read.to_seq < safe ? read.to_seq : safe);
+    assert_null(strstr(sb_buf_text(&many.text), "@/")); /* each has a key */
     free_seen(&few);
     free_seen(&many);
 }
@@ -179,9 +180,14 @@ static void the_long_way_and_the_short_one_give_the_same(void **state)
 {
     fixture_t *f = *state;
     fill(f, 700, 21000);
-    sb_test_pg_script(f->pg, "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) "
-                             "SELECT 7, g, type_no, 2, gen_random_uuid(), '{\"saga_type\":\"order\"}' FROM "
-                             "sagabus.event_type, generate_series(1, 50) g WHERE name = 'saga.started'");
+    sb_test_pg_script(
+        f->pg, /* saga 7, whose number is a stream's, too, and 8, which is no longer there */
+        "INSERT INTO sagabus.saga (no, id, started_at, type, key, definition_hash, "
+        "request_hash, version, shard, status, input) VALUES (7, gen_random_uuid(), now(), "
+        "'order', 'o', '', '', 25, 0, 1, '{}');"
+        "INSERT INTO sagabus.event (stream_no, version, type_no, class, id, data) "
+        "SELECT 7 + g % 2, g / 2 + 1, type_no, 2, gen_random_uuid(), '{\"saga_type\":\"order\"}' "
+        "FROM sagabus.event_type, generate_series(0, 49) g WHERE name = 'saga.started'");
     publish_all(f);
     sb_slice_t types[] = {SB_SLICE("order.created"), SB_SLICE("no.such")};
     sb_slice_t pattern[] = {SB_SLICE("order.c*ed")};
@@ -414,6 +420,15 @@ static void a_saga_is_a_stream_too(void **state)
     seen.count = 0;
     assert_ok(read_stream(f, "saga", id_text, 2, true, &seen), &f->err);
     assert_int_equal(seen.count, 2);
+    publish_all(f);
+    for (int backward = 0; backward < 2; backward++) { /* as the key of its events on Kafka */
+        sb_read_all_t read = {.limit = 10, .backward = backward};
+        char want[96];
+        (void)snprintf(want, sizeof want, "saga.started@%s/%d ", id_text, backward ? 3 : 1);
+        sb_buf_reset(&seen.text);
+        assert_ok(sb_store_read_all(f->store, &read, see, &seen, NULL, &f->err), &f->err);
+        assert_memory_equal(sb_buf_text(&seen.text), want, strlen(want));
+    }
     sb_stream_info_t info;
     assert_ok(sb_store_stream(f->store, SB_SLICE("saga"), sb_slice(id_text), &info, &f->err), &f->err);
     assert_int_equal(info.version, 3);
