@@ -229,6 +229,9 @@ void sb_pg_copy_time(sb_buf_t *rows, int64_t wall_us);
 SB_MUST_CHECK sb_code_t sb_pg_copy_in_send(sb_pg_t *pg, sb_buf_t *rows, sb_error_t *err); /* resets rows */
 SB_MUST_CHECK sb_code_t sb_pg_copy_in_end(sb_pg_t *pg, int64_t *row_count, sb_error_t *err);
 
+/* Microseconds between 1970 and PostgreSQL's epoch, 2000-01-01: of what its image of a time counts. */
+#define SB_PG_EPOCH_US 946684800000000LL
+
 /* Readers of binary field images, big-endian; for copy_out rows. */
 int64_t sb_pg_read_int(sb_slice_t field); /* 2, 4 or 8 bytes */
 int64_t sb_pg_read_time(sb_slice_t field);

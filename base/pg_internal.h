@@ -24,9 +24,6 @@ struct sb_pg {
     size_t prepared_count;
 };
 
-/* Microseconds between 1970 and PostgreSQL's epoch, 2000-01-01. */
-#define SB_PG_EPOCH_US 946684800000000LL
-
 /* Translates the error of a result (or of the connection, result NULL), and marks the connection dead when
  * the error is not a statement's. committing: no answer leaves the outcome unknown. */
 sb_code_t sb_pg_result_error(sb_pg_t *pg, const PGresult *result, bool committing, sb_error_t *err);

@@ -13,7 +13,15 @@ void sb_progress_init(sb_progress_t *progress)
     progress->listener_count = 0;
     progress->span_count = 0;
     progress->era = 0;
+    progress->leading = false;
+    sb_recent_init(&progress->recent);
     (void)pthread_mutex_init(&progress->lock, NULL);
+}
+
+void sb_progress_fini(sb_progress_t *progress)
+{
+    sb_recent_fini(&progress->recent);
+    (void)pthread_mutex_destroy(&progress->lock);
 }
 
 void sb_progress_listen(sb_progress_t *progress, sb_signal_t *signal)
@@ -78,21 +86,45 @@ uint64_t sb_progress_era(sb_progress_t *progress)
     return era;
 }
 
+/* Between numbers that do not follow one another lie those of others, of which nothing is known. */
+static bool is_whole(const sb_append_result_t *result, size_t count)
+{
+    return result->outcome == SB_APPENDED && result->first_seq > 0 &&
+           (size_t)(result->last_seq - result->first_seq) + 1 == count;
+}
+
 void sb_progress_appended(sb_progress_t *progress, uint64_t era, const sb_append_result_t *result,
                           size_t count)
 {
     if (!progress)
         return;
-    /* Between numbers that do not follow one another lie those of others, of which nothing is known. */
-    bool known = result->outcome == SB_APPENDED && result->first_seq > 0 &&
-                 (size_t)(result->last_seq - result->first_seq) + 1 == count;
-    if (known && progress->poke) {
-        (void)pthread_mutex_lock(&progress->lock);
-        if (era == progress->era)
-            add_span(progress, (sb_progress_span_t){result->first_seq, result->last_seq});
-        (void)pthread_mutex_unlock(&progress->lock);
-    }
+    (void)pthread_mutex_lock(&progress->lock);
+    if (progress->leading && era == progress->era && is_whole(result, count))
+        add_span(progress, (sb_progress_span_t){result->first_seq, result->last_seq});
+    (void)pthread_mutex_unlock(&progress->lock);
     sb_progress_poke(progress);
+}
+
+void sb_progress_keep(sb_progress_t *progress, uint64_t era, const sb_append_result_t *result, size_t count,
+                      sb_slice_t rows)
+{
+    if (!progress)
+        return;
+    (void)pthread_mutex_lock(&progress->lock);
+    if (progress->leading && era == progress->era && is_whole(result, count))
+        sb_recent_push(&progress->recent, result->first_seq, result->last_seq, rows);
+    (void)pthread_mutex_unlock(&progress->lock);
+}
+
+int64_t sb_progress_recent(sb_progress_t *progress, int64_t after, int64_t to, size_t bytes_max,
+                           sb_buf_t *out)
+{
+    if (!progress)
+        return after;
+    (void)pthread_mutex_lock(&progress->lock);
+    int64_t end = sb_recent_copy(&progress->recent, after, to, bytes_max, out);
+    (void)pthread_mutex_unlock(&progress->lock);
+    return end;
 }
 
 int64_t sb_progress_disk_seq(sb_progress_t *progress, int64_t safe)
@@ -109,10 +141,22 @@ int64_t sb_progress_disk_seq(sb_progress_t *progress, int64_t safe)
     return seq;
 }
 
-void sb_progress_forget_disk(sb_progress_t *progress)
+static void turn_era(sb_progress_t *progress, bool leading)
 {
     (void)pthread_mutex_lock(&progress->lock);
     progress->span_count = 0;
+    sb_recent_clear(&progress->recent);
     progress->era++;
+    progress->leading = leading;
     (void)pthread_mutex_unlock(&progress->lock);
+}
+
+void sb_progress_era_begin(sb_progress_t *progress)
+{
+    turn_era(progress, true);
+}
+
+void sb_progress_era_end(sb_progress_t *progress)
+{
+    turn_era(progress, false);
 }

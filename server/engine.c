@@ -43,6 +43,7 @@ void sb_engine_fini(sb_engine_t *engine)
     close_parts(engine);
     sb_keys_free(&engine->keys);
     sb_catalog_free(&engine->catalog);
+    sb_progress_fini(&engine->progress);
     (void)pthread_mutex_destroy(&engine->lock);
 }
 

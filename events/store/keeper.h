@@ -13,6 +13,7 @@
 #define SB_EVENTS_KEEPER_H
 
 #include "base/pg.h"
+#include "events/progress.h"
 
 typedef struct sb_keeper sb_keeper_t;
 
@@ -23,6 +24,7 @@ typedef struct sb_keeper_config {
     int64_t commands_kept_ms; /* how long an append is idempotent by its command id; 0: 7 days */
     int64_t tally_ms;         /* how often counts of readers are compared; 0: 5000 */
     int64_t seal_ms;          /* how long an event may wait for its seal; 0: 10000; negative: none is made */
+    sb_progress_t *progress; /* borrowed; has events of this process that need not be read back; NULL: none */
 } sb_keeper_config_t;
 
 SB_MUST_CHECK sb_code_t sb_keeper_open(sb_keeper_t **out, const sb_keeper_config_t *config, sb_error_t *err);

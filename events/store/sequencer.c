@@ -103,7 +103,8 @@ sb_code_t sb_sequencer_open(sb_sequencer_t **out, const sb_sequencer_config_t *c
                                  .owner = config->owner,
                                  .overdue_ms = config->overdue_ms,
                                  .commands_kept_ms = config->commands_kept_ms,
-                                 .seal_ms = config->seal_ms};
+                                 .seal_ms = config->seal_ms,
+                                 .progress = config->progress};
     if (!sequencer->uri || !sequencer->owner)
         code = sb_fail(err, SB_NO_MEMORY, "sequencer: out of memory");
     if (code == SB_OK)
@@ -527,7 +528,7 @@ static sb_code_t take_over(sb_sequencer_t *sequencer, sb_error_t *err)
     if (code != SB_OK)
         return code;
     if (sequencer->progress) /* it was said of another server, perhaps, or of one that was restored since */
-        sb_progress_forget_disk(sequencer->progress);
+        sb_progress_era_begin(sequencer->progress);
     sb_rule_start(&sequencer->rule, sequencer->lease.cursor);
     sequencer->still = STILL_MAX;
     sequencer->waited = sequencer->rested = sequencer->in_vain = false;
@@ -584,6 +585,8 @@ static void sequence(sb_sequencer_t *sequencer)
             failures = 0;
             code = lead(sequencer, &err);
             note_leader(sequencer, false);
+            if (sequencer->progress)
+                sb_progress_era_end(sequencer->progress);
         }
         if (code == SB_OK)
             break;

@@ -240,9 +240,11 @@ static void what_is_on_disk_is_known_without_holes(void **state)
     random_state = 11;
     sb_progress_init(&progress);
     say(&progress, 1, 1, 1);
-    assert_int_equal(sb_progress_disk_seq(&progress, 0), 0); /* nobody asks: there is no sequencer */
+    assert_int_equal(sb_progress_disk_seq(&progress, 0),
+                     0); /* nobody asks: no sequencer of this process leads */
     assert_int_equal(sb_signal_init(&poke, NULL), SB_OK);
     progress.poke = &poke;
+    sb_progress_era_begin(&progress);
     say(&progress, 1, 3, 2); /* one of them is another's */
     sb_append_result_t refused = {.outcome = SB_APPEND_REPEATED, .first_seq = 1, .last_seq = 1};
     sb_progress_appended(&progress, 0, &refused, 1);
@@ -270,7 +272,7 @@ static void what_is_on_disk_is_known_without_holes(void **state)
     assert_int_equal(progress.span_count, SB_PROGRESS_SPANS);
     assert_int_equal(sb_progress_disk_seq(&progress, 998 + 4 * SB_PROGRESS_SPANS - 1),
                      998 + 4 * SB_PROGRESS_SPANS);
-    sb_progress_forget_disk(&progress);
+    sb_progress_era_begin(&progress);
     assert_int_equal(sb_progress_disk_seq(&progress, 999), 999);
     sb_append_result_t late = {.outcome = SB_APPENDED, .first_seq = 1000, .last_seq = 1000};
     sb_progress_appended(&progress, 0, &late, 1); /* begun before all was forgotten: of another server */
