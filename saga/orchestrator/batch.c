@@ -163,8 +163,11 @@ static void tell_sequencer(const sb_orchestrator_t *o, uint64_t era, const sb_co
 {
     sb_append_result_t result = {
         .outcome = SB_APPENDED, .first_seq = written->first_seq, .last_seq = written->last_seq};
-    if (written->events > 0)
-        sb_progress_appended(o->progress, era, &result, written->events);
+    if (written->events == 0)
+        return;
+    if (written->packed.ptr)
+        sb_progress_keep(o->progress, era, &result, written->events, written->packed);
+    sb_progress_appended(o->progress, era, &result, written->events);
 }
 
 static sb_code_t commit(sb_orchestrator_t *o, const run_t *run, sb_pg_result_t **inserted, sb_error_t *err)

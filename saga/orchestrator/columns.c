@@ -74,6 +74,7 @@ struct sb_columns {
     sb_pg_array_t saga[S_COLUMNS];
     sb_pg_array_t update[U_COLUMNS];
     sb_pg_array_t close[C_COLUMNS];
+    sb_buf_t packed; /* the events once more, for readers of this process */
     sb_buf_t scratch;
     sb_pg_params_t guard_params, event_params, saga_params, update_params, close_params;
 };
@@ -117,6 +118,7 @@ void sb_columns_free(sb_columns_t **columns)
     fini_set((*columns)->saga, S_COLUMNS);
     fini_set((*columns)->update, U_COLUMNS);
     fini_set((*columns)->close, C_COLUMNS);
+    sb_buf_fini(&(*columns)->packed);
     sb_buf_fini(&(*columns)->scratch);
     free(*columns);
     *columns = NULL;
@@ -128,6 +130,7 @@ void sb_columns_reset(sb_columns_t *columns)
     reset_set(columns->saga, S_COLUMNS);
     reset_set(columns->update, U_COLUMNS);
     reset_set(columns->close, C_COLUMNS);
+    sb_buf_reset(&columns->packed);
 }
 
 /* ---- rows ---- */
@@ -145,6 +148,15 @@ void sb_columns_add_event(sb_columns_t *columns, const sb_touch_t *touch, int ve
     sb_pg_array_add_slice(&column[E_META], touch->saga->meta);
     sb_pg_array_add_slice(&column[E_DATA], data);
     sb_pg_array_add_bool(&column[E_FRESH], touch->fresh);
+    sb_recent_row_t row = {.stream_no = touch->saga->no,
+                           .at_us = at_us,
+                           .version = version,
+                           .type_no = type_no,
+                           .event_class = SB_CLASS_SAGA,
+                           .id = id,
+                           .meta = touch->saga->meta,
+                           .data = data};
+    sb_recent_pack(&columns->packed, &row);
 }
 
 void sb_columns_add_saga(sb_columns_t *columns, const sb_touch_t *touch, const sb_call_t *call,
@@ -256,13 +268,15 @@ static bool add_set(sb_pg_batch_t *batch, const char *sql, sb_pg_params_t *param
     return true;
 }
 
-static void read_events(sb_columns_written_t *written, const sb_pg_result_t *row)
+static void read_events(const sb_columns_t *columns, sb_columns_written_t *written, const sb_pg_result_t *row)
 {
     written->events = (size_t)sb_pg_get_int(row, 0, 2);
     if (written->events == 0) /* all were of starts that lost the race for their key */
         return;
     written->first_seq = sb_pg_get_int(row, 0, 0);
     written->last_seq = sb_pg_get_int(row, 0, 1);
+    if (written->events == (size_t)columns->event[E_STREAM].count && !sb_buf_failed(&columns->packed))
+        written->packed = sb_buf_slice(&columns->packed);
 }
 
 sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *lease,
@@ -291,7 +305,7 @@ sb_code_t sb_columns_run(sb_columns_t *columns, sb_pg_t *pg, const sb_lease_t *l
         results[next++] = NULL;
     }
     if (columns->event[E_STREAM].count > 0)
-        read_events(written, results[next]);
+        read_events(columns, written, results[next]);
     for (int i = 0; i < batch.count; i++)
         sb_pg_result_free(results[i]);
     return SB_OK;

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
 #include "tests/pg/saga_stage.h"
+#include "tests/support/recent.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -60,6 +61,7 @@ static void its_commits_wait_for_the_disk_and_are_told_of(void **state)
     sb_progress_init(&progress);
     assert_ok(sb_signal_init(&poke, &err), &err);
     progress.poke = &poke;
+    sb_progress_era_begin(&progress); /* as its sequencer would */
     stage->progress = &progress;
     stage->play->outcome = refuse_hotel;
     sb_test_pg_script(
@@ -81,6 +83,8 @@ static void its_commits_wait_for_the_disk_and_are_told_of(void **state)
     int64_t last = sb_test_pg_int(stage->pg, "SELECT max(seq) FROM sagabus.event");
     assert_true(last >= 9);
     assert_int_equal(sb_progress_disk_seq(&progress, 0), last);
+    sb_test_recent_check(stage->pg, &progress, 1, last);
+    sb_progress_fini(&progress);
     sb_signal_fini(&poke);
 }
 
