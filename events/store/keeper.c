@@ -2,7 +2,8 @@
  * lease and the row of the seal. It is read in slices with a rest after each, so that appenders and readers
  * never wait for a whole seal's work. The range begins where the last seal ended and ends at the last event
  * that was read, at the end of its block, or at the safe sequence number, below which nothing will appear any
- * more.
+ * more. What this process wrote is sealed as it was written, and not read back: what becomes of it meanwhile
+ * the verifier finds, as it would after the seal.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/keeper.h"
@@ -26,10 +27,11 @@
 #define COMMANDS_PER_BATCH 1000
 #define COMMANDS_KEPT_MS   (INT64_C(7) * 86400 * 1000)
 #define SEAL_MS            10000
-#define LOOK_MS            250  /* at safe_seq, while there is not enough for a seal */
-#define SLICE_EVENTS       1024 /* read and hashed at a time: some milliseconds */
-#define REST_TIMES         4    /* what a slice took */
-#define REST_MIN_MS        20   /* after a seal */
+#define LOOK_MS            250        /* at safe_seq, while there is not enough for a seal */
+#define SLICE_EVENTS       1024       /* read and hashed at a time: some milliseconds */
+#define SLICE_BYTES        (1u << 20) /* of what this process has at hand */
+#define REST_TIMES         4          /* what a slice took */
+#define REST_MIN_MS        20         /* after a seal */
 #define REST_MAX_MS        1000
 #define TALLY_MS           5000
 
@@ -47,6 +49,7 @@ struct sb_keeper {
     sb_pg_t *pg;
     sb_lease_t lease;
     int64_t beat_us, upkeep_us; /* last written; next due */
+    sb_progress_t *progress;    /* borrowed; NULL: none */
     /* sealing */
     sb_hasher_t *hasher;
     bool broken;        /* the seals do not end where the lease says: not gone on with */
@@ -55,6 +58,8 @@ struct sb_keeper {
     sb_seal_t seal;     /* under construction; hash: of the last one */
     sb_seal_tree_t tree;
     sb_buf_t marks;
+    sb_buf_t recent; /* packed rows of a slice */
+    int64_t newest_us;
     int64_t last, block_end; /* seq of the last leaf; of the block's end */
     bool full, cut;          /* the block ended; it ends before all was read */
     int64_t slice_us;        /* what the last slice took */
@@ -69,7 +74,8 @@ sb_code_t sb_keeper_open(sb_keeper_t **out, const sb_keeper_config_t *config, sb
     if (!keeper)
         return sb_fail(err, SB_NO_MEMORY, "keeper: out of memory");
     keeper->wake.fd = -1;
-    keeper->marks = (sb_buf_t)SB_BUF_INIT;
+    keeper->marks = keeper->recent = (sb_buf_t)SB_BUF_INIT;
+    keeper->progress = config->progress;
     sb_lease_init(&keeper->lease, "keeper");
     keeper->uri = strdup(config->pg_uri);
     keeper->owner = strdup(config->owner);
@@ -105,6 +111,7 @@ void sb_keeper_close(sb_keeper_t **keeper)
     sb_pg_close(&k->pg);
     sb_hasher_free(&k->hasher);
     sb_buf_fini(&k->marks);
+    sb_buf_fini(&k->recent);
     if (k->wake.fd >= 0)
         sb_signal_fini(&k->wake);
     free(k->owner);
@@ -241,6 +248,7 @@ static sb_code_t add_leaf(void *context, const sb_seal_row_t *row, sb_error_t *e
         code = sb_seal_tree_add(keeper->hasher, &keeper->tree, &leaf, err);
     sb_buf_add(&keeper->marks, mark, sizeof mark);
     keeper->last = row->seq;
+    keeper->newest_us = row->time_us > keeper->newest_us ? row->time_us : keeper->newest_us;
     return code;
 }
 
@@ -258,19 +266,37 @@ static void rest(sb_keeper_t *keeper, int64_t wait_ms)
         (void)sb_signal_wait(&keeper->wake, wait_ms);
 }
 
+/* *done: there is no more up to safe, or not in this block. */
+static sb_code_t read_slice(sb_keeper_t *keeper, int64_t after, int64_t safe, uint32_t wanted, bool *done,
+                            sb_error_t *err)
+{
+    uint32_t before = keeper->tree.leaves;
+    int64_t to = safe - after < wanted ? safe : after + wanted;
+    sb_buf_reset(&keeper->recent);
+    int64_t end = sb_progress_recent(keeper->progress, after, to, SLICE_BYTES, &keeper->recent);
+    if (end > after && sb_hasher_knows(keeper->hasher, sb_buf_slice(&keeper->recent))) {
+        sb_code_t code = sb_seal_packed(keeper->hasher, sb_buf_slice(&keeper->recent), add_leaf, keeper, err);
+        *done = end == safe || keeper->full;
+        return code;
+    }
+    sb_code_t code =
+        sb_seal_rows(keeper->pg, keeper->hasher, after, safe, (int)wanted, add_leaf, keeper, err);
+    *done = keeper->tree.leaves - before < wanted;
+    return code;
+}
+
 /* A stop ends a seal early. */
 static sb_code_t read_slices(sb_keeper_t *keeper, int64_t safe, sb_error_t *err)
 {
     int64_t after = keeper->seal.from == 1 ? -1 : keeper->looked;
     for (;;) {
-        uint32_t before = keeper->tree.leaves;
-        uint32_t room = SB_SEAL_EVENTS_MAX - before;
-        uint32_t wanted = room < SLICE_EVENTS ? room : SLICE_EVENTS;
+        bool done = false;
+        uint32_t room = SB_SEAL_EVENTS_MAX - keeper->tree.leaves;
         int64_t start_us = sb_mono_us();
         sb_code_t code =
-            sb_seal_rows(keeper->pg, keeper->hasher, after, safe, (int)wanted, add_leaf, keeper, err);
+            read_slice(keeper, after, safe, room < SLICE_EVENTS ? room : SLICE_EVENTS, &done, err);
         keeper->slice_us = sb_mono_us() - start_us;
-        if (code != SB_OK || keeper->tree.leaves - before < wanted || wanted == room)
+        if (code != SB_OK || done || keeper->tree.leaves == SB_SEAL_EVENTS_MAX)
             return code;
         after = keeper->last;
         int64_t rest_ms = keeper->slice_us * REST_TIMES / 1000 + 1;
@@ -288,6 +314,7 @@ static sb_code_t build_seal(sb_keeper_t *keeper, int64_t safe, sb_error_t *err)
     sb_seal_t *seal = &keeper->seal;
     seal->from = keeper->lease.cursor + 1;
     keeper->tree.leaves = 0;
+    keeper->newest_us = INT64_MIN;
     keeper->full = keeper->cut = false;
     sb_buf_reset(&keeper->marks);
     sb_code_t code = read_slices(keeper, safe, err);
@@ -321,6 +348,7 @@ static sb_code_t write_seal(sb_keeper_t *keeper, sb_error_t *err)
     add_hash(&row, &seal->prev);
     add_hash(&row, &seal->hash);
     sb_pg_add_bytea(&row, sb_buf_slice(&keeper->marks));
+    sb_pg_add_time(&row, keeper->newest_us);
     sb_pg_batch_add(&batch, sb_sql_lease_advance, &guard);
     sb_pg_batch_add(&batch, sb_sql_seal_add, &row);
     sb_code_t code = sb_pg_batch_run(keeper->pg, &batch, NULL, NULL, err);

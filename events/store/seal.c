@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/seal.h"
 
+#include "events/recent.h"
+
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -326,4 +328,33 @@ sb_code_t sb_seal_rows(sb_pg_t *pg, sb_hasher_t *hasher, int64_t after, int64_t 
         n += snprintf(known + n, sizeof known - (size_t)n, i ? ",%d" : "%d", hasher->known[i].type_no);
     (void)snprintf(sql, sizeof sql, ROWS, known, after, to, limit);
     return sb_pg_copy_out(pg, sql, take_row, &reading, err);
+}
+
+/* ---- packed rows ---- */
+
+bool sb_hasher_knows(const sb_hasher_t *hasher, sb_slice_t rows)
+{
+    sb_slice_t packed[SB_RECENT_FIELDS];
+    bool knows = true;
+    while (knows && sb_recent_next(&rows, packed)) {
+        sb_seal_row_t row = {.type_no = (int)sb_pg_read_int(packed[SB_RECENT_TYPE_NO])};
+        knows = sb_pg_read_int(packed[SB_RECENT_CLASS]) == SB_CLASS_SAGA && find_type(hasher, &row);
+    }
+    return knows;
+}
+
+sb_code_t sb_seal_packed(sb_hasher_t *hasher, sb_slice_t rows, sb_seal_row_fn on_row, void *context,
+                         sb_error_t *err)
+{
+    reading_t reading = {.hasher = hasher, .on_row = on_row, .context = context};
+    sb_slice_t packed[SB_RECENT_FIELDS];
+    sb_code_t code = SB_OK;
+    while (code == SB_OK && sb_recent_next(&rows, packed)) {
+        const sb_slice_t fields[FIELDS] = {
+            packed[SB_RECENT_SEQ],     packed[SB_RECENT_CLASS],   packed[SB_RECENT_STREAM_NO],
+            packed[SB_RECENT_VERSION], packed[SB_RECENT_TYPE_NO], packed[SB_RECENT_AT],
+            packed[SB_RECENT_ID],      packed[SB_RECENT_META],    packed[SB_RECENT_DATA]};
+        code = take_row(&reading, fields, FIELDS, err);
+    }
+    return code;
 }
