@@ -403,7 +403,8 @@ static sb_code_t load_page(sb_relay_t *relay, sb_error_t *err)
     int64_t now_us = sb_mono_us();
     relay->many = (relay->safe - relay->read_to) * GATHER_US >= GATHER_EVENTS * (now_us - relay->page_us);
     relay->page_us = now_us;
-    return sb_relay_page_load(&relay->page, relay->pg, relay->read_to, relay->safe, err);
+    return sb_relay_page_load(&relay->page, relay->pg, relay->config.progress, relay->read_to, relay->safe,
+                              err);
 }
 
 /* With no message time-out librdkafka never reports that nobody answers, so we watch for it. */

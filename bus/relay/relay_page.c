@@ -13,10 +13,23 @@
 #define PAGE_SEQS  4096
 #define FEW_SEQS   256 /* by the statement */
 #define REACH_MIN  (2 * FEW_SEQS)
+#define RECENT_MAX (1u << 20) /* bytes at a time, under a lock */
 
 /* The columns of the statement; COPY gives all but the key. All but the last three have a fixed size. A
  * packed row is the lengths of meta and data, and then the images of all columns without gaps. */
-enum { SEQ, STREAM_NO, AT, VERSION, TYPE_NO, CLASS, ID, META, DATA, KEY, COLUMNS };
+enum {
+    SEQ = SB_RECENT_SEQ,
+    STREAM_NO = SB_RECENT_STREAM_NO,
+    AT = SB_RECENT_AT,
+    VERSION = SB_RECENT_VERSION,
+    TYPE_NO = SB_RECENT_TYPE_NO,
+    CLASS = SB_RECENT_CLASS,
+    ID = SB_RECENT_ID,
+    META = SB_RECENT_META,
+    DATA = SB_RECENT_DATA,
+    KEY = SB_RECENT_FIELDS,
+    COLUMNS
+};
 #define FIXED META
 static const size_t fixed[FIXED] = {8, 8, 8, 4, 4, 2, 16};
 
@@ -35,6 +48,7 @@ void sb_relay_page_drop(sb_relay_page_t *page)
 void sb_relay_page_fini(sb_relay_page_t *page)
 {
     sb_relay_page_drop(page);
+    sb_buf_fini(&page->recent);
     sb_buf_fini(&page->many);
     sb_store_keys_fini(&page->keys);
     sb_relay_sagas_fini(&page->sagas);
@@ -135,12 +149,17 @@ static void unpack(sb_relay_page_t *page, sb_slice_t fields[COLUMNS])
     page->next = (size_t)(at - page->many.ptr);
 }
 
-static sb_code_t load_many(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
+static void begin_many(sb_relay_page_t *page)
 {
-    sb_buf_t sql = SB_BUF_INIT;
     sb_buf_reset(&page->many);
     page->row = page->count = 0;
     page->cut = false;
+}
+
+static sb_code_t load_many(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
+{
+    sb_buf_t sql = SB_BUF_INIT;
+    begin_many(page);
     if (to - after > page->reach)
         to = after + page->reach;
     write_copy(after, to, &sql);
@@ -160,6 +179,14 @@ static sb_code_t load_many(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, in
 
 /* ---- types ---- */
 
+static bool is_public(const char *type)
+{
+    for (size_t i = 0; sb_saga_public_type(i); i++)
+        if (strcmp(type, sb_saga_public_type(i)) == 0)
+            return true;
+    return false;
+}
+
 static sb_code_t keep_type(sb_relay_page_t *page, int type_no, const char *name, int version, sb_error_t *err)
 {
     size_t need = (size_t)type_no + 1;
@@ -173,6 +200,7 @@ static sb_code_t keep_type(sb_relay_page_t *page, int type_no, const char *name,
     }
     page->type[type_no].name = strdup(name);
     page->type[type_no].version = version;
+    page->type[type_no].is_public = is_public(name);
     return page->type[type_no].name ? SB_OK : sb_fail(err, SB_NO_MEMORY, "relay: out of memory");
 }
 
@@ -241,6 +269,37 @@ static sb_code_t need_saga(sb_relay_page_t *page, sb_pg_t *pg, const sb_slice_t 
     return code;
 }
 
+/* ---- those of this process ---- */
+
+static sb_code_t take_recent(sb_relay_page_t *page, sb_pg_t *pg, sb_error_t *err)
+{
+    sb_slice_t rows = sb_buf_slice(&page->recent), fields[COLUMNS];
+    sb_code_t code = SB_OK;
+    begin_many(page);
+    while (code == SB_OK && sb_recent_next(&rows, fields)) {
+        const sb_relay_type_t *type = NULL;
+        code = is_domain(fields) ? SB_OK : type_of(page, pg, fields, &type, err);
+        if (code == SB_OK && (is_domain(fields) || (type && type->is_public)))
+            code = take_row(page, fields, KEY, err);
+    }
+    return code;
+}
+
+/* *out: the page is loaded. Small parts of a range are left to PostgreSQL: it reads the whole as quickly. */
+static sb_code_t load_recent(sb_relay_page_t *page, sb_pg_t *pg, sb_progress_t *progress, int64_t after,
+                             int64_t to, bool *out, sb_error_t *err)
+{
+    sb_buf_reset(&page->recent);
+    int64_t end = sb_progress_recent(progress, after, to, RECENT_MAX, &page->recent);
+    *out = end > after && (end == to || end - after >= FEW_SEQS || page->recent.len >= RECENT_MAX);
+    if (!*out)
+        return SB_OK;
+    page->end = end;
+    return take_recent(page, pg, err);
+}
+
+/* ---- all of them ---- */
+
 /* What is not in the rows: whose they are. */
 static sb_code_t load_keys(sb_relay_page_t *page, sb_pg_t *pg, sb_error_t *err)
 {
@@ -265,11 +324,15 @@ static sb_code_t load_keys(sb_relay_page_t *page, sb_pg_t *pg, sb_error_t *err)
     return code == SB_OK && !page->few ? sb_store_keys_load(&page->keys, pg, err) : code;
 }
 
-sb_code_t sb_relay_page_load(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
+sb_code_t sb_relay_page_load(sb_relay_page_t *page, sb_pg_t *pg, sb_progress_t *progress, int64_t after,
+                             int64_t to, sb_error_t *err)
 {
+    bool at_hand = false;
     sb_relay_page_drop(page);
-    sb_code_t code =
-        to - after <= FEW_SEQS ? load_few(page, pg, after, to, err) : load_many(page, pg, after, to, err);
+    sb_code_t code = load_recent(page, pg, progress, after, to, &at_hand, err);
+    if (code == SB_OK && !at_hand)
+        code =
+            to - after <= FEW_SEQS ? load_few(page, pg, after, to, err) : load_many(page, pg, after, to, err);
     if (code == SB_OK)
         code = load_keys(page, pg, err);
     if (code != SB_OK)

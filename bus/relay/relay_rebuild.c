@@ -159,7 +159,7 @@ static sb_code_t send_row(work_t *w, sb_error_t *err)
 
 static sb_code_t send_page(work_t *w, sb_error_t *err)
 {
-    sb_code_t code = sb_relay_page_load(&w->page, w->with->pg, w->at, w->upto, err);
+    sb_code_t code = sb_relay_page_load(&w->page, w->with->pg, NULL, w->at, w->upto, err);
     while (code == SB_OK && sb_relay_page_has_row(&w->page))
         code = send_row(w, err);
     if (code == SB_OK)
