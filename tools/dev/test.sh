@@ -89,10 +89,10 @@ test_kafka_up() {
 
 # The packages of other languages, if a test that wants them is chosen. Their names in SAGABUS_REQUIRE: python, node.
 test_languages_up() {
-    _wanted=$(cd "$root" && ctest --preset "$preset" --no-tests=ignore -N -R 'languages|asyncapi' \
+    _wanted=$(cd "$root" && ctest --preset "$preset" --no-tests=ignore -N -R 'languages|asyncapi|e2e.http' \
         -L "$test_label" -R "$test_regex" 2>/dev/null | sed -n 's/^ *Test *#[0-9]*: //p')
     case $_wanted in
-    *languages*)
+    *languages* | *e2e.http*)
         SB_TEST_PYTHON_PATH=$(languages_python) && export SB_TEST_PYTHON_PATH
         SB_TEST_NODE_PATH=$(languages_node node "$root/examples/node") && export SB_TEST_NODE_PATH
         ;;
