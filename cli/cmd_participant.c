@@ -6,11 +6,19 @@
 
 sb_code_t sb_cmd_participant_list(sb_cli_t *cli, sb_error_t *err)
 {
-    static const sb_column_t columns[] = {
-        {"NAME", "/name"},        {"VIA", "/transport"}, {"BREAKER", "/breaker"},
-        {"WAITING", "/waiting"},  {"OUT", "/out"},       {"SENT", "/sent"},
-        {"REPEATS", "/repeats"},  {"ERRORS", "/errors"}, {"REFUSED", "/refused"},
-        {"LAST ERROR", "/error"}, {NULL, NULL}};
+    static const sb_column_t columns[] = {{"NAME", "/name"},
+                                          {"VIA", "/transport"},
+                                          {"BREAKER", "/breaker"},
+                                          {"HELD BY", "/held_by"},
+                                          {"UNTIL", "/held_until"},
+                                          {"WAITING", "/waiting"},
+                                          {"OUT", "/out"},
+                                          {"SENT", "/sent"},
+                                          {"REPEATS", "/repeats"},
+                                          {"ERRORS", "/errors"},
+                                          {"REFUSED", "/refused"},
+                                          {"LAST ERROR", "/error"},
+                                          {NULL, NULL}};
     sb_remote_t *remote = NULL;
     json_t *page = NULL;
     sb_code_t code = sb_remote_open(&remote, cli->config, err);

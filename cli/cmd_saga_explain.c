@@ -109,7 +109,8 @@ static void add_breaker(sb_buf_t *out, const json_t *participants, const char *n
 {
     const json_t *participant = participant_of(participants, name);
     const char *breaker = text_of(participant, "breaker");
-    bool broken = *breaker && strcmp(breaker, "closed") != 0;
+    bool asked = strcmp(text_of(participant, "held_by"), "retry_after") == 0;
+    bool broken = *breaker && strcmp(breaker, "closed") != 0 && !asked;
     long long retry_ms = json_integer_value(json_object_get(participant, "retry_in_ms"));
     long long waiting = json_integer_value(json_object_get(participant, "waiting"));
     bool held = broken || retry_ms > 0;

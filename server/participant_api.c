@@ -64,7 +64,8 @@ static void text(sb_buf_t *out, const char *name, const char *value)
 
 static void write_one(sb_buf_t *out, const sb_participant_state_t *s)
 {
-    char at[SB_TIME_TEXT] = "";
+    char at[SB_TIME_TEXT] = "", until[SB_TIME_TEXT] = "";
+    bool held = s->held_until_us > sb_wall_us(); /* what is told may be some time old */
     sb_buf_add_text(out, "{\"name\":");
     sb_buf_add_json(out, sb_slice(s->name));
     text(out, "transport", s->http ? "http" : "kafka");
@@ -72,6 +73,8 @@ static void write_one(sb_buf_t *out, const sb_participant_state_t *s)
     text(out, "breaker", s->breaker);
     number(out, "breaker_opened", s->breaker_opened);
     number(out, "retry_in_ms", (uint64_t)s->retry_in_ms);
+    text(out, "held_by", held ? s->held_by : NULL);
+    text(out, "held_until", held ? sb_time_format(s->held_until_us, until) : NULL);
     count(out, "waiting", s, s->waiting);
     count(out, "out", s, s->out);
     number(out, "concurrency", s->concurrency);

@@ -19,6 +19,8 @@ typedef struct sb_participant_state {
     const char *breaker; /* "closed", "open", "half-open"; NULL: it has none */
     uint64_t breaker_opened;
     int64_t retry_in_ms;        /* nothing goes out before, by breaker or Retry-After; 0: it may */
+    int64_t held_until_us;      /* wall: the same; 0: it may */
+    const char *held_by;        /* "breaker" or "retry_after", whichever holds longer; NULL: nothing */
     uint32_t waiting;           /* commands that wait for their turn, or to ask again */
     uint32_t out;               /* that are out */
     uint32_t concurrency, rate; /* 0: no limit */

@@ -126,7 +126,11 @@ static void publish(sb_participants_t *p)
         int64_t open = one->http ? sb_breaker_wait_us(&one->breaker, now) : 0;
         s->breaker = one->http ? sb_breaker_state_name(sb_breaker_state(&one->breaker, now)) : NULL;
         s->breaker_opened = one->breaker.opened_count;
-        s->retry_in_ms = (open != NEVER && open > wait ? open : wait) / 1000;
+        bool by_breaker = open != NEVER && open > wait;
+        int64_t held = by_breaker ? open : wait;
+        s->retry_in_ms = held / 1000;
+        s->held_until_us = held ? sb_wall_us() + held : 0;
+        s->held_by = by_breaker ? "breaker" : held ? "retry_after" : NULL;
         s->waiting = one->ready[0].count + one->ready[1].count + one->later.count;
         s->out = one->out.count;
         p->published[i] = *s;

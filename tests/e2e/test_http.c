@@ -4,8 +4,10 @@
  * SB_TEST_PYTHON_PATH is where psycopg and confluent-kafka are (./dev test fetches them).
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "tests/e2e/stack.h"
 #include "tests/support/assert.h"
+#include "tests/support/http_peer.h"
 #include "tests/support/port.h"
 #include "tests/support/skip.h"
 
@@ -182,11 +184,10 @@ static void the_state_of_the_participant_is_told(void **state)
     sb_http_free(&answer);
 }
 
-static bool is_explained(const char *part)
+static bool is_told(const char *const *arguments, const char *part)
 {
-    static const char *const explain[] = {"saga", "explain", "order/h-220", NULL};
     char *text = NULL;
-    bool is = sb_stack_ask(&stack, explain, false, &text) == 0 && strstr(text, part);
+    bool is = sb_stack_ask(&stack, arguments, false, &text) == 0 && strstr(text, part);
     free(text);
     return is;
 }
@@ -198,9 +199,42 @@ static void what_keeps_a_saga_waiting_is_told_while_its_participant_is_held_off(
     kill_process(&stack.participant[PAYMENT]);
     for (int i = 200; i <= 220; i += 4)
         place(i);
-    assert_soon(is_explained("payment is held off: its circuit breaker is "), 60000);
+    static const char *const explain[] = {"saga", "explain", "order/h-220", NULL};
+    assert_soon(is_told(explain, "payment is held off: its circuit breaker is "), 60000);
     start_payment();
-    assert_soon(!is_explained("circuit breaker is "), 60000);
+    assert_soon(!is_told(explain, "circuit breaker is "), 60000);
+    assert_soon(ended("2") + ended("4") == ORDERS + 6, 60000);
+}
+
+static void leave_me_alone(void *context, const sb_peer_request_t *request, sb_peer_answer_t *answer)
+{
+    (void)context;
+    (void)request;
+    answer->status = 503;
+    (void)snprintf(answer->headers, sizeof answer->headers, "Retry-After: 300\r\n");
+}
+
+static void who_asked_to_be_left_alone_is_told_and_until_when(void **state)
+{
+    (void)state;
+    static const char *const explain[] = {"saga", "explain", "order/h-240", NULL};
+    static const char *const list[] = {"participant", "list", NULL};
+    static const char *const items[] = {"participant", "list", "-o", "jsonl", NULL};
+    char today[SB_TIME_TEXT];
+    (void)sb_time_format(sb_wall_us() + INT64_C(300000000), today);
+    today[10] = '\0';
+    assert_false(is_told(list, "retry_after"));
+    kill_process(&stack.participant[PAYMENT]);
+    sb_peer_t *peer = sb_peer_start(atoi(env_port + strlen("PORT=")), leave_me_alone, NULL);
+    place(240);
+    assert_soon(
+        is_told(explain, "payment is held off: it asked to be left alone (Retry-After), a try follows in "),
+        60000);
+    assert_true(is_told(list, "HELD BY"));
+    assert_true(is_told(list, "retry_after"));
+    assert_true(is_told(list, today));
+    assert_true(is_told(items, "\"held_by\":\"retry_after\",\"held_until\":\"2"));
+    sb_peer_stop(&peer);
 }
 
 int main(void)
@@ -209,6 +243,7 @@ int main(void)
         cmocka_unit_test(orders_are_paid_once_or_not_at_all),
         cmocka_unit_test(the_state_of_the_participant_is_told),
         cmocka_unit_test(what_keeps_a_saga_waiting_is_told_while_its_participant_is_held_off),
+        cmocka_unit_test(who_asked_to_be_left_alone_is_told_and_until_when),
     };
     return cmocka_run_group_tests_name("http", tests, set_up, tear_down);
 }

@@ -2,6 +2,7 @@
  * what waits.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "tests/unit/participants_stage.h"
 
 #include <stdio.h>
@@ -17,6 +18,9 @@ static void retry_after_is_obeyed_by_all(void **state)
     send_ok(s, 1, false, 1, 20000);
     turn_until(s, state_of(s, "pay").waiting == 1, 20000); /* the answer has come, too */
     assert_int_equal(seen(s), 1);
+    sb_participant_state_t told = state_of(s, "pay");
+    assert_string_equal(told.held_by, "retry_after");
+    assert_in_range(told.held_until_us - sb_wall_us(), 1, 2000000);
     s->status = 200;
     s->retry_after_s = -1;
     for (int n = 2; n <= 5; n++)
@@ -26,6 +30,8 @@ static void retry_after_is_obeyed_by_all(void **state)
     for (int i = 1; i < 6; i++)
         assert_true(s->request[i].at_us - s->request[0].at_us >= 1990000);
     assert_int_equal(state_of(s, "pay").breaker_opened, 0); /* it paced itself */
+    turn_until(s, state_of(s, "pay").held_by == NULL, 20000);
+    assert_int_equal(state_of(s, "pay").held_until_us, 0);
 }
 
 /* Waiting for an open breaker costs a command none of its tries: the machine's clock is held. */
@@ -45,6 +51,7 @@ static void an_open_breaker_delays_and_does_not_fail(void **state)
     assert_string_equal(told.breaker, "open");
     assert_int_equal(told.waiting, 10);
     assert_true(told.retry_in_ms > 0 && told.retry_in_ms <= 2000);
+    assert_string_equal(told.held_by, "breaker");
     assert_int_equal(seen(s), before);
     assert_int_equal(s->replies, replies);
     assert_true(s->pending >= 10);
