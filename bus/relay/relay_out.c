@@ -3,6 +3,13 @@
  * one, each waiting for its report; what is refused alone goes out as sagabus.withheld in its place, so that
  * the chain of positions has no gap and consumers learn of it.
  *
+ * When the leader of a partition moves, librdkafka (2.0.2, and as of 2.15 still) may send the next batch to
+ * the new leader before it repeats the one that was refused. Brokers refuse that by its sequence number, but
+ * they take any number of a producer that they do not know on the partition: then consumers see the later
+ * events first. So the first event of a partition goes alone, and again when nothing was sent there for so
+ * long that brokers may have forgotten the producer. What is acknowledged is known to all that may become the
+ * leader.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bus/relay/relay_out.h"
 
@@ -24,12 +31,23 @@
 #define TAKE_BACK_MS   3000
 #define TAKE_BACK_EACH 50
 #define BLAME_MS       500
+#define KNOWN_US       60000000 /* brokers remember a producer for longer: producer.id.expiration.ms, a day */
+#define ALONE_US       2000000  /* not longer: the partition may lack a leader, and others wait behind it */
 #define WITHHELD_TYPE  "sagabus.withheld"
+
+/* A partition as this producer knows it. */
+typedef struct lane {
+    int64_t under_way;
+    int64_t first_us; /* when the first of these was handed over */
+    int64_t idle_us;  /* since when there are none */
+    bool known;       /* the brokers know the producer there */
+} lane_t;
 
 typedef struct slot {
     int64_t seq;
     int64_t time_us;
     sb_relay_mark_t *mark;
+    lane_t *lane;
     int32_t partition;
     bool alone; /* nothing else was under way: a refusal is its own */
     bool acked;
@@ -46,6 +64,7 @@ typedef struct route {
     char category[SB_TYPE_MAX];
     rd_kafka_topic_t *topic;
     sb_relay_mark_t *mark;
+    lane_t *lane; /* by partition */
 } route_t;
 
 struct sb_relay_out {
@@ -130,6 +149,9 @@ static void on_report(rd_kafka_t *handle, const rd_kafka_message_t *message, voi
         return;
     }
     slot->acked = true;
+    slot->lane->known = true;
+    if (--slot->lane->under_way == 0)
+        slot->lane->idle_us = sb_mono_us();
     out->acked++;
 }
 
@@ -235,8 +257,10 @@ int64_t sb_relay_out_restart(sb_relay_out_t *out)
     if (out->handle) {
         take_back(out);
         lowest = sb_relay_out_oldest(out);
-        for (size_t i = 0; i < out->route_count; i++)
+        for (size_t i = 0; i < out->route_count; i++) {
             rd_kafka_topic_destroy(out->route[i].topic);
+            free(out->route[i].lane);
+        }
         rd_kafka_queue_io_event_enable(out->queue, -1, NULL, 0);
         rd_kafka_queue_destroy(out->queue);
         rd_kafka_destroy(out->handle);
@@ -355,6 +379,11 @@ static sb_code_t make_route(sb_relay_out_t *out, route_t *route, const char *nam
         code = route->mark ? check_count(out, route->mark, count, err)
                            : sb_relay_marks_add(out->marks, name, count, &route->mark, err);
     }
+    if (code == SB_OK) {
+        route->lane = calloc((size_t)route->mark->count, sizeof *route->lane);
+        if (!route->lane)
+            code = sb_fail(err, SB_NO_MEMORY, "relay: out of memory");
+    }
     if (code != SB_OK)
         rd_kafka_topic_destroy(route->topic);
     return code;
@@ -386,6 +415,22 @@ static sb_code_t find_route(sb_relay_out_t *out, sb_slice_t category, const rout
 }
 
 /* ---- sending ---- */
+
+/* Whether one more event may go out there. */
+static bool may_follow(lane_t *lane)
+{
+    if (lane->under_way == 0) {
+        lane->known = lane->known && sb_mono_us() - lane->idle_us < KNOWN_US;
+        return true;
+    }
+    return lane->known || sb_mono_us() - lane->first_us > ALONE_US;
+}
+
+static void count_sent(lane_t *lane)
+{
+    if (lane->under_way++ == 0 && !lane->known)
+        lane->first_us = sb_mono_us();
+}
 
 /* The record that stands in for an event: small, with the event's id and position, and a body that names it.
  */
@@ -459,10 +504,13 @@ sb_code_t sb_relay_out_send(sb_relay_out_t *out, const sb_event_t *event, int64_
     if (code != SB_OK)
         return code;
     int32_t partition = sb_topic_partition(sb_message_key(event), route->mark->count);
+    lane_t *lane = &route->lane[partition];
+    if (!may_follow(lane))
+        return SB_BUSY;
     sb_position_t position = {incarnation, epoch, event->seq, route->mark->sent[partition]};
     /* The slot first: a report may be served by no one but us, but then it must find it. */
     out->ring[out->tail & (RING_SLOTS - 1)] =
-        (slot_t){event->seq, event->time_us, route->mark, partition, alone, false};
+        (slot_t){event->seq, event->time_us, route->mark, lane, partition, alone, false};
     rd_kafka_resp_err_t error = produce_or_withhold(out, route, partition, event, &position);
     if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         return SB_BUSY;
@@ -471,6 +519,7 @@ sb_code_t sb_relay_out_send(sb_relay_out_t *out, const sb_event_t *event, int64_
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
         return sb_kafka_fail(err, error, "event %" PRId64 " to %s", event->seq, route->mark->topic);
     route->mark->sent[partition] = event->seq;
+    count_sent(lane);
     out->tail++;
     return SB_OK;
 }

@@ -139,12 +139,35 @@ static void what_is_only_said_to_be_there_by_the_one_behind_it_is_sent_again(voi
     assert_string_equal(f->got.item[2].position, "1.1.2.1");
 }
 
+/* Until the brokers know the producer there, they would take what comes behind it first. Not for long,
+ * though: others wait behind it. */
+static void the_first_event_of_a_partition_goes_alone(void **state)
+{
+    fixture_t *f = *state;
+    assert_int_equal(rd_kafka_mock_broker_set_rtt(f->mock.cluster, 1, ASLEEP_MS), 0);
+    for (int64_t seq = 1; seq <= 101; seq += 100) { /* each producer is a new one to the brokers */
+        assert_int_equal(send_events(f, seq, seq), SB_OK);
+        assert_int_equal(send_events(f, seq + 1, seq + 1), SB_BUSY);
+        assert_int_equal(serve(f), SB_OK);
+        assert_int_equal(send_events(f, seq + 1, seq + 99), SB_OK);
+        assert_int_equal(serve(f), SB_OK);
+        assert_int_equal(sb_relay_out_restart(f->out), 0);
+    }
+    assert_int_equal(send_events(f, 201, 201), SB_OK);
+    assert_int_equal(rd_kafka_mock_partition_set_leader(f->mock.cluster, "order.events", 0, -1), 0);
+    assert_int_equal(send_events(f, 202, 202), SB_BUSY);
+    assert_soon(send_events(f, 202, 202) == SB_OK, 10000);
+    assert_int_equal(rd_kafka_mock_partition_set_leader(f->mock.cluster, "order.events", 0, 1), 0);
+    assert_int_equal(serve(f), SB_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(nothing_goes_out_behind_an_event_that_was_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_only_said_to_be_there_by_the_one_behind_it_is_sent_again,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(the_first_event_of_a_partition_goes_alone, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
