@@ -486,6 +486,8 @@ int64_t sb_test_pg_int(sb_pg_t *pg, const char *sql)
     assert_true(sb_pg_rows(result) > 0);
     int64_t value = sb_pg_get_int(result, 0, 0);
     sb_pg_result_free(result);
+    assert_true(
+        sb_pg_forget(pg, sql)); /* statements go by the address of their text, which may be written anew */
     return value;
 }
 

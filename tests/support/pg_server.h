@@ -40,7 +40,7 @@ char *sb_test_pg_empty(char uri[SB_TEST_URI]);
 sb_pg_t *sb_test_pg_open(const char *uri);
 /* Runs statements, or fails the test. */
 void sb_test_pg_script(sb_pg_t *pg, const char *sql);
-/* The first column of the first row as an integer, or fails the test. sql must be static text. */
+/* The first column of the first row as an integer, or fails the test. */
 int64_t sb_test_pg_int(sb_pg_t *pg, const char *sql);
 
 /* ---- accidents ---- */
