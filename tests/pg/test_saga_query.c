@@ -629,6 +629,45 @@ static void a_written_act_is_carried_out_at_once(void **state)
     engine_stop(&engine);
 }
 
+/* The row of the record of an act on one saga, once it has an outcome. */
+static json_t *carry_out(stage_t *stage, const sb_saga_act_t *act, const sb_uuid_t *id)
+{
+    int64_t command = 0;
+    char sql[128];
+    assert_int_equal(sb_saga_act_one(stage->pg, act, id, &command, NULL), SB_OK);
+    (void)snprintf(
+        sql, sizeof sql,
+        "SELECT count(*) FROM sagabus.saga_command WHERE outcome IS NOT NULL AND command_no = %lld",
+        (long long)command);
+    assert_soon(sb_test_pg_int(stage->pg, sql) == 1, 10000);
+    return audit(stage, (sb_audit_page_t){.command = command, .limit = 1});
+}
+
+static void the_record_has_what_an_act_was_given_and_what_came_of_it(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    engine_start_deaf(stage, &engine);
+    sb_uuid_t id = engine_start_saga(&engine, "given");
+    sb_saga_act_t act = {
+        .verb = SB_SAGA_IN_SKIP, .by = SB_SLICE("ann"), .reason = SB_SLICE("r"), .step = SB_SLICE("hotle")};
+    json_t *page = carry_out(stage, &act, &id);
+    assert_string_equal(text_at(page, "/items/0/outcome"),
+                        "invalid: the saga has no step of that name; it has: hotel, car, flight");
+    assert_string_equal(text_at(page, "/items/0/detail/step"), "hotle");
+    json_decref(page);
+    act.step = SB_SLICE("hotel");
+    act.result = SB_SLICE("{\"room\": 7}");
+    page = carry_out(stage, &act, &id);
+    assert_int_equal(int_at(page, "/items/0/detail/result/room"), 7);
+    json_decref(page);
+    page = carry_out(stage, &pause_act, &id);
+    assert_string_equal(text_at(page, "/items/0/outcome"), "ok");
+    assert_int_equal(json_object_size(sb_json_at(page, SB_SLICE("/items/0/detail"))), 0);
+    json_decref(page);
+    engine_stop(&engine);
+}
+
 static void acts_are_checked(void **state)
 {
     (void)state;
@@ -810,6 +849,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_act_on_many_goes_on_where_the_call_before_ended, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_written_act_is_carried_out_at_once, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(the_record_has_what_an_act_was_given_and_what_came_of_it,
+                                        stage_set_up, stage_tear_down),
         cmocka_unit_test(acts_are_checked),
         cmocka_unit_test_setup_teardown(sagas_go_on_by_another_version_also_after_a_restart, stage_set_up,
                                         stage_tear_down),
