@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- POST /v1/sagas ---- */
 
@@ -38,10 +39,10 @@ typedef struct start_call {
     sb_uuid_t id; /* WATCHING: the saga that is waited for */
     bool noted;   /* its end, or that it will not be heard here: the note is posted and frees the call */
     bool ended;
-    char type[SB_TYPE_MAX + 1];
-    char key[SB_KEY_MAX + 1];
     sb_saga_answer_t answer;
-    sb_error_t err;
+    sb_error_t *err;      /* why the start failed, owned; NULL: there was no memory for it */
+    sb_slice_t type, key; /* in text; key: absent when there is none */
+    char text[];
 } start_call_t;
 
 static void write_brief(start_call_t *call)
@@ -50,12 +51,26 @@ static void write_brief(start_call_t *call)
     sb_buf_t *out = &call->request->out;
     (void)sb_uuid_format(&call->answer.id, id);
     (void)snprintf(call->request->location, sizeof call->request->location, "/v1/sagas/%s", id);
-    sb_buf_printf(out, "{\"id\":\"%s\",\"type\":", id);
-    sb_buf_add_json(out, sb_slice(call->type));
+    sb_buf_add_text(out, "{\"id\":\"");
+    sb_buf_add_text(out, id);
+    sb_buf_add_text(out, "\",\"type\":");
+    sb_buf_add_json(out, call->type);
     sb_buf_add_text(out, ",\"key\":");
-    sb_buf_add_json(out, sb_slice(call->key[0] ? call->key : id));
-    sb_buf_printf(out, ",\"status\":\"%s\",\"repeated\":%s,\"links\":{\"self\":\"/v1/sagas/%s\"}}\n",
-                  sb_saga_status_name(call->answer.status), call->answer.repeated ? "true" : "false", id);
+    sb_buf_add_json(out, call->key.ptr ? call->key : sb_slice(id));
+    sb_buf_add_text(out, ",\"status\":\"");
+    sb_buf_add_text(out, sb_saga_status_name(call->answer.status));
+    sb_buf_add_text(out, call->answer.repeated ? "\",\"repeated\":true" : "\",\"repeated\":false");
+    sb_buf_add_text(out, ",\"links\":{\"self\":\"/v1/sagas/");
+    sb_buf_add_text(out, id);
+    sb_buf_add_text(out, "\"}}\n");
+}
+
+static void answer_failed(const start_call_t *call)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    if (!call->err)
+        (void)sb_fail(&err, call->answer.code, "%s", sb_code_text(call->answer.code));
+    sb_problem(call->request, call->err ? call->err : &err);
 }
 
 static void answer_request(start_call_t *call, int status)
@@ -63,7 +78,7 @@ static void answer_request(start_call_t *call, int status)
     if (!call->request)
         return;
     if (status == 0) {
-        sb_problem(call->request, &call->err);
+        answer_failed(call);
     } else {
         call->request->status = status;
         write_brief(call);
@@ -76,6 +91,7 @@ static void free_call(void *context)
 {
     start_call_t *call = context;
     sb_http_timer_free(call->timer);
+    free(call->err);
     free(call);
 }
 
@@ -150,13 +166,12 @@ static void on_started(void *context, const sb_saga_answer_t *answer)
     start_call_t *call = context;
     call->answer = *answer;
     call->answer.err = NULL;
-    if (answer->err)
-        call->err = *answer->err;
-    else if (answer->code != SB_OK)
-        (void)sb_fail(&call->err, answer->code, "%s", sb_code_text(answer->code));
-    if (answer->code != SB_OK)
+    if (answer->code != SB_OK) {
+        call->err = answer->err ? malloc(sizeof *call->err) : NULL;
+        if (call->err)
+            *call->err = *answer->err;
         call->status = 0;
-    else if (call->wait_ms == 0 || status_is_over(answer->status))
+    } else if (call->wait_ms == 0 || status_is_over(answer->status))
         call->status = answer->repeated ? 200 : 201;
     else if (watch_end(call))
         return;
@@ -172,14 +187,6 @@ static sb_code_t read_wait(const sb_engine_t *engine, const sb_request_t *reques
     int64_t wait_max = 0;
     sb_code_t code = sb_config_get_int(engine->config, "http.wait_max_ms", 0, 3600000, &wait_max, err);
     return code == SB_OK ? sb_request_query_wait(request, wait_max, out, err) : code;
-}
-
-static sb_code_t be_patient(start_call_t *call, sb_error_t *err)
-{
-    if (call->wait_ms > 0)
-        call->timer = sb_http_timer_new(call->engine->http, call->wait_ms, on_patience_over, call);
-    return call->wait_ms > 0 && !call->timer ? sb_fail(err, SB_NO_MEMORY, "start a saga: out of memory")
-                                             : SB_OK;
 }
 
 static sb_code_t choose_key(const sb_request_t *request, sb_slice_t key, char out[SB_KEY_MAX + 1],
@@ -201,16 +208,60 @@ static sb_code_t choose_key(const sb_request_t *request, sb_slice_t key, char ou
     return SB_OK;
 }
 
-static sb_code_t start_saga(start_call_t *call, sb_request_t *request, sb_error_t *err)
+static char *put_text(char *at, sb_slice_t text, sb_slice_t *out)
+{
+    memcpy(at, text.ptr, text.len);
+    *out = (sb_slice_t){at, text.len};
+    return at + text.len;
+}
+
+/* NULL: no memory. Its strings take what they need: their limits would make it two kilobytes, for each start.
+ */
+static start_call_t *new_call(sb_engine_t *engine, sb_request_t *request, sb_slice_t type, sb_slice_t key,
+                              int64_t wait_ms)
+{
+    start_call_t *call = calloc(1, sizeof *call + type.len + key.len);
+    if (!call)
+        return NULL;
+    call->engine = engine;
+    call->request = request;
+    call->wait_ms = wait_ms;
+    char *at = put_text(call->text, type, &call->type);
+    if (key.len)
+        (void)put_text(at, key, &call->key);
+    if (wait_ms > 0)
+        call->timer = sb_http_timer_new(engine->http, wait_ms, on_patience_over, call);
+    if (wait_ms == 0 || call->timer)
+        return call;
+    free_call(call);
+    return NULL;
+}
+
+/* Hands the start over; then a callback comes. */
+static sb_code_t hand_over(sb_engine_t *engine, sb_request_t *request, const sb_saga_start_t *start,
+                           int64_t wait_ms, sb_error_t *err)
+{
+    start_call_t *call = new_call(engine, request, start->type, start->key, wait_ms);
+    if (!call)
+        return sb_fail(err, SB_NO_MEMORY, "start a saga: out of memory");
+    sb_code_t code = sb_orchestrator_start(engine->orchestrator, start, on_started, call, err);
+    if (code != SB_OK)
+        free_call(call);
+    return code;
+}
+
+static sb_code_t start_saga(sb_engine_t *engine, sb_request_t *request, sb_error_t *err)
 {
     static const char *const query[] = {"wait", NULL};
     enum { TYPE, KEY, INPUT, CORRELATION };
     sb_member_t member[] = {
         {"type", "s", {0}}, {"key", "s", {0}}, {"input", "o", {0}}, {"correlation_id", "s", {0}}, {0}};
     sb_buf_t scratch[3] = {SB_BUF_INIT, SB_BUF_INIT, SB_BUF_INIT};
+    char key[SB_KEY_MAX + 1];
+    int64_t wait_ms = 0;
     sb_code_t code = sb_request_query_only(request, query, err);
     if (code == SB_OK)
-        code = read_wait(call->engine, request, &call->wait_ms, err);
+        code = read_wait(engine, request, &wait_ms, err);
     if (code == SB_OK)
         code = sb_body_read(request, member, err);
     if (code == SB_OK && !sb_member_is_there(&member[TYPE]))
@@ -218,11 +269,11 @@ static sb_code_t start_saga(start_call_t *call, sb_request_t *request, sb_error_
     if (code == SB_OK && !sb_member_is_there(&member[INPUT]))
         code = sb_fail_at(err, SB_INVALID, "/input", "input is missing: a JSON object");
     if (code == SB_OK)
-        code = choose_key(request, sb_member_text(&member[KEY], &scratch[0]), call->key, err);
+        code = choose_key(request, sb_member_text(&member[KEY], &scratch[0]), key, err);
     if (code == SB_OK) {
         sb_saga_start_t start = {
             .type = sb_member_text(&member[TYPE], &scratch[1]),
-            .key = call->key[0] ? sb_slice(call->key) : SB_SLICE_NONE,
+            .key = key[0] ? sb_slice(key) : SB_SLICE_NONE,
             .input = member[INPUT].value.text,
             .correlation_id = sb_member_text(&member[CORRELATION], &scratch[2]),
             .traceparent = request->traceparent[0] ? sb_slice(request->traceparent) : SB_SLICE_NONE,
@@ -230,10 +281,7 @@ static sb_code_t start_saga(start_call_t *call, sb_request_t *request, sb_error_
         };
         if (!start.correlation_id.ptr)
             start.correlation_id = sb_slice(request->request_id);
-        (void)snprintf(call->type, sizeof call->type, "%.*s", SB_SLICE_ARG(start.type));
-        code = be_patient(call, err);
-        if (code == SB_OK)
-            code = sb_orchestrator_start(call->engine->orchestrator, &start, on_started, call, err);
+        code = hand_over(engine, request, &start, wait_ms, err);
     }
     for (int i = 0; i < 3; i++)
         sb_buf_fini(&scratch[i]);
@@ -249,20 +297,9 @@ static void wake_orchestrator(void *context)
 void sb_post_saga(sb_engine_t *engine, sb_request_t *request)
 {
     sb_error_t err = SB_ERROR_INIT;
-    start_call_t *call = calloc(1, sizeof *call);
-    sb_code_t code = SB_NO_MEMORY;
-    if (!call) {
-        (void)sb_fail(&err, code, "start a saga: out of memory");
-    } else {
-        call->engine = engine;
-        call->request = request;
-        code = start_saga(call, request, &err);
-    }
-    if (code == SB_OK) {
+    if (start_saga(engine, request, &err) == SB_OK) {
         sb_http_after_round(engine->http, wake_orchestrator, engine);
     } else { /* nothing was queued: no callback comes */
-        if (call)
-            free_call(call);
         sb_problem(request, &err);
         sb_http_done(request);
     }
