@@ -58,28 +58,57 @@ static bool is_events_topic(const tail_t *t, const char *name)
            memchr(category.ptr, '.', category.len) == NULL;
 }
 
-/* Begins to read the last record, if there is one. */
-static sb_code_t start(tail_t *t, const char *topic, int32_t partition, sb_error_t *err)
+/* The offset at the beginning or the end of each of the partitions, in one question: it takes a slow cluster
+ * as long as one of them would. */
+static sb_code_t ask_offsets(const tail_t *t, rd_kafka_topic_partition_list_t *list, int64_t which,
+                             sb_error_t *err)
 {
-    int64_t low = 0;
-    int64_t high = 0;
-    rd_kafka_resp_err_t error = sb_kafka_ends(t->handle, topic, partition, left_ms(t), &low, &high);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return sb_kafka_fail(err, error, "ask for the end of %s %d", topic, partition);
-    if (high <= low)
-        return SB_OK;
+    for (int i = 0; i < list->cnt; i++)
+        list->elems[i].offset = which;
+    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(t->handle, list, left_ms(t));
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *one = &list->elems[i];
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+            error = one->err;
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR &&
+            one->offset < 0) /* no answer came, and 2.0.2 calls that fine */
+            error = RD_KAFKA_RESP_ERR__TIMED_OUT;
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return sb_kafka_fail(err, error, "ask for the end of %s %d", one->topic, one->partition);
+    }
+    return SB_OK;
+}
+
+/* Begins to read the last record. */
+static sb_code_t start(tail_t *t, const rd_kafka_topic_partition_t *end, sb_error_t *err)
+{
     wanted_t *grown = realloc(t->wanted, (t->count + 1) * sizeof *grown);
     if (!grown)
         return sb_fail(err, SB_NO_MEMORY, "relay: out of memory");
     t->wanted = grown;
-    rd_kafka_topic_t *handle = rd_kafka_topic_new(t->handle, topic, NULL);
-    if (!handle || rd_kafka_consume_start_queue(handle, partition, high - 1, t->queue) != 0) {
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(t->handle, end->topic, NULL);
+    if (!handle || rd_kafka_consume_start_queue(handle, end->partition, end->offset - 1, t->queue) != 0) {
         if (handle)
             rd_kafka_topic_destroy(handle);
-        return sb_kafka_fail(err, rd_kafka_last_error(), "read the end of %s %d", topic, partition);
+        return sb_kafka_fail(err, rd_kafka_last_error(), "read the end of %s %d", end->topic, end->partition);
     }
-    t->wanted[t->count++] = (wanted_t){handle, partition, false};
+    t->wanted[t->count++] = (wanted_t){handle, end->partition, false};
     return SB_OK;
+}
+
+static sb_code_t start_each(tail_t *t, rd_kafka_topic_partition_list_t *ends, sb_error_t *err)
+{
+    if (ends->cnt == 0)
+        return SB_OK;
+    rd_kafka_topic_partition_list_t *firsts = rd_kafka_topic_partition_list_copy(ends);
+    sb_code_t code = ask_offsets(t, firsts, RD_KAFKA_OFFSET_BEGINNING, err);
+    if (code == SB_OK)
+        code = ask_offsets(t, ends, RD_KAFKA_OFFSET_END, err);
+    for (int i = 0; i < ends->cnt && code == SB_OK; i++)
+        if (ends->elems[i].offset > firsts->elems[i].offset)
+            code = start(t, &ends->elems[i], err);
+    rd_kafka_topic_partition_list_destroy(firsts);
+    return code;
 }
 
 static sb_code_t start_all(tail_t *t, sb_error_t *err)
@@ -88,13 +117,15 @@ static sb_code_t start_all(tail_t *t, sb_error_t *err)
     rd_kafka_resp_err_t error = ask_topics(t, &metadata);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
         return sb_kafka_fail(err, error, "ask Kafka for its topics");
-    sb_code_t code = SB_OK;
-    for (int i = 0; i < metadata->topic_cnt && code == SB_OK; i++) {
+    rd_kafka_topic_partition_list_t *ends = rd_kafka_topic_partition_list_new(64);
+    for (int i = 0; i < metadata->topic_cnt; i++) {
         const struct rd_kafka_metadata_topic *topic = &metadata->topics[i];
-        for (int p = 0; is_events_topic(t, topic->topic) && p < topic->partition_cnt && code == SB_OK; p++)
-            code = start(t, topic->topic, topic->partitions[p].id, err);
+        for (int p = 0; is_events_topic(t, topic->topic) && p < topic->partition_cnt; p++)
+            (void)rd_kafka_topic_partition_list_add(ends, topic->topic, topic->partitions[p].id);
     }
     rd_kafka_metadata_destroy(metadata);
+    sb_code_t code = start_each(t, ends, err);
+    rd_kafka_topic_partition_list_destroy(ends);
     return code;
 }
 
@@ -164,7 +195,8 @@ sb_code_t sb_relay_tail_each(const sb_config_t *config, int timeout_ms, const at
         .config = config, .until_us = sb_mono_us() + (int64_t)timeout_ms * 1000, .stopping = stopping};
     rd_kafka_conf_t *conf = NULL;
     sb_code_t code = sb_kafka_conf(&conf, config, SB_KAFKA_READER, "sagabus-relay", err);
-    /* A partition read to its end waits for more, and the question for the next one's end waits behind it. */
+    /* A partition read to its end waits for more, and others of its broker that begin later wait behind it.
+     */
     if (code == SB_OK)
         (void)rd_kafka_conf_set(conf, "fetch.wait.max.ms", "10", NULL, 0);
     if (code == SB_OK)

@@ -218,6 +218,24 @@ static void a_slow_network_repeats_nothing(void **state)
     assert_true(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 806) >= 806);
 }
 
+/* It looks at the end of every partition before it sends anything, in as many answers as one of them takes.
+ */
+static void a_very_slow_network_is_waited_for(void **state)
+{
+    sb_relay_world_t *f = *state;
+    sb_relay_stats_t stats;
+    for (int32_t broker = 1; broker <= 3; broker++)
+        assert_int_equal(rd_kafka_mock_broker_set_rtt(f->mock.cluster, broker, 900), 0);
+    sb_test_relay_append(&f->relay, "order.created", 50);
+    sb_test_relay_start(&f->relay);
+    sb_test_relay_wait(&f->relay, 60000);
+    sb_relay_stats(f->relay.relay, &stats);
+    assert_int_equal(stats.resends, 0);
+    for (int32_t broker = 1; broker <= 3; broker++)
+        assert_int_equal(rd_kafka_mock_broker_set_rtt(f->mock.cluster, broker, 0), 0);
+    assert_int_equal(sb_test_relay_check(&f->relay, "order.events", 3, "order.created", 50), 50);
+}
+
 /* Of each kind one, in the midst of work: mended by librdkafka, ended with the producer, fatal to it. */
 static void no_error_code_breaks_the_chain(void **state)
 {
@@ -595,6 +613,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(keeps_order_while_leaders_move, sb_relay_world_up_three,
                                         sb_relay_world_down),
         cmocka_unit_test_setup_teardown(a_slow_network_repeats_nothing, sb_relay_world_up_three,
+                                        sb_relay_world_down),
+        cmocka_unit_test_setup_teardown(a_very_slow_network_is_waited_for, sb_relay_world_up_three,
                                         sb_relay_world_down),
         cmocka_unit_test_setup_teardown(no_error_code_breaks_the_chain, sb_relay_world_up,
                                         sb_relay_world_down),
