@@ -223,6 +223,19 @@ static void answer(sb_play_t *play, int shard, const sb_play_command_t *command,
     }
 }
 
+static const char *const outcomes[] = {"success", "failure", "error", "pending"};
+
+/* A reply that came to another shard's partition, and is handed on. */
+static void take_forwarded(sb_play_t *play, const sb_record_t *record)
+{
+    sb_play_reply_t reply = {.outcome = SB_OUTCOME_SUCCESS};
+    read_command(record, &reply.command);
+    header_uuid(record, SB_H_CAUSATION, &reply.command.id);
+    while (!sb_slice_is(header(record, SB_H_OUTCOME), outcomes[reply.outcome]))
+        reply.outcome++;
+    play->reply[record->partition][play->count[record->partition]++] = reply;
+}
+
 static sb_code_t play_send(void *context, const sb_record_t *record, sb_error_t *err)
 {
     (void)err;
@@ -231,6 +244,13 @@ static sb_code_t play_send(void *context, const sb_record_t *record, sb_error_t 
     sb_play_command_t command;
     read_command(record, &command);
     int shard = header_int(record, SB_H_REPLY_PART);
+    if (record->partition >= 0) {
+        lock(play);
+        take_forwarded(play, record);
+        arm(bus);
+        unlock(play);
+        return SB_OK;
+    }
     lock(play);
     play->commands++;
     if (!play->deaf && !play->away && per_mille(play) >= play->drop_per_mille) {
@@ -250,7 +270,6 @@ typedef struct texts {
 
 static void fill_message(sb_message_t *message, const sb_play_reply_t *reply, texts_t *texts)
 {
-    static const char *const outcomes[] = {"success", "failure", "error", "pending"};
     const sb_play_command_t *command = &reply->command;
     (void)snprintf(texts->round, sizeof texts->round, "%d", command->round);
     (void)snprintf(texts->attempt, sizeof texts->attempt, "%d", command->attempt);

@@ -355,9 +355,12 @@ void stage_say(stage_t *stage, const sb_uuid_t *saga_id, const char *step, sb_ou
 
 void stage_await_replies(stage_t *stage)
 {
-    assert_soon(sb_test_pg_int(stage->pg, "SELECT cursor FROM sagabus.lease WHERE role = 'saga:0'") ==
-                    stage->play->count[0],
-                10000);
+    for (int shard = 0; shard < SB_PLAY_SHARDS; shard++) { /* what is forwarded goes upwards */
+        char sql[80];
+        (void)snprintf(sql, sizeof sql, "SELECT cursor FROM sagabus.lease WHERE role = 'saga:%d'", shard);
+        if (stage->play->count[shard] > 0)
+            assert_soon(sb_test_pg_int(stage->pg, sql) == stage->play->count[shard], 10000);
+    }
 }
 
 /* ---- outcomes ---- */

@@ -64,7 +64,8 @@ int64_t stage_count_open(stage_t *stage);
  * and with the effects of the end it came to; no rule of the participants was broken. */
 void stage_check(stage_t *stage, int64_t count);
 
-/* An answer to a step's first command, by whoever may have been told to give it; without an order. */
+/* An answer to a step's first command, by whoever may have been told to give it; without an order. On the
+ * partition of shard 0, whichever the saga's is. */
 void stage_say(stage_t *stage, const sb_uuid_t *saga_id, const char *step, sb_outcome_t outcome);
 /* Until all answers are decided: they are taken in their order. */
 void stage_await_replies(stage_t *stage);

@@ -391,6 +391,37 @@ static void an_answer_that_contradicts_the_end_is_recorded_after_it(void **state
     assert_int_equal(sb_test_pg_int(stage->pg, "SELECT next FROM sagabus.lease WHERE role = 'saga:0'"), 3);
 }
 
+/* The answers come to the partition of a shard that is not the saga's. */
+static void a_contradiction_finds_the_shard_of_its_saga(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine[2];
+    stage->play->outcome = play_all_well;
+    engine_start_two(stage, engine);
+    sb_uuid_t of[2];
+    for (int i = 0; i < 2; i++) {
+        of[i] = engine_start_saga(&engine[i], NULL);
+        assert_int_equal(engine_await_end(&engine[i], &of[i]), SB_SAGA_COMPLETED);
+    }
+    stage_say(stage, &of[1], "hotel", SB_OUTCOME_FAILURE);
+    stage_await_replies(stage);
+    assert_soon(engine_stats(&engine[1]).anomalies == 1, 5000);
+    assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES), 1);
+    assert_int_equal(engine_stats(&engine[0]).anomalies, 0);
+    assert_int_equal(engine_stats(&engine[0]).ignored, 0);
+    engine_stop(&engine[1]);
+    assert_soon(engine_stats(&engine[0]).shards == 2, 5000);
+    stage_say(stage, &of[1], "hotel", SB_OUTCOME_FAILURE); /* known, also to who took the shard over */
+    stage_say(stage, &of[1], "car", SB_OUTCOME_FAILURE);
+    stage_say(stage, &of[0], "car", SB_OUTCOME_FAILURE);
+    stage_await_replies(stage);
+    assert_soon(engine_stats(&engine[0]).anomalies == 2, 5000);
+    assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES), 3);
+    assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES " AND e.stream_no >> 48 = 1"), 2);
+    assert_soon(engine_stats(&engine[0]).open == 0, 5000);
+    engine_stop(&engine[0]);
+}
+
 /* ---- operators ---- */
 
 static void operators_pause_resume_skip_and_cancel(void **state)
@@ -742,6 +773,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(too_many_open_sagas_are_refused, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(many_sagas_with_lost_and_repeated_messages_all_end, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_contradiction_finds_the_shard_of_its_saga, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(an_answer_that_contradicts_the_end_is_recorded_after_it, stage_set_up,
                                         stage_tear_down),

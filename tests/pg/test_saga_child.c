@@ -64,6 +64,20 @@ static sb_outcome_t no_charge_yet(const sb_play_command_t *command)
     return strcmp(command->type, "c.do") == 0 ? SB_OUTCOME_PENDING : SB_OUTCOME_SUCCESS;
 }
 
+static atomic_bool let_ship;
+static atomic_int undone_blindly;
+
+/* The shipping is refused when it may be; what undoes the child must get what did it. */
+static sb_outcome_t refuse_ship_then(const sb_play_command_t *command)
+{
+    bool of_child = command->undo && (command->type[0] == 'h' || command->type[0] == 'c');
+    if (of_child && !strstr(command->value, "\"amount\":5"))
+        (void)atomic_fetch_add(&undone_blindly, 1);
+    if (strcmp(command->type, "s.do") != 0)
+        return SB_OUTCOME_SUCCESS;
+    return let_ship ? SB_OUTCOME_FAILURE : SB_OUTCOME_PENDING;
+}
+
 /* One saga in four, parent or child, fails at a step that its id chooses; errors come and go by attempt. */
 static sb_outcome_t mixed(const sb_play_command_t *command)
 {
@@ -329,6 +343,55 @@ static void going_back_makes_another_child(void **state)
 
 /* ---- when things die ---- */
 
+static int64_t anomalies_of(stage_t *stage, const sb_uuid_t *id)
+{
+    char text[SB_UUID_TEXT];
+    return count_text(stage,
+                      "SELECT count(*) FROM sagabus.event e JOIN sagabus.event_type t USING (type_no) "
+                      "WHERE e.class = 2 AND t.name = 'saga.anomaly' AND "
+                      "convert_from(e.data, 'UTF8')::jsonb ->> 'saga_id' = $1",
+                      sb_uuid_format(id, text));
+}
+
+/* The child is over, its parent is not: what contradicts the child's end is the child's, and is in the way of
+ * nothing when the parent takes the child back. */
+static void a_contradiction_is_the_childs_and_keeps_no_undo_away(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    let_ship = false;
+    undone_blindly = 0;
+    stage->play->outcome = refuse_ship_then;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t parent = start_of(&engine, "order");
+    sb_uuid_t child = child_in(stage, &parent, SB_SAGA_COMPLETED);
+    stage_say(stage, &child, "charge", SB_OUTCOME_FAILURE);
+    assert_soon(anomalies_of(stage, &child) == 1, 5000);
+    assert_soon(engine_stats(&engine).open == 1, 5000);
+    assert_told(stage, &child, false, "\"anomaly\"");
+    let_ship = true;
+    int64_t until = sb_test_mono_ms() + sb_test_patience(20000);
+    while (stage_count_open(stage) > 0 && sb_test_mono_ms() < until) {
+        stage_say(stage, &child, "hold", SB_OUTCOME_FAILURE);
+        sb_test_sleep_ms(1);
+    }
+    assert_int_equal(engine_await_end(&engine, &parent), SB_SAGA_COMPENSATED);
+    (void)child_in(stage, &parent, SB_SAGA_COMPENSATED);
+    assert_stands(stage, &parent, &child, false);
+    assert_int_equal(undone_blindly, 0);
+    assert_int_equal(anomalies_of(stage, &child), 2);
+    assert_int_equal(anomalies_of(stage, &parent), 0);
+    stage_say(stage, &parent, "ship", SB_OUTCOME_SUCCESS); /* it was refused */
+    stage_say(stage, &child, "hold", SB_OUTCOME_FAILURE);
+    stage_await_replies(stage);
+    assert_int_equal(anomalies_of(stage, &parent), 1);
+    assert_int_equal(anomalies_of(stage, &child), 2);
+    assert_soon(engine_stats(&engine).open == 0, 5000);
+    assert_int_equal(stage->play->breaches, 0);
+    engine_stop(&engine);
+}
+
 /* The parent's shard moves to another instance than the child's while the child runs. */
 static void a_child_may_be_another_instances(void **state)
 {
@@ -467,6 +530,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(going_back_makes_another_child, set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_child_may_be_another_instances, set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_contradiction_is_the_childs_and_keeps_no_undo_away, set_up,
+                                        stage_tear_down),
         cmocka_unit_test_setup_teardown(killed_orchestrators_leave_no_child_half_done, set_up,
                                         stage_tear_down),
     };
