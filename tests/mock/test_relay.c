@@ -164,8 +164,8 @@ static void a_partition_without_a_leader_holds_no_other_up(void **state)
 
 /* Leaders move under one event's answer, and the next event meets a leader that is none any more; it has the
  * client ask where all of them are. One at a time: behind a batch that is refused librdkafka may send the
- * next one to the new leader before it repeats the first. A broker refuses that, it knows the sequence
- * numbers; the mock does not look at them, and what it refused then counts as delivered. */
+ * next one to the new leader before it repeats the first. A broker that knows the producer refuses that by
+ * its sequence numbers; the mock does not look at them, and the first then comes after the next one. */
 static void move_leaders_under_an_event(sb_relay_world_t *f, int first, int absent_ms)
 {
     sb_test_relay_append(&f->relay, "order.created", 1);
