@@ -384,11 +384,11 @@ static void note_bus(sb_orchestrator_t *o, bool connected)
     o->stats.kafka_ok = connected;
 }
 
-void sb_collect_replies(sb_orchestrator_t *o)
+sb_code_t sb_collect_replies(sb_orchestrator_t *o, sb_shard_t **failed, sb_error_t *failure)
 {
     size_t waiting = items_waiting(o);
     if (waiting >= SB_TURN_ITEMS_MAX || !o->bus_started)
-        return;
+        return SB_OK;
     sb_error_t err = SB_ERROR_INIT;
     int count = 0;
     bool reset = false;
@@ -397,14 +397,21 @@ void sb_collect_replies(sb_orchestrator_t *o)
     note_bus(o, code == SB_OK && o->bus_operations->connected(o->bus));
     if (code != SB_OK)
         sb_log_error(SB_LOG_WARN, "SAGA-REPLIES", &err, "replies cannot be read now");
+    if (reset)
+        resend_all(o);
     for (int i = 0; i < o->shards_held; i++) {
         sb_error_t why = SB_ERROR_INIT;
-        if (read_late(o, o->shard[i], &why) != SB_OK)
+        code = read_late(o, o->shard[i], &why);
+        if (code != SB_OK && why.retryable) { /* they are read again, by who has the shard then */
+            *failed = o->shard[i];
+            *failure = why;
+            return code;
+        }
+        if (code != SB_OK)
             sb_log_error(SB_LOG_WARN, "SAGA-LATE", &why, "late replies were not looked at|shard=%d",
                          o->shard[i]->number);
     }
-    if (reset)
-        resend_all(o);
+    return SB_OK;
 }
 
 /* ---- timers ---- */

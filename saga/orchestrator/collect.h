@@ -14,7 +14,9 @@
 #define SB_TURN_BYTES_MAX (16u << 20)
 
 void sb_collect_calls(sb_orchestrator_t *o);
-void sb_collect_replies(sb_orchestrator_t *o);
+/* Not SB_OK: late replies of *failed could not be looked at, for a reason that passes. Its turn must not be
+ * run, or its offset would move past them. */
+SB_MUST_CHECK sb_code_t sb_collect_replies(sb_orchestrator_t *o, sb_shard_t **failed, sb_error_t *err);
 void sb_collect_timers(sb_orchestrator_t *o);
 /* The replies of a shard are decided: what was brought into memory for those that came late leaves it. */
 void sb_collect_forget_late(sb_orchestrator_t *o, sb_shard_t *shard);

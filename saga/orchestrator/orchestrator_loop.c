@@ -405,7 +405,12 @@ static void turn(sb_orchestrator_t *o)
         return;
     }
     sb_collect_calls(o);
-    sb_collect_replies(o);
+    sb_shard_t *shard = NULL;
+    code = sb_collect_replies(o, &shard, &err);
+    if (code != SB_OK) {
+        on_trouble(o, shard, code, &err);
+        return;
+    }
     sb_collect_timers(o);
     bool busy = something_waits(o);
     bool whole = run_shards(o);

@@ -391,6 +391,28 @@ static void an_answer_that_contradicts_the_end_is_recorded_after_it(void **state
     assert_int_equal(sb_test_pg_int(stage->pg, "SELECT next FROM sagabus.lease WHERE role = 'saga:0'"), 3);
 }
 
+/* Nor is it passed over when the look at its saga comes to nothing for a moment. */
+static void a_contradiction_that_cannot_be_looked_at_is_read_again(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    stage->play->outcome = play_all_well;
+    engine_start(stage, &engine, "one");
+    engine_await_shard(&engine);
+    sb_uuid_t done = engine_start_saga(&engine, NULL);
+    assert_int_equal(engine_await_end(&engine, &done), SB_SAGA_COMPLETED);
+    sb_test_pg_script(stage->pg, "BEGIN; LOCK TABLE sagabus.saga IN ACCESS EXCLUSIVE MODE");
+    stage_say(stage, &done, "hotel", SB_OUTCOME_FAILURE);
+    assert_soon(sb_test_pg_int(stage->pg,
+                               "SELECT count(pg_cancel_backend(pid)) FROM pg_locks WHERE NOT granted "
+                               "AND relation = 'sagabus.saga'::regclass") == 1,
+                10000);
+    sb_test_pg_script(stage->pg, "COMMIT");
+    stage_await_replies(stage);
+    assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES), 1);
+    engine_stop(&engine);
+}
+
 /* The answers come to the partition of a shard that is not the saga's. */
 static void a_contradiction_finds_the_shard_of_its_saga(void **state)
 {
@@ -773,6 +795,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(too_many_open_sagas_are_refused, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(many_sagas_with_lost_and_repeated_messages_all_end, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_contradiction_that_cannot_be_looked_at_is_read_again, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_contradiction_finds_the_shard_of_its_saga, stage_set_up,
                                         stage_tear_down),
