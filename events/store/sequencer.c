@@ -9,7 +9,8 @@
  * of half its length, for it mostly waited for the disk. One that found appenders at work writes nothing: it
  * is repeated after a rest of its own length, then twice as long. Then a poke wakes it. While many events
  * come, a tick is made every few milliseconds for all of them, as each costs a commit here, a page and a
- * request to the brokers in the relay, and a look of each reader.
+ * request to the brokers in the relay, and a look of each reader. (A commit costs what 100 events cost their
+ * writer; a crowd of them waits a little longer for it.)
  *
  * Disk: what is known to be there is published by a commit that does not wait for it, when one statement has
  * counted that all of it is to be seen (sequencer_told.sql); that is a tick, too. Word of what comes next is
@@ -39,6 +40,7 @@
 #define RUN_MAX            256 /* events a tick follows: sequencer_tick has the number, too */
 #define MANY_EVENTS        32  /* within MANY_US: more than a service at its ease appends */
 #define MANY_US            8000
+#define CROWD              256    /* events in a tick of MANY_US that make the next one twice as long */
 #define COUNT_US           16000  /* what is counted in less is chance: two events may well come at once */
 #define STILL_MAX          2      /* ticks that the run may stand still before the holders are looked at */
 #define TOLD_US            100000 /* so long after the last word of an append its like are waited for */
@@ -470,8 +472,10 @@ static int64_t rest_of_many(sb_sequencer_t *sequencer, int64_t events, int64_t s
     if (!sequencer->many)
         return 0;
     /* A tick that follows a run follows no more than RUN_MAX. */
-    int64_t fits_us = sequencer->by_word ? MANY_US : RUN_MAX / 2 * since_us / events;
-    return (fits_us < MANY_US ? fits_us : MANY_US) - (sb_mono_us() - start_us);
+    int64_t fits_us = RUN_MAX / 2 * since_us / events, spent_us = sb_mono_us() - start_us;
+    if (sequencer->by_word)
+        return (events * MANY_US >= CROWD * since_us ? 2 * MANY_US : MANY_US) - spent_us;
+    return (fits_us < MANY_US ? fits_us : MANY_US) - spent_us;
 }
 
 /* A tick that had something to do is followed by a rest, whatever pokes: of half its own length once it
