@@ -257,7 +257,7 @@ static sb_code_t start_saga(sb_engine_t *engine, sb_request_t *request, sb_error
     sb_member_t member[] = {
         {"type", "s", {0}}, {"key", "s", {0}}, {"input", "o", {0}}, {"correlation_id", "s", {0}}, {0}};
     sb_buf_t scratch[3] = {SB_BUF_INIT, SB_BUF_INIT, SB_BUF_INIT};
-    char key[SB_KEY_MAX + 1];
+    char key[SB_KEY_MAX + 1] = "";
     int64_t wait_ms = 0;
     sb_code_t code = sb_request_query_only(request, query, err);
     if (code == SB_OK)
