@@ -235,21 +235,36 @@ sb_code_t sb_kafka_open(rd_kafka_t **out, rd_kafka_type_t type, rd_kafka_conf_t 
 
 /* ---- where a partition begins and ends ---- */
 
-/* Asked as a "time", these two stand for the beginning and the end. */
+rd_kafka_resp_err_t sb_kafka_offsets(rd_kafka_t *handle, rd_kafka_topic_partition_list_t *list, int64_t which,
+                                     int timeout_ms, int *failed)
+{
+    for (int i = 0; i < list->cnt; i++)
+        list->elems[i].offset = which;
+    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(handle, list, timeout_ms);
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *one = &list->elems[i];
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+            error = one->err;
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR &&
+            one->offset < 0) /* no answer came, and 2.0.2 calls that fine */
+            error = RD_KAFKA_RESP_ERR__TIMED_OUT;
+        *failed = i;
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return error;
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 static rd_kafka_resp_err_t ask_offset(rd_kafka_t *handle, const char *topic, int32_t partition, int64_t which,
                                       int64_t until_us, int64_t *out)
 {
+    int failed = 0;
     int64_t left_ms = (until_us - sb_mono_us()) / 1000;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(list, topic, partition);
-    one->offset = which;
-    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(handle, list, left_ms < 1 ? 1 : (int)left_ms);
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
-        error = one->err;
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR &&
-        one->offset < 0) /* no answer came, and 2.0.2 calls that fine */
-        error = RD_KAFKA_RESP_ERR__TIMED_OUT;
-    *out = one->offset;
+    (void)rd_kafka_topic_partition_list_add(list, topic, partition);
+    rd_kafka_resp_err_t error =
+        sb_kafka_offsets(handle, list, which, left_ms < 1 ? 1 : (int)left_ms, &failed);
+    *out = list->elems[0].offset;
     rd_kafka_topic_partition_list_destroy(list);
     return error;
 }

@@ -66,6 +66,12 @@ void sb_kafka_log_error(rd_kafka_t *handle, int code, const char *reason);
 SB_MUST_CHECK rd_kafka_resp_err_t sb_kafka_ends(rd_kafka_t *handle, const char *topic, int32_t partition,
                                                 int timeout_ms, int64_t *low, int64_t *high);
 
+/* The same for each partition of a list, which is not empty, in one question, for one of both ends
+ * (RD_KAFKA_OFFSET_BEGINNING or _END): it takes a slow cluster as long as one of them would. *failed: where
+ * in the list the error is. */
+SB_MUST_CHECK rd_kafka_resp_err_t sb_kafka_offsets(rd_kafka_t *handle, rd_kafka_topic_partition_list_t *list,
+                                                   int64_t which, int timeout_ms, int *failed);
+
 /* Whether the brokers behind this handle are the dev broker (librdkafka's mock cluster), by the form of the
  * cluster's id. Waits up to timeout_ms for it to be known; false when it is not. */
 bool sb_kafka_is_dev_broker(rd_kafka_t *handle, int timeout_ms);

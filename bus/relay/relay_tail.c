@@ -58,25 +58,15 @@ static bool is_events_topic(const tail_t *t, const char *name)
            memchr(category.ptr, '.', category.len) == NULL;
 }
 
-/* The offset at the beginning or the end of each of the partitions, in one question: it takes a slow cluster
- * as long as one of them would. */
 static sb_code_t ask_offsets(const tail_t *t, rd_kafka_topic_partition_list_t *list, int64_t which,
                              sb_error_t *err)
 {
-    for (int i = 0; i < list->cnt; i++)
-        list->elems[i].offset = which;
-    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(t->handle, list, left_ms(t));
-    for (int i = 0; i < list->cnt; i++) {
-        const rd_kafka_topic_partition_t *one = &list->elems[i];
-        if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
-            error = one->err;
-        if (error == RD_KAFKA_RESP_ERR_NO_ERROR &&
-            one->offset < 0) /* no answer came, and 2.0.2 calls that fine */
-            error = RD_KAFKA_RESP_ERR__TIMED_OUT;
-        if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
-            return sb_kafka_fail(err, error, "ask for the end of %s %d", one->topic, one->partition);
-    }
-    return SB_OK;
+    int failed = 0;
+    rd_kafka_resp_err_t error = sb_kafka_offsets(t->handle, list, which, left_ms(t), &failed);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return SB_OK;
+    const rd_kafka_topic_partition_t *one = &list->elems[failed];
+    return sb_kafka_fail(err, error, "ask for the end of %s %d", one->topic, one->partition);
 }
 
 /* Begins to read the last record. */
