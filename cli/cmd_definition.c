@@ -78,13 +78,11 @@ static sb_code_t add_beside(sb_catalog_t *beside, const char *path, const json_t
     return code;
 }
 
-static sb_code_t check_file(const char *path, const json_t *body, sb_error_t *err)
+static sb_code_t check_file(const char *path, const json_t *body, const sb_definition_t *definition,
+                            sb_error_t *err)
 {
     sb_catalog_t *beside = NULL;
-    sb_definition_t *definition = NULL;
     sb_code_t code = sb_definition_check(body, NULL, err);
-    if (code == SB_OK)
-        code = sb_definition_compile(&definition, body, err);
     if (code == SB_OK)
         code = sb_catalog_new(&beside, err);
     if (code == SB_OK)
@@ -92,8 +90,7 @@ static sb_code_t check_file(const char *path, const json_t *body, sb_error_t *er
     if (code == SB_OK)
         code = sb_nesting_circle(definition, beside, err);
     sb_catalog_free(&beside);
-    sb_definition_free(&definition);
-    return code == SB_OK ? SB_OK : sb_context(err, code, "%s", path);
+    return code;
 }
 
 sb_code_t sb_cmd_definition_graph(sb_cli_t *cli, sb_error_t *err)
@@ -105,10 +102,13 @@ sb_code_t sb_cmd_definition_graph(sb_cli_t *cli, sb_error_t *err)
     if (!is_file && looks_like_path(what)) /* the database need not be asked */
         return sb_fail(err, SB_NOT_FOUND, "%s: %s", what, strerror(errno));
     sb_code_t code = is_file ? sb_json_read_file(&body, what, NULL, err) : read_registered(cli, &body, err);
-    if (code == SB_OK && is_file)
-        code = check_file(what, body, err);
-    if (code == SB_OK)
+    if (code == SB_OK) {
         code = sb_definition_compile(&definition, body, err);
+        if (code == SB_OK && is_file)
+            code = check_file(what, body, definition, err);
+        if (code != SB_OK && is_file)
+            code = sb_context(err, code, "%s", what);
+    }
     if (code == SB_OK) {
         sb_buf_t text = SB_BUF_INIT;
         sb_definition_graph(definition, &text);

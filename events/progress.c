@@ -87,10 +87,10 @@ uint64_t sb_progress_era(sb_progress_t *progress)
 }
 
 /* Between numbers that do not follow one another lie those of others, of which nothing is known. */
-static bool is_whole(const sb_append_result_t *result, size_t count)
+static bool takes(const sb_progress_t *progress, uint64_t era, const sb_append_result_t *result, size_t count)
 {
-    return result->outcome == SB_APPENDED && result->first_seq > 0 &&
-           (size_t)(result->last_seq - result->first_seq) + 1 == count;
+    return progress->leading && era == progress->era && result->outcome == SB_APPENDED &&
+           result->first_seq > 0 && (size_t)(result->last_seq - result->first_seq) + 1 == count;
 }
 
 void sb_progress_appended(sb_progress_t *progress, uint64_t era, const sb_append_result_t *result,
@@ -99,7 +99,7 @@ void sb_progress_appended(sb_progress_t *progress, uint64_t era, const sb_append
     if (!progress)
         return;
     (void)pthread_mutex_lock(&progress->lock);
-    if (progress->leading && era == progress->era && is_whole(result, count))
+    if (takes(progress, era, result, count))
         add_span(progress, (sb_progress_span_t){result->first_seq, result->last_seq});
     (void)pthread_mutex_unlock(&progress->lock);
     sb_progress_poke(progress);
@@ -111,7 +111,7 @@ void sb_progress_keep(sb_progress_t *progress, uint64_t era, const sb_append_res
     if (!progress)
         return;
     (void)pthread_mutex_lock(&progress->lock);
-    if (progress->leading && era == progress->era && is_whole(result, count))
+    if (takes(progress, era, result, count))
         sb_recent_push(&progress->recent, result->first_seq, result->last_seq, rows);
     (void)pthread_mutex_unlock(&progress->lock);
 }
