@@ -1,76 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "events/recent.h"
 
-#include "base/pg.h"
-
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- packed rows ---- */
-
-#define NO_META UINT32_MAX
-
-static const uint8_t fixed[SB_RECENT_META] = {8, 8, 8, 4, 4, 2, 16};
-#define FIXED_BYTES 50 /* of the columns before meta */
-
-/* In front of the images. */
-typedef struct head {
-    uint32_t meta, data; /* bytes of either */
-} head_t;
-
-static head_t head_of(const char *row)
-{
-    head_t head;
-    memcpy(&head, row, sizeof head);
-    return head;
-}
-
-static size_t size_of(const char *row)
-{
-    head_t head = head_of(row);
-    return sizeof head + FIXED_BYTES + (head.meta == NO_META ? 0 : head.meta) + head.data;
-}
-
-void sb_recent_pack(sb_buf_t *rows, const sb_recent_row_t *row)
-{
-    head_t head = {row->meta.ptr ? (uint32_t)row->meta.len : NO_META, (uint32_t)row->data.len};
-    sb_buf_add(rows, &head, sizeof head);
-    sb_buf_add_be64(rows, 0);
-    sb_buf_add_be64(rows, (uint64_t)row->stream_no);
-    sb_buf_add_be64(rows, (uint64_t)(row->at_us - SB_PG_EPOCH_US));
-    sb_buf_add_be32(rows, (uint32_t)row->version);
-    sb_buf_add_be32(rows, (uint32_t)row->type_no);
-    sb_buf_add_be16(rows, (uint16_t)row->event_class);
-    sb_buf_add(rows, row->id.byte, sizeof row->id.byte);
-    if (row->meta.ptr)
-        sb_buf_add_slice(rows, row->meta);
-    sb_buf_add_slice(rows, row->data);
-}
-
-bool sb_recent_next(sb_slice_t *rows, sb_slice_t fields[SB_RECENT_FIELDS])
-{
-    if (rows->len == 0)
-        return false;
-    head_t head = head_of(rows->ptr);
-    size_t size = size_of(rows->ptr);
-    const char *at = rows->ptr + sizeof head;
-    for (int i = 0; i < SB_RECENT_META; at += fixed[i], i++)
-        fields[i] = (sb_slice_t){at, fixed[i]};
-    fields[SB_RECENT_META] = head.meta == NO_META ? SB_SLICE_NONE : (sb_slice_t){at, head.meta};
-    at += fields[SB_RECENT_META].len;
-    fields[SB_RECENT_DATA] = (sb_slice_t){at, head.data};
-    *rows = (sb_slice_t){rows->ptr + size, rows->len - size};
-    return true;
-}
-
-static void set_seq(char *row, int64_t seq)
-{
-    uint8_t *image = (uint8_t *)row + sizeof(head_t);
-    for (int i = 0; i < 8; i++)
-        image[i] = (uint8_t)((uint64_t)seq >> (56 - 8 * i));
-}
-
-/* ---- the ring ---- */
 
 void sb_recent_init(sb_recent_t *recent)
 {
@@ -128,8 +60,8 @@ void sb_recent_push(sb_recent_t *recent, int64_t first, int64_t last, sb_slice_t
     size_t at = make_room(recent, rows.len);
     memcpy(recent->ring + at, rows.ptr, rows.len);
     int64_t seq = first;
-    for (size_t done = 0; done < rows.len; done += size_of(recent->ring + at + done))
-        set_seq(recent->ring + at + done, seq++);
+    for (size_t done = 0; done < rows.len; done += sb_packed_row_size(recent->ring + at + done))
+        sb_packed_row_number(recent->ring + at + done, seq++);
     if (seq != last + 1) /* not a row for each number */
         return;
     recent->span[(recent->first + recent->count++) % SB_RECENT_SPANS] =
@@ -157,10 +89,10 @@ static int64_t copy_span(const sb_recent_t *recent, const sb_recent_span_t *span
     const char *row = recent->ring + span->at;
     int64_t seq = span->first;
     for (; seq <= after; seq++)
-        row += size_of(row);
+        row += sb_packed_row_size(row);
     const char *from = row;
     for (; seq <= span->last && seq <= to && (size_t)(row - from) < bytes_max; seq++)
-        row += size_of(row);
+        row += sb_packed_row_size(row);
     sb_buf_add(out, from, (size_t)(row - from));
     return seq - 1;
 }

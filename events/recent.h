@@ -1,53 +1,18 @@
 /* recent - the events that this process wrote last, so that its own readers need not read them back.
  *
- * A row is packed as COPY would give it: the binary images of its columns, in the order below. Rows are
- * packed while the transaction is made, when their numbers are not known yet, and pushed when it has
- * committed. A bounded ring: what comes makes the oldest give way.
+ * Rows are packed (packed_row.h) while the transaction is made, when their numbers are not known yet, and
+ * pushed when it has committed. A bounded ring: what comes makes the oldest give way.
  *
- * Thread: whoever holds the lock of its owner (events/progress.h). Packing and reading packed rows needs
- * none.
+ * Thread: whoever holds the lock of its owner (events/progress.h).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SB_EVENTS_RECENT_H
 #define SB_EVENTS_RECENT_H
 
-#include "base/buf.h"
-#include "sagabus/event.h"
-#include "sagabus/id.h"
+#include "events/packed_row.h"
 
 #define SB_RECENT_BYTES (8u << 20)
 #define SB_RECENT_SPANS 1024
-
-enum {
-    SB_RECENT_SEQ,
-    SB_RECENT_STREAM_NO,
-    SB_RECENT_AT,
-    SB_RECENT_VERSION,
-    SB_RECENT_TYPE_NO,
-    SB_RECENT_CLASS,
-    SB_RECENT_ID,
-    SB_RECENT_META,
-    SB_RECENT_DATA,
-    SB_RECENT_FIELDS
-};
-
-/* ---- packed rows ---- */
-
-typedef struct sb_recent_row {
-    int64_t stream_no, at_us;
-    int version, type_no;
-    sb_event_class_t event_class;
-    sb_uuid_t id;
-    sb_slice_t meta, data; /* meta: absent for NULL */
-} sb_recent_row_t;
-
-/* rows remembers a failure. */
-void sb_recent_pack(sb_buf_t *rows, const sb_recent_row_t *row);
-
-/* The first row, and *rows is what follows; false at the end. Fields are borrowed from the rows. */
-bool sb_recent_next(sb_slice_t *rows, sb_slice_t fields[SB_RECENT_FIELDS]);
-
-/* ---- the ring ---- */
 
 typedef struct sb_recent_span {
     int64_t first, last; /* numbers, one event each */

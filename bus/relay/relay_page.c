@@ -15,23 +15,20 @@
 #define REACH_MIN  (2 * FEW_SEQS)
 #define RECENT_MAX (1u << 20) /* bytes at a time, under a lock */
 
-/* The columns of the statement; COPY gives all but the key. All but the last three have a fixed size. A
- * packed row is the lengths of meta and data, and then the images of all columns without gaps. */
+/* The columns of the statement; COPY gives all but the key. */
 enum {
-    SEQ = SB_RECENT_SEQ,
-    STREAM_NO = SB_RECENT_STREAM_NO,
-    AT = SB_RECENT_AT,
-    VERSION = SB_RECENT_VERSION,
-    TYPE_NO = SB_RECENT_TYPE_NO,
-    CLASS = SB_RECENT_CLASS,
-    ID = SB_RECENT_ID,
-    META = SB_RECENT_META,
-    DATA = SB_RECENT_DATA,
-    KEY = SB_RECENT_FIELDS,
+    SEQ = SB_PACKED_SEQ,
+    STREAM_NO = SB_PACKED_STREAM_NO,
+    AT = SB_PACKED_AT,
+    VERSION = SB_PACKED_VERSION,
+    TYPE_NO = SB_PACKED_TYPE_NO,
+    CLASS = SB_PACKED_CLASS,
+    ID = SB_PACKED_ID,
+    META = SB_PACKED_META,
+    DATA = SB_PACKED_DATA,
+    KEY = SB_PACKED_FIELDS,
     COLUMNS
 };
-#define FIXED META
-static const size_t fixed[FIXED] = {8, 8, 8, 4, 4, 2, 16};
 
 void sb_relay_page_init(sb_relay_page_t *page)
 {
@@ -115,17 +112,8 @@ static void write_copy(int64_t after, int64_t to, sb_buf_t *sql)
 static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb_error_t *err)
 {
     sb_relay_page_t *page = context;
-    bool fits = count == KEY && fields[DATA].ptr;
-    for (int i = 0; fits && i < FIXED; i++)
-        fits = fields[i].len == fixed[i];
-    if (!fits)
+    if (!sb_packed_row_add(&page->many, fields, count))
         return sb_fail(err, SB_CORRUPT, "relay: a row is not an event");
-    uint32_t lengths[KEY - FIXED];
-    for (int i = FIXED; i < KEY; i++)
-        lengths[i - FIXED] = (uint32_t)fields[i].len;
-    sb_buf_add(&page->many, lengths, sizeof lengths);
-    for (int i = 0; i < KEY; i++)
-        sb_buf_add_slice(&page->many, fields[i]);
     if (sb_buf_failed(&page->many))
         return sb_fail(err, SB_NO_MEMORY, "relay: out of memory");
     page->count++;
@@ -137,16 +125,10 @@ static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb
 /* The row at page->at; page->next is behind it. */
 static void unpack(sb_relay_page_t *page, sb_slice_t fields[COLUMNS])
 {
-    uint32_t lengths[KEY - FIXED];
-    const char *at = page->many.ptr + page->at;
-    memcpy(lengths, at, sizeof lengths);
-    at += sizeof lengths;
+    sb_slice_t rows = {page->many.ptr + page->at, page->many.len - page->at};
+    (void)sb_packed_row_next(&rows, fields);
     fields[KEY] = SB_SLICE_NONE;
-    for (int i = 0; i < KEY; i++) {
-        fields[i] = (sb_slice_t){at, i < FIXED ? fixed[i] : lengths[i - FIXED]};
-        at += fields[i].len;
-    }
-    page->next = (size_t)(at - page->many.ptr);
+    page->next = page->many.len - rows.len;
 }
 
 static void begin_many(sb_relay_page_t *page)
@@ -276,7 +258,7 @@ static sb_code_t take_recent(sb_relay_page_t *page, sb_pg_t *pg, sb_error_t *err
     sb_slice_t rows = sb_buf_slice(&page->recent), fields[COLUMNS];
     sb_code_t code = SB_OK;
     begin_many(page);
-    while (code == SB_OK && sb_recent_next(&rows, fields)) {
+    while (code == SB_OK && sb_packed_row_next(&rows, fields)) {
         const sb_relay_type_t *type = NULL;
         code = is_domain(fields) ? SB_OK : type_of(page, pg, fields, &type, err);
         if (code == SB_OK && (is_domain(fields) || (type && type->is_public)))

@@ -35,7 +35,7 @@ typedef struct sb_relay_page {
     sb_pg_result_t *few; /* by the statement; NULL: by COPY */
     int row;
     sb_buf_t recent; /* of this process, packed */
-    sb_buf_t many;   /* packed rows, see relay_page.c */
+    sb_buf_t many;   /* packed rows */
     size_t at;
     size_t next;
     int count;

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/store/seal.h"
 
-#include "events/recent.h"
+#include "events/packed_row.h"
 
 #include <inttypes.h>
 #include <openssl/evp.h>
@@ -334,11 +334,11 @@ sb_code_t sb_seal_rows(sb_pg_t *pg, sb_hasher_t *hasher, int64_t after, int64_t 
 
 bool sb_hasher_knows(const sb_hasher_t *hasher, sb_slice_t rows)
 {
-    sb_slice_t packed[SB_RECENT_FIELDS];
+    sb_slice_t packed[SB_PACKED_FIELDS];
     bool knows = true;
-    while (knows && sb_recent_next(&rows, packed)) {
-        sb_seal_row_t row = {.type_no = (int)sb_pg_read_int(packed[SB_RECENT_TYPE_NO])};
-        knows = sb_pg_read_int(packed[SB_RECENT_CLASS]) == SB_CLASS_SAGA && find_type(hasher, &row);
+    while (knows && sb_packed_row_next(&rows, packed)) {
+        sb_seal_row_t row = {.type_no = (int)sb_pg_read_int(packed[SB_PACKED_TYPE_NO])};
+        knows = sb_pg_read_int(packed[SB_PACKED_CLASS]) == SB_CLASS_SAGA && find_type(hasher, &row);
     }
     return knows;
 }
@@ -347,13 +347,13 @@ sb_code_t sb_seal_packed(sb_hasher_t *hasher, sb_slice_t rows, sb_seal_row_fn on
                          sb_error_t *err)
 {
     reading_t reading = {.hasher = hasher, .on_row = on_row, .context = context};
-    sb_slice_t packed[SB_RECENT_FIELDS];
+    sb_slice_t packed[SB_PACKED_FIELDS];
     sb_code_t code = SB_OK;
-    while (code == SB_OK && sb_recent_next(&rows, packed)) {
+    while (code == SB_OK && sb_packed_row_next(&rows, packed)) {
         const sb_slice_t fields[FIELDS] = {
-            packed[SB_RECENT_SEQ],     packed[SB_RECENT_CLASS],   packed[SB_RECENT_STREAM_NO],
-            packed[SB_RECENT_VERSION], packed[SB_RECENT_TYPE_NO], packed[SB_RECENT_AT],
-            packed[SB_RECENT_ID],      packed[SB_RECENT_META],    packed[SB_RECENT_DATA]};
+            packed[SB_PACKED_SEQ],     packed[SB_PACKED_CLASS],   packed[SB_PACKED_STREAM_NO],
+            packed[SB_PACKED_VERSION], packed[SB_PACKED_TYPE_NO], packed[SB_PACKED_AT],
+            packed[SB_PACKED_ID],      packed[SB_PACKED_META],    packed[SB_PACKED_DATA]};
         code = take_row(&reading, fields, FIELDS, err);
     }
     return code;

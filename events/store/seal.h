@@ -81,7 +81,7 @@ sb_seal_mark_t sb_seal_mark_read(const uint8_t *mark, int64_t from);
 typedef sb_code_t (*sb_seal_row_fn)(void *context, const sb_seal_row_t *row, sb_error_t *err);
 SB_MUST_CHECK sb_code_t sb_seal_rows(sb_pg_t *pg, sb_hasher_t *hasher, int64_t after, int64_t to, int limit,
                                      sb_seal_row_fn on_row, void *context, sb_error_t *err);
-/* The same for packed rows (events/recent.h). Only what sb_hasher_knows: saga events of types that
+/* The same for packed rows (events/packed_row.h). Only what sb_hasher_knows: saga events of types that
  * sb_seal_rows has read. */
 SB_MUST_CHECK sb_code_t sb_seal_packed(sb_hasher_t *hasher, sb_slice_t rows, sb_seal_row_fn on_row,
                                        void *context, sb_error_t *err);

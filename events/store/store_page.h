@@ -14,7 +14,7 @@
 #include "events/store/store_internal.h"
 
 typedef struct sb_store_page {
-    sb_buf_t rows; /* packed, see store_page.c */
+    sb_buf_t rows; /* packed (packed_row.h) */
     size_t at;     /* of the next one to deliver */
     int count;
     int64_t last_seq; /* of the newest row; 0 without */

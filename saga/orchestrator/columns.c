@@ -148,7 +148,7 @@ void sb_columns_add_event(sb_columns_t *columns, const sb_touch_t *touch, int ve
     sb_pg_array_add_slice(&column[E_META], touch->saga->meta);
     sb_pg_array_add_slice(&column[E_DATA], data);
     sb_pg_array_add_bool(&column[E_FRESH], touch->fresh);
-    sb_recent_row_t row = {.stream_no = touch->saga->no,
+    sb_packed_row_t row = {.stream_no = touch->saga->no,
                            .at_us = at_us,
                            .version = version,
                            .type_no = type_no,
@@ -156,7 +156,7 @@ void sb_columns_add_event(sb_columns_t *columns, const sb_touch_t *touch, int ve
                            .id = id,
                            .meta = touch->saga->meta,
                            .data = data};
-    sb_recent_pack(&columns->packed, &row);
+    sb_packed_row_write(&columns->packed, &row);
 }
 
 void sb_columns_add_saga(sb_columns_t *columns, const sb_touch_t *touch, const sb_call_t *call,

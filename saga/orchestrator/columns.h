@@ -27,7 +27,7 @@ typedef struct sb_columns_written {
     sb_pg_result_t *inserted; /* owned; numbers of the sagas that went in; NULL: there was none to insert */
     int64_t first_seq, last_seq; /* of its events */
     size_t events;
-    sb_slice_t packed; /* borrowed until the next reset (events/recent.h); absent: some did not go in */
+    sb_slice_t packed; /* borrowed until the next reset (events/packed_row.h); absent: some did not go in */
     int64_t pg_us;     /* PostgreSQL's clock */
 } sb_columns_written_t;
 

@@ -22,16 +22,16 @@ static void read_events(sb_pg_t *pg, int64_t first, int64_t last, sb_pg_copy_row
 static sb_code_t pack(void *context, const sb_slice_t *fields, int count, sb_error_t *err)
 {
     (void)err;
-    assert_int_equal(count, SB_RECENT_FIELDS);
-    sb_recent_row_t row = {.stream_no = sb_pg_read_int(fields[SB_RECENT_STREAM_NO]),
-                           .at_us = sb_pg_read_time(fields[SB_RECENT_AT]),
-                           .version = (int)sb_pg_read_int(fields[SB_RECENT_VERSION]),
-                           .type_no = (int)sb_pg_read_int(fields[SB_RECENT_TYPE_NO]),
-                           .event_class = (sb_event_class_t)sb_pg_read_int(fields[SB_RECENT_CLASS]),
-                           .meta = fields[SB_RECENT_META],
-                           .data = fields[SB_RECENT_DATA]};
-    memcpy(row.id.byte, fields[SB_RECENT_ID].ptr, sizeof row.id.byte);
-    sb_recent_pack(context, &row);
+    assert_int_equal(count, SB_PACKED_FIELDS);
+    sb_packed_row_t row = {.stream_no = sb_pg_read_int(fields[SB_PACKED_STREAM_NO]),
+                           .at_us = sb_pg_read_time(fields[SB_PACKED_AT]),
+                           .version = (int)sb_pg_read_int(fields[SB_PACKED_VERSION]),
+                           .type_no = (int)sb_pg_read_int(fields[SB_PACKED_TYPE_NO]),
+                           .event_class = (sb_event_class_t)sb_pg_read_int(fields[SB_PACKED_CLASS]),
+                           .meta = fields[SB_PACKED_META],
+                           .data = fields[SB_PACKED_DATA]};
+    memcpy(row.id.byte, fields[SB_PACKED_ID].ptr, sizeof row.id.byte);
+    sb_packed_row_write(context, &row);
     return SB_OK;
 }
 
@@ -47,14 +47,14 @@ void sb_test_recent_keep(sb_pg_t *pg, sb_progress_t *progress, int64_t first, in
 
 static sb_code_t compare(void *context, const sb_slice_t *fields, int count, sb_error_t *err)
 {
-    sb_slice_t kept[SB_RECENT_FIELDS];
+    sb_slice_t kept[SB_PACKED_FIELDS];
     (void)err;
-    assert_int_equal(count, SB_RECENT_FIELDS);
-    assert_true(sb_recent_next(context, kept));
-    for (int i = 0; i < SB_RECENT_FIELDS; i++)
+    assert_int_equal(count, SB_PACKED_FIELDS);
+    assert_true(sb_packed_row_next(context, kept));
+    for (int i = 0; i < SB_PACKED_FIELDS; i++)
         if (!sb_slice_equal(kept[i], fields[i]) || !kept[i].ptr != !fields[i].ptr)
             fail_msg("event %" PRId64 ": column %d is not as the store has it",
-                     sb_pg_read_int(fields[SB_RECENT_SEQ]), i);
+                     sb_pg_read_int(fields[SB_PACKED_SEQ]), i);
     return SB_OK;
 }
 

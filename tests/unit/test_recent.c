@@ -33,7 +33,7 @@ static void pack(sb_buf_t *rows, int64_t seq, int history)
 {
     char body[2048];
     size_t length = body_of(seq, history, body);
-    sb_recent_row_t row = {.stream_no = -seq,
+    sb_packed_row_t row = {.stream_no = -seq,
                            .at_us = 1700000000000000 + seq,
                            .version = (int)(seq % 1000),
                            .type_no = (int)(seq % 7),
@@ -43,33 +43,33 @@ static void pack(sb_buf_t *rows, int64_t seq, int history)
                                                   : sb_slice("{\"source\":\"/a\"}"),
                            .data = {body, length}};
     memset(row.id.byte, (int)(seq % 251), sizeof row.id.byte);
-    sb_recent_pack(rows, &row);
+    sb_packed_row_write(rows, &row);
 }
 
-static void assert_row(const sb_slice_t fields[SB_RECENT_FIELDS], int64_t seq, int history)
+static void assert_row(const sb_slice_t fields[SB_PACKED_FIELDS], int64_t seq, int history)
 {
     char body[2048];
     size_t length = body_of(seq, history, body);
-    assert_int_equal(sb_pg_read_int(fields[SB_RECENT_SEQ]), seq);
-    assert_int_equal(sb_pg_read_int(fields[SB_RECENT_STREAM_NO]), -seq);
-    assert_int_equal(sb_pg_read_time(fields[SB_RECENT_AT]), 1700000000000000 + seq);
-    assert_int_equal(sb_pg_read_int(fields[SB_RECENT_VERSION]), seq % 1000);
-    assert_int_equal(sb_pg_read_int(fields[SB_RECENT_TYPE_NO]), seq % 7);
-    assert_int_equal(sb_pg_read_int(fields[SB_RECENT_CLASS]), seq % 2 ? SB_CLASS_SAGA : SB_CLASS_DOMAIN);
-    assert_int_equal(fields[SB_RECENT_ID].len, 16);
-    assert_int_equal((uint8_t)fields[SB_RECENT_ID].ptr[15], seq % 251);
-    assert_int_equal(fields[SB_RECENT_META].ptr == NULL, seq % 3 == 0);
-    assert_int_equal(fields[SB_RECENT_META].len, seq % 3 == 2 ? 15 : 0);
-    assert_int_equal(fields[SB_RECENT_DATA].len, length);
-    assert_memory_equal(fields[SB_RECENT_DATA].ptr, body, length);
+    assert_int_equal(sb_pg_read_int(fields[SB_PACKED_SEQ]), seq);
+    assert_int_equal(sb_pg_read_int(fields[SB_PACKED_STREAM_NO]), -seq);
+    assert_int_equal(sb_pg_read_time(fields[SB_PACKED_AT]), 1700000000000000 + seq);
+    assert_int_equal(sb_pg_read_int(fields[SB_PACKED_VERSION]), seq % 1000);
+    assert_int_equal(sb_pg_read_int(fields[SB_PACKED_TYPE_NO]), seq % 7);
+    assert_int_equal(sb_pg_read_int(fields[SB_PACKED_CLASS]), seq % 2 ? SB_CLASS_SAGA : SB_CLASS_DOMAIN);
+    assert_int_equal(fields[SB_PACKED_ID].len, 16);
+    assert_int_equal((uint8_t)fields[SB_PACKED_ID].ptr[15], seq % 251);
+    assert_int_equal(fields[SB_PACKED_META].ptr == NULL, seq % 3 == 0);
+    assert_int_equal(fields[SB_PACKED_META].len, seq % 3 == 2 ? 15 : 0);
+    assert_int_equal(fields[SB_PACKED_DATA].len, length);
+    assert_memory_equal(fields[SB_PACKED_DATA].ptr, body, length);
 }
 
 /* Returns how many there were. */
 static int64_t assert_rows(const sb_buf_t *rows, int64_t first, int history)
 {
-    sb_slice_t left = sb_buf_slice(rows), fields[SB_RECENT_FIELDS];
+    sb_slice_t left = sb_buf_slice(rows), fields[SB_PACKED_FIELDS];
     int64_t seq = first;
-    for (; sb_recent_next(&left, fields); seq++)
+    for (; sb_packed_row_next(&left, fields); seq++)
         assert_row(fields, seq, history);
     return seq - first;
 }
@@ -217,16 +217,16 @@ static void what_is_too_large_takes_nobodys_room(void **state)
     char *huge = calloc(1, SB_RECENT_BYTES);
     assert_non_null(huge);
     sb_append_result_t result = {.outcome = SB_APPENDED, .first_seq = 4, .last_seq = 4};
-    sb_recent_row_t row = {.data = {huge, SB_RECENT_BYTES}};
+    sb_packed_row_t row = {.data = {huge, SB_RECENT_BYTES}};
     sb_progress_init(&progress);
     sb_progress_era_begin(&progress);
     keep(&progress, 1, 1, 3, 1);
-    sb_recent_pack(&rows, &row);
+    sb_packed_row_write(&rows, &row);
     sb_progress_keep(&progress, 1, &result, 1, sb_buf_slice(&rows));
     assert_int_equal(ask(&progress, 0, 9, SIZE_MAX, 1), 3);
     sb_buf_reset(&rows);
     row.data.len = SB_RECENT_BYTES - 100; /* fits, alone */
-    sb_recent_pack(&rows, &row);
+    sb_packed_row_write(&rows, &row);
     sb_progress_keep(&progress, 1, &result, 1, sb_buf_slice(&rows));
     assert_int_equal(ask(&progress, 0, 3, SIZE_MAX, 1), 0);
     sb_buf_reset(&rows);
