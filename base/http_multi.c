@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/signal.h"
+#include "base/thread.h"
 
 #include <ctype.h>
 #include <curl/curl.h>
@@ -708,7 +709,7 @@ sb_code_t sb_http_multi_start(sb_http_multi_t **out, const sb_http_multi_config_
     bool fits = copy_config(multi, config) && multi->curl && waits;
     if (fits) {
         set_options(multi);
-        multi->running = pthread_create(&multi->thread, NULL, run, multi) == 0;
+        multi->running = sb_thread_start(&multi->thread, "http client", run, multi);
     }
     if (!multi->running) {
         sb_http_multi_stop(&multi);

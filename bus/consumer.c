@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "bus/group.h"
 #include "bus/prefetch.h"
 
@@ -833,7 +834,7 @@ static void destroy_in_time(sb_consumer_t *consumer)
     struct timespec until;
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += DESTROY_S;
-    if (pthread_create(&thread, NULL, destroy, consumer) != 0) {
+    if (!sb_thread_start(&thread, "consumer end", destroy, consumer)) {
         (void)destroy(consumer);
         return;
     }

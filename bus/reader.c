@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "bus/kafka.h"
 #include "bus/prefetch.h"
 
@@ -320,7 +321,7 @@ static void ask_again(sb_reader_t *reader)
     reader->confirm_after_us = now + CONFIRM_WAIT_MS * 1000;
     reader->errors_then = reader->errors;
     atomic_store(&reader->asked, ASKED);
-    if (pthread_create(&reader->asker, NULL, ask, reader) != 0)
+    if (!sb_thread_start(&reader->asker, "asker", ask, reader))
         atomic_store(&reader->asked, NOT_ASKED);
 }
 

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/scan.h"
+#include "base/thread.h"
 #include "bus/subscriber/subscriber.h"
 #include "bus/topic.h"
 #include "bus/topics.h"
@@ -335,7 +336,7 @@ static sb_code_t run_until_interrupted(subscription_t *s, sb_error_t *err)
 {
     int64_t tell_us = sb_mono_us() + TELL_US;
     pthread_t thread;
-    if (pthread_create(&thread, NULL, run, s) != 0)
+    if (!sb_thread_start(&thread, "subscribe", run, s))
         return sb_fail(err, SB_NO_MEMORY, "no thread");
     while (!atomic_load(&s->ended) && !sb_cli_interrupted()) {
         sb_sleep_ms(LOOK_MS);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "events/store/appender.h"
 #include "server/body.h"
 #include "server/engine.h"
@@ -161,9 +162,9 @@ static sb_code_t start(daemon_state_t *d, sb_error_t *err)
         code = sb_tail_open(&d->engine.tail, &d->engine, (int)workers, err);
     if (code != SB_OK)
         return code;
-    if (pthread_create(&d->http_thread, NULL, run_http, d->engine.http) != 0)
+    if (!sb_thread_start(&d->http_thread, "http", run_http, d->engine.http))
         return sb_fail(err, SB_UNAVAILABLE, "cannot start the HTTP thread");
-    if (pthread_create(&d->monitor_thread, NULL, run_monitor, &d->monitor) != 0) {
+    if (!sb_thread_start(&d->monitor_thread, "monitor", run_monitor, &d->monitor)) {
         sb_http_stop(d->engine.http);
         (void)pthread_join(d->http_thread, NULL);
         return sb_fail(err, SB_UNAVAILABLE, "cannot start the monitor's thread");

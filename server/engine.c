@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "server/tail.h"
 
 #include <stdio.h>
@@ -187,11 +188,17 @@ static void *run_orchestrator(void *context)
 
 sb_code_t sb_engine_start(sb_engine_t *engine, sb_error_t *err)
 {
-    static void *(*const run[PARTS])(void *) = {run_sequencer, run_relay, run_projector, run_push,
-                                                run_orchestrator};
+    static const struct {
+        const char *name;
+        void *(*run)(void *);
+    } part[PARTS] = {{"sequencer", run_sequencer},
+                     {"relay", run_relay},
+                     {"projector", run_projector},
+                     {"push", run_push},
+                     {"orchestrator", run_orchestrator}};
     sb_code_t code = open_parts(engine, err);
     for (int i = 0; i < PARTS && code == SB_OK; i++) {
-        if (pthread_create(&engine->thread[i], NULL, run[i], engine) != 0)
+        if (!sb_thread_start(&engine->thread[i], part[i].name, part[i].run, engine))
             code = sb_fail(err, SB_UNAVAILABLE, "cannot start a thread");
         else
             engine->thread_count++;

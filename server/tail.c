@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "events/store/store.h"
 #include "server/engine.h"
 #include "server/problem.h"
@@ -209,7 +210,7 @@ sb_code_t sb_tail_open(sb_tail_t **out, sb_engine_t *engine, int workers, sb_err
     atomic_init(&tail->seen, 0);
     (void)pthread_mutex_init(&tail->lock, NULL);
     sb_code_t code = sb_signal_init(&tail->signal, err);
-    if (code == SB_OK && pthread_create(&tail->thread, NULL, run, tail) != 0)
+    if (code == SB_OK && !sb_thread_start(&tail->thread, "tail", run, tail))
         code = sb_fail(err, SB_UNAVAILABLE, "cannot start the tail's thread");
     tail->started = code == SB_OK;
     if (code != SB_OK) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/worker.h"
 
+#include "base/thread.h"
 #include "server/problem.h"
 #include "server/tail.h"
 
@@ -136,7 +137,7 @@ sb_code_t sb_workers_open(sb_workers_t **out, sb_engine_t *engine, int count, in
     for (int i = 0; i < count; i++) {
         pool->worker[i].engine = engine;
         pool->worker[i].pool = pool;
-        if (pthread_create(&pool->worker[i].thread, NULL, work, &pool->worker[i]) != 0) {
+        if (!sb_thread_start(&pool->worker[i].thread, "worker", work, &pool->worker[i])) {
             sb_workers_close(&pool);
             return sb_fail(err, SB_UNAVAILABLE, "cannot start a worker thread");
         }

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "bus/subscriber/subscriber_internal.h"
 #include "bus/topic.h"
 #include "migrations/list.h"
@@ -385,7 +386,7 @@ static sb_code_t start_lanes(sb_subscriber_t *s, sb_error_t *err)
     for (size_t i = 0; i < s->sub_count; i++) {
         sb_sub_t *sub = &s->subs[i];
         for (unsigned l = 0; l < sub->config.lanes; l++) {
-            if (pthread_create(&sub->lanes[l].thread, NULL, sb_lane_run, &sub->lanes[l]) != 0)
+            if (!sb_thread_start(&sub->lanes[l].thread, "lane", sb_lane_run, &sub->lanes[l]))
                 return sb_fail(err, SB_NO_MEMORY, "subscription %s: no thread for lane %u", sub->config.name,
                                l);
             sub->lanes[l].started = true;

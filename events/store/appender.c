@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/queue.h"
 #include "base/retry.h"
+#include "base/thread.h"
 #include "events/store/append.h"
 #include "events_sql.h"
 
@@ -418,7 +419,7 @@ static sb_code_t open_lane(sb_appender_t *appender, lane_t *lane, size_t queue_m
 
 static sb_code_t start_lane(lane_t *lane, sb_error_t *err)
 {
-    if (pthread_create(&lane->thread, NULL, work, lane) != 0)
+    if (!sb_thread_start(&lane->thread, "appender", work, lane))
         return sb_fail(err, SB_UNAVAILABLE, "appender: cannot start a thread");
     lane->started = true;
     return SB_OK;

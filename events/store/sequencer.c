@@ -25,6 +25,7 @@
 #include "base/lease.h"
 #include "base/log.h"
 #include "base/retry.h"
+#include "base/thread.h"
 #include "events/store/keeper.h"
 #include "events/store/sequencer_rule.h"
 #include "events_sql.h"
@@ -616,7 +617,7 @@ static void *run_keeper(void *context)
 void sb_sequencer_run(sb_sequencer_t *sequencer)
 {
     pthread_t keeper;
-    bool kept = pthread_create(&keeper, NULL, run_keeper, sequencer) == 0;
+    bool kept = sb_thread_start(&keeper, "keeper", run_keeper, sequencer);
     if (!kept)
         sb_log(SB_LOG_ERROR, "KEEPER-THREAD",
                "no thread for the keeper: no seals and no upkeep by this instance");

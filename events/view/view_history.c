@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "events/view/view_history.h"
 
+#include "base/thread.h"
 #include "events_sql.h"
 
 #include <inttypes.h>
@@ -404,7 +405,7 @@ sb_code_t sb_view_history_read(sb_view_history_t *history, int64_t after, int64_
     atomic_store(&history->stop, false);
     for (; started < history->jobs && code == SB_OK; started += code == SB_OK) {
         history->lane[started].code = SB_OK;
-        if (pthread_create(&history->lane[started].thread, NULL, run_lane, &history->lane[started]) != 0)
+        if (!sb_thread_start(&history->lane[started].thread, "history", run_lane, &history->lane[started]))
             code = sb_fail(err, SB_NO_MEMORY, "history of a view: no thread");
     }
     for (int64_t r = 0; r < history->ranges && code == SB_OK; r++)
