@@ -44,6 +44,7 @@ typedef struct spent {
 
 typedef struct ours {
     saga_world_t world;
+    const char *binary; /* which sagabus */
     sb_test_process_t serve;
     int clients;
     double seconds;
@@ -98,7 +99,7 @@ static double await(const char *address, sb_test_process_t *process, int64_t tim
 static double start_serve(ours_t *ours)
 {
     char ready[128];
-    const char *const argv[] = {ours->world.place.env->binary, "serve", NULL};
+    const char *const argv[] = {ours->binary, "serve", NULL};
     sb_test_spawn(&ours->serve, argv, saga_world_environment(&ours->world), NULL);
     (void)snprintf(ready, sizeof ready, "%s/readyz", server_url());
     return await(ready, &ours->serve, READY_MS);
@@ -115,7 +116,7 @@ static void end_process(sb_test_process_t *process, int signal)
 
 static void ours_open(ours_t *ours, const bench_env_t *env, const char *name, const char *mode)
 {
-    *ours = (ours_t){.seconds = ROUND_S * env->scale};
+    *ours = (ours_t){.binary = env->binary, .seconds = ROUND_S * env->scale};
     saga_world_open(&ours->world, env, name, mode);
     saga_world_start_participants(&ours->world);
     (void)start_serve(ours);
@@ -263,6 +264,12 @@ static const bench_measure_t bare_cpu[CPUS] = {
     {"processor time, the reference: PostgreSQL", "us", NULL, 0, true},
     {"processor time, the reference: Kafka", "us", NULL, 0, true}};
 
+static const bench_measure_t other_cpu[CPUS] = {
+    {"processor time, the other build: serve", "us", NULL, 0, true},
+    {"processor time, the other build: participants", "us", NULL, 0, true},
+    {"processor time, the other build: PostgreSQL", "us", NULL, 0, true},
+    {"processor time, the other build: Kafka", "us", NULL, 0, true}};
+
 /* ---- beside the bare cost ---- */
 
 typedef struct both {
@@ -285,6 +292,17 @@ static void run_bare(void *context, int round, double *values)
     spent_begin(&both->bare_spent, getpid(), saga_bare_participants(both->bare));
     saga_bare_load(both->bare, both->ours.clients, both->ours.seconds, values);
     spent_end(&both->bare_spent, values[SAGA_RATE] * both->ours.seconds);
+}
+
+/* Until it has as many sagas as ours has by now: tables of the same size. */
+static void warm_bare(both_t *both)
+{
+    double sagas = 0;
+    while (sagas < (double)both->ours.ended) {
+        double values[BENCH_VALUES_MAX];
+        saga_bare_load(both->bare, 64, BARE_WARM_S / 4, values);
+        sagas += values[SAGA_RATE] * BARE_WARM_S / 4;
+    }
 }
 
 static const char bare_is[] = "the same rows, commands and replies, raw, no logic, no HTTP";
@@ -348,13 +366,12 @@ static void compare_with_bare(const bench_env_t *env, const bare_side_t *side, b
     static const bench_measure_t memory = {"resident memory of serve, at the end", "MB", NULL, 0, true};
     static const int clients[] = {64, 256};
     char bare_name[32];
-    double ignored[BENCH_VALUES_MAX];
     both_t both = {.bare = NULL};
     (void)snprintf(bare_name, sizeof bare_name, "bare_%s", side->name);
     ours_open(&both.ours, env, side->name, side->mode);
     both.bare = saga_bare_open(env, bare_name, side->bare_mode, side->public_too);
     ours_warm(&both.ours);
-    saga_bare_load(both.bare, 64, BARE_WARM_S * env->scale, ignored);
+    warm_bare(&both);
     for (int i = 0; i < 2; i++) {
         both.ours.clients = clients[i];
         const bench_pair_t pair = {side->bench[i], side->measure, run_ours, run_bare, &both};
@@ -365,6 +382,70 @@ static void compare_with_bare(const bench_env_t *env, const bare_side_t *side, b
     }
     saga_bare_close(&both.bare);
     ours_close(&both.ours);
+}
+
+/* ---- beside another build ---- */
+
+#define SETTLE_S 1.0 /* of a process that has just started */
+
+/* Each with a world of its own; one `serve` at a time, they have one address. */
+typedef struct builds {
+    ours_t side[2]; /* this one, the other one */
+} builds_t;
+
+static void run_build(builds_t *builds, int which, double *values)
+{
+    clients_result_t ignored;
+    ours_t *ours = &builds->side[which];
+    end_process(&builds->side[!which].serve, SIGTERM);
+    if (!ours->serve.pid)
+        (void)start_serve(ours);
+    ours_load(ours, ours->clients, SETTLE_S, &ignored);
+    ours_round(ours, values);
+}
+
+static void run_this_build(void *context, int round, double *values)
+{
+    (void)round;
+    run_build(context, 0, values);
+}
+
+static void run_other_build(void *context, int round, double *values)
+{
+    (void)round;
+    run_build(context, 1, values);
+}
+
+static void compare_builds(const bench_env_t *env, bench_results_t *results)
+{
+    static const bench_measure_t measures[] = BARE_MEASURES("the other build", 0);
+    static const char *const bench[] = {"saga noop, two builds, 64 clients",
+                                        "saga noop, two builds, 256 clients"};
+    static const int clients[] = {64, 256};
+    builds_t builds;
+    clients_result_t ignored;
+    const char *other = getenv("SB_BENCH_OTHER");
+    if (!other)
+        bench_die("SB_BENCH_OTHER is not set: the path of the sagabus to stand beside");
+    for (int side = 0; side < 2; side++) {
+        ours_t *ours = &builds.side[side];
+        ours_open(ours, env, side ? "other_build" : "this_build", "noop");
+        end_process(&ours->serve, SIGTERM);
+        if (side)
+            ours->binary = other;
+        (void)start_serve(ours);
+        ours_load(ours, 64, COLD_S / 2, &ignored); /* the same rows in either */
+        end_process(&ours->serve, SIGTERM);
+    }
+    for (int i = 0; i < 2; i++) {
+        builds.side[0].clients = builds.side[1].clients = clients[i];
+        const bench_pair_t pair = {bench[i], measures, run_this_build, run_other_build, &builds};
+        bench_compare(env, &pair, results);
+        for (int side = 0; side < 2; side++)
+            add_cpu(&builds.side[side].spent, bench[i], side ? other_cpu : our_cpu, results);
+    }
+    for (int side = 0; side < 2; side++)
+        ours_close(&builds.side[side]);
 }
 
 /* ---- beside others ---- */
@@ -699,6 +780,8 @@ void bench_saga(const bench_env_t *env, bench_results_t *results)
     for (size_t i = 0; i < sizeof bare_sides / sizeof bare_sides[0]; i++)
         if (bench_wants(env, bare_sides[i].name))
             compare_with_bare(env, &bare_sides[i], results);
+    if (env->only && bench_wants(env, "builds"))
+        compare_builds(env, results);
     if (bench_wants(env, "peers") || bench_wants(env, "restate") || bench_wants(env, "dbos"))
         compare_with_peers(env, results);
     if (bench_wants(env, "http"))
