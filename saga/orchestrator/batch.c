@@ -547,6 +547,28 @@ static bool tries_again(const run_t *run, sb_code_t code)
     return passes(code) || (verb && !is_final(code));
 }
 
+/* What an earlier half ended has left memory. The answers to it are judged all the same, as in one run. */
+static sb_code_t read_ended(sb_orchestrator_t *o, const run_t *run, sb_error_t *err)
+{
+    size_t count = 0;
+    sb_arena_reset(&o->batch.arena);
+    int64_t *numbers = sb_arena_alloc(&o->batch.arena, run->count * sizeof *numbers);
+    if (!numbers)
+        return sb_fail(err, SB_NO_MEMORY, "split a batch: out of memory");
+    for (size_t i = run->first; i < run->first + run->count; i++)
+        if (run->shard->items.item[i].kind == SB_ITEM_REPLY)
+            numbers[count++] = run->shard->items.item[i].no;
+    return sb_recover_over(o, run->shard, numbers, count, err);
+}
+
+/* Those that nothing was decided about. */
+static void forget_ended(sb_orchestrator_t *o, const run_t *run)
+{
+    for (size_t i = run->first; i < run->first + run->count; i++)
+        if (run->shard->items.item[i].kind == SB_ITEM_REPLY)
+            sb_recover_forget_ended(o, run->shard, run->shard->items.item[i].no);
+}
+
 static sb_code_t run_range(sb_orchestrator_t *o, const run_t *run, sb_error_t *err)
 {
     sb_code_t code = run_once(o, run, err);
@@ -567,7 +589,12 @@ static sb_code_t run_range(sb_orchestrator_t *o, const run_t *run, sb_error_t *e
     if (code != SB_OK)
         return code;
     half = (run_t){run->shard, run->first + half.count, run->count - half.count, run->last};
-    return run_range(o, &half, err);
+    code = read_ended(o, &half, err);
+    if (code == SB_OK)
+        code = run_range(o, &half, err);
+    if (code == SB_OK)
+        forget_ended(o, &half);
+    return code;
 }
 
 sb_code_t sb_batch_run(sb_orchestrator_t *o, sb_shard_t *shard, sb_error_t *err)

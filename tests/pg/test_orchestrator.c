@@ -413,6 +413,43 @@ static void a_contradiction_that_cannot_be_looked_at_is_read_again(void **state)
     engine_stop(&engine);
 }
 
+/* All in one batch: a start that the database refuses, the answer that ends the saga, and one that says
+ * otherwise than an earlier step's end. The batch is split between the two. */
+static void a_contradiction_is_recorded_when_its_batch_is_split(void **state)
+{
+    stage_t *stage = *state;
+    engine_t engine;
+    call_t other = CALL_INIT, poison = CALL_INIT;
+    sb_test_pg_script(
+        stage->pg,
+        "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.key = 'poison' "
+        "THEN RAISE EXCEPTION 'poisoned'; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER poison BEFORE INSERT ON sagabus.saga FOR EACH ROW EXECUTE FUNCTION poison()");
+    engine_start_deaf(stage, &engine);
+    sb_uuid_t id = engine_start_saga(&engine, NULL);
+    stage_say(stage, &id, "hotel", SB_OUTCOME_SUCCESS);
+    stage_await_replies(stage);
+    stage_say(stage, &id, "car", SB_OUTCOME_SUCCESS);
+    stage_await_replies(stage);
+    sb_test_pg_script(stage->pg, "BEGIN; SELECT FROM sagabus.lease WHERE role = 'saga:0' FOR UPDATE");
+    assert_int_equal(engine_push_start(&engine, "another", "{\"city\": \"Oslo\"}", &other), SB_OK);
+    assert_soon(sb_test_pg_int(stage->pg, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 1, 5000);
+    assert_int_equal(engine_push_start(&engine, "poison", "{\"city\": \"Oslo\"}", &poison), SB_OK);
+    stage_say(stage, &id, "flight", SB_OUTCOME_SUCCESS);
+    stage_say(stage, &id, "hotel", SB_OUTCOME_FAILURE);
+    stage_say(stage, &id, "car", SB_OUTCOME_SUCCESS);
+    sb_test_pg_script(stage->pg, "COMMIT");
+    call_await(&other);
+    call_await(&poison);
+    assert_int_equal(other.code, SB_OK);
+    assert_int_not_equal(poison.code, SB_OK);
+    assert_int_equal(engine_await_end(&engine, &id), SB_SAGA_COMPLETED);
+    stage_await_replies(stage);
+    assert_int_equal(sb_test_pg_int(stage->pg, ANOMALIES), 1);
+    assert_soon(engine_stats(&engine).open == 1, 5000); /* the other one: what was read again has left */
+    engine_stop(&engine);
+}
+
 /* The answers come to the partition of a shard that is not the saga's. */
 static void a_contradiction_finds_the_shard_of_its_saga(void **state)
 {
@@ -797,6 +834,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(many_sagas_with_lost_and_repeated_messages_all_end, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_contradiction_that_cannot_be_looked_at_is_read_again, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_contradiction_is_recorded_when_its_batch_is_split, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_contradiction_finds_the_shard_of_its_saga, stage_set_up,
                                         stage_tear_down),
