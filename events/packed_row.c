@@ -78,6 +78,13 @@ bool sb_packed_row_next(sb_slice_t *rows, sb_slice_t fields[SB_PACKED_FIELDS])
     return true;
 }
 
+size_t sb_packed_row_read(const sb_buf_t *rows, size_t at, sb_slice_t fields[SB_PACKED_FIELDS])
+{
+    sb_slice_t left = {rows->ptr + at, rows->len - at};
+    (void)sb_packed_row_next(&left, fields);
+    return rows->len - left.len;
+}
+
 size_t sb_packed_row_size(const char *row)
 {
     head_t head = head_of(row);

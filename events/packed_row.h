@@ -42,6 +42,9 @@ SB_MUST_CHECK bool sb_packed_row_add(sb_buf_t *rows, const sb_slice_t *fields, i
 /* The first row, and *rows is what follows; false at the end. Fields are borrowed from the rows. */
 bool sb_packed_row_next(sb_slice_t *rows, sb_slice_t fields[SB_PACKED_FIELDS]);
 
+/* The row at this offset; returns that of the next one. */
+size_t sb_packed_row_read(const sb_buf_t *rows, size_t at, sb_slice_t fields[SB_PACKED_FIELDS]);
+
 /* Of the row that begins here: its bytes, and its number. */
 size_t sb_packed_row_size(const char *row);
 void sb_packed_row_number(char *row, int64_t seq);

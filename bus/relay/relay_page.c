@@ -16,19 +16,7 @@
 #define RECENT_MAX (1u << 20) /* bytes at a time, under a lock */
 
 /* The columns of the statement; COPY gives all but the key. */
-enum {
-    SEQ = SB_PACKED_SEQ,
-    STREAM_NO = SB_PACKED_STREAM_NO,
-    AT = SB_PACKED_AT,
-    VERSION = SB_PACKED_VERSION,
-    TYPE_NO = SB_PACKED_TYPE_NO,
-    CLASS = SB_PACKED_CLASS,
-    ID = SB_PACKED_ID,
-    META = SB_PACKED_META,
-    DATA = SB_PACKED_DATA,
-    KEY = SB_PACKED_FIELDS,
-    COLUMNS
-};
+enum { KEY = SB_PACKED_FIELDS, COLUMNS };
 
 void sb_relay_page_init(sb_relay_page_t *page)
 {
@@ -65,8 +53,8 @@ static int64_t end_of(const sb_pg_result_t *rows, int64_t to)
     size_t bytes = 0;
     int count = sb_pg_rows(rows);
     for (int row = 0; row < count; row++)
-        bytes += sb_pg_get_slice(rows, row, DATA).len;
-    return bytes >= PAGE_BYTES ? sb_pg_get_int(rows, count - 1, SEQ) : to;
+        bytes += sb_pg_get_slice(rows, row, SB_PACKED_DATA).len;
+    return bytes >= PAGE_BYTES ? sb_pg_get_int(rows, count - 1, SB_PACKED_SEQ) : to;
 }
 
 static sb_code_t load_few(sb_relay_page_t *page, sb_pg_t *pg, int64_t after, int64_t to, sb_error_t *err)
@@ -117,7 +105,7 @@ static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb
     if (sb_buf_failed(&page->many))
         return sb_fail(err, SB_NO_MEMORY, "relay: out of memory");
     page->count++;
-    page->last_seq = sb_pg_read_int(fields[SEQ]);
+    page->last_seq = sb_pg_read_int(fields[SB_PACKED_SEQ]);
     page->cut = page->many.len >= PAGE_BYTES;
     return page->cut ? SB_STOPPED : SB_OK;
 }
@@ -125,10 +113,8 @@ static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb
 /* The row at page->at; page->next is behind it. */
 static void unpack(sb_relay_page_t *page, sb_slice_t fields[COLUMNS])
 {
-    sb_slice_t rows = {page->many.ptr + page->at, page->many.len - page->at};
-    (void)sb_packed_row_next(&rows, fields);
+    page->next = sb_packed_row_read(&page->many, page->at, fields);
     fields[KEY] = SB_SLICE_NONE;
-    page->next = page->many.len - rows.len;
 }
 
 static void begin_many(sb_relay_page_t *page)
@@ -217,20 +203,20 @@ static void read_row(sb_relay_page_t *page, sb_slice_t fields[COLUMNS])
         return;
     }
     unpack(page, fields);
-    if (fields[META].len == 0)
-        fields[META] = SB_SLICE_NONE;
+    if (fields[SB_PACKED_META].len == 0)
+        fields[SB_PACKED_META] = SB_SLICE_NONE;
 }
 
 static bool is_domain(const sb_slice_t fields[COLUMNS])
 {
-    return sb_pg_read_int(fields[CLASS]) == SB_CLASS_DOMAIN;
+    return sb_pg_read_int(fields[SB_PACKED_CLASS]) == SB_CLASS_DOMAIN;
 }
 
 /* NULL: a number that is not given. */
 static sb_code_t type_of(sb_relay_page_t *page, sb_pg_t *pg, const sb_slice_t fields[COLUMNS],
                          const sb_relay_type_t **out, sb_error_t *err)
 {
-    int64_t type_no = sb_pg_read_int(fields[TYPE_NO]);
+    int64_t type_no = sb_pg_read_int(fields[SB_PACKED_TYPE_NO]);
     *out = find_type(page, type_no);
     if (*out)
         return SB_OK;
@@ -242,11 +228,11 @@ static sb_code_t type_of(sb_relay_page_t *page, sb_pg_t *pg, const sb_slice_t fi
 static sb_code_t need_saga(sb_relay_page_t *page, sb_pg_t *pg, const sb_slice_t fields[COLUMNS],
                            sb_error_t *err)
 {
-    int64_t no = sb_pg_read_int(fields[STREAM_NO]);
+    int64_t no = sb_pg_read_int(fields[SB_PACKED_STREAM_NO]);
     const sb_relay_type_t *type = NULL;
     sb_code_t code = type_of(page, pg, fields, &type, err);
     if (type && strcmp(type->name, "saga.started") == 0)
-        sb_relay_sagas_note(&page->sagas, no, fields[DATA]);
+        sb_relay_sagas_note(&page->sagas, no, fields[SB_PACKED_DATA]);
     sb_relay_sagas_need(&page->sagas, no);
     return code;
 }
@@ -297,7 +283,7 @@ static sb_code_t load_keys(sb_relay_page_t *page, sb_pg_t *pg, sb_error_t *err)
         if (!is_domain(fields))
             code = need_saga(page, pg, fields, err);
         else if (!page->few)
-            sb_store_keys_need(&page->keys, sb_pg_read_int(fields[STREAM_NO]));
+            sb_store_keys_need(&page->keys, sb_pg_read_int(fields[SB_PACKED_STREAM_NO]));
     }
     page->row = 0;
     page->at = 0;
@@ -343,7 +329,7 @@ void sb_relay_page_next(sb_relay_page_t *page)
 
 static sb_code_t read_key(sb_relay_page_t *page, sb_pg_t *pg, sb_slice_t fields[COLUMNS], sb_error_t *err)
 {
-    int64_t stream_no = sb_pg_read_int(fields[STREAM_NO]);
+    int64_t stream_no = sb_pg_read_int(fields[SB_PACKED_STREAM_NO]);
     if (is_domain(fields)) {
         if (!page->few)
             fields[KEY] = sb_store_keys_get(&page->keys, stream_no);
@@ -366,32 +352,32 @@ sb_code_t sb_relay_page_event(sb_relay_page_t *page, sb_pg_t *pg, sb_event_t *ev
 {
     sb_slice_t fields[COLUMNS];
     read_row(page, fields);
-    int64_t seq = sb_pg_read_int(fields[SEQ]);
+    int64_t seq = sb_pg_read_int(fields[SB_PACKED_SEQ]);
     const sb_relay_type_t *type = NULL;
     sb_code_t code = read_key(page, pg, fields, err);
     if (code == SB_OK)
         code = type_of(page, pg, fields, &type, err);
     if (code != SB_OK)
         return code;
-    if (!type || !fields[KEY].ptr || fields[ID].len != sizeof event->id.byte)
+    if (!type || !fields[KEY].ptr || fields[SB_PACKED_ID].len != sizeof event->id.byte)
         return sb_fail(err, SB_CORRUPT, "event %" PRId64 " has no %s in the store", seq,
                        type ? "stream" : "type");
     *event = (sb_event_t){
         .type = sb_slice(type->name),
         .schema_version = type->version,
-        .source = meta_text(page, fields[META], 0, "source"),
+        .source = meta_text(page, fields[SB_PACKED_META], 0, "source"),
         .subject = fields[KEY],
-        .time_us = sb_pg_read_time(fields[AT]),
-        .correlation_id = meta_text(page, fields[META], 1, "correlationid"),
-        .causation_id = meta_text(page, fields[META], 2, "causationid"),
-        .traceparent = meta_text(page, fields[META], 3, "traceparent"),
-        .partition_key = meta_text(page, fields[META], 4, "partitionkey"),
-        .data = fields[DATA],
+        .time_us = sb_pg_read_time(fields[SB_PACKED_AT]),
+        .correlation_id = meta_text(page, fields[SB_PACKED_META], 1, "correlationid"),
+        .causation_id = meta_text(page, fields[SB_PACKED_META], 2, "causationid"),
+        .traceparent = meta_text(page, fields[SB_PACKED_META], 3, "traceparent"),
+        .partition_key = meta_text(page, fields[SB_PACKED_META], 4, "partitionkey"),
+        .data = fields[SB_PACKED_DATA],
         .seq = seq,
-        .stream_no = sb_pg_read_int(fields[STREAM_NO]),
-        .stream_version = (int)sb_pg_read_int(fields[VERSION]),
-        .event_class = (sb_event_class_t)sb_pg_read_int(fields[CLASS]),
+        .stream_no = sb_pg_read_int(fields[SB_PACKED_STREAM_NO]),
+        .stream_version = (int)sb_pg_read_int(fields[SB_PACKED_VERSION]),
+        .event_class = (sb_event_class_t)sb_pg_read_int(fields[SB_PACKED_CLASS]),
     };
-    memcpy(event->id.byte, fields[ID].ptr, sizeof event->id.byte);
+    memcpy(event->id.byte, fields[SB_PACKED_ID].ptr, sizeof event->id.byte);
     return SB_OK;
 }

@@ -28,13 +28,6 @@ static sb_code_t take_row(void *context, const sb_slice_t *fields, int count, sb
     return page->cut ? SB_STOPPED : SB_OK;
 }
 
-static void next_row(sb_store_page_t *page, sb_slice_t fields[COLUMNS])
-{
-    sb_slice_t rows = {page->rows.ptr + page->at, page->rows.len - page->at};
-    (void)sb_packed_row_next(&rows, fields);
-    page->at = page->rows.len - rows.len;
-}
-
 /* COPY takes no parameters; what stands in the text are numbers of ours. */
 static void write_copy(const sb_store_range_t *range, sb_buf_t *sql)
 {
@@ -64,7 +57,7 @@ static sb_code_t load_keys(sb_store_page_t *page, sb_store_t *store, sb_error_t 
     if (code != SB_OK)
         return code;
     for (page->at = 0; page->at < page->rows.len;) {
-        next_row(page, fields);
+        page->at = sb_packed_row_read(&page->rows, page->at, fields);
         sb_store_keys_need(&store->keys, key_of(fields));
     }
     page->at = 0;
@@ -93,7 +86,7 @@ sb_code_t sb_store_page_deliver(sb_store_page_t *page, sb_store_t *store, sb_eve
                                 int64_t *seq, sb_error_t *err)
 {
     sb_slice_t fields[COLUMNS + 1];
-    next_row(page, fields);
+    page->at = sb_packed_row_read(&page->rows, page->at, fields);
     if (fields[SB_PACKED_META].len == 0)
         fields[SB_PACKED_META] = SB_SLICE_NONE;
     fields[COLUMNS] = sb_store_keys_get(&store->keys, key_of(fields));
