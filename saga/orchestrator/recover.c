@@ -375,10 +375,11 @@ sb_code_t sb_recover_over(sb_orchestrator_t *o, sb_shard_t *shard, const int64_t
             if (!sb_open_sagas_find(&o->sagas, numbers[i]))
                 sb_pg_array_add_int8(&look, numbers[i]);
         sb_pg_add_array(&params, &look);
-        code = sb_pg_array_failed(&look)
-                   ? sb_fail(err, SB_NO_MEMORY, "look at sagas that are over: out of memory")
-                   : sb_pg_query(o->pg, sb_sql_recover_over, &params, &rows, err);
-        if (code == SB_OK)
+        if (sb_pg_array_failed(&look))
+            code = sb_fail(err, SB_NO_MEMORY, "look at sagas that are over: out of memory");
+        else if (look.count > 0)
+            code = sb_pg_query(o->pg, sb_sql_recover_over, &params, &rows, err);
+        if (code == SB_OK && rows)
             code = load_over(o, shard, rows, err);
         sb_pg_result_free(rows);
         sb_pg_array_fini(&look);
