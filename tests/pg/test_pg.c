@@ -204,7 +204,6 @@ static void a_server_that_is_not_there_is_named(void **state)
     assert_code(SB_UNAVAILABLE, sb_pg_open(&pg, &config, &f->err), &f->err);
 }
 
-/* Texts that are made come and go: another one at the same address must not meet the statement of before. */
 /* Unlike sb_test_pg_int it leaves the statement prepared. */
 static int64_t ask(fixture_t *f, const char *sql)
 {
@@ -215,6 +214,7 @@ static int64_t ask(fixture_t *f, const char *sql)
     return value;
 }
 
+/* Texts that are made come and go: another one at the same address must not meet the statement of before. */
 static void a_text_may_be_freed_once_it_is_forgotten(void **state)
 {
     fixture_t *f = *state;
