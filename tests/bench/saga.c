@@ -23,7 +23,7 @@
 #define ROUND_S     4.0
 #define WARM_S      8.0
 #define COLD_S      20.0 /* the first time */
-#define BARE_WARM_S 4.0
+#define BARE_WARM_S 1.0  /* at a time */
 #define READY_MS    30000
 #define STOP_MS     10000
 #define OPEN_SAGAS  10000
@@ -44,7 +44,6 @@ typedef struct spent {
 
 typedef struct ours {
     saga_world_t world;
-    const char *binary; /* which sagabus */
     sb_test_process_t serve;
     int clients;
     double seconds;
@@ -99,7 +98,7 @@ static double await(const char *address, sb_test_process_t *process, int64_t tim
 static double start_serve(ours_t *ours)
 {
     char ready[128];
-    const char *const argv[] = {ours->binary, "serve", NULL};
+    const char *const argv[] = {ours->world.place.env->binary, "serve", NULL};
     sb_test_spawn(&ours->serve, argv, saga_world_environment(&ours->world), NULL);
     (void)snprintf(ready, sizeof ready, "%s/readyz", server_url());
     return await(ready, &ours->serve, READY_MS);
@@ -116,7 +115,7 @@ static void end_process(sb_test_process_t *process, int signal)
 
 static void ours_open(ours_t *ours, const bench_env_t *env, const char *name, const char *mode)
 {
-    *ours = (ours_t){.binary = env->binary, .seconds = ROUND_S * env->scale};
+    *ours = (ours_t){.seconds = ROUND_S * env->scale};
     saga_world_open(&ours->world, env, name, mode);
     saga_world_start_participants(&ours->world);
     (void)start_serve(ours);
@@ -300,8 +299,8 @@ static void warm_bare(both_t *both)
     double sagas = 0;
     while (sagas < (double)both->ours.ended) {
         double values[BENCH_VALUES_MAX];
-        saga_bare_load(both->bare, 64, BARE_WARM_S / 4, values);
-        sagas += values[SAGA_RATE] * BARE_WARM_S / 4;
+        saga_bare_load(both->bare, 64, BARE_WARM_S, values);
+        sagas += values[SAGA_RATE] * BARE_WARM_S;
     }
 }
 
@@ -388,16 +387,12 @@ static void compare_with_bare(const bench_env_t *env, const bare_side_t *side, b
 
 #define SETTLE_S 1.0 /* of a process that has just started */
 
-/* Each with a world of its own; one `serve` at a time, they have one address. */
-typedef struct builds {
-    ours_t side[2]; /* this one, the other one */
-} builds_t;
-
-static void run_build(builds_t *builds, int which, double *values)
+/* Each side has a world of its own; one `serve` at a time, they have one address. */
+static void run_build(ours_t *side, int which, double *values)
 {
     clients_result_t ignored;
-    ours_t *ours = &builds->side[which];
-    end_process(&builds->side[!which].serve, SIGTERM);
+    ours_t *ours = &side[which];
+    end_process(&side[!which].serve, SIGTERM);
     if (!ours->serve.pid)
         (void)start_serve(ours);
     ours_load(ours, ours->clients, SETTLE_S, &ignored);
@@ -422,30 +417,26 @@ static void compare_builds(const bench_env_t *env, bench_results_t *results)
     static const char *const bench[] = {"saga noop, two builds, 64 clients",
                                         "saga noop, two builds, 256 clients"};
     static const int clients[] = {64, 256};
-    builds_t builds;
+    ours_t sides[2]; /* this build, the other one */
     clients_result_t ignored;
-    const char *other = getenv("SB_BENCH_OTHER");
-    if (!other)
+    bench_env_t other = *env;
+    other.binary = getenv("SB_BENCH_OTHER");
+    if (!other.binary)
         bench_die("SB_BENCH_OTHER is not set: the path of the sagabus to stand beside");
     for (int side = 0; side < 2; side++) {
-        ours_t *ours = &builds.side[side];
-        ours_open(ours, env, side ? "other_build" : "this_build", "noop");
-        end_process(&ours->serve, SIGTERM);
-        if (side)
-            ours->binary = other;
-        (void)start_serve(ours);
-        ours_load(ours, 64, COLD_S / 2, &ignored); /* the same rows in either */
-        end_process(&ours->serve, SIGTERM);
+        ours_open(&sides[side], side ? &other : env, side ? "other_build" : "this_build", "noop");
+        ours_load(&sides[side], 64, COLD_S / 2, &ignored); /* the same rows in either */
+        end_process(&sides[side].serve, SIGTERM);
     }
     for (int i = 0; i < 2; i++) {
-        builds.side[0].clients = builds.side[1].clients = clients[i];
-        const bench_pair_t pair = {bench[i], measures, run_this_build, run_other_build, &builds};
+        sides[0].clients = sides[1].clients = clients[i];
+        const bench_pair_t pair = {bench[i], measures, run_this_build, run_other_build, sides};
         bench_compare(env, &pair, results);
         for (int side = 0; side < 2; side++)
-            add_cpu(&builds.side[side].spent, bench[i], side ? other_cpu : our_cpu, results);
+            add_cpu(&sides[side].spent, bench[i], side ? other_cpu : our_cpu, results);
     }
     for (int side = 0; side < 2; side++)
-        ours_close(&builds.side[side]);
+        ours_close(&sides[side]);
 }
 
 /* ---- beside others ---- */
