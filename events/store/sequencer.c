@@ -41,7 +41,8 @@
 #define RUN_MAX            256 /* events a tick follows: sequencer_tick has the number, too */
 #define MANY_EVENTS        32  /* within MANY_US: more than a service at its ease appends */
 #define MANY_US            8000
-#define CROWD              256    /* events in a tick of MANY_US that make the next one twice as long */
+#define CROWD              64     /* told events in MANY_US; a tick is as much longer as more of them come */
+#define CROWD_TIMES        4      /* and so much longer at most */
 #define COUNT_US           16000  /* what is counted in less is chance: two events may well come at once */
 #define STILL_MAX          2      /* ticks that the run may stand still before the holders are looked at */
 #define TOLD_US            100000 /* so long after the last word of an append its like are waited for */
@@ -459,6 +460,15 @@ static bool is_at_work(const sb_sequencer_t *sequencer)
     return sb_mono_us() - sequencer->behind_since_us < BEHIND_AT_WORK_MS * 1000;
 }
 
+/* How long a tick of told events is, by how many came since the last one. */
+static int64_t tick_of_crowd(int64_t events, int64_t since_us)
+{
+    int64_t come = events * MANY_US / (since_us > 0 ? since_us : 1);
+    if (come <= CROWD)
+        return MANY_US;
+    return come < CROWD_TIMES * CROWD ? MANY_US * come / CROWD : CROWD_TIMES * MANY_US;
+}
+
 /* How long after a tick that moved safe_seq by so many the next one is worth it; 0: at once. */
 static int64_t rest_of_many(sb_sequencer_t *sequencer, int64_t events, int64_t start_us)
 {
@@ -475,7 +485,7 @@ static int64_t rest_of_many(sb_sequencer_t *sequencer, int64_t events, int64_t s
     /* A tick that follows a run follows no more than RUN_MAX. */
     int64_t fits_us = RUN_MAX / 2 * since_us / events, spent_us = sb_mono_us() - start_us;
     if (sequencer->by_word)
-        return (events * MANY_US >= CROWD * since_us ? 2 * MANY_US : MANY_US) - spent_us;
+        return tick_of_crowd(events, since_us) - spent_us;
     return (fits_us < MANY_US ? fits_us : MANY_US) - spent_us;
 }
 
