@@ -188,7 +188,7 @@ static void finish(sb_http_t *http, sb_request_t *request)
     count_request(http, request);
     if (request->connection) {
         evhttp_connection_set_closecb(evhttp_request_get_connection(request->connection), NULL, NULL);
-        sb_wire_send(request);
+        sb_wire_send(request, !http->listen.tls);
     }
     sb_wire_free(&http->pool, request);
 }

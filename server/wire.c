@@ -5,6 +5,8 @@
 #include "sagabus/id.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <stdio.h>
@@ -226,9 +228,24 @@ static void add_common(struct evkeyvalq *headers, const sb_request_t *request)
     (void)evhttp_add_header(headers, "Cache-Control", request->etag[0] ? "private, no-cache" : "no-store");
 }
 
-void sb_wire_send(sb_request_t *request)
+/* The library asks epoll first whether the socket has room, which it nearly always has: two calls of the
+ * kernel and a round of the loop more. What finds no room goes out by that way. */
+static void write_now(struct bufferevent *client)
+{
+    struct evbuffer *out = bufferevent_get_output(client);
+    (void)evbuffer_unfreeze(out, 1);
+    (void)evbuffer_write(out, bufferevent_getfd(client));
+    (void)evbuffer_freeze(out, 1);
+    if (evbuffer_get_length(out) > 0)
+        return;
+    (void)bufferevent_disable(client, EV_WRITE);
+    bufferevent_trigger(client, EV_WRITE, 0);
+}
+
+void sb_wire_send(sb_request_t *request, bool plain)
 {
     struct evhttp_request *raw = request->connection;
+    struct bufferevent *client = evhttp_connection_get_bufferevent(evhttp_request_get_connection(raw));
     struct evkeyvalq *headers = evhttp_request_get_output_headers(raw);
     char number[24];
     add_common(headers, request);
@@ -248,6 +265,8 @@ void sb_wire_send(sb_request_t *request)
     if (!request->head_only)
         (void)evbuffer_add(body, sb_buf_text(&request->out), request->out.len);
     evhttp_send_reply(raw, request->status, reason(request->status), NULL);
+    if (plain)
+        write_now(client);
 }
 
 void sb_wire_send_head(sb_request_t *request)

@@ -22,8 +22,8 @@ void sb_wire_pool_fini(sb_wire_pool_t *pool);
 sb_request_t *sb_wire_read(sb_wire_pool_t *pool, struct evhttp_request *raw);
 void sb_wire_free(sb_wire_pool_t *pool, sb_request_t *request);
 
-/* Sends status, headers and body; the connection is the library's again. */
-void sb_wire_send(sb_request_t *request);
+/* Sends status, headers and body; the connection is the library's again. plain: it is not encrypted. */
+void sb_wire_send(sb_request_t *request, bool plain);
 
 /* Sends the head of an answer whose body comes in pieces. */
 void sb_wire_send_head(sb_request_t *request);

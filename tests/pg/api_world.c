@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ANSWER_MAX (4u << 20)
+#define ANSWER_MAX (16u << 20)
 
 /* ---- a daemon ---- */
 

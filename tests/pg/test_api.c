@@ -124,6 +124,45 @@ static void a_slow_client_holds_up_nobody(void **state)
         (void)close(slow[i]);
 }
 
+/* The next answer in text, which must have this status; returns what follows it. */
+static const char *walk_answer(const char *text, int status)
+{
+    int code = 0, length = -1;
+    assert_int_equal(sscanf(text, "HTTP/1.1 %d", &code), 1);
+    assert_int_equal(code, status);
+    const char *said = strstr(text, "Content-Length: ");
+    const char *gap = strstr(text, "\r\n\r\n");
+    assert_true(gap && said && said < gap);
+    assert_int_equal(sscanf(said, "Content-Length: %d", &length), 1);
+    assert_true(length >= 0 && strlen(gap + 4) >= (size_t)length);
+    return gap + 4 + length;
+}
+
+/* More than any socket takes at once: what is left over comes later, and nothing of it twice. */
+static void a_client_that_reads_late_gets_all_its_answers_in_order(void **state)
+{
+    (void)state;
+    enum { PAIRS = 250 }; /* 9 MB */
+    static const char both[] =
+        "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";
+    static const char last[] = "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    sb_buf_t requests = SB_BUF_INIT;
+    for (int i = 0; i < PAIRS; i++)
+        sb_buf_add_text(&requests, both);
+    sb_buf_add_text(&requests, last);
+    int fd = send_bytes(shared.port, requests.ptr, requests.len);
+    assert_true(fd >= 0);
+    (void)usleep(500000);
+    assert_true(answers(&shared, "/livez", NULL, 200));
+    answer_t all = receive(fd);
+    const char *at = all.text;
+    for (int i = 0; i < PAIRS; i++)
+        at = walk_answer(walk_answer(at, 200), 404);
+    assert_string_equal(walk_answer(at, 200), "");
+    drop(&all);
+    sb_buf_fini(&requests);
+}
+
 /* ---- sagas, views, the system ---- */
 
 /* As many idle ones as there may be: the next one is turned away, those that are there are served, and when
@@ -719,6 +758,7 @@ int main(void)
         cmocka_unit_test(a_harmful_request_id_is_replaced),
         cmocka_unit_test(bytes_that_are_not_http_do_no_harm),
         cmocka_unit_test(a_slow_client_holds_up_nobody),
+        cmocka_unit_test(a_client_that_reads_late_gets_all_its_answers_in_order),
         cmocka_unit_test(connections_have_a_ceiling),
         cmocka_unit_test(a_saga_that_cannot_be_is_refused),
         cmocka_unit_test(acts_on_many_sagas_are_checked_and_tried),
