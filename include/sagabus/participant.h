@@ -1,6 +1,6 @@
 /* participant - takes part in sagas over Kafka, with effects that happen once and never after their undo.
  *
- * A participant handles the commands of one topic in its own database, at READ COMMITTED. The barrier's row
+ * A participant handles the commands of its topic in its own database, at READ COMMITTED. The barrier's row
  * of a command, with its answer, is committed in one transaction with what its handler wrote; only after the
  * commit is the reply sent. Commands that wait together share one transaction, so a busy participant pays one
  * commit for many: their rows are looked up before their handlers and written after them, and when somebody
@@ -10,6 +10,11 @@
  * then run once more. A repeated command gives the same reply without running the handler; an undo that
  * arrives before (or without) its forward command is voided, and the forward command that comes late becomes
  * a no-op.
+ *
+ * A service that is several participants over one database can be so in one (`also`): what waits for any of
+ * them shares its batches and commits, where a participant each would pay a commit each. A command's type
+ * says whose it is. All of them are read by the group of `name`, which knows nothing of how far another group
+ * came: see docs/contract.md before a participant moves there from a group of its own.
  *
  * The handler uses the libpq connection it is given; it must not begin, commit or roll back. It is called
  * again for a command whose transaction did not come to be, and may be called while another member of the
@@ -58,6 +63,8 @@ typedef struct sb_reply {
 typedef void (*sb_command_fn)(void *context, struct pg_conn *conn, const sb_command_t *command,
                               sb_reply_t *reply);
 
+#define SB_PARTICIPANT_ALSO_MAX 31
+
 typedef struct sb_participant_config {
     const char *name; /* "payment": the topic is <prefix>cmd.payment, the group <prefix>payment */
     const char *pg_uri;
@@ -67,6 +74,8 @@ typedef struct sb_participant_config {
     const char *kafka_prefix; /* NULL: "" */
     sb_command_fn on_command;
     void *context;
+    const char *const *also; /* names of other participants that this one is, too, SB_PARTICIPANT_ALSO_MAX at
+                                most, and NULL behind the last; NULL: none */
 } sb_participant_config_t;
 
 typedef struct sb_participant sb_participant_t;

@@ -60,7 +60,8 @@ struct sb_participant {
     char *pg_uri;
     char *schema;
     sb_config_t *config;
-    sb_topic_t topic;
+    sb_topic_t topic[1 + SB_PARTICIPANT_ALSO_MAX];
+    size_t topics;
     char client[SB_TOPIC_MAX]; /* what the servers call us */
     char source[SB_TOPIC_MAX];
     sb_command_fn on_command;
@@ -457,8 +458,10 @@ static sb_code_t ensure_open(sb_participant_t *p, sb_error_t *err)
             return code;
     }
     if (!p->consumer) {
-        const char *topic = p->topic;
-        return sb_consumer_open(&p->consumer, p->config, p->name, &topic, 1, err);
+        const char *topic[1 + SB_PARTICIPANT_ALSO_MAX];
+        for (size_t i = 0; i < p->topics; i++)
+            topic[i] = p->topic[i];
+        return sb_consumer_open(&p->consumer, p->config, p->name, topic, p->topics, err);
     }
     return SB_OK;
 }
@@ -493,6 +496,21 @@ void sb_participant_stop(sb_participant_t *p)
     atomic_store(&p->stopping, true);
 }
 
+static sb_code_t add_topic(sb_participant_t *p, const char *name, sb_error_t *err)
+{
+    if (p->topics > SB_PARTICIPANT_ALSO_MAX)
+        return sb_fail(err, SB_TOO_LARGE, "participant %s: it can be %d others, too, and not more", p->name,
+                       SB_PARTICIPANT_ALSO_MAX);
+    const char *prefix = sb_config_get(p->config, "kafka.prefix");
+    sb_topic_t *topic = &p->topic[p->topics];
+    sb_code_t code = sb_topic_commands(*topic, prefix, sb_slice(name), err);
+    for (size_t i = 0; i < p->topics && code == SB_OK; i++)
+        if (strcmp(p->topic[i], *topic) == 0)
+            code = sb_fail(err, SB_INVALID, "participant %s: it is %s twice", p->name, name);
+    p->topics += code == SB_OK;
+    return code;
+}
+
 static sb_code_t configure(sb_participant_t *p, const sb_participant_config_t *config, sb_error_t *err)
 {
     sb_code_t code = sb_config_new(&p->config, err);
@@ -507,7 +525,10 @@ static sb_code_t configure(sb_participant_t *p, const sb_participant_config_t *c
     const char *prefix = sb_config_get(p->config, "kafka.prefix");
     (void)snprintf(p->client, sizeof p->client, "%s%s", prefix, p->name);
     (void)snprintf(p->source, sizeof p->source, "/participants/%s", p->name);
-    return sb_topic_commands(p->topic, prefix, sb_slice(p->name), err);
+    code = add_topic(p, p->name, err);
+    for (const char *const *also = config->also; also && *also && code == SB_OK; also++)
+        code = add_topic(p, *also, err);
+    return code;
 }
 
 sb_code_t sb_participant_open(sb_participant_t **out, const sb_participant_config_t *config, sb_error_t *err)

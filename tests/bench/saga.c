@@ -352,8 +352,8 @@ static const bare_side_t bare_sides[] = {
      {"saga barrier, all messages, 64 clients", "saga barrier, all messages, 256 clients"},
      BARE_MEASURES(all_is, 0.7),
      true},
-    {"apart", /* no service can share another's commit: beside the row before it, which has the goal */
-     "barrier",
+    {"apart", /* as no service can share another's commit */
+     "services",
      "apart",
      {"saga barrier, services apart, 64 clients", "saga barrier, services apart, 256 clients"},
      BARE_MEASURES(apart_is, 0),

@@ -4,7 +4,8 @@
  *   noop     raw librdkafka: takes what is there and answers it
  *   bare     the same, with one barrier row a command, a batch of rows a statement and a transaction
  *   apart    the same as three services: a thread, a consumer, a producer and a connection for each
- *   barrier  the participant library, three participants on three threads
+ *   barrier  the participant library, one that is all three participants
+ *   services the same as three services: a participant and a thread for each
  *   http     over HTTP, a thread a kept connection
  *
  * A forward command of step c whose input says so is refused.
@@ -224,7 +225,8 @@ static int run_apart(void)
 
 static void on_command(void *context, struct pg_conn *conn, const sb_command_t *command, sb_reply_t *reply)
 {
-    bool may_refuse = *(const int *)context == SAGA_STEPS - 1 && !command->compensate;
+    bool may_refuse = sb_slice_is(command->step, "c") && !command->compensate;
+    (void)context;
     (void)conn;
     if (may_refuse && wants_refusal(command->input.ptr, command->input.len)) {
         reply->outcome = SB_REPLY_FAILURE;
@@ -241,19 +243,34 @@ static void *run_one(void *context)
     return NULL;
 }
 
+/* Each with as many of the steps as it is given: one with all of them, or as many with one. */
+static void open_library(int first, int count)
+{
+    sb_error_t err = SB_ERROR_INIT;
+    const char *also[SAGA_STEPS] = {NULL};
+    for (int i = 1; i < count; i++)
+        also[i - 1] = saga_participant[first + i];
+    sb_participant_config_t config = {.name = saga_participant[first],
+                                      .pg_uri = setting("SAGABUS_PG"),
+                                      .schema = "service",
+                                      .on_command = on_command,
+                                      .also = also};
+    bench_ok(sb_participant_open(&participant[first], &config, &err), &err, "open a participant");
+}
+
 static int run_library(void)
 {
-    static int number[SAGA_STEPS];
+    open_library(0, SAGA_STEPS);
+    sb_participant_run(participant[0]);
+    sb_participant_close(&participant[0]);
+    return 0;
+}
+
+static int run_services(void)
+{
     pthread_t thread[SAGA_STEPS];
-    sb_error_t err = SB_ERROR_INIT;
     for (int i = 0; i < SAGA_STEPS; i++) {
-        number[i] = i;
-        sb_participant_config_t config = {.name = saga_participant[i],
-                                          .pg_uri = setting("SAGABUS_PG"),
-                                          .schema = "service",
-                                          .on_command = on_command,
-                                          .context = &number[i]};
-        bench_ok(sb_participant_open(&participant[i], &config, &err), &err, "open a participant");
+        open_library(i, 1);
         if (pthread_create(&thread[i], NULL, run_one, participant[i]) != 0)
             bench_die("no thread");
     }
@@ -296,6 +313,8 @@ int saga_participants_run(const char *mode)
     (void)sigaction(SIGTERM, &stop, NULL);
     if (strcmp(mode, "barrier") == 0)
         return run_library();
+    if (strcmp(mode, "services") == 0)
+        return run_services();
     if (strcmp(mode, "apart") == 0)
         return run_apart();
     if (strcmp(mode, "http") == 0)

@@ -81,6 +81,7 @@ static int set_up(void **state)
     sb_test_pg_script(f->pg, "CREATE TABLE " SB_TEST_CLIENT_SCHEMA ".done (what text)");
     sb_test_mock_open(&f->mock, 1);
     sb_test_mock_topic(&f->mock, "cmd.till", 1);
+    sb_test_mock_topic(&f->mock, "cmd.drawer", 1);
     sb_test_mock_topic(&f->mock, "replies", 1);
     f->config = sb_test_bus_config(f->mock.bootstrap, NULL);
     assert_ok(sb_producer_open(&f->producer, f->config, "test", NULL, NULL, &err), &err);
@@ -95,17 +96,27 @@ static void *run_participant(void *context)
     return NULL;
 }
 
-static void start(fixture_t *f)
+static sb_participant_config_t till(fixture_t *f)
+{
+    return (sb_participant_config_t){.name = "till",
+                                     .pg_uri = f->uri,
+                                     .schema = SB_TEST_CLIENT_SCHEMA,
+                                     .kafka_bootstrap = f->mock.bootstrap,
+                                     .on_command = on_command,
+                                     .context = f};
+}
+
+static void start_as(fixture_t *f, const sb_participant_config_t *config)
 {
     sb_error_t err = SB_ERROR_INIT;
-    sb_participant_config_t config = {.name = "till",
-                                      .pg_uri = f->uri,
-                                      .schema = SB_TEST_CLIENT_SCHEMA,
-                                      .kafka_bootstrap = f->mock.bootstrap,
-                                      .on_command = on_command,
-                                      .context = f};
-    assert_ok(sb_participant_open(&f->participant, &config, &err), &err);
+    assert_ok(sb_participant_open(&f->participant, config, &err), &err);
     assert_int_equal(pthread_create(&f->thread, NULL, run_participant, f->participant), 0);
+}
+
+static void start(fixture_t *f)
+{
+    sb_participant_config_t config = till(f);
+    start_as(f, &config);
 }
 
 static int tear_down(void **state)
@@ -124,25 +135,34 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void send_command(fixture_t *f, const sb_uuid_t *id, const char *action)
+/* expiry: as in the header; NULL: somebody waits. */
+static void send_to(fixture_t *f, const char *participant, const sb_uuid_t *id, const char *action,
+                    const char *expiry)
 {
-    char text[SB_UUID_TEXT], type[64];
+    char text[SB_UUID_TEXT], type[64], topic[64];
     sb_error_t err = SB_ERROR_INIT;
-    (void)snprintf(type, sizeof type, "till.%s", action);
+    (void)snprintf(type, sizeof type, "%s.%s", participant, action);
+    (void)snprintf(topic, sizeof topic, "cmd.%s", participant);
     sb_slice_t own = sb_slice(sb_uuid_format(id, text));
     const sb_header_t headers[] = {{SB_H_ID, own},
                                    {SB_H_TYPE, sb_slice(type)},
                                    {SB_H_SAGA_ID, own},
-                                   {SB_H_SAGA_STEP, SB_SLICE("pay")},
+                                   {SB_H_SAGA_STEP, sb_slice(participant)},
                                    {SB_H_DIRECTION, SB_SLICE("forward")},
                                    {SB_H_REPLY_TO, SB_SLICE("replies")},
-                                   {SB_H_REPLY_PART, SB_SLICE("0")}};
-    sb_record_t record = {.topic = "cmd.till",
+                                   {SB_H_REPLY_PART, SB_SLICE("0")},
+                                   {SB_H_EXPIRY, sb_slice(expiry)}};
+    sb_record_t record = {.topic = topic,
                           .key = own,
                           .value = SB_SLICE("{}"),
                           .headers = headers,
-                          .header_count = sizeof headers / sizeof headers[0]};
+                          .header_count = sizeof headers / sizeof headers[0] - !expiry};
     assert_ok(sb_producer_send(f->producer, &record, &err), &err);
+}
+
+static void send_command(fixture_t *f, const sb_uuid_t *id, const char *action)
+{
+    send_to(f, "till", id, action, NULL);
 }
 
 static sb_code_t on_reply(void *context, const sb_message_t *message, sb_error_t *err)
@@ -333,6 +353,60 @@ static void offsets_follow_the_replies(void **state)
     assert_int_equal(atomic_load(&f->calls), 100);
 }
 
+/* One service that is two participants: what waits for either is carried out in one transaction. */
+static void one_that_is_two_shares_its_batches(void **state)
+{
+    static const char *const also[] = {"drawer", NULL};
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    for (int i = 0; i < COMMANDS; i++) {
+        f->id[i] = sb_uuid_v7();
+        send_to(f, i % 2 ? "till" : "drawer", &f->id[i], i % 5 == 3 ? "decline" : "pay", NULL);
+    }
+    assert_ok(sb_producer_flush(f->producer, DELIVER_MS, &err), &err);
+    sb_participant_config_t config = till(f);
+    config.also = also;
+    start_as(f, &config);
+    await_replies(f, COMMANDS);
+    assert_int_equal(f->replied[1], 5);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_DONE("pay")), COMMANDS - 5);
+    assert_int_equal(
+        sb_test_pg_int(f->pg, "SELECT count(*) FROM " SB_TEST_CLIENT_SCHEMA ".barrier WHERE step = 'drawer'"),
+        COMMANDS / 2);
+    /* Which commands a fetch brings first is the broker's affair; batches of both follow the first answers.
+     */
+    for (int i = 0; i < SLOW_COMMANDS; i++) {
+        sb_uuid_t id = sb_uuid_v7();
+        send_to(f, i % 2 ? "till" : "drawer", &id, "decline", NULL);
+    }
+    await_replies(f, COMMANDS + SLOW_COMMANDS);
+    assert_true(sb_test_pg_int(f->pg,
+                               "SELECT count(*) FROM (SELECT 1 FROM " SB_TEST_CLIENT_SCHEMA
+                               ".barrier GROUP BY xmin::text HAVING count(DISTINCT step) = 2) AS b") > 0);
+}
+
+static void names_that_cannot_be_are_refused(void **state)
+{
+    static const char *const twice[] = {"drawer", "till", NULL};
+    const char *many[SB_PARTICIPANT_ALSO_MAX + 2] = {NULL};
+    char name[SB_PARTICIPANT_ALSO_MAX + 1][16];
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    sb_participant_config_t config = till(f);
+    config.also = twice;
+    assert_int_equal(sb_participant_open(&f->participant, &config, &err), SB_INVALID);
+    assert_string_equal(err.message, "participant till: it is till twice");
+    for (int i = 0; i <= SB_PARTICIPANT_ALSO_MAX; i++) {
+        (void)snprintf(name[i], sizeof name[i], "other%d", i);
+        many[i] = name[i];
+    }
+    config.also = many;
+    assert_int_equal(sb_participant_open(&f->participant, &config, &err), SB_TOO_LARGE);
+    many[SB_PARTICIPANT_ALSO_MAX] = NULL;
+    assert_ok(sb_participant_open(&f->participant, &config, &err), &err);
+    sb_participant_close(&f->participant);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -340,6 +414,8 @@ int main(void)
                                        CASE(a_refusal_without_a_write_costs_nobody_a_second_run),
                                        CASE(a_command_that_another_has_in_hand_waits_for_its_answer),
                                        CASE(a_slow_commit_is_shared_by_more_commands),
-                                       CASE(offsets_follow_the_replies)};
+                                       CASE(offsets_follow_the_replies),
+                                       CASE(one_that_is_two_shares_its_batches),
+                                       CASE(names_that_cannot_be_are_refused)};
     return cmocka_run_group_tests_name("participant", tests, sb_test_pg_start, sb_test_pg_stop);
 }
