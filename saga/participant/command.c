@@ -60,6 +60,8 @@ sb_code_t sb_command_read(const sb_message_t *message, sb_command_in_t *out, boo
     command->traceparent = sb_message_header(message, SB_H_TRACEPARENT);
     command->input = message->value.ptr ? message->value : SB_SLICE("{}");
     (void)parse_int(sb_message_header(message, SB_H_ATTEMPT), &command->attempt);
+    if (!sb_time_parse(sb_message_header(message, SB_H_EXPIRY), &out->expiry_us))
+        out->expiry_us = 0;
     if (command->step.len == 0)
         return sb_fail(err, SB_INVALID, "command: header %s is missing", SB_H_SAGA_STEP);
     if (command->compensate && !header_uuid(message, SB_H_FORWARD_ID, &command->forward_id))

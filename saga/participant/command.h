@@ -14,6 +14,7 @@
 typedef struct sb_command_in {
     sb_command_t command;
     bool forward_completed; /* ce_sagaforward */
+    int64_t expiry_us;      /* ce_expirytime: nobody waits for this try after it; 0: somebody does */
     sb_slice_t reply_topic;
     int32_t reply_partition;
 } sb_command_in_t;

@@ -43,6 +43,7 @@
 #define BATCH_US        6000
 #define BATCH_FIXED_US  1000 /* before the commit: a round trip, and now and then no processor */
 #define CAREFUL         1000 /* commands that run in savepoints, or one by one, after one that needed it */
+#define EXPIRED_US      60000000 /* clocks may differ by so much before a command counts as expired too early */
 #define POLL_MS         250
 #define HOLDING_MS      1 /* while replies wait for the brokers to answer others */
 #define SETTLE_MS       100 /* at most so long after a batch its replies are known to be out, then its offsets */
@@ -93,11 +94,13 @@ struct sb_participant {
     int64_t settle_us;    /* monotonic: when the next settlement is due; 0: nothing to settle */
     int64_t unsettled_us; /* since when offsets cannot be committed; 0: they can */
     int64_t told_us;      /* when that was said last */
-    bool reply_lost;      /* since then: its command must come again */
-    int batch_max;        /* commands of the next batch */
-    int64_t began_us;     /* the batch in hand, before its first command */
-    int64_t carried_us;   /* how long it took from there to its commit */
-    int alone;            /* commands left to take one at a time after a batch failed */
+    int expired;          /* commands since that was said last */
+    int64_t expired_told_us;
+    bool reply_lost;    /* since then: its command must come again */
+    int batch_max;      /* commands of the next batch */
+    int64_t began_us;   /* the batch in hand, before its first command */
+    int64_t carried_us; /* how long it took from there to its commit */
+    int alone;          /* commands left to take one at a time after a batch failed */
 };
 
 /* ---- one command ---- */
@@ -164,12 +167,39 @@ static sb_code_t run_handler(sb_participant_t *p, const sb_command_t *command, s
                                                : sb_barrier_keep(&p->barrier, command, &p->answer, err);
 }
 
+/* Nobody waits for this try any more: whoever sent it has sent another one, or its undo. It is also what
+ * comes again to a group that has lost its offsets, long after its row in the barrier went. */
+static bool is_expired(const sb_command_in_t *in)
+{
+    return !in->command.compensate && in->expiry_us && sb_wall_us() - in->expiry_us > EXPIRED_US;
+}
+
+/* They come in numbers: the first is said, and how many there were since now and then. */
+static sb_code_t pass_over(sb_participant_t *p, const sb_message_t *message, const sb_command_in_t *in,
+                           sb_error_t *err)
+{
+    int64_t now_us = sb_mono_us();
+    p->expired++;
+    if (!p->expired_told_us || now_us - p->expired_told_us >= TELL_US) {
+        sb_log(SB_LOG_WARN, "PARTICIPANT-EXPIRED",
+               "commands that nobody waits for any more are not carried out|participant=%s commands=%d "
+               "type=%.*s topic=%s partition=%d offset=%lld",
+               p->name, p->expired, SB_SLICE_ARG(in->command.type), message->topic, message->partition,
+               (long long)message->offset);
+        p->expired_told_us = now_us;
+        p->expired = 0;
+    }
+    return sb_barrier_forget(&p->barrier, &in->command, err);
+}
+
 static sb_code_t handle(sb_participant_t *p, const sb_message_t *message, const sb_command_in_t *in,
                         sb_error_t *err)
 {
     sb_barrier_verdict_t verdict;
     sb_code_t code =
         sb_barrier_enter(&p->barrier, &in->command, in->forward_completed, &verdict, &p->answer, err);
+    if (code == SB_OK && verdict == SB_BARRIER_RUN && is_expired(in))
+        return pass_over(p, message, in, err);
     if (code == SB_OK && verdict == SB_BARRIER_RUN)
         code = run_handler(p, &in->command, err);
     if (code != SB_OK || p->spoilt)

@@ -407,6 +407,30 @@ static void names_that_cannot_be_are_refused(void **state)
     sb_participant_close(&f->participant);
 }
 
+/* As they come again to a group that has lost its offsets: not carried out, whatever the barrier has
+ * forgotten; what it knows is answered as ever, and clocks may differ by some seconds. */
+static void a_command_that_nobody_waits_for_any_more_is_not_started(void **state)
+{
+    fixture_t *f = *state;
+    sb_error_t err = SB_ERROR_INIT;
+    char moment[SB_TIME_TEXT];
+    for (int i = 0; i < 3; i++)
+        f->id[i] = sb_uuid_v7();
+    send_to(f, "till", &f->id[0], "pay", "2024-11-22T00:00:00Z");
+    send_to(f, "till", &f->id[1], "pay", sb_time_format(sb_wall_us() - 5000000, moment));
+    send_to(f, "till", &f->id[2], "pay", sb_time_format(sb_wall_us() + 600000000, moment));
+    assert_ok(sb_producer_flush(f->producer, DELIVER_MS, &err), &err);
+    start(f);
+    await_replies(f, 2);
+    send_to(f, "till", &f->id[1], "pay", "2024-11-22T00:00:00Z");
+    await_replies(f, 3);
+    assert_int_equal(f->replied[0], 3);
+    assert_int_equal(atomic_load(&f->calls), 2);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_DONE("pay")), 2);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("success")), 2);
+    await_offset(f, 4);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -416,6 +440,7 @@ int main(void)
                                        CASE(a_slow_commit_is_shared_by_more_commands),
                                        CASE(offsets_follow_the_replies),
                                        CASE(one_that_is_two_shares_its_batches),
-                                       CASE(names_that_cannot_be_are_refused)};
+                                       CASE(names_that_cannot_be_are_refused),
+                                       CASE(a_command_that_nobody_waits_for_any_more_is_not_started)};
     return cmocka_run_group_tests_name("participant", tests, sb_test_pg_start, sb_test_pg_stop);
 }
