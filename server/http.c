@@ -56,13 +56,16 @@ struct sb_http_timer {
 
 /* ---- requests ---- */
 
-/* The client went away while we had its request in hand. */
 static void end_stream(sb_request_t *request);
 
+/* The client went away while we had its request in hand. The library leaves it to us when it is being
+ * answered piece by piece, and takes it off its connection; else it frees it. */
 static void on_gone(struct evhttp_connection *connection, void *context)
 {
     (void)connection;
     sb_request_t *request = context;
+    if (!evhttp_request_get_connection(request->connection))
+        evhttp_request_free(request->connection);
     request->connection = NULL;
     if (request->stream.sending) /* nobody else has it */
         end_stream(request);

@@ -394,6 +394,48 @@ static void events_come_as_a_stream(void **state)
     sb_buf_fini(&seen);
 }
 
+static long resident_kb(pid_t pid)
+{
+    char path[64], line[256];
+    long kb = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *status = fopen(path, "r");
+    assert_non_null(status);
+    while (fgets(line, sizeof line, status))
+        if (sscanf(line, "VmRSS: %ld", &kb) == 1)
+            break;
+    (void)fclose(status);
+    assert_true(kb > 0);
+    return kb;
+}
+
+/* Who has left is let go of when there is news. */
+static void come_and_go(int followers)
+{
+    for (int i = 0; i < followers; i++) {
+        sb_buf_t seen = SB_BUF_INIT;
+        int fd = open_stream(&shared, "/v1/events/stream", -1);
+        read_until(fd, &seen, "retry: 1000\n\n", 1);
+        (void)close(fd);
+        sb_buf_fini(&seen);
+    }
+    append_order(&shared, "news");
+}
+
+/* The library takes its request off the connection, and leaves it to us. */
+static void a_follower_that_leaves_leaves_nothing_behind(void **state)
+{
+    enum { FOLLOWERS = 400, TIMES = 5 };
+    (void)state;
+    come_and_go(FOLLOWERS);
+    come_and_go(FOLLOWERS);
+    long before = resident_kb(shared.process.pid);
+    for (int i = 0; i < TIMES; i++)
+        come_and_go(FOLLOWERS);
+    long grown = resident_kb(shared.process.pid) - before;
+    assert_true(grown < FOLLOWERS * TIMES / 2);
+}
+
 /* It takes nothing for a while: the server neither keeps all of it nor leaves any of it out. */
 static void a_slow_follower_gets_all_of_it_later(void **state)
 {
@@ -787,6 +829,7 @@ int main(void)
         cmocka_unit_test(bad_events_are_refused_with_a_pointer),
         cmocka_unit_test(bodies_that_are_not_an_object_are_refused),
         cmocka_unit_test(limits_hold),
+        cmocka_unit_test(a_follower_that_leaves_leaves_nothing_behind),
         cmocka_unit_test(a_slow_follower_gets_all_of_it_later),
     };
     return cmocka_run_group_tests_name("api_events", tests, start_shared, stop_shared);
