@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define HIT_MS          1200 /* a rule of a proxy is waited for this long */
+#define OPEN_MS         5000 /* and an open saga */
 #define SAGAS_WHOLE     10000
 #define AGAIN_MAX       4 /* times the plan's length: what did not come about is tried again at the end */
 #define LATER_MAX       16
@@ -377,10 +378,23 @@ static bool commit_fault(chaos_faults_t *f, chaos_fault_t fault)
     return false;
 }
 
+/* A fault that meets nobody proves nothing; clients go on starting sagas while faults are left. */
+static int64_t await_open_sagas(chaos_faults_t *f)
+{
+    int64_t until = sb_test_mono_ms() + OPEN_MS;
+    int64_t open = chaos_open_sagas(f->world);
+    while (open <= 0 && sb_test_mono_ms() < until) {
+        sb_test_sleep_ms(5);
+        chaos_faults_tend(f);
+        open = chaos_open_sagas(f->world);
+    }
+    return open;
+}
+
 void chaos_faults_next(chaos_faults_t *f)
 {
     chaos_fault_t fault = f->plan[f->next++];
-    int64_t open = chaos_open_sagas(f->world);
+    int64_t open = await_open_sagas(f);
     bool came_about = commit_fault(f, fault);
     if (came_about && fault != CHAOS_F_SERVICE_CRASH && fault != CHAOS_F_HTTP_CRASH) /* those are counted
                                                                                         when they die */
