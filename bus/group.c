@@ -7,6 +7,8 @@
 #include <regex.h>
 #include <string.h>
 
+#define ASKED_APART_MAX 4
+
 typedef rd_kafka_topic_partition_list_t list_t;
 
 static int left_ms(int64_t until_us)
@@ -45,38 +47,45 @@ static int add_matching(const rd_kafka_metadata_t *metadata, const char *wanted,
     return found;
 }
 
-/* One topic is asked for by itself: a cluster may have many thousands. */
-static sb_code_t find_partitions(rd_kafka_t *handle, const char *wanted, int64_t until_us, list_t *all,
-                                 int *found, sb_error_t *err)
+/* topic: NULL: all there are. *out is owned. */
+static sb_code_t ask(rd_kafka_t *handle, const char *topic, int64_t until_us, const rd_kafka_metadata_t **out,
+                     sb_error_t *err)
 {
-    const rd_kafka_metadata_t *metadata = NULL;
-    bool is_expression = wanted[0] == '^';
-    rd_kafka_topic_t *topic = is_expression ? NULL : rd_kafka_topic_new(handle, wanted, NULL);
-    if (!is_expression && !topic)
-        return sb_kafka_fail(err, rd_kafka_last_error(), "topic %s", wanted);
-    rd_kafka_resp_err_t error = rd_kafka_metadata(handle, is_expression, topic, &metadata, left_ms(until_us));
-    if (topic)
-        rd_kafka_topic_destroy(topic);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return sb_kafka_fail(err, error, "ask for topic %s", wanted);
-    *found = add_matching(metadata, wanted, all);
-    rd_kafka_metadata_destroy(metadata);
-    return SB_OK;
+    rd_kafka_topic_t *only = topic ? rd_kafka_topic_new(handle, topic, NULL) : NULL;
+    if (topic && !only)
+        return sb_kafka_fail(err, rd_kafka_last_error(), "topic %s", topic);
+    rd_kafka_resp_err_t error = rd_kafka_metadata(handle, !topic, only, out, left_ms(until_us));
+    if (only)
+        rd_kafka_topic_destroy(only);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? SB_OK
+               : sb_kafka_fail(err, error, "ask for %s", topic ? topic : "all topics");
 }
 
+/* A few topics are asked for one by one: a cluster may have many thousands. More are asked for at once, with
+ * all the others: each answer may wait behind a fetch that waits for messages. */
 static sb_code_t look_at_topics(rd_kafka_t *handle, int64_t until_us, list_t *all, sb_group_view_t *out,
                                 sb_error_t *err)
 {
     list_t *wanted = NULL;
+    const rd_kafka_metadata_t *whole = NULL;
     rd_kafka_resp_err_t error = rd_kafka_subscription(handle, &wanted);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
         return sb_kafka_fail(err, error, "ask for the subscription");
-    sb_code_t code = SB_OK;
+    sb_code_t code = wanted->cnt > ASKED_APART_MAX ? ask(handle, NULL, until_us, &whole, err) : SB_OK;
     for (int i = 0; i < wanted->cnt && code == SB_OK; i++) {
-        int found = 0;
-        code = find_partitions(handle, wanted->elems[i].topic, until_us, all, &found, err);
-        out->absent += code == SB_OK && found == 0 && wanted->elems[i].topic[0] != '^';
+        const char *name = wanted->elems[i].topic;
+        const rd_kafka_metadata_t *own = NULL;
+        bool is_expression = name[0] == '^';
+        if (!whole)
+            code = ask(handle, is_expression ? NULL : name, until_us, &own, err);
+        if (code == SB_OK)
+            out->absent += add_matching(whole ? whole : own, name, all) == 0 && !is_expression;
+        if (own)
+            rd_kafka_metadata_destroy(own);
     }
+    if (whole)
+        rd_kafka_metadata_destroy(whole);
     rd_kafka_topic_partition_list_destroy(wanted);
     out->partitions = all->cnt;
     return code;
