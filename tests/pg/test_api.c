@@ -125,7 +125,7 @@ static void a_slow_client_holds_up_nobody(void **state)
 }
 
 /* The next answer in text, which must have this status; returns what follows it. */
-static const char *walk_answer(const char *text, int status)
+static const char *walk_answer(const char *text, const char *end, int status)
 {
     int code = 0, length = -1;
     assert_int_equal(sscanf(text, "HTTP/1.1 %d", &code), 1);
@@ -134,7 +134,7 @@ static const char *walk_answer(const char *text, int status)
     const char *gap = strstr(text, "\r\n\r\n");
     assert_true(gap && said && said < gap);
     assert_int_equal(sscanf(said, "Content-Length: %d", &length), 1);
-    assert_true(length >= 0 && strlen(gap + 4) >= (size_t)length);
+    assert_true(length >= 0 && end - (gap + 4) >= length);
     return gap + 4 + length;
 }
 
@@ -155,10 +155,10 @@ static void a_client_that_reads_late_gets_all_its_answers_in_order(void **state)
     (void)usleep(500000);
     assert_true(answers(&shared, "/livez", NULL, 200));
     answer_t all = receive(fd);
-    const char *at = all.text;
+    const char *at = all.text, *end = at + strlen(at);
     for (int i = 0; i < PAIRS; i++)
-        at = walk_answer(walk_answer(at, 200), 404);
-    assert_string_equal(walk_answer(at, 200), "");
+        at = walk_answer(walk_answer(at, end, 200), end, 404);
+    assert_ptr_equal(walk_answer(at, end, 200), end);
     drop(&all);
     sb_buf_fini(&requests);
 }
