@@ -11,7 +11,7 @@
  * arrives before (or without) its forward command is voided, and the forward command that comes late becomes
  * a no-op.
  *
- * A service that is several participants over one database can be so in one (`also`): what waits for any of
+ * A service that is several participants over one schema can be so in one (`also`): what waits for any of
  * them shares its batches and commits, where a participant each would pay a commit each. A command's type
  * says whose it is. All of them are read by the group of `name`, which knows nothing of how far another group
  * came: see docs/contract.md before a participant moves there from a group of its own.

@@ -94,13 +94,14 @@ struct sb_participant {
     int64_t settle_us;    /* monotonic: when the next settlement is due; 0: nothing to settle */
     int64_t unsettled_us; /* since when offsets cannot be committed; 0: they can */
     int64_t told_us;      /* when that was said last */
-    int expired;          /* commands since that was said last */
-    int64_t expired_told_us;
-    bool reply_lost;    /* since then: its command must come again */
-    int batch_max;      /* commands of the next batch */
-    int64_t began_us;   /* the batch in hand, before its first command */
-    int64_t carried_us; /* how long it took from there to its commit */
-    int alone;          /* commands left to take one at a time after a batch failed */
+    int passed_over;      /* commands of the batch that nobody waits for */
+    int expired;          /* such commands since that was said last */
+    int64_t expired_us;   /* when it was; 0: never */
+    bool reply_lost;      /* since then: its command must come again */
+    int batch_max;        /* commands of the next batch */
+    int64_t began_us;     /* the batch in hand, before its first command */
+    int64_t carried_us;   /* how long it took from there to its commit */
+    int alone;            /* commands left to take one at a time after a batch failed */
 };
 
 /* ---- one command ---- */
@@ -174,32 +175,16 @@ static bool is_expired(const sb_command_in_t *in)
     return !in->command.compensate && in->expiry_us && sb_wall_us() - in->expiry_us > EXPIRED_US;
 }
 
-/* They come in numbers: the first is said, and how many there were since now and then. */
-static sb_code_t pass_over(sb_participant_t *p, const sb_message_t *message, const sb_command_in_t *in,
-                           sb_error_t *err)
-{
-    int64_t now_us = sb_mono_us();
-    p->expired++;
-    if (!p->expired_told_us || now_us - p->expired_told_us >= TELL_US) {
-        sb_log(SB_LOG_WARN, "PARTICIPANT-EXPIRED",
-               "commands that nobody waits for any more are not carried out|participant=%s commands=%d "
-               "type=%.*s topic=%s partition=%d offset=%lld",
-               p->name, p->expired, SB_SLICE_ARG(in->command.type), message->topic, message->partition,
-               (long long)message->offset);
-        p->expired_told_us = now_us;
-        p->expired = 0;
-    }
-    return sb_barrier_forget(&p->barrier, &in->command, err);
-}
-
 static sb_code_t handle(sb_participant_t *p, const sb_message_t *message, const sb_command_in_t *in,
                         sb_error_t *err)
 {
     sb_barrier_verdict_t verdict;
     sb_code_t code =
         sb_barrier_enter(&p->barrier, &in->command, in->forward_completed, &verdict, &p->answer, err);
-    if (code == SB_OK && verdict == SB_BARRIER_RUN && is_expired(in))
-        return pass_over(p, message, in, err);
+    if (code == SB_OK && verdict == SB_BARRIER_RUN && is_expired(in)) {
+        p->passed_over++;
+        return sb_barrier_forget(&p->barrier, &in->command, err);
+    }
     if (code == SB_OK && verdict == SB_BARRIER_RUN)
         code = run_handler(p, &in->command, err);
     if (code != SB_OK || p->spoilt)
@@ -248,6 +233,7 @@ static sb_code_t begin(sb_participant_t *p, bool one_by_one, sb_error_t *err)
             command[count++] = &p->in[i].command;
     p->began_us = sb_mono_us();
     p->reply_count = 0;
+    p->passed_over = 0;
     p->spoilt = false;
     if (count == 0)
         return SB_OK;
@@ -312,6 +298,7 @@ static sb_code_t run_batch(sb_participant_t *p, sb_error_t *err)
         *err = first;
     if (code != SB_OK)
         return code;
+    p->expired += p->passed_over;
     count_down(&p->careful, p->count);
     count_down(&p->one_by_one, p->count);
     fit_batch(p);
@@ -441,6 +428,19 @@ static void start_over(sb_participant_t *p)
         sb_consumer_close(&p->consumer, CLOSE_MS); /* opened anew at its last commit */
 }
 
+/* They come in numbers: the first are told at once, the others now and then. */
+static void tell_expired(sb_participant_t *p, bool last)
+{
+    int64_t now_us = sb_mono_us();
+    if (p->expired == 0 || (!last && p->expired_us && now_us - p->expired_us < TELL_US))
+        return;
+    sb_log(SB_LOG_WARN, "PARTICIPANT-EXPIRED",
+           "commands that nobody waits for any more were not carried out|participant=%s commands=%d", p->name,
+           p->expired);
+    p->expired_us = now_us;
+    p->expired = 0;
+}
+
 /* Takes one batch through. On failure nothing of it is committed here, or it is and its commands come again.
  */
 static sb_code_t one_batch(sb_participant_t *p, sb_error_t *err)
@@ -458,6 +458,7 @@ static sb_code_t one_batch(sb_participant_t *p, sb_error_t *err)
         start_over(p);
     else if (p->alone > 0)
         p->alone -= count;
+    tell_expired(p, false);
     return code;
 }
 
@@ -518,6 +519,7 @@ void sb_participant_run(sb_participant_t *p)
     if (p->settle_us != 0 && p->consumer && settle(p, NULL) != SB_OK)
         sb_log(SB_LOG_INFO, "PARTICIPANT-STOP",
                "some commands come again, and are answered as before|participant=%s", p->name);
+    tell_expired(p, true);
     sb_consumer_close(&p->consumer, CLOSE_MS);
 }
 

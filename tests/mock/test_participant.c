@@ -429,6 +429,19 @@ static void a_command_that_nobody_waits_for_any_more_is_not_started(void **state
     assert_int_equal(sb_test_pg_int(f->pg, IN_DONE("pay")), 2);
     assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("success")), 2);
     await_offset(f, 4);
+
+    /* One by one and in savepoints, as it goes on after a handler that could not say. */
+    sb_uuid_t stumbled = sb_uuid_v7(), late = sb_uuid_v7();
+    send_to(f, "till", &stumbled, "stumble", NULL);
+    await_replies(f, 4);
+    int calls = atomic_load(&f->calls);
+    send_to(f, "till", &late, "pay", "2024-11-22T00:00:00Z");
+    send_to(f, "till", &late, "pay", sb_time_format(sb_wall_us() + 600000000, moment));
+    await_replies(f, 5);
+    assert_int_equal(atomic_load(&f->calls), calls + 1);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_DONE("pay")), 3);
+    assert_int_equal(sb_test_pg_int(f->pg, IN_BARRIER("success")), 3);
+    await_offset(f, 7);
 }
 
 int main(void)
