@@ -75,12 +75,14 @@ static sb_code_t look_at_topics(rd_kafka_t *handle, int64_t until_us, list_t *al
     sb_code_t code = wanted->cnt > ASKED_APART_MAX ? ask(handle, NULL, until_us, &whole, err) : SB_OK;
     for (int i = 0; i < wanted->cnt && code == SB_OK; i++) {
         const char *name = wanted->elems[i].topic;
-        const rd_kafka_metadata_t *own = NULL;
+        const rd_kafka_metadata_t *own = NULL, *metadata = whole;
         bool is_expression = name[0] == '^';
-        if (!whole)
+        if (!metadata) {
             code = ask(handle, is_expression ? NULL : name, until_us, &own, err);
-        if (code == SB_OK)
-            out->absent += add_matching(whole ? whole : own, name, all) == 0 && !is_expression;
+            metadata = own;
+        }
+        if (code == SB_OK && metadata)
+            out->absent += add_matching(metadata, name, all) == 0 && !is_expression;
         if (own)
             rd_kafka_metadata_destroy(own);
     }
