@@ -422,6 +422,12 @@ static void come_and_go(int followers)
     append_order(&shared, "news");
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define GROWS_AS_IT_IS true /* what is freed stays for a while, so that a use of it is seen */
+#else
+#define GROWS_AS_IT_IS false
+#endif
+
 /* The library takes its request off the connection, and leaves it to us. */
 static void a_follower_that_leaves_leaves_nothing_behind(void **state)
 {
@@ -433,7 +439,7 @@ static void a_follower_that_leaves_leaves_nothing_behind(void **state)
     for (int i = 0; i < TIMES; i++)
         come_and_go(FOLLOWERS);
     long grown = resident_kb(shared.process.pid) - before;
-    assert_true(grown < FOLLOWERS * TIMES / 2);
+    assert_true(GROWS_AS_IT_IS || grown < FOLLOWERS * TIMES / 2);
 }
 
 /* It takes nothing for a while: the server neither keeps all of it nor leaves any of it out. */
